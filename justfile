@@ -1,0 +1,76 @@
+# Verbs of daily work; `just` lists them. Everything runs from the virtual environment in .venv (`just setup`).
+set dotenv-load := true
+set positional-arguments := true
+
+export PATH := justfile_directory() / ".venv/bin" + ":" + env("PATH")
+
+[private]
+default:
+    @just --list
+
+# Create .venv with everything needed for development
+setup:
+    python3 -m venv .venv
+    .venv/bin/pip install -q -e '.[dev]'
+
+# Start PostgreSQL, PostgREST, a runner and the front, and reload YAML on change
+dev *paths:
+    flowgres dev "$@"
+
+# Install or upgrade flowgres in DATABASE_URL
+init-db *options:
+    flowgres db install "$@"
+
+# Serve Swagger UI of the API (docker)
+swagger:
+    docker compose -f deploy/docker-compose.yml up swagger
+
+# Serve pgAdmin with the server list of flowgres (docker)
+pgadmin:
+    docker compose -f deploy/docker-compose.yml up pgadmin
+
+# List workflows
+list-workflows *options:
+    flowgres workflows list "$@"
+
+# Import workflow files
+import-workflow +paths:
+    flowgres import "$@"
+
+# Start an execution and follow it: just start-workflow NAME -d '{"order_id": "1"}'
+start-workflow name *options:
+    flowgres run "$@"
+
+# Open psql on DATABASE_URL
+db-shell *options:
+    psql "${DATABASE_URL:?set DATABASE_URL, or put it into .env}" "$@"
+
+# Show the log of an execution
+logs execution *options:
+    flowgres logs "$@"
+
+# Run the tests
+test *options:
+    pytest -n 2 "$@"
+
+# Run one file of tests
+test-file file *options:
+    pytest "$@"
+
+# What CI runs: the README's test line, then every linter, then the other PostgreSQL versions
+check:
+    .ci/run
+
+# Put files into shape
+format:
+    ruff check --fix .
+    ruff format .
+
+# Measure throughput and latency
+bench *options:
+    python -m tests.benchmarks "$@"
+
+# Remove caches, build products and the dev stack's data
+clean:
+    rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .flowgres
+    find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
