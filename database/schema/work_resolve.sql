@@ -1,0 +1,123 @@
+-- Advancing executions, third part: what the steps that ended mean to their children.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.resolve_children(inout p_state flowgres.advance_state)
+  language plpgsql set search_path to ''
+as $$
+declare
+  v_frontier flowgres.resolved_step[] := p_state.resolved || p_state.ended;
+  v_ready flowgres.ready_step[];
+  v_skipped flowgres.resolved_step[];
+begin
+  -- A skipped step may skip its children in turn: go on until a round skips nothing.
+  while v_frontier is not null loop
+    with touched as materialized (
+      select distinct on (f.slot, c.child)
+        f.slot, f.tenant_id, f.execution_id, f.version_id, f.queue_id, c.child,
+        case when c.child = any(f.untaken) then 'dead' else f.edge end as edge
+      from unnest(v_frontier) as f
+      cross join unnest(f.children) as c (child)
+      order by f.slot, c.child
+    ),
+    judged as materialized (
+      select
+        t.*, w.id as step, w.type as step_type, w.capability, w.children,
+        flowgres.judge_join(
+          p_join_rule => w.join_rule, p_has_gates => w.gates <> '{}', p_dependency_count => cardinality(w.dependencies),
+          p_resolved => coalesce(d.resolved, 1), p_taken => coalesce(d.taken, (t.edge = 'taken')::integer),
+          p_failed => coalesce(d.failed, (t.edge = 'failed')::integer),
+          p_open_gates => case when w.gates = '{}' then 0
+            else coalesce(d.open_gates, (t.edge <> 'dead')::integer) end) as verdict,
+        -- A join that does not wait for all may have been decided before.
+        w.join_rule in ('any', 'failed') or (w.gates <> '{}' and cardinality(w.dependencies) > 1) as is_early
+      from touched as t
+      cross join lateral (
+        select w.* from flowgres.workflow_steps as w
+        where w.tenant_id = t.tenant_id and w.version_id = t.version_id and w.index = t.child
+        offset 0
+      ) as w
+      -- With one dependency the edge in hand decides; else the others are read, with a snapshot that is younger than the lock.
+      left join lateral (
+        select
+          count(*)::integer as resolved,
+          (count(*) filter (where e.edge = 'taken'))::integer as taken,
+          (count(*) filter (where e.edge = 'failed'))::integer as failed,
+          (count(*) filter (where e.is_gate and e.edge <> 'dead'))::integer
+            + cardinality(w.gates)
+            - (count(*) filter (where e.is_gate))::integer as open_gates
+        from (
+          select
+            case when t.child = any(s.untaken) then 'dead' else s.edge end as edge,
+            s.step_index = any(w.gates) as is_gate
+          from flowgres.step_executions as s
+          where s.tenant_id = t.tenant_id and s.execution_id = t.execution_id and s.step_index = any(w.dependencies)
+            and s.iteration = -1 and s.edge is not null
+        ) as e
+        having cardinality(w.dependencies) > 1
+      ) as d on true
+      where not p_state.failing_flags[t.slot] or w.join_rule = 'always'
+    ),
+    decided as materialized (
+      select j.*
+      from judged as j
+      where j.verdict is not null and (
+        not j.is_early or not exists (
+          select from flowgres.step_executions as s
+          where s.tenant_id = j.tenant_id and s.execution_id = j.execution_id and s.step_index = j.child and s.iteration = -1))
+    ),
+    marked as (
+      insert into flowgres.step_executions as s (
+        tenant_id, execution_id, step_index, step, type, status, edge, ready_at, finished_at)
+      select
+        d.tenant_id, d.execution_id, d.child, d.step, d.step_type, d.verdict,
+        case when d.verdict = 'skipped' then 'dead' end, p_state.now, case when d.verdict = 'skipped' then p_state.now end
+      from decided as d
+      where d.verdict = 'skipped' or d.is_early
+    )
+    select
+      array_agg(
+        row(d.slot, d.tenant_id, d.execution_id, d.version_id, d.queue_id, d.child, d.capability, null)::flowgres.ready_step
+        order by d.slot, d.child) filter (where d.verdict = 'ready'),
+      array_agg(
+        row(d.slot, d.tenant_id, d.execution_id, d.version_id, d.queue_id, d.child, d.step, d.children, null, 'dead', 'skipped')
+        ::flowgres.resolved_step order by d.slot, d.child) filter (where d.verdict = 'skipped')
+    into v_ready, v_skipped
+    from decided as d;
+
+    p_state.ready := p_state.ready || v_ready;
+    p_state.ended := p_state.ended || v_skipped;
+    v_frontier := v_skipped;
+  end loop;
+end;
+$$;
+comment on function flowgres.resolve_children(flowgres.advance_state) is $$Find the children that became ready, and skip those that cannot run
+
+Runs under the locks of the executions: two siblings that finish at once are seen one after the other.$$;
+
+-- No search_path: a function with one is not inlined, and this runs once a child.
+create or replace function flowgres.judge_join(
+  p_join_rule text,
+  p_has_gates boolean,
+  p_dependency_count integer,
+  p_resolved integer,
+  p_taken integer,
+  p_failed integer,
+  p_open_gates integer
+)
+  returns text language sql immutable parallel safe
+as $$
+  select case
+    when p_has_gates and p_open_gates = 0 then 'skipped'
+    when p_join_rule = 'any' and p_taken > 0 then 'ready'
+    when p_join_rule = 'failed' and p_failed > 0 then 'ready'
+    when p_resolved < p_dependency_count then null
+    when p_join_rule in ('always', 'end') then 'ready'
+    when p_join_rule = 'all' and p_taken = p_dependency_count then 'ready'
+    when p_join_rule = 'default' and p_failed = 0 and p_taken > 0 then 'ready'
+    else 'skipped'
+  end;
+$$;
+comment on function flowgres.judge_join is $$ready, skipped, or null while it must wait: the join rules in one place
+
+Open gates are those that are not known to be dead.$$;
