@@ -1,0 +1,143 @@
+"""Every expression of a definition in its place: syntax, names, references, secrets. Nothing is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from dataclasses import replace
+
+from .cron import check_cron
+from .expressions import ExpressionError, find_references, has_expression, parse_expression
+from .graph import Graph, build_graph
+from .language import SECRET_FIELDS
+from .problems import Json, Path, Positions, Problem, did_you_mean, place
+
+Found = Iterator[tuple[Path, Problem]]
+
+
+def check_definition(document: dict[str, Json], positions: Positions | None = None) -> list[Problem]:
+    """Problems of the expressions, cron and jsonpath of a definition whose structure is sound.
+
+    This is what SQL leaves to be confirmed: structure, names and graph are checked there too.
+    """
+    steps = document.get("steps")
+    graph = build_graph(steps if isinstance(steps, list) else [])
+    return [place(problem, path, positions) for path, problem in find_problems(document, graph)]
+
+
+def find_problems(document: dict[str, Json], graph: Graph) -> Found:
+    """The same, with paths as tuples, for a canonical document and its graph."""
+    yield from _check_triggers(document)
+    yield from _check_settings(document)
+    ancestors = graph.ancestors() if graph.is_sorted else None
+    steps = document.get("steps")
+    for number, step in enumerate(steps if isinstance(steps, list) else ()):
+        if isinstance(step, dict):
+            known = None if ancestors is None else ancestors[number]
+            yield from _check_step(step, ("steps", number), graph, known)
+    yield from _check_texts(document.get("outputs"), ("outputs",), graph, None, frozenset(), secrets_allowed=False)
+
+
+def _check_step(step: dict[str, Json], path: Path, graph: Graph, ancestors: int | None) -> Found:
+    config = step.get("config")
+    kind = step.get("type")
+    names = frozenset({"item", "item_index"}) if "foreach" in step else frozenset()
+    for key, value in config.items() if isinstance(config, dict) else ():
+        may_hold = isinstance(kind, str) and kind in SECRET_FIELDS
+        fields = SECRET_FIELDS.get(str(kind)) if may_hold else frozenset()
+        allowed = fields is None or key in fields
+        place_of = (*path, "config", key)
+        if kind == "condition" and key == "expression" and isinstance(value, str):
+            yield from _check_boolean(value, place_of)
+        elif kind == "condition" and key in ("true_branch", "false_branch"):
+            continue
+        yield from _check_texts(value, place_of, graph, ancestors, names, secrets_allowed=allowed, step=step)
+    when = step.get("when")
+    if isinstance(when, str):
+        yield from _check_boolean(when, (*path, "when"))
+        yield from _check_texts(when, (*path, "when"), graph, ancestors, names, secrets_allowed=False, step=step)
+    reshaping = names | {"output"} | ({"response"} if kind == "http" else frozenset())
+    yield from _check_texts(
+        step.get("output"), (*path, "output"), graph, ancestors, reshaping, secrets_allowed=False, step=step
+    )
+
+
+def _check_boolean(text: str, path: Path) -> Found:
+    """`when` and conditions are one expression: any other text is a text, never true or false."""
+    try:
+        whole = has_expression(text) and parse_expression(text).whole
+    except ExpressionError:
+        return  # told with the other expressions
+    if not whole:
+        message = "this must be exactly one {{ ... }} that gives true or false"
+        yield (
+            path,
+            Problem(path="", code="expression_not_boolean", message=message, hint="write {{ steps.a.output.n > 1 }}"),
+        )
+
+
+def _check_texts(
+    value: Json,
+    path: Path,
+    graph: Graph,
+    ancestors: int | None,
+    names: Set[str],
+    *,
+    secrets_allowed: bool,
+    step: dict[str, Json] | None = None,
+) -> Found:
+    """All texts in a value. `ancestors` None: any step of the workflow may be named."""
+    todo: list[tuple[Json, Path]] = [(value, path)]
+    while todo:
+        value, path = todo.pop()
+        if isinstance(value, dict):
+            todo.extend((member, (*path, key)) for key, member in value.items())
+        elif isinstance(value, list):
+            todo.extend((member, (*path, index)) for index, member in enumerate(value))
+        elif isinstance(value, str) and has_expression(value):
+            findings = find_references(value, names=names, secrets_allowed=secrets_allowed)
+            for problem in findings.problems:
+                yield path, problem
+            for name in sorted(findings.steps):
+                for problem in _check_reference(name, graph, ancestors, step):
+                    yield path, problem
+
+
+def _check_reference(name: str, graph: Graph, ancestors: int | None, step: dict[str, Json] | None) -> Iterator[Problem]:
+    number = graph.numbers.get(name)
+    if number is None:
+        hint = did_you_mean(name, graph.numbers)
+        yield Problem(path="", code="unknown_step", message=f"no step has the id {name[:60]!r}", hint=hint)
+    elif step is not None and ancestors is not None and not ancestors >> number & 1:
+        own = str(step.get("id"))[:60]
+        message = f"{own!r} does not wait for {name[:60]!r}, so its result may not be there"
+        yield Problem(path="", code="reference_not_ancestor", message=message, hint=f"add {name[:60]!r} to depends_on")
+
+
+def _check_triggers(document: dict[str, Json]) -> Found:
+    expression = document.get("cron_expression")
+    if isinstance(expression, str):
+        for problem in check_cron(expression):
+            yield ("cron_expression",), replace(problem, path="")
+    triggers = document.get("triggers")
+    for index, trigger in enumerate(triggers if isinstance(triggers, list) else ()):
+        if not isinstance(trigger, dict) or trigger.get("type") != "cron":
+            continue
+        expression, timezone = trigger.get("cron"), trigger.get("timezone", "UTC")
+        if isinstance(expression, str) and isinstance(timezone, str):
+            for problem in check_cron(expression, timezone):
+                yield ("triggers", index, problem.path), replace(problem, path="")
+
+
+def _check_settings(document: dict[str, Json]) -> Found:
+    """jsonpath is evaluated in SQL, where `{{` would only be a syntax error without a hint."""
+    settings = document.get("settings")
+    if not isinstance(settings, dict):
+        return
+    concurrency = settings.get("concurrency")
+    places: list[tuple[Path, Json]] = [(("settings", "correlation_id"), settings.get("correlation_id"))]
+    if isinstance(concurrency, dict):
+        places.append((("settings", "concurrency", "key"), concurrency.get("key")))
+    for path, value in places:
+        if isinstance(value, str) and (has_expression(value) or not value.lstrip().startswith("$")):
+            message = "this is a jsonpath on the input; expressions are not evaluated here"
+            yield path, Problem(path="", code="jsonpath_invalid", message=message, hint="write $.customer")

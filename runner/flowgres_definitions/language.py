@@ -1,0 +1,73 @@
+"""The words and the limits of the definition language, in one place for all checks."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+MAX_TEXT_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 64
+MAX_STEPS: Final = 50
+MAX_NUMBER_CHARACTERS: Final = 320
+"""Longer than any finite double written out; longer literals are mistakes or attacks."""
+
+IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+WORKFLOW_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+RESERVED_NAMES: Final = _words(
+    # Names that an expression already uses, and words that other YAML readers turn into booleans or null.
+    "input trigger steps item item_index response error execution workflow tenant secrets output self loop "
+    "null none true false on off yes no"
+)
+
+CORE_STEP_TYPES: Final = _words("condition delay http log notify sub_workflow transform")
+
+CONTEXT_NAMES: Final = frozenset({"input", "trigger", "steps", "execution", "workflow", "tenant"})
+"""Names that every expression sees. item, item_index, response, output, error and secrets depend on the place."""
+
+PLACED_NAMES: Final = {
+    "item": "only in a step with `foreach`",
+    "item_index": "only in a step with `foreach`",
+    "response": "only in the `output` or `repeat` of an http step",
+    "output": "only in the `output` or `repeat` of a step",
+    "error": "only in the steps of `on_failure`",
+    "secrets": "only in the url, headers and body of an http step and in the configuration of notify and llm",
+}
+
+SECRET_FIELDS: Final = {
+    "http": frozenset({"url", "headers", "query", "json", "body", "form", "auth"}),
+    "notify": None,
+    "llm": None,
+}
+"""Configuration keys that may name secrets, by step type; None: all. A runner puts values in there and nowhere else."""
+
+FILTERS: Final = _words(
+    "abs batch capitalize center count d default dictsort filesizeformat first float groupby indent int items join "
+    "last length list lower map max min reject rejectattr replace reverse round select selectattr slice sort string "
+    "sum title tojson trim truncate unique upper urlencode wordcount wordwrap"
+)
+
+TESTS: Final = _words(
+    "boolean defined divisibleby eq equalto even false float ge greaterthan gt in integer iterable le lessthan lower "
+    "lt mapping ne none number odd sequence string true undefined upper == != < <= > >="
+)
+
+METHODS: Final = _words(
+    "capitalize casefold center count endswith find get index isalnum isalpha isdecimal isdigit islower isnumeric "
+    "isspace istitle isupper items join keys ljust lower lstrip partition removeprefix removesuffix replace rfind "
+    "rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase title upper values "
+    "zfill"
+)
+"""Methods of text, lists and objects that an expression may call. They return data and change nothing."""
+
+MAX_EXPRESSION_CHARACTERS: Final = 16_384
+"""Of one text that has expressions in it. Jinja's lexer and parser are linear, so this bounds their time."""
+
+MAX_EXPRESSION_TOKENS: Final = 4_000
+MAX_EXPRESSION_DEPTH: Final = 60
+"""Of the syntax tree. Generated code nests up to three brackets a level and CPython's parser refuses 200."""

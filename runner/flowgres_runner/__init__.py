@@ -1,0 +1,1 @@
+"""The flowgres runner: claims steps from PostgreSQL, runs them, gives results back."""

@@ -1,0 +1,96 @@
+"""Delivering results: one bad one must not fail its batch, a short disturbance must not fail any."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import psycopg
+
+from flowgres_runner.connection import Backoff, is_contention, is_exhaustion
+from flowgres_runner.logs import get_logger
+from flowgres_runner.queries import ClaimedStep
+from flowgres_runner.results import Result, replacement
+
+log = get_logger(__name__)
+
+SMALL_BATCH = 16
+_MAX_CONTENTION_TRIES = 3
+_MAX_OTHER_TRIES = 3
+_POISON_CLASSES = ("22", "23", "54", "P0", "XX", "FG")
+"""SQLSTATE classes that speak of the data: bad values, constraints, limits, refusals by our own functions."""
+
+Send = Callable[[list[Result], int], Awaitable[list[ClaimedStep]]]
+Park = Callable[[Result], None]
+
+
+class Delivery:
+    """Sends a batch; halves it until the culprit is alone, which then fails in its own name.
+
+    `send` is one call of complete_and_claim; DatabaseUnreachableError goes through, because then nobody knows whether
+    the batch arrived, and it is sent again as it is. `park` gets results to be tried again later.
+    """
+
+    def __init__(self, send: Send, park: Park) -> None:
+        self._send = send
+        self._park = park
+
+    async def deliver(self, batch: list[Result], want: int) -> list[ClaimedStep]:
+        """Send a batch and return what the call leases; every member is recorded, replaced, or parked."""
+        contention_tries = other_tries = 0
+        backoff = Backoff()
+        while True:
+            try:
+                return await self._send(batch, want)
+            except psycopg.Error as error:
+                state = error.sqlstate or ""
+                if is_exhaustion(error):
+                    log.warning("database_exhausted", sqlstate=state, error=str(error))
+                    await asyncio.sleep(backoff.next_seconds())
+                    continue
+                if is_contention(error):
+                    contention_tries += 1
+                    log.info("batch_contended", sqlstate=state, results=len(batch), tries=contention_tries)
+                    await asyncio.sleep(random.uniform(0.005, 0.05) * contention_tries)  # noqa: S311 - jitter
+                    if contention_tries < _MAX_CONTENTION_TRIES or not batch:
+                        continue
+                    if len(batch) == 1:
+                        self._park(batch[0])  # somebody holds its lock: the others go on
+                        return []
+                elif not state.startswith(_POISON_CLASSES):
+                    other_tries += 1
+                    log.error("batch_refused", sqlstate=state, error=str(error), results=len(batch))
+                    await asyncio.sleep(backoff.next_seconds())
+                    if other_tries < _MAX_OTHER_TRIES or not batch:
+                        continue
+                    if len(batch) == 1:
+                        self._park(batch[0])
+                        return []
+                elif not batch:
+                    log.error("claim_refused", sqlstate=state, error=str(error))
+                    await asyncio.sleep(backoff.next_seconds())
+                    continue
+                if len(batch) == 1:
+                    return await self._replace(batch[0], error)
+            return await self._deliver_halves(batch)
+
+    async def _deliver_halves(self, batch: list[Result]) -> list[ClaimedStep]:
+        middle = len(batch) // 2
+        rows = await self.deliver(batch[:middle], 0)
+        return rows + await self.deliver(batch[middle:], 0)
+
+    async def _replace(self, result: Result, error: psycopg.Error) -> list[ClaimedStep]:
+        log.error(
+            "result_refused",
+            execution_id=result.claimed.execution_id,
+            sqlstate=error.sqlstate,
+            # The server's texts quote the data; what it was is not for the log.
+            error=type(error).__name__,
+        )
+        if result.is_replaced or not result.is_final:
+            # Not the result's own text then. A started message can be dropped, a failure is tried again later.
+            if result.is_final:
+                self._park(result)
+            return []
+        return await self.deliver([replacement(result)], 0)

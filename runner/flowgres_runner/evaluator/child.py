@@ -1,0 +1,179 @@
+"""The evaluator process: renders batches from its socket under resource limits, without environment or database.
+
+Frames are a length of 4 bytes (big endian) and a body. From the parent: `marshal` of `(new templates, forgotten ids,
+jobs)` (this process trusts its parent). To the parent: JSON (the parent does not trust this process), an array of
+results in the order of the jobs: `[0, value]`, `[1]` for not taken, `[2, code, message]`; a long batch is answered in
+several frames. The first frame is `"ready"`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import marshal
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+from typing import Any, NoReturn
+
+from .sandbox import Template
+from .values import RenderError
+
+SOCKET = 0
+FLUSH_SECONDS = 0.02
+_LENGTH = struct.Struct(">I")
+
+
+class TimeIsUpError(BaseException):
+    """The CPU time of one job is used up. No `except Exception` of a filter can swallow it."""
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Serve until the parent closes the socket."""
+    cpu_seconds, memory_bytes, output_bytes = float(arguments[0]), int(arguments[1]), int(arguments[2])
+    _warm_up(output_bytes)
+    baseline = _limit(memory_bytes)
+    send(b'"ready"')
+    templates: dict[int, Template | RenderError] = {}
+    while True:
+        frame = receive()
+        if frame is None:
+            os._exit(0)
+        new, forgotten, jobs = marshal.loads(frame)  # noqa: S302  from the parent, over a private socket
+        frame = None
+        for number in forgotten:
+            templates.pop(number, None)
+        _extend_cpu_limit(len(jobs) * cpu_seconds)
+        tight = serve(templates, {number: (body, when) for number, body, when in new}, jobs, cpu_seconds, output_bytes)
+        jobs.clear()
+        if tight and gc.collect() >= 0 and _memory_in_use() > baseline + memory_bytes // 4:
+            os._exit(0)  # what a memory-hungry job left behind would make its successors fail; the parent respawns
+
+
+def serve(
+    templates: dict[int, Template | RenderError],
+    new: dict[int, tuple[Any, str | None]],
+    jobs: list[tuple[int, bytes]],
+    cpu_seconds: float,
+    output_bytes: int,
+) -> bool:
+    """Render the jobs in order and send their results; True when one of them ran out of memory."""
+    results: list[str] = []
+    tight = False
+    flushed_at = time.monotonic()
+    for number, context in jobs:
+        try:
+            try:
+                # It repeats, in case the first signal falls into code that ignores exceptions (a destructor).
+                signal.setitimer(signal.ITIMER_PROF, cpu_seconds, 0.05)
+                template = templates.get(number)
+                if template is None:
+                    template = templates[number] = _compile(*new[number])
+                if isinstance(template, RenderError):
+                    raise template
+                text = template.render(marshal.loads(context), output_bytes)  # noqa: S302  as above
+                result = "[1]" if text is None else f"[0,{text}]"
+            finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
+        except RenderError as error:
+            tight = tight or error.out_of_memory
+            result = json.dumps([2, error.code, error.message])
+        except TimeIsUpError:
+            result = json.dumps([2, "expression_limit", f"the expressions took more than {cpu_seconds} s of CPU time"])
+        except (MemoryError, RecursionError):
+            tight = True
+            result = '[2,"expression_limit","the expressions need too much memory"]'
+        except Exception as error:
+            result = json.dumps([2, "expression_error", type(error).__name__])
+        results.append(result)
+        now = time.monotonic()
+        if now - flushed_at > FLUSH_SECONDS:
+            send(f"[{','.join(results)}]".encode())
+            results.clear()
+            flushed_at = now
+    if results:
+        send(f"[{','.join(results)}]".encode())
+    return tight
+
+
+def _compile(body: Any, when: str | None) -> Template | RenderError:
+    try:
+        return Template(body, when)
+    except RenderError as error:
+        return error
+
+
+def receive() -> bytes | None:
+    """One frame from the parent, or None when it has gone."""
+    head = _read(_LENGTH.size)
+    return None if head is None else _read(_LENGTH.unpack(head)[0])
+
+
+def _read(size: int) -> bytes | None:
+    parts = []
+    while size > 0:
+        part = os.read(SOCKET, min(size, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def send(body: bytes) -> None:
+    view = memoryview(_LENGTH.pack(len(body)) + body)
+    while view:
+        view = view[os.write(SOCKET, view) :]
+
+
+def _warm_up(output_bytes: int) -> None:
+    """Load every lazily imported module and codec while files can still be opened."""
+    body = {"a": "{{ ('é' ~ input.x | upper).strip() | default(1) }} ", "b": "{{ [1] | map('string') | join(',') }}"}
+    Template(body, "{{ input.x is defined and 1 < 2 }}").render({"input": {"x": "é"}}, output_bytes)
+    json.loads(json.dumps({"a": [1.5, "é"]}))
+    with contextlib.suppress(RenderError):
+        Template("{{ input.nope }}", None).render({"input": {}}, output_bytes)
+
+
+def _limit(memory_bytes: int) -> int:
+    """Set the limits of this process; returns the size of its address space before any work."""
+
+    def time_is_up(_signal: int, _frame: object) -> NoReturn:
+        raise TimeIsUpError
+
+    signal.signal(signal.SIGPROF, time_is_up)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes the socket
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    baseline = _memory_in_use()
+    # Relative to what the interpreter already uses, so that jobs get the same room on every platform.
+    resource.setrlimit(resource.RLIMIT_AS, (baseline + memory_bytes, baseline + memory_bytes))
+    for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE):
+        resource.setrlimit(limit, (0, 0))
+    return baseline
+
+
+def _memory_in_use() -> int:
+    """Bytes of address space, read through a file that was opened before files could no longer be."""
+    global _statm
+    if _statm is None:
+        _statm = os.open("/proc/self/statm", os.O_RDONLY)
+    return int(os.pread(_statm, 64, 0).split()[0]) * resource.getpagesize()
+
+
+_statm: int | None = None
+
+
+def _extend_cpu_limit(seconds: float) -> None:
+    """Should the parent die while a job spins, the kernel ends this process a few seconds later."""
+    used = time.process_time()
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 5, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

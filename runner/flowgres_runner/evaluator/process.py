@@ -1,0 +1,187 @@
+"""One child process, seen from the parent: start, one batch at a time, deadline, kill."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import markupsafe
+
+import flowgres_definitions
+
+from .templates import SentTemplates
+
+Json = Any
+START_SECONDS = 30.0
+GRACE_SECONDS = 0.1
+"""Beyond the CPU limit: the child normally reports its own time-out first."""
+
+_LENGTH = struct.Struct(">I")
+_BOOT = "import sys; sys.path[:0] = sys.argv[5:]; from flowgres_runner.evaluator.child import main; main(sys.argv[1:4])"
+
+
+class ChildDiedError(Exception):
+    """The child ended, was killed at its deadline, or answered nonsense. `results` are those that arrived before."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.results: list[Json] = []
+
+
+def _import_roots() -> list[str]:
+    """Folders from which the child imports: only these, because it starts without site-packages of its own."""
+    own = Path(__file__).resolve().parents[2]
+    others = (Path(str(module.__file__)).resolve().parents[1] for module in (flowgres_definitions, jinja2, markupsafe))
+    return list(dict.fromkeys(str(path) for path in (own, *others)))
+
+
+class EvaluatorProcess:
+    """A persistent child. Not shared: one batch at a time, the pool sees to it."""
+
+    def __init__(self, *, cpu_seconds: float, memory_bytes: int, output_bytes: int, cached_templates: int) -> None:
+        self._cpu_seconds = cpu_seconds
+        self._memory_bytes = memory_bytes
+        self._output_bytes = output_bytes
+        self._cached_templates = cached_templates
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self.templates = SentTemplates(cached_templates)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Start the child and wait until it is ready. Raises ChildDiedError."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                # In a thread: starting a program blocks for milliseconds. It is an exec, so threads do no harm.
+                self._process = await asyncio.to_thread(self._spawn, theirs)
+                ours.setblocking(False)
+                self._reader, self._writer = await asyncio.open_connection(sock=ours)
+            except BaseException:
+                ours.close()
+                raise
+        self.templates = SentTemplates(self._cached_templates)
+        theirs.close()
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                frame = await self._receive()
+        except TimeoutError:
+            frame = b""
+        if frame != b'"ready"':
+            await self.kill()
+            raise ChildDiedError("the evaluator process did not start")
+
+    def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        limits = [str(self._cpu_seconds), str(self._memory_bytes), str(self._output_bytes)]
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-B", "-c", _BOOT, *limits, "flowgres-evaluator", *_import_roots()],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=None if os.environ.get("FLOWGRES_EVALUATOR_DEBUG") else subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            close_fds=True,
+        )
+
+    async def ensure_alive(self) -> None:
+        """Start anew when the child has ended between two batches."""
+        alive = self._process is not None and self._process.poll() is None
+        if not alive or self._reader is None or self._reader.at_eof():
+            await self.kill()
+            await self.start()
+
+    async def run(self, frame: bytes, count: int) -> list[Json]:
+        """Send a batch and collect its `count` results. Raises ChildDiedError with those that came."""
+        results: list[Json] = []
+        try:
+            assert self._writer is not None, "start() comes first"  # noqa: S101
+            self._writer.write(_LENGTH.pack(len(frame)))
+            self._writer.write(frame)
+            cpu_before = self._cpu_used()
+            while len(results) < count:
+                part = json.loads(await self._receive_in_time(cpu_before, len(frame)))
+                if not isinstance(part, list) or not part or len(results) + len(part) > count:
+                    raise ChildDiedError("the evaluator answered nonsense")
+                results.extend(part)
+                if len(results) < count:
+                    cpu_before = self._cpu_used()
+        except (ValueError, RecursionError, ConnectionError, asyncio.IncompleteReadError, ChildDiedError) as error:
+            await self.kill()
+            died = error if isinstance(error, ChildDiedError) else ChildDiedError("the evaluator process ended")
+            died.results = results
+            raise died from None
+        except asyncio.CancelledError:
+            await self.kill()  # the rest of its answers would be taken for those of the next batch
+            raise
+        return results
+
+    async def _receive_in_time(self, cpu_before: float, frame_bytes: int) -> bytes:
+        """The next frame, or ChildDiedError when the child spent more CPU time than one job may.
+
+        CPU time decides, so that a busy machine fails no innocent job; wall time is bounded far above, for a child
+        that is stopped. Reading a large batch takes time too: a second for 50 MB.
+        """
+        limit = self._cpu_seconds + GRACE_SECONDS + frame_bytes / 50e6
+        started = time.monotonic()
+        receiving = asyncio.ensure_future(self._receive())
+        try:
+            wait = limit
+            while True:
+                done, _ = await asyncio.wait((receiving,), timeout=wait)
+                if done:
+                    return receiving.result()
+                used = self._cpu_used() - cpu_before
+                if used >= limit or time.monotonic() - started > 20 * limit:
+                    raise ChildDiedError("the evaluator was too slow")
+                wait = max(limit - used, 0.02)
+        finally:
+            if not receiving.done():
+                receiving.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await receiving
+
+    async def _receive(self) -> bytes:
+        assert self._reader is not None, "start() comes first"  # noqa: S101
+        try:
+            head = await self._reader.readexactly(_LENGTH.size)
+            size = _LENGTH.unpack(head)[0]
+            if size > 1 << 30:
+                raise ChildDiedError("the evaluator answered nonsense")
+            return await self._reader.readexactly(size)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise ChildDiedError("the evaluator process ended") from None
+
+    def _cpu_used(self) -> float:
+        """CPU seconds of the child so far; where the platform has no such clock, wall time."""
+        if self._process is None:
+            return 0.0
+        try:
+            return time.clock_gettime((~self._process.pid << 3) | 2)  # the kernel's clock id of another process
+        except OSError:
+            return time.monotonic()
+
+    async def kill(self) -> None:
+        """End the child at once and collect it. Harmless when it has ended."""
+        if self._writer is not None:
+            self._writer.close()
+            with contextlib.suppress(ConnectionError, OSError):
+                await self._writer.wait_closed()
+            self._writer = self._reader = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            await asyncio.to_thread(process.wait)

@@ -1,0 +1,67 @@
+"""The application: routes of every topic, what surrounds them, and how errors leave."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from psycopg import Error as DatabaseError
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
+
+from flowgres_runner.front import health, problems, secrets, tokens, workflows
+from flowgres_runner.front.context import Front
+from flowgres_runner.front.middleware import AccessLog, LastResort, SecurityHeaders
+from flowgres_runner.front.settings import FrontSettings
+
+
+def routes() -> Sequence[BaseRoute]:
+    """All routes, topic by topic; a new topic adds its module here and nothing else."""
+    return [*health.ROUTES, *workflows.ROUTES, *secrets.ROUTES, *tokens.ROUTES]
+
+
+def create_app(settings: FrontSettings) -> Starlette:
+    """Build the front. Nothing is opened before the server starts it; its lifespan opens and closes the pool."""
+    front = Front(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        del app
+        await front.open()
+        try:
+            yield
+        finally:
+            await front.close()
+
+    app = Starlette(
+        routes=routes(),
+        lifespan=lifespan,
+        middleware=[
+            Middleware(AccessLog),
+            Middleware(SecurityHeaders),
+            # As PostgREST: any origin, no credentials. Callers send a bearer token or a key, never a cookie.
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.cors_origins),
+                allow_methods=["GET", "POST", "PUT", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "X-API-Key", "Prefer", "Last-Event-ID"],
+                expose_headers=["Location", "Retry-After", "WWW-Authenticate"],
+                max_age=600,
+            ),
+            Middleware(LastResort),
+        ],
+        exception_handlers={
+            problems.Problem: problems.answer_problem,
+            DatabaseError: problems.answer_database_error,
+            PoolTimeout: problems.answer_database_error,
+            PoolClosed: problems.answer_database_error,
+            TooManyRequests: problems.answer_database_error,
+            HTTPException: problems.answer_http_error,
+        },
+    )
+    app.state.front = front
+    return app

@@ -1,0 +1,71 @@
+"""Who is calling: the API key, or the claims of a verified token. Whether they are worth anything is SQL's to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+from starlette.requests import Request
+
+from flowgres_runner.front.bodies import check_json
+from flowgres_runner.front.problems import Problem
+from flowgres_runner.front.settings import FrontSettings
+
+ALGORITHM = "HS256"
+# PostgREST allows the same difference of clocks.
+LEEWAY_SECONDS = 30
+_MAX_CREDENTIAL_LENGTH = 8192
+_MAX_CLAIMS_DEPTH = 16
+# What no token stands for: SQL refuses it as it refuses a wrong key, with the same words after the same time.
+_WORTHLESS: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a request brought. Whether it is nothing, too much or no good is for SQL to say."""
+
+    api_key: str | None = field(default=None, repr=False)
+    claims: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+def read_credentials(request: Request, settings: FrontSettings) -> Credentials:
+    """Take X-API-Key and Authorization from the headers, and verify a token's signature and times.
+
+    Any Authorization header is a credential, so one that cannot be verified becomes claims that are worth nothing.
+    Raises Problem 400 for a header that is repeated.
+    """
+    api_key = _single_header(request, "x-api-key")
+    authorization = _single_header(request, "authorization")
+    if authorization is None:
+        return Credentials(api_key=api_key)
+    scheme, _, token = authorization.strip().partition(" ")
+    claims = verify_token(token.strip(), settings.jwt_secret) if scheme.lower() == "bearer" else None
+    return Credentials(api_key=api_key, claims=_WORTHLESS if claims is None else claims)
+
+
+def verify_token(token: str, secret: str) -> dict[str, Any] | None:
+    """The claims of a token signed with the shared secret, or None; HS256 alone, and never without `exp`."""
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            secret,
+            algorithms=[ALGORITHM],
+            leeway=LEEWAY_SECONDS,
+            options={"require": ["exp"], "verify_aud": False, "verify_sub": False, "verify_iat": False},
+        )
+        check_json(claims, max_depth=_MAX_CLAIMS_DEPTH)
+    except (jwt.PyJWTError, Problem, ValueError, RecursionError):
+        return None
+    return claims
+
+
+def _single_header(request: Request, name: str) -> str | None:
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        raise Problem(400, "header_repeated", f"the header {name} is there more than once")
+    if not values:
+        return None
+    # No credential is as long; a part of it is no good either, and cheaper to refuse.
+    return values[0][:_MAX_CREDENTIAL_LENGTH]

@@ -1,0 +1,120 @@
+"""The front's one way to the database: a transaction that is the caller, and nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool
+
+from flowgres_runner.front.credentials import Credentials
+from flowgres_runner.front.settings import FRONT_ROLE, FrontSettings
+
+_KEEPALIVES = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 5000}
+
+
+ANONYMOUS_ROLE = "flowgres_anon"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom the database took the caller for: `role` is the database role, `roles` are business roles."""
+
+    tenant_id: str
+    role: str
+    actor: str
+    roles: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A transaction that works as the authenticated caller; row-level security holds for all it does."""
+
+    connection: AsyncConnection[DictRow]
+
+    async def call(self, sql: LiteralString, /, **arguments: Any) -> Any:
+        """Run one statement that gives one value, and return that value (None without a row)."""
+        cursor = await self.connection.execute(sql, arguments)
+        row = await cursor.fetchone()
+        return next(iter(row.values())) if row else None
+
+    async def row(self, sql: LiteralString, /, **arguments: Any) -> DictRow | None:
+        """Run one statement and return its first row."""
+        cursor = await self.connection.execute(sql, arguments)
+        return await cursor.fetchone()
+
+    async def identity(self) -> Identity:
+        """Who the caller is; refused by SQL when it belongs to no tenant."""
+        row = await self.row(
+            "select flowgres.require_tenant()::text as tenant_id, current_user::text as role,"
+            " flowgres.actor() as actor, nullif(current_setting('flowgres.roles', true), '')::jsonb as roles"
+        )
+        assert row is not None  # noqa: S101 - a select without a table has one row
+        return Identity(row["tenant_id"], row["role"], row["actor"], row["roles"] or [])
+
+
+class Database:
+    """A pool of flowgres_front's connections.
+
+    Opening waits for nothing: without a database the front starts, and answers 503 until there is one.
+    """
+
+    def __init__(self, settings: FrontSettings) -> None:
+        self._settings = settings
+        self._pool = AsyncConnectionPool[AsyncConnection[DictRow]](
+            settings.dsn,
+            min_size=0,
+            max_size=settings.pool_size,
+            max_waiting=settings.pool_size * 16,
+            timeout=settings.pool_wait_seconds,
+            max_idle=60,
+            # One quick try while a caller waits; the pool keeps trying for longer on its own.
+            reconnect_timeout=settings.pool_wait_seconds,
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+            name="front",
+            kwargs={
+                "row_factory": dict_row,
+                # A pooler in transaction mode does not keep prepared statements.
+                "prepare_threshold": None,
+                "connect_timeout": 3,
+                "application_name": "flowgres-front",
+                **_KEEPALIVES,
+            },
+        )
+
+    async def open(self) -> None:
+        """Start the pool's workers."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close every connection; requests under way fail."""
+        await self._pool.close(timeout=2)
+
+    @asynccontextmanager
+    async def caller(self, credentials: Credentials | None) -> AsyncIterator[Caller]:
+        """Open a transaction that is the caller's: role and tenant are local to it, and its writes end with it.
+
+        `None` is nobody in particular, for what anyone may see. Commits when the block ends well. Raises what psycopg
+        raises, refusals of flowgres.authenticate included.
+        """
+        async with self._pool.connection() as connection, connection.transaction():
+            caller = Caller(connection)
+            await caller.call(
+                "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true)",
+                milliseconds=str(int(self._settings.statement_seconds * 1000)),
+                # The front's own login may assume a caller and nothing else; nobody works as it.
+                role=ANONYMOUS_ROLE if credentials is None else FRONT_ROLE,
+            )
+            if credentials is not None:
+                await caller.call(
+                    "select flowgres.assume_caller(p_api_key => %(api_key)s, p_claims => %(claims)s)",
+                    api_key=credentials.api_key,
+                    claims=Jsonb(credentials.claims) if credentials.claims is not None else None,
+                )
+            yield caller

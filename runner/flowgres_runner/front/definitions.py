@@ -1,0 +1,104 @@
+"""What the front does to a definition before SQL sees it: read it, move an inline secret out, check all that parses."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from flowgres_definitions.loader import load_definition
+from flowgres_definitions.problems import DefinitionError, Positions, Problem, locate
+from flowgres_definitions.validation import validate_document
+
+_SECRET_SUFFIX = "_WEBHOOK_SECRET"  # noqa: S105 - the end of a name
+_MAX_SECRET_NAME = 63
+_PATH_PART = re.compile(r'\.?([A-Za-z0-9_-]+)|\[(\d+)\]|\["((?:[^"\\]|\\.)*)"\]')
+
+
+@dataclass(frozen=True, slots=True)
+class InlineSecret:
+    """A secret that stood in the definition, and the name it is stored under."""
+
+    name: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A definition as it was read: what to import, the secret that was in it, and what is wrong."""
+
+    document: dict[str, Any]
+    positions: Positions
+    secret: InlineSecret | None
+    errors: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+def read_definition(
+    raw: bytes, *, format: Literal["yaml", "json"], custom_types: Collection[str], max_steps: int
+) -> Reading:
+    """Load and check a definition; a text that cannot be read at all is a Reading with that one error.
+
+    Takes as long as a megabyte of YAML takes, so it belongs in a thread.
+    """
+    try:
+        loaded = load_definition(raw, format=format)
+    except DefinitionError as error:
+        return Reading({}, {}, None, (error.problem,), ())
+    document, secret = move_inline_secret(loaded.document)
+    problems = validate_document(document, loaded.positions, custom_types=custom_types, max_steps=max_steps)
+    errors = tuple(problem for problem in problems if problem.severity == "error")
+    warnings = tuple(problem for problem in problems if problem.severity == "warning")
+    return Reading(document, loaded.positions, secret, errors, warnings)
+
+
+def move_inline_secret(document: dict[str, Any]) -> tuple[dict[str, Any], InlineSecret | None]:
+    """Replace the shorthand `trigger_type: webhook` with `webhook_secret: text` by a trigger that names a secret.
+
+    Anything else stays as it is: an inline secret in another place is refused by the checks.
+    """
+    value = document.get("webhook_secret")
+    name = document.get("name")
+    is_webhook = document.get("trigger_type", "webhook") == "webhook" and "triggers" not in document
+    if not isinstance(value, str) or not value or not isinstance(name, str) or not is_webhook:
+        return document, None
+    secret = InlineSecret(secret_name(name), value)
+    moved = {key: item for key, item in document.items() if key not in ("trigger_type", "webhook_secret")}
+    return {**moved, "triggers": [{"type": "webhook", "secret": secret.name}]}, secret
+
+
+def secret_name(workflow: str) -> str:
+    """`Order Pipeline` becomes ORDER_PIPELINE_WEBHOOK_SECRET: a name that an expression can use."""
+    plain = unicodedata.normalize("NFKD", workflow).encode("ascii", "ignore").decode()
+    words = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_").upper()[: _MAX_SECRET_NAME - len(_SECRET_SUFFIX) - 2]
+    if not words[:1].isalpha():
+        words = f"W_{words}".rstrip("_")
+    return words + _SECRET_SUFFIX
+
+
+def join_problems(
+    ours: Sequence[Problem], from_sql: Sequence[dict[str, Any]], positions: Positions
+) -> list[dict[str, Any]]:
+    """All problems of both checks once, with line and column; SQL's are found in the text by their path."""
+    known = {(problem.path, problem.code) for problem in ours}
+    placed = list(ours)
+    for item in from_sql:
+        path, code = str(item.get("path", "")), str(item.get("code", "invalid"))
+        if (path, code) in known:
+            continue
+        line, column = locate(parse_path(path), positions)
+        problem = Problem(path=path, code=code, message=str(item.get("message", "")), hint=str(item.get("hint") or ""))
+        placed.append(replace(problem, line=line, column=column))
+    placed.sort(key=lambda problem: (problem.line, problem.column))
+    return [problem.as_json() for problem in placed]
+
+
+def parse_path(path: str) -> tuple[str | int, ...]:
+    """The parts of a path as problems write it: steps[2].config.url."""
+    parts: list[str | int] = []
+    for match in _PATH_PART.finditer(path):
+        word, index, quoted = match.groups()
+        parts.append(int(index) if index is not None else word if word is not None else quoted)
+    return tuple(parts)

@@ -1,0 +1,78 @@
+"""PUT and DELETE /secrets/{name}: the only place that sees a secret's text on its way in, and it goes no further."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from flowgres_runner.errors import SecretError
+from flowgres_runner.front.bodies import read_json_object
+from flowgres_runner.front.context import Front, front_of
+from flowgres_runner.front.database import Caller
+from flowgres_runner.front.problems import Problem
+
+MAX_SECRET_BYTES = 65_536
+
+
+async def put_secret(request: Request) -> JSONResponse:
+    """Store or replace a secret from `{"value": "..."}`: 201 when it is new, else 200. The value is never returned."""
+    front = front_of(request)
+    name = request.path_params["name"]
+    value = read_value(await read_json_object(request, front.settings))
+    async with front.caller(request) as caller:
+        stored = await store_secret(front, caller, name=name, value=value)
+    return JSONResponse(stored, status_code=201 if stored.get("created") else 200)
+
+
+async def delete_secret(request: Request) -> Response:
+    """Delete a secret: 204, or 404 when there is none."""
+    front = front_of(request)
+    async with front.caller(request) as caller:
+        await caller.call("select flowgres.delete_secret(p_name => %(name)s)", name=request.path_params["name"])
+    return Response(status_code=204)
+
+
+async def store_secret(front: Front, caller: Caller, *, name: str, value: str) -> dict[str, Any]:
+    """Encrypt a value for the caller's tenant and store it in the caller's transaction."""
+    identity = await caller.identity()
+    try:
+        sealed = front.secret_keys.seal(value, tenant_id=identity.tenant_id, name=name)
+    except SecretError as error:
+        raise Problem(503, error.code, "this front has no key to encrypt secrets with", hint=error.hint) from error
+    stored: dict[str, Any] = await caller.call(
+        "select flowgres.put_secret(p_name => %(name)s, p_key_id => %(key_id)s, p_nonce => %(nonce)s,"
+        " p_ciphertext => %(ciphertext)s)",
+        name=name,
+        key_id=sealed.key_id,
+        nonce=sealed.nonce,
+        ciphertext=sealed.ciphertext,
+    )
+    return stored
+
+
+def read_value(body: dict[str, Any]) -> str:
+    """The text under `value`, of a sensible size; nothing else may stand beside it."""
+    value = body.get("value")
+    if set(body) != {"value"} or not isinstance(value, str):
+        raise Problem(
+            400, "value_expected", "the body must be an object with the text `value`", hint='{"value": "..."}'
+        )
+    check_value(value)
+    return value
+
+
+def check_value(value: str) -> None:
+    """Refuse an empty secret, and one that is too long to be one."""
+    if not value:
+        raise Problem(400, "secret_empty", "a secret cannot be empty", hint="To remove it: DELETE /secrets/NAME.")
+    if len(value.encode()) > MAX_SECRET_BYTES:
+        raise Problem(413, "payload_too_large", f"a secret has at most {MAX_SECRET_BYTES} bytes")
+
+
+ROUTES = [
+    Route("/secrets/{name}", put_secret, methods=["PUT"]),
+    Route("/secrets/{name}", delete_secret, methods=["DELETE"]),
+]

@@ -1,0 +1,105 @@
+"""What the front needs to know, read once from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from flowgres_runner.errors import SettingsError
+from flowgres_runner.settings import LOG_FORMATS, LOG_LEVELS
+
+FRONT_ROLE = "flowgres_front"
+TOKEN_LIFETIME_SECONDS = 15 * 60
+MIN_JWT_SECRET_LENGTH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class FrontSettings:
+    """Addresses, keys and bounds of the front.
+
+    `dsn` logs in as flowgres_front. `secret_key` is FLOWGRES_SECRET_KEY as written ("" when secrets cannot be stored).
+    `cors_origins` mirrors PostgREST: any origin, because callers send a bearer token or key and never a cookie.
+    """
+
+    dsn: str
+    jwt_secret: str
+    secret_key: str = ""
+    previous_secret_key: str = ""
+    api_url: str = ""
+    api_admin_url: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_body_bytes: int = 1 << 20
+    max_json_depth: int = 64
+    body_seconds: float = 30.0
+    statement_seconds: float = 15.0
+    pool_size: int = 8
+    pool_wait_seconds: float = 3.0
+    cors_origins: tuple[str, ...] = ("*",)
+    log_level: str = "info"
+    log_format: str = "auto"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> FrontSettings:
+        """Read the variables that `deploy/.env.example` explains.
+
+        Raises SettingsError with the name of the variable and what it should be.
+        """
+        jwt_secret = environment.get("PGRST_JWT_SECRET", "")
+        if len(jwt_secret) < MIN_JWT_SECRET_LENGTH:
+            raise SettingsError(
+                f"PGRST_JWT_SECRET must have at least {MIN_JWT_SECRET_LENGTH} characters, the same as PostgREST's"
+            )
+        if jwt_secret.lstrip().startswith("{"):
+            raise SettingsError(
+                "PGRST_JWT_SECRET must be a shared text: the front signs by HS256 and takes no JSON Web Key"
+            )
+        return cls(
+            dsn=_front_dsn(environment),
+            jwt_secret=jwt_secret,
+            secret_key=environment.get("FLOWGRES_SECRET_KEY", ""),
+            previous_secret_key=environment.get("FLOWGRES_SECRET_KEY_PREVIOUS", ""),
+            api_url=environment.get("FLOWGRES_API_URL", "").rstrip("/"),
+            api_admin_url=environment.get("FLOWGRES_API_ADMIN_URL", "").rstrip("/"),
+            host=environment.get("HOST") or "127.0.0.1",
+            port=_whole_number(environment, "PORT", 8000, 0, 65535),
+            log_level=_choice(environment, "LOG_LEVEL", "info", LOG_LEVELS),
+            log_format=_choice(environment, "LOG_FORMAT", "auto", LOG_FORMATS),
+            body_seconds=_whole_number(environment, "FRONT_BODY_TIMEOUT", 30, 1, 3600),
+            max_body_bytes=_whole_number(environment, "MAX_PAYLOAD_BYTES", 1 << 20, 1024, 64 << 20),
+        )
+
+
+def _front_dsn(environment: Mapping[str, str]) -> str:
+    """FRONT_DATABASE_URL, else DATABASE_URL with the front's login in place of its own."""
+    given = environment.get("FRONT_DATABASE_URL", "")
+    text = given or environment.get("DATABASE_URL", "")
+    if not text:
+        raise SettingsError("FRONT_DATABASE_URL or DATABASE_URL must name the database")
+    try:
+        parts = conninfo_to_dict(text)
+    except ProgrammingError as error:
+        name = "FRONT_DATABASE_URL" if given else "DATABASE_URL"
+        raise SettingsError(f"{name} is no connection string of PostgreSQL") from error
+    if not given:
+        parts["user"] = FRONT_ROLE
+    return make_conninfo("", **parts)
+
+
+def _whole_number(environment: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = environment.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text[:20]) <= high:
+        raise SettingsError(f"{name} must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def _choice(environment: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+    text = environment.get(name, "").strip().lower() or default
+    if text not in choices:
+        raise SettingsError(f"{name} must be one of {', '.join(choices)}")
+    return text

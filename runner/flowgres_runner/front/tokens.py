@@ -1,0 +1,74 @@
+"""POST /token: an API key becomes a short-lived JWT, for callers that should not hold the key itself."""
+
+from __future__ import annotations
+
+import time
+
+import jwt
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from flowgres_runner.front.bodies import read_json_object
+from flowgres_runner.front.context import front_of
+from flowgres_runner.front.credentials import ALGORITHM, Credentials, read_credentials
+from flowgres_runner.front.problems import Problem
+from flowgres_runner.front.settings import TOKEN_LIFETIME_SECONDS
+
+
+async def issue_token(request: Request) -> JSONResponse:
+    """Answer a JWT of the key's tenant, role and business roles, good for 15 minutes or the shorter `expires_in`.
+
+    The key comes as X-API-Key or as `api_key` in the body. A token buys no token: it could be renewed for ever.
+    """
+    front = front_of(request)
+    body = await read_json_object(request, front.settings, optional=True)
+    api_key = _api_key(body.get("api_key"), credentials=read_credentials(request, front.settings))
+    lifetime = _lifetime(body.get("expires_in", TOKEN_LIFETIME_SECONDS))
+    async with front.database.caller(Credentials(api_key=api_key)) as caller:
+        identity = await caller.identity()
+    now = int(time.time())
+    claims = {
+        "role": identity.role,
+        "tenant_id": identity.tenant_id,
+        "sub": identity.actor,
+        "roles": identity.roles,
+        "iat": now,
+        "exp": now + lifetime,
+    }
+    return JSONResponse(
+        {
+            "access_token": jwt.encode(claims, front.settings.jwt_secret, algorithm=ALGORITHM),
+            "token_type": "Bearer",
+            "expires_in": lifetime,
+            "role": identity.role.removeprefix("flowgres_"),
+            "tenant_id": identity.tenant_id,
+        }
+    )
+
+
+def _api_key(in_body: object, *, credentials: Credentials) -> str | None:
+    """The key, or None for SQL to refuse."""
+    if credentials.claims is not None:
+        raise Problem(
+            400,
+            "api_key_required",
+            "a token cannot be exchanged for another",
+            hint="Send X-API-Key and no Authorization.",
+        )
+    if in_body is None:
+        return credentials.api_key
+    if not isinstance(in_body, str) or credentials.api_key is not None:
+        raise Problem(400, "ambiguous_credentials", "send the key once, as X-API-Key or as the text `api_key`")
+    return in_body
+
+
+def _lifetime(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= TOKEN_LIFETIME_SECONDS:
+        raise Problem(
+            400, "argument_invalid", f"expires_in must be a whole number of seconds from 1 to {TOKEN_LIFETIME_SECONDS}"
+        )
+    return value
+
+
+ROUTES = [Route("/token", issue_token, methods=["POST"])]

@@ -1,0 +1,111 @@
+"""The heartbeat: one row a runner is the lease of all it has claimed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from flowgres_runner import queries
+from flowgres_runner.connection import Link
+from flowgres_runner.errors import DatabaseUnreachableError
+from flowgres_runner.logs import get_logger
+from flowgres_runner.running import REPORT_AFTER_SECONDS, RunningSteps
+
+log = get_logger(__name__)
+
+
+class DatabaseClock:
+    """The database's time, from what it said last; no runner's own clock decides anything."""
+
+    def __init__(self) -> None:
+        self._offset = timedelta(0)
+
+    def observe(self, text: str, *, round_trip_seconds: float) -> None:
+        """Take the database's `now`, said in the middle of a round trip that has just ended."""
+        said_at = datetime.now(UTC) - timedelta(seconds=round_trip_seconds / 2)
+        self._offset = datetime.fromisoformat(text).astimezone(UTC) - said_at
+
+    def now(self) -> datetime:
+        """The database's time."""
+        return datetime.now(UTC) + self._offset
+
+
+class Heartbeat:
+    """Shows that the runner lives, and acts on the answer.
+
+    `on_dead`: the database gave this runner up; everything it holds belongs to others. `on_drain`: it is to finish.
+    """
+
+    def __init__(
+        self,
+        *,
+        link: Link,
+        runner_id: Callable[[], str],
+        running: RunningSteps,
+        clock: DatabaseClock,
+        stats: Callable[[], dict[str, Any]],
+        interval_seconds: float,
+        lease_seconds: float,
+        on_dead: Callable[[], Awaitable[None]],
+        on_drain: Callable[[], None],
+    ) -> None:
+        self._link = link
+        self._runner_id = runner_id
+        self._running = running
+        self._clock = clock
+        self._stats = stats
+        self._interval_seconds = interval_seconds
+        self._lease_seconds = lease_seconds
+        self._on_dead = on_dead
+        self._on_drain = on_drain
+        self._seen_at = time.monotonic()
+
+    @property
+    def may_be_given_up(self) -> bool:
+        """Whether others may have taken over since the last answer; the monotonic clock runs on in a SIGSTOP."""
+        return time.monotonic() - self._seen_at > self._lease_seconds
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        was_lost = False
+        while True:
+            try:
+                await self.beat()
+                was_lost = False
+            except DatabaseUnreachableError as error:
+                if not was_lost:
+                    log.warning("heartbeat_missed", error=error.message)
+                was_lost = True
+            except psycopg.Error as error:
+                log.error("heartbeat_refused", sqlstate=error.sqlstate, error=str(error))
+            await asyncio.sleep(min(1.0, self._interval_seconds) if was_lost else self._interval_seconds)
+
+    async def beat(self) -> None:
+        """One beat. Raises DatabaseUnreachableError."""
+        leases = self._running.leases_running_longer(REPORT_AFTER_SECONDS)
+        began = time.monotonic()
+        answer = await queries.heartbeat(
+            self._link,
+            runner_id=self._runner_id(),
+            running=leases,
+            stats=self._stats(),
+            seconds=max(2.0, self._lease_seconds / 3),
+        )
+        round_trip_seconds = time.monotonic() - began
+        if answer.get("now"):
+            self._clock.observe(answer["now"], round_trip_seconds=round_trip_seconds)
+        if not answer["alive"]:
+            await self._on_dead()
+            self._seen_at = time.monotonic()
+            return
+        self._seen_at = began
+        lost = set(answer.get("lost") or ())
+        if lost:
+            self._running.abort_lost([lease for lease in leases if lease[2] in lost])
+        if answer.get("drain"):
+            self._on_drain()

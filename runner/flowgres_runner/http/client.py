@@ -1,0 +1,156 @@
+"""The one HTTP client of the runner: guarded, bounded, quick. Nothing else in the runner opens HTTP connections.
+
+The order of one request: parse the URL, check the headers, then under one deadline connect (checked by `guard`), send,
+follow redirects, read and decode under the cap, parse, mask. Outcomes are values; only cancellation raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+
+from flowgres_runner.http.bodies import Collector, parse_body, too_large
+from flowgres_runner.http.exchange import Exchange, Request, Response
+from flowgres_runner.http.failures import Failure, HttpError, SsrfBlockedError
+from flowgres_runner.http.guard import Dial, EgressPolicy, Resolve, current_dial
+from flowgres_runner.http.headers import retry_after_seconds
+from flowgres_runner.http.masks import Masker
+from flowgres_runner.http.transport import AiohttpTransport, Answer, Transport
+
+MAX_RESPONSE_BYTES = 5 << 20
+MAX_REDIRECTS = 5
+_MAX_EXCERPT_BYTES = 65_536
+_MAX_EXCERPT_CHARACTERS = 1_000
+_EXCERPT_SECONDS = 1.0
+
+
+class Client:
+    """Sends requests under an egress policy. Use as an async context manager, or call `close`.
+
+    `concurrency` bounds open connections, `resolve` replaces DNS, `transport` replaces aiohttp.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: EgressPolicy | None = None,
+        concurrency: int = 200,
+        resolve: Resolve | None = None,
+        transport: Transport | None = None,
+        user_agent: str = "flowgres",
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
+        self._policy = policy or EgressPolicy()
+        self._transport = transport or AiohttpTransport(concurrency=concurrency, resolve=resolve)
+        self._max_response_bytes = max_response_bytes
+        # Identity: a compressed answer costs CPU here and invites bombs.
+        self._own_headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": user_agent}
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+    async def request(
+        self, request: Request, *, timeout_seconds: float, redact: Sequence[str] = ()
+    ) -> Response | Failure:
+        """Send a request; give the answer, or why there is none.
+
+        `timeout_seconds` bounds everything from the lookup to the last byte. `redact` lists secret values, which are
+        replaced by `***` wherever they would appear in the result.
+        """
+        exchange = Exchange(request, tuple(redact))
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await self._exchange(exchange)
+        except TimeoutError:
+            late = HttpError("http_timeout", f"no complete answer within {timeout_seconds:g} s", "timeout")
+            return exchange.failure(late)
+        except HttpError as error:
+            return exchange.failure(error)
+
+    async def _exchange(self, exchange: Exchange) -> Response:
+        """Send, follow redirects, read the answer."""
+        target = exchange.aim(self._own_headers)
+        policy = self._policy
+        for _ in range(MAX_REDIRECTS + 1):
+            if policy.refuses_name(target.host, target.port):
+                raise SsrfBlockedError(f"{target.host} is not a public name")
+            dial = Dial(policy, by_name=policy.allows_name(target.host, target.port))
+            token = current_dial.set(dial)
+            try:
+                answer = await self._transport.send(exchange.method, target, exchange.headers, exchange.body)
+                try:
+                    location = exchange.location(answer)
+                    if location is None:
+                        return await self._receive(exchange, answer)
+                finally:
+                    answer.close()
+            except HttpError:
+                if dial.refused is not None:
+                    raise SsrfBlockedError(dial.refused) from None
+                raise
+            finally:
+                current_dial.reset(token)
+            target = exchange.redirect(answer.status, location)
+        raise HttpError("http_too_many_redirects", f"more than {MAX_REDIRECTS} redirects", "http_status")
+
+    async def _receive(self, exchange: Exchange, answer: Answer) -> Response:
+        """Read the body of an expected status; turn any other into an error."""
+        if not exchange.request.is_expected(answer.status):
+            raise await _unexpected_status(answer, exchange.mask)
+        headers = answer.headers
+        limit = self._max_response_bytes
+        is_head = exchange.method == "HEAD"
+        announced = headers.get("content-length", "")
+        if not is_head and announced.isdecimal() and int(announced[:20]) > limit:
+            raise too_large(limit)
+        collector = Collector("" if is_head else headers.get("content-encoding", ""), limit=limit)
+        while chunk := await answer.read():
+            collector.add(chunk)
+        return exchange.response(answer, parse_body(collector.finish(), headers.get("content-type", ""), exchange.mask))
+
+
+async def _unexpected_status(answer: Answer, mask: Masker) -> HttpError:
+    """The error for a status, with the beginning of the body, which often says why."""
+    status = answer.status
+    if status == 429 or status == 425:
+        error_class = "429"  # 425, too early, asks for the same: once more, later
+    elif status >= 500:
+        error_class = "5xx"
+    else:
+        error_class = "timeout" if status == 408 else "http_status"
+    details: dict[str, str | int] = {"status": status}
+    excerpt = await _excerpt(answer, mask)
+    if excerpt:
+        details["body"] = excerpt
+    return HttpError(
+        "http_status",
+        f"answered {status}",
+        error_class,
+        retry_after_seconds=retry_after_seconds(answer.headers),
+        details=details,
+        status=status,
+    )
+
+
+async def _excerpt(answer: Answer, mask: Masker) -> str:
+    """The first words of an error's body; nothing when it is binary, encoded or slow (the status is enough)."""
+    try:
+        collector = Collector(answer.headers.get("content-encoding", ""), limit=_MAX_EXCERPT_BYTES)
+        async with asyncio.timeout(_EXCERPT_SECONDS):
+            while chunk := await answer.read():
+                collector.add(chunk)
+        text = collector.finish().decode().replace("\0", "")
+    except (HttpError, TimeoutError, UnicodeDecodeError, OSError):
+        return ""
+    # Masked before it is cut: half a secret must not remain at the end.
+    return mask.text(text)[:_MAX_EXCERPT_CHARACTERS]

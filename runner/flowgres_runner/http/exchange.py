@@ -1,0 +1,142 @@
+"""The state of one request on its way through redirects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urljoin
+
+from flowgres_runner.http.bodies import Body
+from flowgres_runner.http.failures import Failure, HttpError
+from flowgres_runner.http.headers import basic_authorization, check_headers
+from flowgres_runner.http.masks import masker
+from flowgres_runner.http.transport import Answer
+from flowgres_runner.http.urls import Target, parse
+
+MAX_REQUEST_BYTES = 5 << 20
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_CREDENTIALS = frozenset(("authorization", "cookie", "x-api-key", "x-auth-token", "api-key"))
+
+
+def is_success(status: int) -> bool:
+    """Whether a status is 2xx, which a request expects unless told otherwise."""
+    return 200 <= status < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send. `credentials` names (lower case) further headers that must not follow to another origin."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    follow_redirects: bool = True
+    is_expected: Callable[[int], bool] = is_success
+    credentials: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer with an expected status. Secrets are masked; `url` is the last address without its query."""
+
+    status: int
+    headers: dict[str, str]
+    body: Body
+    url: str
+    duration_ms: float
+
+
+class Exchange:
+    """A request, aimed: where it goes next, with which method, headers and body."""
+
+    __slots__ = ("_secrets", "_started", "body", "headers", "mask", "method", "request", "target")
+
+    def __init__(self, request: Request, secrets: tuple[str, ...]) -> None:
+        self._started = time.perf_counter()
+        self._secrets = secrets
+        self.request = request
+        self.mask = masker(secrets)
+        self.method = request.method
+        self.body = request.body
+        self.headers: dict[str, str] = {}
+        self.target: Target | None = None
+
+    def aim(self, own_headers: Mapping[str, str]) -> Target:
+        """Parse the address and check what will be sent; raises HttpError before anything is."""
+        request = self.request
+        target = self.target = parse(request.url)
+        check_headers(request.headers)
+        if request.body is not None and len(request.body) > MAX_REQUEST_BYTES:
+            raise HttpError("request_too_large", f"the body is larger than {MAX_REQUEST_BYTES} bytes")
+        given = {name.lower(): value for name, value in request.headers.items()}
+        if target.user is not None:
+            given.setdefault("authorization", basic_authorization(*target.user))
+        self.headers = {**own_headers, **given}
+        authorization = given.get("authorization", "")
+        if self.mask and authorization[:6].lower() == "basic ":
+            # User and password in base64 together hide the password from the other masks.
+            self.mask = masker((*self._secrets, authorization[6:].strip()))
+        return target
+
+    def location(self, answer: Answer) -> str | None:
+        """Where an answer redirects to, when it is to be followed."""
+        request = self.request
+        if answer.status not in _REDIRECTS or not request.follow_redirects or request.is_expected(answer.status):
+            return None
+        return answer.headers.get("location")
+
+    def redirect(self, status: int, location: str) -> Target:
+        """Aim at a redirect's address.
+
+        Another origin gets no credentials: headers known as such, named by the request, or holding a secret. A body
+        that holds one is not sent on at all.
+        """
+        old = self.target
+        if old is None:
+            raise RuntimeError("redirected before it was aimed")
+        new = self.target = parse(urljoin(str(old.url), location))
+        if (status == 303 and self.method != "HEAD") or (status in (301, 302) and self.method == "POST"):
+            self.method, self.body = "GET", None
+            self.headers = {name: value for name, value in self.headers.items() if not name.startswith("content-")}
+        if new.origin != old.origin:
+            dropped = _CREDENTIALS | self.request.credentials
+            self.headers = {
+                name: value
+                for name, value in self.headers.items()
+                if name not in dropped and not self.mask.found_in(value)
+            }
+            if self.mask.found_in(self.body):
+                raise HttpError("redirect_refused", "a redirect would send a secret of the body to another origin")
+        return new
+
+    @property
+    def shown(self) -> str:
+        """The present address without user, query and secrets."""
+        return self.mask.text(self.target.shown) if self.target is not None else ""
+
+    def response(self, answer: Answer, body: Body) -> Response:
+        """The result of a good answer."""
+        mask = self.mask
+        headers = answer.headers
+        if mask:
+            headers = {mask.text(name): mask.text(value) for name, value in headers.items()}
+        return Response(answer.status, headers, body, self.shown, self._elapsed_ms())
+
+    def failure(self, error: HttpError) -> Failure:
+        """The result of an error."""
+        shown = self.shown
+        return Failure(
+            code=error.code,
+            message=self.mask.text(f"{self.method} {shown}: {error.message}" if shown else error.message),
+            error_class=error.error_class,
+            retry_after_seconds=error.retry_after_seconds,
+            details=error.details,
+            status=error.status,
+            url=shown,
+            duration_ms=self._elapsed_ms(),
+        )
+
+    def _elapsed_ms(self) -> float:
+        return round((time.perf_counter() - self._started) * 1000, 3)

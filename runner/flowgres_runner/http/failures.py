@@ -1,0 +1,52 @@
+"""Why a request brought no usable answer, as one exception inside this package and one value outside.
+
+    HttpError
+      SsrfBlockedError     the address may not be called; never retried
+
+Inside, an exception leaves the depth of aiohttp in one step; `Client.request` turns it into the value `Failure`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No usable answer.
+
+    `error_class` decides about retries: `timeout`, `connect`, `429`, `5xx` are worth one; `http_status`, `tls` and
+    `validation` are not. `status` is the last status seen, `url` the last address, without user, query and secrets.
+    """
+
+    code: str
+    message: str
+    error_class: str
+    retry_after_seconds: float | None = None
+    details: Mapping[str, str | int] | None = None
+    status: int | None = None
+    url: str = ""
+    duration_ms: float = 0.0
+
+
+@dataclass(eq=False)
+class HttpError(Exception):
+    """A request failed for a reason that has a code. The fields are those of `Failure`."""
+
+    code: str
+    message: str
+    error_class: str = "validation"
+    retry_after_seconds: float | None = None
+    details: dict[str, str | int] | None = None
+    status: int | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class SsrfBlockedError(HttpError):
+    """The egress policy refuses this address; nothing was sent to it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(code="ssrf_blocked", message=f"refused to connect: {why}")

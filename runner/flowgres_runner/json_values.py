@@ -1,0 +1,111 @@
+"""JSON exactly as PostgreSQL keeps it.
+
+An output is used twice: at once, from memory, by the next step on this runner, and later, read back from jsonb, by
+another. Both must see the same value, so it is put into jsonb's form before either happens: keys in jsonb's order,
+floats that jsonb would give back as integers as integers, and nothing that jsonb cannot hold.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from flowgres_runner.errors import OutputError
+from flowgres_runner.steps.base import Json
+
+MAX_DEPTH = 64
+_EXACT_FLOAT_LIMIT = 1e16
+"""From here on Python writes floats with an exponent, and jsonb stores them as integers."""
+
+encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+"""Compact JSON text of a canonical value."""
+
+
+def canonical_json(value: Any, depth: int = 0) -> Json:
+    """The value as it would come back from jsonb.
+
+    Raises OutputError when it cannot be stored: text with NUL or a lone surrogate, NaN or infinity, a type that JSON
+    does not have, more than MAX_DEPTH levels.
+    """
+    kind = type(value)
+    if kind is str:
+        return _checked_text(value)
+    if value is None or kind is bool or kind is int:
+        return value  # type: ignore[no-any-return]
+    if kind is float:
+        return _canonical_float(value)
+    if depth >= MAX_DEPTH:
+        raise OutputError(f"the output is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, dict):
+        return _canonical_object(value, depth + 1)
+    if isinstance(value, list | tuple):
+        return [canonical_json(item, depth + 1) for item in value]
+    if isinstance(value, str):
+        return _checked_text(str(value))
+    raise OutputError(f"the output holds a {kind.__name__}, which JSON does not have")
+
+
+def encode_output(value: Any, *, max_bytes: int) -> tuple[Json, str]:
+    """The canonical value and its JSON text; raises OutputError when it cannot be stored or is too large."""
+    canonical = canonical_json(value)
+    try:
+        text = encode_json(canonical)
+    except ValueError as error:  # an integer of more digits than Python will write
+        raise OutputError("the output holds a number that is too long") from error
+    # The text has at least as many bytes as characters, and at most four times as many.
+    if len(text) * 4 > max_bytes:
+        size = len(text.encode())
+        if size > max_bytes:
+            raise OutputError(
+                f"the output has {size} bytes, the limit is {max_bytes}",
+                code="output_too_large",
+                hint="Return less, or raise MAX_OUTPUT_BYTES.",
+            )
+    return canonical, text
+
+
+def _checked_text(text: str) -> str:
+    if text.isascii():
+        if "\0" not in text:
+            return text
+        raise OutputError("the output holds a NUL character, which PostgreSQL cannot store")
+    if "\0" in text:
+        raise OutputError("the output holds a NUL character, which PostgreSQL cannot store")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise OutputError("the output holds half of a surrogate pair, which is no character") from None
+    return text
+
+
+def _canonical_float(value: float) -> int | float:
+    if not math.isfinite(value):
+        raise OutputError("the output holds a number that is not finite")
+    if -_EXACT_FLOAT_LIMIT < value < _EXACT_FLOAT_LIMIT:
+        return value + 0.0  # jsonb has no negative zero
+    # jsonb keeps the decimal digits that were written, so this goes by the digits, not by the binary value.
+    digits, _, exponent = repr(value).partition("e")
+    whole, _, fraction = digits.partition(".")
+    return int(whole + fraction.rstrip("0") + "0" * (int(exponent) - len(fraction.rstrip("0"))))
+
+
+def _canonical_object(value: dict[Any, Any], depth: int) -> dict[str, Json]:
+    if len(value) > 1:
+        try:
+            keys = sorted(value, key=_jsonb_key_order)
+        except (AttributeError, UnicodeEncodeError):
+            keys = list(value)  # the loop below says what is wrong with it
+    else:
+        keys = list(value)
+    result: dict[str, Json] = {}
+    for key in keys:
+        if not isinstance(key, str):
+            raise OutputError("the output has an object with a key that is not text")
+        result[_checked_text(key)] = canonical_json(value[key], depth)
+    return result
+
+
+def _jsonb_key_order(key: str) -> tuple[int, bytes]:
+    data = key.encode()
+    return len(data), data

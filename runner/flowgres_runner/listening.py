@@ -1,0 +1,82 @@
+"""LISTEN on a connection of its own, straight to PostgreSQL.
+
+A notification is a hint that saves up to a poll of waiting, never a guarantee. The connection proves every 5 s that it
+still hears: it notifies itself and must hear that within 5 s, which finds a stopped backend that keepalives cannot see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Callable
+
+import psycopg
+from psycopg import sql
+
+from flowgres_runner.connection import Backoff, Connection, connect
+from flowgres_runner.errors import DatabaseUnreachableError
+from flowgres_runner.logs import get_logger
+
+log = get_logger(__name__)
+
+CHANNEL = "flowgres_work"
+PING_SECONDS = 5.0
+PING_DEADLINE_SECONDS = 5.0
+
+
+class Listener:
+    """Calls `on_work` for every notification, and after each (re)connection, because some may have been missed."""
+
+    def __init__(self, url: str, on_work: Callable[[], None]) -> None:
+        self._url = url
+        self._on_work = on_work
+        self._ping_channel = f"flowgres_ping_{uuid.uuid4().hex[:12]}"
+        self._has_heard = False
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        backoff = Backoff()
+        was_lost = False
+        while True:
+            try:
+                connection = await connect(self._url, application_name="flowgres-runner listen", prepare=False)
+                try:
+                    await self._subscribe(connection)
+                    backoff.reset()
+                    if was_lost:
+                        log.info("listening_resumed")
+                        was_lost = False
+                    # LISTEN first, then look: what came in between is found by one of the two.
+                    self._on_work()
+                    await self._listen(connection)
+                finally:
+                    with contextlib.suppress(Exception):
+                        await connection.close()
+            except (DatabaseUnreachableError, psycopg.Error, TimeoutError, OSError) as error:
+                if not was_lost:
+                    log.warning("listening_interrupted", error=" ".join(str(error).split()) or type(error).__name__)
+                was_lost = True
+                await asyncio.sleep(backoff.next_seconds())
+
+    async def _subscribe(self, connection: Connection) -> None:
+        for channel in (CHANNEL, self._ping_channel):
+            await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
+
+    async def _listen(self, connection: Connection) -> None:
+        while True:
+            # What arrives during other calls is kept by psycopg for the next loop.
+            async for notification in connection.notifies(timeout=PING_SECONDS):
+                self._take(notification)
+            self._has_heard = False
+            async with asyncio.timeout(PING_DEADLINE_SECONDS):
+                await connection.execute("select pg_notify(%s, '')", (self._ping_channel,))
+                while not self._has_heard:
+                    async for notification in connection.notifies(timeout=0.1):
+                        self._take(notification)
+
+    def _take(self, notification: psycopg.Notify) -> None:
+        if notification.channel == CHANNEL:
+            self._on_work()
+        else:
+            self._has_heard = True

@@ -1,0 +1,178 @@
+"""The SQL calls of the runner, all of them.
+
+A runner calls functions of the schema `flowgres` and reads no table. JSON goes out as text, because the hot ones are
+put together from parts that are text already; uuids are text both ways.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+from flowgres_runner.connection import Link
+
+STEP_COLUMNS = (
+    "queue_id, token, tenant_id, execution_id, version_id, step_index, iteration, attempt, generation, handed, "
+    # As text: the size bounds the cache of contexts, and parsing waits until it is known to be needed.
+    "context::text, resume::text"
+)
+_CLAIM = f"select {STEP_COLUMNS} from flowgres.claim(%s::uuid, %s::int, %s::uuid)"  # noqa: S608 - constants
+_COMPLETE = f"select {STEP_COLUMNS} from flowgres.complete_and_claim(%s::uuid, %s::jsonb, %s::int, %s::uuid)"  # noqa: S608
+
+
+class ClaimedStep(NamedTuple):
+    """A leased step; `token` is its fence.
+
+    `context` and `resume` are JSON text; there is no context when the step was handed on from its parent. `iteration`
+    is -1 for a step that is not iterated.
+    """
+
+    queue_id: int
+    token: int
+    tenant_id: str
+    execution_id: str
+    version_id: str
+    step_index: int
+    iteration: int
+    attempt: int
+    generation: int
+    handed: bool
+    context: str | None
+    resume: str | None
+
+    @property
+    def lease(self) -> list[Any]:
+        """How the SQL functions name this lease."""
+        return [self.tenant_id, self.execution_id, self.queue_id, self.token]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSecret:
+    """A secret as it lies in the database."""
+
+    name: str
+    key_id: str
+    nonce: bytes
+    ciphertext: bytes
+
+
+async def claim(link: Link, *, runner_id: str, want: int, after_tenant_id: str | None) -> list[ClaimedStep]:
+    """Lease up to `want` ready steps, beginning with the tenant after `after_tenant_id`."""
+    rows = await link.call(_CLAIM, (runner_id, want, after_tenant_id))
+    return [ClaimedStep._make(row) for row in rows]
+
+
+async def complete_and_claim(
+    link: Link, *, runner_id: str, results: str, want: int, after_tenant_id: str | None
+) -> list[ClaimedStep]:
+    """Record results (text of a JSON array) and lease what follows from them and up to `want` others."""
+    rows = await link.call(_COMPLETE, (runner_id, results, want, after_tenant_id))
+    return [ClaimedStep._make(row) for row in rows]
+
+
+async def register_runner(link: Link, *, runner_id: str, info: dict[str, Any]) -> dict[str, Any]:
+    """Make the runner known; returns the installation's intervals and limits."""
+    return cast(
+        "dict[str, Any]",
+        await _value(link, "select flowgres.register_runner(%s::uuid, %s::jsonb)", (runner_id, json.dumps(info))),
+    )
+
+
+async def heartbeat(
+    link: Link, *, runner_id: str, running: Sequence[Any], stats: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """Show that the runner lives; returns {alive, drain, lost, now}."""
+    rows = await link.call(
+        "select flowgres.heartbeat(%s::uuid, %s::jsonb, %s::jsonb)",
+        (runner_id, json.dumps(running), json.dumps(stats)),
+        seconds=seconds,
+    )
+    return cast("dict[str, Any]", rows[0][0])
+
+
+async def release(link: Link, *, runner_id: str, leases: Sequence[Any]) -> None:
+    """Give leases back; their attempts are not counted."""
+    await link.call("select flowgres.release(%s::uuid, %s::jsonb)", (runner_id, json.dumps(leases)))
+
+
+async def release_unknown(link: Link, *, runner_id: str, known: Sequence[Any]) -> int:
+    """Give back every lease of this runner that is not among `known`: [[queue id, token], ...]; returns how many."""
+    value = await _value(link, "select flowgres.release_unknown(%s::uuid, %s::jsonb)", (runner_id, json.dumps(known)))
+    return int(value or 0)
+
+
+async def declare_idle(link: Link, *, runner_id: str, idle: bool) -> float | None:
+    """Ask for NOTIFY when work arrives, or no longer; returns the seconds to the next due step."""
+    value = await _value(link, "select flowgres.declare_idle(%s::uuid, %s::boolean)", (runner_id, idle))
+    return None if value is None else float(value)
+
+
+async def stop_runner(link: Link, *, runner_id: str) -> None:
+    """Say goodbye."""
+    await link.call("select flowgres.stop_runner(%s::uuid)", (runner_id,), seconds=5)
+
+
+async def get_version(link: Link, *, version_id: str) -> dict[str, Any] | None:
+    """A version of a workflow with its compiled steps."""
+    return cast("dict[str, Any] | None", await _value(link, "select flowgres.get_version(%s::uuid)", (version_id,)))
+
+
+async def get_contexts(link: Link, *, runner_id: str, leases: Sequence[Any]) -> dict[int, str]:
+    """Contexts of leased steps as JSON text, by queue id."""
+    rows = await link.call(
+        "select queue_id, context::text from flowgres.get_contexts(%s::uuid, %s::jsonb)",
+        (runner_id, json.dumps(leases)),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+async def get_secrets(link: Link, *, tenant_id: str, names: Sequence[str]) -> list[StoredSecret]:
+    """Encrypted secrets of a tenant; names that do not exist are left out."""
+    rows = await link.call(
+        "select name, key_id, nonce, ciphertext from flowgres.get_secrets(%s::uuid, %s::text[])",
+        (tenant_id, list(names)),
+    )
+    return [StoredSecret(row[0], row[1], bytes(row[2]), bytes(row[3])) for row in rows]
+
+
+async def rescue_expired_leases(link: Link, *, limit: int) -> int:
+    """Free leases of runners that are gone; returns how many."""
+    return int(await _value(link, "select flowgres.rescue_expired_leases(%s::int)", (limit,)) or 0)
+
+
+async def expire_executions(link: Link, *, limit: int) -> int:
+    """Fail executions whose active time has run out; returns how many."""
+    return int(await _value(link, "select flowgres.expire_executions(%s::int)", (limit,)) or 0)
+
+
+async def cancel_orphan(link: Link) -> bool:
+    """Cancel one child execution whose parent has ended; False when there is none."""
+    return bool(await _value(link, "select flowgres.cancel_orphan()", ()))
+
+
+async def maintain_history(link: Link) -> dict[str, Any]:
+    """Create history partitions ahead and retire old ones."""
+    return cast("dict[str, Any]", await _value(link, "select flowgres.maintain_history()", ()) or {})
+
+
+async def prune(link: Link, *, limit: int) -> int:
+    """Delete what is older than its retention, a bounded piece of it; returns how many rows."""
+    return int(await _value(link, "select flowgres.prune(%s::int)", (limit,)) or 0)
+
+
+async def unchecked_versions(link: Link, *, limit: int) -> list[tuple[str, Any]]:
+    """Versions imported by SQL alone, whose expressions nobody has parsed yet: (id, definition)."""
+    rows = await link.call("select version_id, definition from flowgres.unchecked_versions(%s::int)", (limit,))
+    return [(row[0], row[1]) for row in rows]
+
+
+async def confirm_version(link: Link, *, version_id: str, errors: Sequence[Any]) -> None:
+    """Say what parsing found; without errors the version may run."""
+    await link.call("select flowgres.confirm_version(%s::uuid, %s::jsonb)", (version_id, json.dumps(errors)))
+
+
+async def _value(link: Link, query: str, parameters: Sequence[Any]) -> Any:
+    rows = await link.call(query, parameters)
+    return rows[0][0] if rows else None

@@ -1,0 +1,295 @@
+"""A runner process: its parts, put together, started, and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psycopg
+
+from flowgres_runner import queries
+from flowgres_runner.checking import check_definition
+from flowgres_runner.connection import Link, retry_until_reached
+from flowgres_runner.contexts import ContextCache
+from flowgres_runner.errors import DatabaseUnreachableError, RegistrationError
+from flowgres_runner.evaluator import EvaluatorPool
+from flowgres_runner.executing import Executor
+from flowgres_runner.heartbeat import DatabaseClock, Heartbeat
+from flowgres_runner.http import Client, EgressPolicy
+from flowgres_runner.leases import Leases
+from flowgres_runner.listening import Listener
+from flowgres_runner.logs import get_logger
+from flowgres_runner.results import Outbox
+from flowgres_runner.running import RunningSteps
+from flowgres_runner.secrets import Placeholders, SecretKeys, SecretStore
+from flowgres_runner.settings import RunnerSettings
+from flowgres_runner.steps.http import HttpStep
+from flowgres_runner.steps.registry import AnyHandler, core_handlers, custom_handlers, published_types
+from flowgres_runner.timekeeper import Timekeeper
+from flowgres_runner.versions import VersionCache
+from flowgres_runner.work_loop import WorkLoop
+
+log = get_logger(__name__)
+
+PROTOCOL = 1
+"""Version of the contract with the database's functions; must equal flowgres.protocol_number()."""
+
+_DRAIN_LOOK_SECONDS = 0.02
+
+
+class Runner:
+    """One runner: `run` works until `request_stop`, then finishes within the grace, and returns.
+
+    A runner that was given up by the database (it was stopped, or cut off, for longer than the lease) forgets all it
+    held and goes on under a new id.
+    """
+
+    def __init__(self, settings: RunnerSettings, *, http_policy: EgressPolicy | None = None) -> None:
+        self._settings = settings
+        self._id = str(uuid.uuid4())
+        self._stop = asyncio.Event()
+        prepare = not settings.through_pooler
+
+        def link(purpose: str) -> Link:
+            return Link(settings.database_url, application_name=f"flowgres-runner {purpose}", prepare=prepare)
+
+        self._work_links = [link("work") for _ in range(settings.lanes)]
+        self._lookup_link = link("lookup")
+        self._heartbeat_link = link("heartbeat")
+        self._timekeeper_link = link("timekeeper")
+
+        self._clock = DatabaseClock()
+        self._http = Client(policy=http_policy or EgressPolicy(), concurrency=settings.concurrency)
+        self._core = core_handlers(http=HttpStep(self._http), now=self._clock.now)
+        self._custom = custom_handlers(frozenset(self._core))
+        handlers: dict[str, AnyHandler] = {**self._core, **self._custom}
+
+        self._outbox = Outbox()
+        self._leases = Leases()
+        self._contexts = ContextCache()
+        self._pool = EvaluatorPool(processes=settings.evaluators)
+        placeholders = Placeholders()
+        secret_keys = SecretKeys(settings.secret_key, settings.previous_secret_key)
+        self._running = RunningSteps(
+            concurrency=settings.concurrency,
+            default_timeout_seconds=settings.http_step_seconds,
+            placeholders=placeholders,
+            secret_store=SecretStore(self._lookup_link, secret_keys),
+        )
+        self._executor = Executor(
+            link=self._lookup_link,
+            versions=VersionCache(self._lookup_link, handlers),
+            contexts=self._contexts,
+            pool=self._pool,
+            placeholders=placeholders,
+            outbox=self._outbox,
+            runner_id=self._runner_id,
+            start_task=self._running.start,
+            default_timeout_seconds=settings.http_step_seconds,
+            max_output_bytes=settings.max_output_bytes or 1 << 20,
+        )
+        self._running.attach(self._executor, lambda result: self._outbox.put([result]))
+        self._loop = WorkLoop(
+            links=self._work_links,
+            outbox=self._outbox,
+            leases=self._leases,
+            running=self._running,
+            execute=self._executor.execute,
+            runner_id=self._runner_id,
+            poll_seconds=settings.poll_seconds or 1.0,
+            before_claim=self._before_claim,
+        )
+        self._heartbeat: Heartbeat | None = None
+        self._started_at = time.monotonic()
+
+    def _runner_id(self) -> str:
+        return self._id
+
+    def request_stop(self) -> None:
+        """Finish what runs, give the rest back, and end."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until asked to stop. Raises RegistrationError when the database does not want this runner."""
+        answer = await self._register()
+        if self._stop.is_set():
+            return
+        await self._pool.start()
+        _calm_collector()
+        heartbeat = self._heartbeat = Heartbeat(
+            link=self._heartbeat_link,
+            runner_id=self._runner_id,
+            running=self._running,
+            clock=self._clock,
+            stats=self._stats,
+            interval_seconds=float(answer.get("heartbeat_seconds") or 5),
+            lease_seconds=float(answer.get("lease_seconds") or 30),
+            on_dead=self._begin_anew,
+            on_drain=self.request_stop,
+        )
+        timekeeper = Timekeeper(
+            self._timekeeper_link, check_definition=check_definition, on_work=self._loop.look_for_work
+        )
+        services = [
+            self._loop.run(),
+            heartbeat.run(),
+            timekeeper.run(),
+            Listener(self._settings.direct_url, self._loop.look_for_work).run(),
+            self._running.announce_forever(),
+            self._leases.reconcile_forever(self._lookup_link, self._runner_id),
+        ]
+        tasks = [asyncio.create_task(service) for service in services]
+        stopping: asyncio.Task[Any] = asyncio.create_task(self._stop.wait())
+        log.info("runner_started", runner_id=self._id, concurrency=self._settings.concurrency)
+        try:
+            await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    # A service ends only by a bug: better a restart than half a runner.
+                    task.result()
+            await self._finish()
+        finally:
+            for task in [*tasks, stopping]:
+                task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            await self._close()
+
+    async def _register(self) -> dict[str, Any]:
+        settings = self._settings
+        info = {
+            "name": settings.name,
+            "version": _package_version(),
+            "protocol": PROTOCOL,
+            "environment": settings.environment,
+            "step_types": published_types(self._core, self._custom),
+            "labels": list(settings.labels),
+            "concurrency": settings.concurrency,
+            "pid": os.getpid(),
+        }
+        register = asyncio.create_task(
+            retry_until_reached(
+                lambda: queries.register_runner(self._lookup_link, runner_id=self._id, info=info), purpose="register"
+            )
+        )
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([register, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not register.done():
+            register.cancel()
+            return {}
+        try:
+            answer = register.result()
+        except psycopg.Error as error:
+            raise _refusal(error) from error
+        self._apply(answer)
+        return answer
+
+    def _apply(self, answer: dict[str, Any]) -> None:
+        """The database's settings, where the environment says nothing."""
+        if self._settings.poll_seconds is None and answer.get("poll_seconds"):
+            self._loop.poll_seconds = float(answer["poll_seconds"])
+        limit = int(answer.get("max_output_bytes") or 1 << 20)
+        # A larger limit than SQL's own would only move the refusal there.
+        self._executor.max_output_bytes = min(limit, self._settings.max_output_bytes or limit)
+        if answer.get("now"):
+            self._clock.observe(answer["now"], round_trip_seconds=0.0)
+
+    def _before_claim(self) -> None:
+        if self._heartbeat is not None and self._heartbeat.may_be_given_up:
+            # Others may have continued these executions while this process stood still.
+            self._contexts.clear()
+
+    async def _begin_anew(self) -> None:
+        log.warning("runner_given_up", runner_id=self._id, steps=len(self._leases))
+        self._running.abort_all(reason="runner_given_up")
+        dropped = self._outbox.clear()
+        if dropped:
+            log.warning("results_discarded", results=dropped, reason="runner_given_up")
+        self._leases.clear()
+        self._contexts.clear()
+        self._id = str(uuid.uuid4())
+        await self._register()
+        log.info("runner_started", runner_id=self._id, concurrency=self._settings.concurrency)
+        self._loop.look_for_work()
+
+    def _stats(self) -> dict[str, Any]:
+        return {
+            "steps": self._executor.completed_count,
+            "round_trips": self._loop.round_trips,
+            "running": len(self._running),
+            "leased": len(self._leases),
+            "cached_executions": len(self._contexts),
+            "uptime_seconds": round(time.monotonic() - self._started_at, 1),
+        }
+
+    async def _finish(self) -> None:
+        """Take no more, give back what has not begun, let the rest end within the grace, give back what is left."""
+        log.info("runner_stopping", runner_id=self._id, running=len(self._running), leased=len(self._leases))
+        self._loop.stop_claiming()
+        await self._release(self._running.take_waiting())
+        deadline = time.monotonic() + self._settings.grace_seconds
+        while not self._loop.is_done and time.monotonic() < deadline:
+            await asyncio.sleep(_DRAIN_LOOK_SECONDS)
+        left = self._leases.all()
+        if left:
+            log.warning("steps_released", steps=len(left), reason="grace_over")
+            self._running.abort_all(reason="grace_over")
+            self._outbox.clear()
+            await self._release(left)
+        with contextlib.suppress(DatabaseUnreachableError, psycopg.Error):
+            await queries.stop_runner(self._lookup_link, runner_id=self._id)
+        log.info("runner_stopped", runner_id=self._id, steps=self._executor.completed_count)
+
+    async def _release(self, claims: Sequence[queries.ClaimedStep]) -> None:
+        try:
+            await self._loop.release(self._lookup_link, claims)
+        except (DatabaseUnreachableError, psycopg.Error) as error:
+            # The lease runs out by itself; it only takes longer.
+            log.warning("release_failed", steps=len(claims), error=str(error))
+
+    async def _close(self) -> None:
+        await self._pool.close()
+        await self._http.close()
+        links = [*self._work_links, self._lookup_link, self._heartbeat_link, self._timekeeper_link]
+        await asyncio.gather(*(link.close() for link in links))
+
+
+def _calm_collector() -> None:
+    """Look for cycles seldom: a runner makes many small objects that die by themselves and keeps some that live long."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def _package_version() -> str:
+    try:
+        return version("flowgres")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _refusal(error: psycopg.Error) -> RegistrationError:
+    """Why the database refused, in words for the operator."""
+    diagnostics = error.diag
+    if (error.sqlstate or "").startswith("FG"):
+        return RegistrationError(
+            diagnostics.message_primary or "the database refused this runner",
+            hint=diagnostics.message_hint or "",
+            code=diagnostics.constraint_name or None,
+        )
+    if error.sqlstate in ("42883", "3F000", "42P01"):
+        return RegistrationError(
+            "flowgres is not installed in this database, or in an older version", hint="Run: flowgres db install"
+        )
+    if error.sqlstate == "42501":
+        return RegistrationError(
+            "this login may not work as a runner", hint="Log in as flowgres_runner, or grant that role."
+        )
+    return RegistrationError(diagnostics.message_primary or str(error))

@@ -1,0 +1,213 @@
+"""Steps that wait for something (HTTP, custom types): a task each, bounded, timed, abortable."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flowgres_runner.connection import retry_until_reached
+from flowgres_runner.errors import SecretError
+from flowgres_runner.executing import Prepared, internal_failure
+from flowgres_runner.failpoints import pass_failpoint
+from flowgres_runner.http.masks import Masker
+from flowgres_runner.logs import get_logger
+from flowgres_runner.results import encode_started
+from flowgres_runner.secrets import Placeholders, SecretStore, put_values
+from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
+
+log = get_logger(__name__)
+
+ANNOUNCE_AFTER_SECONDS = 0.25
+REPORT_AFTER_SECONDS = 1.0
+_TICK_SECONDS = 0.1
+_SECRET_PLACES = ("url", "headers", "query", "json", "body", "form", "auth")
+
+
+class RunningStep:
+    """A step whose task exists; `began` is None while it waits for a free slot."""
+
+    __slots__ = ("began", "is_announced", "prepared", "taken_at", "task")
+
+    def __init__(self, prepared: Prepared, now: float) -> None:
+        self.prepared = prepared
+        self.taken_at = now
+        self.began: float | None = None
+        self.is_announced = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class RunningSteps:
+    """All such steps of this runner, by queue id.
+
+    `report` gets each outcome with its milliseconds, `reshape` applies a step's `output`, `announce` sends the message
+    that a step runs. Aborted steps report nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        concurrency: int,
+        default_timeout_seconds: float,
+        placeholders: Placeholders,
+        secret_store: SecretStore,
+    ) -> None:
+        self._slots = asyncio.Semaphore(concurrency)
+        self._concurrency = concurrency
+        self._default_timeout_seconds = default_timeout_seconds
+        self._placeholders = placeholders
+        self._secret_store = secret_store
+        self._steps: dict[int, RunningStep] = {}
+        self._executor: Any = None
+        self._send: Callable[[Any], None] | None = None
+
+    def attach(self, executor: Any, send: Callable[[Any], None]) -> None:
+        """Say who takes outcomes (an Executor) and raw results."""
+        self._executor = executor
+        self._send = send
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @property
+    def free_slots(self) -> int:
+        """How many more could run at once."""
+        return max(0, self._concurrency - len(self._steps))
+
+    def start(self, prepared: Prepared, config: Json) -> None:
+        """Run a step in a task of its own."""
+        queue_id = prepared.claimed.queue_id
+        self.abort([queue_id], reason="claimed_again")
+        running = RunningStep(prepared, time.monotonic())
+        self._steps[queue_id] = running
+        running.task = asyncio.create_task(self._run(running, config))
+
+    def leases_running_longer(self, seconds: float) -> list[list[Any]]:
+        """Leases of steps that have been here for some time: those whose loss is worth asking about."""
+        before = time.monotonic() - seconds
+        return [step.prepared.claimed.lease for step in self._steps.values() if step.taken_at <= before]
+
+    def abort(self, queue_ids: list[int], *, reason: str) -> None:
+        """Cancel steps whose lease is gone; their results are nobody's."""
+        for queue_id in queue_ids:
+            running = self._steps.pop(queue_id, None)
+            if running is None or running.task is None:
+                continue
+            claimed = running.prepared.claimed
+            log.info(
+                "result_discarded", execution_id=claimed.execution_id, step=running.prepared.step.id, reason=reason
+            )
+            running.task.cancel()
+
+    def abort_lost(self, leases: list[list[Any]]) -> None:
+        """Cancel steps by lease: a queue id alone may meanwhile be a newer lease of ours."""
+        for lease in leases:
+            running = self._steps.get(lease[2])
+            if running is not None and running.prepared.claimed.token == lease[3]:
+                self.abort([lease[2]], reason="lease_lost")
+
+    def abort_all(self, *, reason: str) -> None:
+        """Cancel everything."""
+        self.abort(list(self._steps), reason=reason)
+
+    def take_waiting(self) -> list[Any]:
+        """Cancel those that have not begun; returns their claims, to be released."""
+        waiting = [queue_id for queue_id, running in self._steps.items() if running.began is None]
+        claims = [self._steps[queue_id].prepared.claimed for queue_id in waiting]
+        self.abort(waiting, reason="released")
+        return claims
+
+    async def announce_forever(self) -> None:
+        """Tell the database about steps that have been running for a while. One look at all beats a timer for each."""
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            before = time.monotonic() - ANNOUNCE_AFTER_SECONDS
+            for running in self._steps.values():
+                if not running.is_announced and running.began is not None and running.began <= before:
+                    running.is_announced = True
+                    if self._send is not None:
+                        elapsed = (time.monotonic() - running.began) * 1000
+                        self._send(encode_started(running.prepared.claimed, milliseconds=elapsed))
+
+    async def _run(self, running: RunningStep, config: Json) -> None:
+        prepared = running.prepared
+        claimed = prepared.claimed
+        async with self._slots:
+            running.began = time.monotonic()
+            try:
+                outcome = await self._outcome(prepared, config)
+                outcome = await self._executor.reshape(prepared, outcome)
+            except Exception:
+                log.exception("handler_failed", execution_id=claimed.execution_id, step=prepared.step.id)
+                outcome = internal_failure()
+        if self._steps.get(claimed.queue_id) is not running:
+            return  # aborted, and the handler did not mind
+        del self._steps[claimed.queue_id]
+        elapsed = (time.monotonic() - running.began) * 1000
+        self._executor.report(claimed, prepared.step, outcome, milliseconds=elapsed)
+
+    async def _outcome(self, prepared: Prepared, config: Json) -> Outcome:
+        step = prepared.step
+        handler = step.handler
+        assert handler is not None  # noqa: S101 - only such steps come here
+        values: dict[str, str] = {}
+        if step.secret_names:
+            try:
+                config, values = await self._with_secrets(prepared, config)
+            except SecretError as error:
+                return Failed(StepError(code=error.code, message=error.message, error_class="definition"))
+        if values and hasattr(handler, "masked"):
+            handler = handler.masked(tuple(values.values()))
+        task = prepared.task(config, self._default_timeout_seconds)
+        pass_failpoint("before_http")
+        outcome = await _bounded(handler, task)
+        pass_failpoint("after_http")
+        return masked_outcome(outcome, tuple(values.values())) if values else outcome
+
+    async def _with_secrets(self, prepared: Prepared, config: Json) -> tuple[Json, dict[str, str]]:
+        tenant_id = prepared.claimed.tenant_id
+        names = prepared.step.secret_names
+        values = await retry_until_reached(lambda: self._secret_store.values(tenant_id, names), purpose="get_secrets")
+        tokens = {self._placeholders.token(tenant_id, name): value for name, value in values.items()}
+        if not isinstance(config, dict):
+            return config, values
+        return put_values(config, tokens=tokens, places=_SECRET_PLACES), values
+
+
+async def _bounded(handler: Handler, task: StepTask) -> Outcome:
+    """Run a handler within the time of one attempt, plus a little: handlers have the same deadline and know more."""
+    try:
+        async with asyncio.timeout(task.timeout_seconds + 0.5):
+            return await handler.run(task)
+    except TimeoutError:
+        return Failed(
+            StepError(
+                code="step_timeout",
+                message=f"the step took longer than {task.timeout_seconds:g} s",
+                error_class="timeout",
+            )
+        )
+
+
+def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
+    """The outcome without any secret that was put into the configuration."""
+    masker = Masker(secret_values)
+
+    def mask(value: Json) -> Json:
+        return masker.json(value)  # type: ignore[return-value]  # JSON in, JSON out
+
+    if isinstance(outcome, Completed):
+        logs = tuple((level, masker.text(line)) for level, line in outcome.logs)
+        return Completed(mask(outcome.output), taken=outcome.taken, logs=logs, detail=mask(outcome.detail))
+    if isinstance(outcome, Failed):
+        error = outcome.error
+        clean = StepError(
+            code=error.code,
+            message=masker.text(error.message),
+            error_class=error.error_class,
+            retry_after_seconds=error.retry_after_seconds,
+            details=mask(error.details),
+        )
+        return Failed(clean, detail=mask(outcome.detail))
+    return outcome

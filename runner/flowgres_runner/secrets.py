@@ -1,0 +1,207 @@
+"""Secrets: sealed in the database, placeholders in expressions, values only in what is sent.
+
+AES-256-GCM with tenant and name as associated data, so that a row moved to another tenant or name does not open. The
+key never enters the database. Expressions see random placeholders, never values, so nothing can be computed from one,
+and what is masked afterwards is known exactly.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+import secrets as random_tokens
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from flowgres_runner import queries
+from flowgres_runner.connection import Link
+from flowgres_runner.errors import SecretError
+from flowgres_runner.steps.base import Json
+
+NONCE_BYTES = 12
+MIN_KEY_CHARACTERS = 16
+_CACHE_SECONDS = 10.0
+_CACHE_SIZE = 1_000
+_MARK = "fgsecretx"
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSecret:
+    """A secret as it is stored."""
+
+    key_id: str
+    nonce: bytes
+    ciphertext: bytes
+
+
+class SecretKeys:
+    """The current key, which seals, and the previous one, which may still open."""
+
+    def __init__(self, current: str, previous: str = "") -> None:
+        """Take FLOWGRES_SECRET_KEY and FLOWGRES_SECRET_KEY_PREVIOUS as they were written; "" means none.
+
+        Raises SecretError for a key that is too short to be one.
+        """
+        self._keys = {key_id(key): AESGCM(key) for key in (_key_bytes(previous), _key_bytes(current)) if key}
+        current_key = _key_bytes(current)
+        self._current_id = key_id(current_key) if current_key else None
+
+    @property
+    def current_id(self) -> str | None:
+        """Id of the key that seals."""
+        return self._current_id
+
+    def seal(self, value: str, *, tenant_id: str, name: str) -> SealedSecret:
+        """Encrypt a value. Raises SecretError when there is no key."""
+        if self._current_id is None:
+            raise SecretError(
+                "secrets cannot be stored: this installation has no key",
+                hint="Set FLOWGRES_SECRET_KEY (openssl rand -base64 32), the same for front and runners.",
+                code="secret_key_missing",
+            )
+        nonce = os.urandom(NONCE_BYTES)
+        ciphertext = self._keys[self._current_id].encrypt(nonce, value.encode(), _associated(tenant_id, name))
+        return SealedSecret(self._current_id, nonce, ciphertext)
+
+    def open(self, sealed: SealedSecret, *, tenant_id: str, name: str) -> str:
+        """Decrypt a value. Raises SecretError when the key is not ours or the row was tampered with."""
+        cipher = self._keys.get(sealed.key_id)
+        if cipher is None:
+            raise SecretError(
+                f"secret {name} was stored with key {sealed.key_id}, which this runner does not have",
+                hint="Set FLOWGRES_SECRET_KEY, or FLOWGRES_SECRET_KEY_PREVIOUS after a rotation.",
+            )
+        try:
+            return cipher.decrypt(sealed.nonce, sealed.ciphertext, _associated(tenant_id, name)).decode()
+        except (InvalidTag, ValueError) as error:
+            raise SecretError(f"secret {name} cannot be decrypted", hint="Store it again.") from error
+
+
+def key_id(key: bytes) -> str:
+    """A name for a key that gives nothing of it away."""
+    return hashlib.sha256(b"flowgres key id\0" + key).hexdigest()[:16]
+
+
+def _key_bytes(text: str) -> bytes:
+    """32 bytes as base64 or hexadecimal are the key itself; any other text of some length is hashed into one."""
+    text = text.strip()
+    if not text:
+        return b""
+    if len(text) == 64 and re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        return bytes.fromhex(text)
+    try:
+        decoded = base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+    except (binascii.Error, ValueError):
+        decoded = b""
+    if len(decoded) == 32:
+        return decoded
+    if len(text) < MIN_KEY_CHARACTERS:
+        raise SecretError(
+            f"FLOWGRES_SECRET_KEY must have at least {MIN_KEY_CHARACTERS} characters",
+            hint="Make one with: openssl rand -base64 32",
+            code="secret_key_weak",
+        )
+    return hashlib.sha256(b"flowgres secret key\0" + text.encode()).digest()
+
+
+def _associated(tenant_id: str, name: str) -> bytes:
+    return f"{tenant_id}:{name}".encode()
+
+
+class Placeholders:
+    """Random stand-ins for secrets, new for each process, so that no author can write one down in advance."""
+
+    def __init__(self) -> None:
+        self._salt = random_tokens.token_bytes(32)
+
+    def token(self, tenant_id: str, name: str) -> str:
+        """The stand-in of one secret: a word that no template would hold by accident."""
+        digest = hashlib.blake2b(_associated(tenant_id, name), key=self._salt, digest_size=20).hexdigest()
+        return f"{_MARK}{digest}"
+
+    def tokens(self, tenant_id: str, names: Iterable[str]) -> dict[str, str]:
+        """Stand-ins by name: the `secrets` that expressions see."""
+        return {name: self.token(tenant_id, name) for name in names}
+
+
+class MisusedSecretError(SecretError):
+    """A secret stands where secrets may not go, or an expression has changed it."""
+
+    code = "secret_misuse"
+
+
+def put_values(config: Mapping[str, Json], *, tokens: Mapping[str, str], places: Iterable[str]) -> dict[str, Json]:
+    """The configuration with stand-ins replaced by values (`tokens`: value by token), in the keys `places` only.
+
+    Raises MisusedSecretError for a stand-in anywhere else, or one that was cut or changed.
+    """
+    allowed = frozenset(places)
+    return {key: _replace(item, tokens if key in allowed else {}) for key, item in config.items()}
+
+
+def _replace(value: Json, tokens: Mapping[str, str]) -> Json:
+    if isinstance(value, str):
+        for token, secret in tokens.items():
+            value = value.replace(token, secret)
+        if _MARK in value.lower():
+            raise MisusedSecretError(
+                "a secret is used where it cannot be, or changed by an expression",
+                hint="Use {{ secrets.NAME }} unchanged, in url, headers and body only.",
+            )
+        return value
+    if isinstance(value, dict):
+        return {str(_replace(key, tokens)): _replace(item, tokens) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replace(item, tokens) for item in value]
+    return value
+
+
+class SecretStore:
+    """Opened secrets, kept for some seconds so that a batch of requests asks once."""
+
+    def __init__(self, link: Link, keys: SecretKeys) -> None:
+        self._link = link
+        self._keys = keys
+        self._cache: dict[tuple[str, str], tuple[float, str]] = {}
+
+    async def values(self, tenant_id: str, names: Iterable[str]) -> dict[str, str]:
+        """Values by name. Raises SecretError for one that is missing or does not open."""
+        now = time.monotonic()
+        found: dict[str, str] = {}
+        missing: list[str] = []
+        for name in names:
+            kept = self._cache.get((tenant_id, name))
+            if kept is not None and kept[0] > now:
+                found[name] = kept[1]
+            else:
+                missing.append(name)
+        if missing:
+            found |= await self._read(tenant_id, missing)
+        return found
+
+    async def _read(self, tenant_id: str, names: list[str]) -> dict[str, str]:
+        stored = {
+            secret.name: secret for secret in await queries.get_secrets(self._link, tenant_id=tenant_id, names=names)
+        }
+        if len(self._cache) > _CACHE_SIZE:
+            self._cache.clear()
+        values: dict[str, str] = {}
+        for name in names:
+            secret = stored.get(name)
+            if secret is None:
+                raise SecretError(
+                    f"secret {name} does not exist",
+                    hint=f"Store it: flowgres secrets set {name}",
+                    code="secret_not_found",
+                )
+            sealed = SealedSecret(secret.key_id, secret.nonce, secret.ciphertext)
+            values[name] = self._keys.open(sealed, tenant_id=tenant_id, name=name)
+            self._cache[tenant_id, name] = (time.monotonic() + _CACHE_SECONDS, values[name])
+        return values

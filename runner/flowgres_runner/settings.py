@@ -1,0 +1,129 @@
+"""What a runner needs to know, read once from the environment."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flowgres_runner.errors import SettingsError
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("auto", "text", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """Addresses, limits and switches of one runner process.
+
+    `database_url` is what work goes through, perhaps a pooler; `direct_url` reaches PostgreSQL itself, for LISTEN.
+    `concurrency` bounds steps that wait for something (HTTP and custom types), not pure ones.
+    `lease_seconds` and `poll_seconds` are None unless set: the database's settings decide then.
+    """
+
+    database_url: str
+    direct_url: str
+    environment: str = "development"
+    name: str = ""
+    labels: tuple[str, ...] = ()
+    concurrency: int = 100
+    lanes: int = 2
+    evaluators: int = 1
+    poll_seconds: float | None = None
+    lease_seconds: float | None = None
+    grace_seconds: float = 30.0
+    http_step_seconds: float = 30.0
+    max_output_bytes: int | None = None
+    secret_key: str = ""
+    previous_secret_key: str = ""
+    log_level: str = "info"
+    log_format: str = "auto"
+    failpoint: str = ""
+    notices: tuple[str, ...] = ()
+
+    @property
+    def through_pooler(self) -> bool:
+        """Whether work goes through a pooler, which may not keep prepared statements."""
+        return self.database_url != self.direct_url
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> RunnerSettings:
+        """Read the variables of deploy/.env.example.
+
+        Raises SettingsError with the name of the variable and what it should be.
+        """
+        read = _Reader(environment)
+        database_url = read.text("DATABASE_URL")
+        if not database_url:
+            raise SettingsError(
+                "DATABASE_URL is not set",
+                hint="Set it to a connection string such as postgresql://flowgres_runner@localhost:5432/flowgres",
+            )
+        notices: list[str] = []
+        if read.text("REDIS_URL"):
+            notices.append("REDIS_URL is ignored: PostgreSQL is the queue")
+        concurrency_name = "RUNNER_CONCURRENCY"
+        if not read.text(concurrency_name) and read.text("ARQ_CONCURRENCY"):
+            concurrency_name = "ARQ_CONCURRENCY"
+            notices.append("ARQ_CONCURRENCY is read for RUNNER_CONCURRENCY, which is its name here")
+        return cls(
+            database_url=database_url,
+            direct_url=read.text("DATABASE_DIRECT_URL") or database_url,
+            environment=read.text("ENV") or "development",
+            name=read.text("RUNNER_NAME") or socket.gethostname(),
+            labels=tuple(label.strip() for label in read.text("RUNNER_LABELS").split(",") if label.strip()),
+            concurrency=read.whole(concurrency_name, 100, low=1, high=10_000),
+            lanes=read.whole("RUNNER_LANES", 2, low=1, high=16),
+            evaluators=read.whole("RUNNER_EVALUATORS", 1, low=1, high=64),
+            poll_seconds=read.optional_seconds("RUNNER_POLL_INTERVAL", low=0.01, high=3600),
+            lease_seconds=read.optional_seconds("RUNNER_LEASE_SECONDS", low=5, high=3600),
+            grace_seconds=read.seconds("SHUTDOWN_GRACE_SECONDS", 30.0, low=0, high=86_400),
+            http_step_seconds=read.seconds("HTTP_STEP_TIMEOUT", 30.0, low=0.001, high=86_400),
+            max_output_bytes=read.whole("MAX_OUTPUT_BYTES", 0, low=0, high=256 << 20) or None,
+            secret_key=read.text("FLOWGRES_SECRET_KEY"),
+            previous_secret_key=read.text("FLOWGRES_SECRET_KEY_PREVIOUS"),
+            log_level=read.choice("LOG_LEVEL", "info", LOG_LEVELS),
+            log_format=read.choice("LOG_FORMAT", "auto", LOG_FORMATS),
+            failpoint=read.text("FLOWGRES_FAILPOINT"),
+            notices=tuple(notices),
+        )
+
+
+class _Reader:
+    """Typed access to variables; an empty one counts as not set."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def text(self, name: str) -> str:
+        return self._environment.get(name, "").strip()
+
+    def whole(self, name: str, default: int, *, low: int, high: int) -> int:
+        text = self.text(name)
+        if not text:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+            raise SettingsError(f"{name} must be a whole number from {low} to {high}, not {text[:40]!r}")
+        return int(text)
+
+    def seconds(self, name: str, default: float, *, low: float, high: float) -> float:
+        value = self.optional_seconds(name, low=low, high=high)
+        return default if value is None else value
+
+    def optional_seconds(self, name: str, *, low: float, high: float) -> float | None:
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise SettingsError(f"{name} must be a number of seconds from {low:g} to {high:g}, not {text[:40]!r}")
+        return value
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        text = self.text(name).lower() or default
+        if text not in choices:
+            raise SettingsError(f"{name} must be one of {', '.join(choices)}, not {text[:40]!r}")
+        return text

@@ -1,0 +1,134 @@
+"""`condition`: choose a branch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, StepError, StepTask
+from flowgres_runner.steps.failures import as_object, invalid_config
+from flowgres_runner.steps.transform import look_up
+
+OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "contains", "exists", "matches_prefix")
+
+
+CONFIG_SCHEMA: Mapping[str, Json] = {
+    "type": "object",
+    "properties": {
+        "expression": {},
+        "field": {"type": "string", "minLength": 1},
+        "operator": {"enum": list(OPERATORS)},
+        "value": {},
+        "true_branch": {"type": "array", "items": {"type": "string"}},
+        "false_branch": {"type": "array", "items": {"type": "string"}},
+    },
+    "additionalProperties": False,
+    "anyOf": [{"required": ["expression"]}, {"required": ["field", "operator"]}],
+}
+
+
+class ConditionHandler:
+    """`expression` must give a boolean; or `field`, `operator` and `value` are compared.
+
+    Output: {result, branch: "true" | "false"}. The steps of `true_branch` or `false_branch` are the taken ones.
+    """
+
+    type = "condition"
+    config_schema: Mapping[str, Json] = CONFIG_SCHEMA
+
+    def run_now(self, task: StepTask) -> Outcome:
+        """Decide; `field` has been looked up already (see `with_field`)."""
+        config = as_object(task.config)
+        if "expression" in config:
+            result = config["expression"]
+            if not isinstance(result, bool):
+                return Failed(
+                    StepError(
+                        code="expression_not_boolean",
+                        message=f"the condition gave {_kind(result)}, not true or false",
+                        error_class="expression",
+                    )
+                )
+        else:
+            found = config.get("field")
+            if not isinstance(found, dict):
+                return invalid_config("a condition needs an expression, or field and operator")
+            answer = compare(found, str(config.get("operator")), config.get("value"))
+            if isinstance(answer, str):
+                return invalid_config(answer)
+            result = answer
+        branch = config.get("true_branch" if result else "false_branch")
+        taken = tuple(str(step) for step in branch) if isinstance(branch, list) else ()
+        return Completed({"result": result, "branch": "true" if result else "false"}, taken=taken)
+
+
+def with_field(config: Mapping[str, Json], context: Mapping[str, Json]) -> dict[str, Json]:
+    """The configuration with `field` (a dotted path) replaced by {found, value}.
+
+    The path starts at the context (`steps.fetch.output.total`, `input.amount`), else within the input (`amount`).
+    """
+    missing = object()
+    path = str(config.get("field", ""))
+    value = look_up(context, path, missing)
+    if value is missing:
+        value = look_up(context.get("input"), path, missing)
+    found: Json = {"found": False, "value": None} if value is missing else {"found": True, "value": value}  # type: ignore[dict-item]
+    return {**config, "field": found}
+
+
+def compare(found: Mapping[str, Json], operator: str, expected: Json) -> bool | str:
+    """The answer, or what is wrong with the question. A field that is missing only exists not."""
+    actual = found.get("value")
+    if operator == "exists":
+        return bool(found.get("found")) is (expected is not False)
+    if not found.get("found"):
+        return operator == "ne"
+    if operator in ("eq", "ne"):
+        return _equal(actual, expected) is (operator == "eq")
+    if operator == "in":
+        if not isinstance(expected, list):
+            return "the operator in needs a list as its value"
+        return any(_equal(actual, item) for item in expected)
+    if operator == "contains":
+        return _contains(actual, expected)
+    if operator == "matches_prefix":
+        return isinstance(actual, str) and isinstance(expected, str) and actual.startswith(expected)
+    if operator in ("gt", "gte", "lt", "lte"):
+        return _ordered(actual, operator, expected)
+    return f"the operator must be one of {', '.join(OPERATORS)}"
+
+
+def _equal(left: Json, right: Json) -> bool:
+    # In Python true equals 1, in JSON it does not.
+    return left == right and isinstance(left, bool) is isinstance(right, bool)
+
+
+def _contains(actual: Json, expected: Json) -> bool | str:
+    if isinstance(actual, str):
+        return isinstance(expected, str) and expected in actual
+    if isinstance(actual, list):
+        return any(_equal(item, expected) for item in actual)
+    if isinstance(actual, dict):
+        return isinstance(expected, str) and expected in actual
+    return f"the operator contains needs text, a list or an object, not {_kind(actual)}"
+
+
+def _ordered(actual: Json, operator: str, expected: Json) -> bool | str:
+    numbers = _is_number(actual) and _is_number(expected)
+    if not numbers and not (isinstance(actual, str) and isinstance(expected, str)):
+        return f"the operator {operator} cannot compare {_kind(actual)} with {_kind(expected)}"
+    order = (actual > expected) - (actual < expected)  # type: ignore[operator]
+    return {"gt": order > 0, "gte": order >= 0, "lt": order < 0, "lte": order <= 0}[operator]
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _kind(value: Json) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    return {str: "text", list: "a list", dict: "an object"}.get(type(value), type(value).__name__)

@@ -1,0 +1,322 @@
+"""The step type `http`: one guarded request.
+
+Every attempt carries the same `Idempotency-Key` and a `traceparent` of its own, unless the author set them. The output
+is `{status, headers, body, duration_ms}`, with `body_encoding: base64` when the body is no text.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import urlencode
+
+from flowgres_runner.http import Client, Failure, HttpError, Request, basic_authorization, is_success
+from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, StepError, StepTask
+from flowgres_runner.steps.durations import parse_duration
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
+_STATUS = re.compile(r"([1-5])(?:xx|([0-9]{2}))\Z", re.IGNORECASE)
+_ENCODE_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+_TEMPLATE: Json = {"type": "string", "pattern": r"\{\{"}
+_SCALAR: Json = {"type": ["string", "number", "boolean", "null"]}
+_STATUS_SCHEMA: Json = {
+    "anyOf": [
+        {"type": "integer", "minimum": 100, "maximum": 599},
+        {"type": "string", "pattern": r"^[1-5]([0-9]{2}|xx|XX)$|\{\{"},
+    ]
+}
+_PAIRS_SCHEMA: Json = {
+    "anyOf": [
+        {"type": "object", "additionalProperties": {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]}},
+        _TEMPLATE,
+    ]
+}
+_METHOD_PATTERN = "|".join(f"{name}|{name.lower()}" for name in _METHODS)
+CONFIG_SCHEMA: Mapping[str, Json] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "required": ["url"],
+    "additionalProperties": False,
+    "properties": {
+        "method": {"type": "string", "pattern": rf"^({_METHOD_PATTERN})$|\{{\{{", "default": "GET"},
+        "url": {"type": "string", "minLength": 1},
+        "headers": {"anyOf": [{"type": "object", "additionalProperties": _SCALAR}, _TEMPLATE]},
+        "query": _PAIRS_SCHEMA,
+        "json": True,
+        "body": True,
+        "form": _PAIRS_SCHEMA,
+        "auth": {
+            "anyOf": [
+                {
+                    "type": "object",
+                    "required": ["type", "username", "password"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "type": {"const": "basic"},
+                        "username": {"type": "string"},
+                        "password": {"type": "string"},
+                    },
+                },
+                {
+                    "type": "object",
+                    "required": ["type", "token"],
+                    "additionalProperties": False,
+                    "properties": {"type": {"const": "bearer"}, "token": {"type": "string"}},
+                },
+                {
+                    "type": "object",
+                    "required": ["type", "value"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "type": {"const": "api_key"},
+                        "name": {"type": "string", "default": "X-API-Key"},
+                        "value": {"type": "string"},
+                        "in": {"enum": ["header", "query"], "default": "header"},
+                    },
+                },
+            ]
+        },
+        "expected_status": {"anyOf": [_STATUS_SCHEMA, {"type": "array", "minItems": 1, "items": _STATUS_SCHEMA}]},
+        "timeout": {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]},
+        "follow_redirects": {"anyOf": [{"type": "boolean", "default": True}, _TEMPLATE]},
+    },
+    "allOf": [
+        {"not": {"required": ["json", "body"]}},
+        {"not": {"required": ["json", "form"]}},
+        {"not": {"required": ["body", "form"]}},
+    ],
+}
+_KEYS = frozenset(
+    (
+        "method", "url", "headers", "query", "json", "body", "form", "auth", "expected_status", "timeout",
+        "follow_redirects",
+    )
+)  # fmt: skip
+
+
+class HttpStep:
+    """Handler of `http` steps; all of them share one client and its connections."""
+
+    type: str = "http"
+    config_schema: Mapping[str, Json] = CONFIG_SCHEMA
+
+    def __init__(self, client: Client, secrets: Sequence[str] = ()) -> None:
+        self._client = client
+        self._secrets = tuple(secrets)
+
+    def masked(self, secrets: Sequence[str]) -> HttpStep:
+        """The same handler for a task with secrets: the values appear in no output, error or detail of its runs."""
+        return HttpStep(self._client, secrets) if secrets else self
+
+    async def run(self, task: StepTask) -> Outcome:
+        """Send the request of a task; any status that is not expected is a failure."""
+        try:
+            request, timeout_seconds = build_request(task)
+        except HttpError as error:
+            return Failed(StepError(error.code, error.message, error.error_class))
+        result = await self._client.request(request, timeout_seconds=timeout_seconds, redact=self._secrets)
+        detail: dict[str, Json] = {
+            "method": request.method,
+            "url": result.url,
+            "status": result.status,
+            "duration_ms": result.duration_ms,
+        }
+        if isinstance(result, Failure):
+            error_details: Json = None if result.details is None else dict(result.details)
+            return Failed(
+                StepError(result.code, result.message, result.error_class, result.retry_after_seconds, error_details),
+                detail,
+            )
+        output: dict[str, Json] = {
+            "status": result.status,
+            "headers": dict(result.headers),
+            "body": result.body.value,
+            "duration_ms": result.duration_ms,
+        }
+        if result.body.is_binary:
+            output["body_encoding"] = "base64"
+        return Completed(output, detail=detail)
+
+
+def _invalid(why: str) -> HttpError:
+    return HttpError("config_invalid", f"http: {why}")
+
+
+def build_request(task: StepTask) -> tuple[Request, float]:
+    """Build the request of a task and its timeout in seconds.
+
+    The configuration is checked again although import checked it: expressions may have given anything. Raises HttpError
+    (`config_invalid`, `header_invalid`).
+    """
+    config = task.config
+    if not isinstance(config, dict):
+        raise _invalid("config must be an object")
+    if not config.keys() <= _KEYS:
+        raise _invalid(f"unknown key {min(config.keys() - _KEYS)!r}")
+    method = config.get("method", "GET")
+    if not isinstance(method, str) or method.upper() not in _METHODS:
+        raise _invalid(f"method must be one of {', '.join(_METHODS)}")
+    url = config.get("url")
+    if not isinstance(url, str):
+        raise _invalid("url must be a text")
+    headers = _headers(config.get("headers"))
+    names = {name.lower() for name in headers}
+    body, content_type = _body(config)
+    if content_type is not None and "content-type" not in names:
+        headers["Content-Type"] = content_type
+    if "idempotency-key" not in names:
+        headers["Idempotency-Key"] = task.idempotency_key
+    if "traceparent" not in names and _TRACE_ID.match(task.trace_id):
+        # No secret: a span id only has to differ from its neighbours.
+        headers["traceparent"] = f"00-{task.trace_id}-{random.getrandbits(64) | 1:016x}-01"
+    query = _pairs(config.get("query"), "query")
+    credentials = _authenticate(config.get("auth"), names, headers, query)
+    follow = config.get("follow_redirects", True)
+    if not isinstance(follow, bool):
+        raise _invalid("follow_redirects must be true or false")
+    request = Request(
+        method=method.upper(),
+        url=_with_query(url, query) if query else url,
+        headers=headers,
+        body=body,
+        follow_redirects=follow,
+        is_expected=_expected(config.get("expected_status")),
+        credentials=credentials,
+    )
+    return request, _timeout_seconds(config.get("timeout"), task.timeout_seconds)
+
+
+def _headers(value: Json) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _invalid("headers must be an object")
+    headers: dict[str, str] = {}
+    seen: set[str] = set()
+    for name, item in value.items():
+        if item is None:
+            continue
+        if isinstance(item, dict | list):
+            raise HttpError("header_invalid", f"the value of the header {name[:40]!r} must be a text")
+        if name.lower() in seen:
+            raise HttpError("header_invalid", f"the header {name[:40]!r} is given twice")
+        seen.add(name.lower())
+        headers[name] = _plain(item)
+    return headers
+
+
+def _plain(value: str | int | float | bool) -> str:
+    """A scalar as headers, queries and forms carry it: true, not True."""
+    if isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _body(config: Mapping[str, Json]) -> tuple[bytes | None, str | None]:
+    """The bytes to send and their content type."""
+    given = [key for key in ("json", "body", "form") if key in config]
+    if len(given) > 1:
+        raise _invalid(f"only one of {', '.join(given)} can be given")
+    if not given:
+        return None, None
+    value = config[given[0]]
+    try:
+        if given[0] == "form":
+            return urlencode(_pairs(value, "form")).encode(), "application/x-www-form-urlencoded"
+        if given[0] == "json" or isinstance(value, dict | list):
+            return _ENCODE_JSON(value).encode(), "application/json"
+        if value is None:
+            return None, None
+        return _plain(value).encode(), "text/plain; charset=utf-8"
+    except (ValueError, RecursionError):
+        raise _invalid(f"{given[0]} holds something that cannot be sent") from None
+
+
+def _pairs(value: Json, key: str) -> list[tuple[str, str]]:
+    """Names and values of a query or form; a list repeats its name, null leaves it out."""
+    if value is None:
+        return []
+    if not isinstance(value, dict):
+        raise _invalid(f"{key} must be an object")
+    pairs: list[tuple[str, str]] = []
+    for name, item in value.items():
+        for scalar in item if isinstance(item, list) else [item]:
+            if isinstance(scalar, dict | list):
+                raise _invalid(f"{key}.{name[:40]} must be a text, number or boolean")
+            if scalar is not None:
+                pairs.append((name, _plain(scalar)))
+    return pairs
+
+
+def _with_query(url: str, pairs: Sequence[tuple[str, str]]) -> str:
+    base, hash_mark, fragment = url.partition("#")
+    joint = "" if base.endswith(("?", "&")) else "&" if "?" in base else "?"
+    try:
+        return f"{base}{joint}{urlencode(pairs)}{hash_mark}{fragment}"
+    except UnicodeError:
+        raise _invalid("query holds something that cannot be sent") from None
+
+
+def _authenticate(auth: Json, names: set[str], headers: dict[str, str], query: list[tuple[str, str]]) -> frozenset[str]:
+    """Put the credentials in; give the header that carries them, which no other origin may see."""
+    if auth is None:
+        return frozenset()
+    if not isinstance(auth, dict):
+        raise _invalid("auth must be an object")
+    kind = auth.get("type")
+    if kind == "basic":
+        name, value = "Authorization", basic_authorization(_text(auth, "username"), _text(auth, "password"))
+    elif kind == "bearer":
+        name, value = "Authorization", f"Bearer {_text(auth, 'token')}"
+    elif kind == "api_key":
+        name, value = _text(auth, "name", "X-API-Key"), _text(auth, "value")
+        place = _text(auth, "in", "header")
+        if place == "query":
+            query.append((name, value))
+            return frozenset()
+        if place != "header":
+            raise _invalid("auth.in must be header or query")
+    else:
+        raise _invalid("auth.type must be basic, bearer or api_key")
+    if name.lower() in names:
+        raise _invalid(f"both auth and headers give {name}")
+    headers[name] = value
+    return frozenset({name.lower()})
+
+
+def _text(auth: Mapping[str, Json], key: str, default: str | None = None) -> str:
+    value = auth.get(key, default)
+    if not isinstance(value, str):
+        raise _invalid(f"auth.{key} must be a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _invalid(f"auth.{key} is not valid text") from None
+    return value
+
+
+def _expected(value: Json) -> Callable[[int], bool]:
+    """The test for expected statuses: numbers, or patterns such as 2xx."""
+    if value is None:
+        return is_success
+    allowed: set[int] = set()
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, bool) or not isinstance(item, int | str) or (found := _STATUS.match(str(item))) is None:
+            raise _invalid("expected_status must hold statuses (200) or classes (2xx)")
+        hundred = int(found[1]) * 100
+        allowed.update(range(hundred, hundred + 100) if found[2] is None else (hundred + int(found[2]),))
+    return frozenset(allowed).__contains__
+
+
+def _timeout_seconds(value: Json, limit_seconds: float) -> float:
+    """The timeout of this request: its own one, at most the step's."""
+    if value is None:
+        return limit_seconds
+    seconds = parse_duration(value)
+    if seconds is None or seconds <= 0:
+        raise _invalid("timeout must be a duration above 0")
+    return min(seconds, limit_seconds)

@@ -1,0 +1,20 @@
+"""`outputs`: the hidden last step that makes the execution's output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flowgres_runner.steps.base import Completed, Json, Outcome, StepTask
+
+CONFIG_SCHEMA: Mapping[str, Json] = {}
+
+
+class OutputsHandler:
+    """Its configuration is the `outputs` of the definition; rendered, that is the answer."""
+
+    type = "outputs"
+    config_schema: Mapping[str, Json] = CONFIG_SCHEMA
+
+    def run_now(self, task: StepTask) -> Outcome:
+        """Answer with the rendered outputs."""
+        return Completed(task.config)

@@ -1,0 +1,56 @@
+"""`sub_workflow`: run another workflow and go on with its output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flowgres_runner.steps.base import ChildStarted, Completed, Failed, Json, Outcome, StepError, StepTask
+from flowgres_runner.steps.failures import as_object, invalid_config
+
+CONFIG_SCHEMA: Mapping[str, Json] = {
+    "type": "object",
+    "properties": {
+        "workflow": {"type": "string", "minLength": 1},
+        "version": {"type": "integer", "minimum": 1},
+        "input": {},
+    },
+    "required": ["workflow"],
+    "additionalProperties": False,
+}
+
+
+class SubWorkflowHandler:
+    """Start `workflow` (its active version, or `version`) with `input`; the child's output is the step's."""
+
+    type = "sub_workflow"
+    config_schema: Mapping[str, Json] = CONFIG_SCHEMA
+
+    def run_now(self, task: StepTask) -> Outcome:
+        """Ask for the child, or take what it ended with."""
+        if isinstance(task.resume, dict) and "status" in task.resume:
+            return _ended(task.resume)
+        config = as_object(task.config)
+        workflow, version = config.get("workflow"), config.get("version")
+        if not isinstance(workflow, str) or not workflow:
+            return invalid_config("a sub_workflow needs the name of a workflow")
+        if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
+            return invalid_config("the version of a sub_workflow must be a whole number")
+        child_input = config.get("input")
+        return ChildStarted(workflow=workflow, version=version, input={} if child_input is None else child_input)
+
+
+def _ended(child: dict[str, Json]) -> Outcome:
+    status = child["status"]
+    child_id = child.get("execution_id")
+    if status == "completed":
+        return Completed(child.get("output"), detail={"execution_id": child_id})
+    cancelled = status == "cancelled"
+    return Failed(
+        StepError(
+            code="child_cancelled" if cancelled else "child_failed",
+            message=f"the sub-workflow {'was cancelled' if cancelled else 'failed'}",
+            error_class="child",
+            details={"execution_id": child_id, "error": child.get("error")},
+        ),
+        detail={"execution_id": child_id},
+    )

@@ -1,0 +1,135 @@
+"""`transform`: make data from data. One value, an object, or a list of edits."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+from flowgres_runner.steps.base import Completed, Json, Outcome, StepTask
+from flowgres_runner.steps.failures import as_object, invalid_config
+
+_MISSING = object()
+
+_OPERATIONS: list[Json] = ["rename", "extract", "set", "delete"]
+
+
+CONFIG_SCHEMA: Mapping[str, Json] = {
+    "type": "object",
+    "properties": {
+        "expression": {},
+        "output": {},
+        "source": {},
+        "transforms": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "op": {"enum": _OPERATIONS},
+                    "type": {"enum": _OPERATIONS},
+                    "operation": {"enum": _OPERATIONS},
+                    "from": {"type": "string"},
+                    "to": {"type": "string"},
+                    "field": {"type": "string"},
+                    "value": {},
+                },
+            },
+        },
+    },
+    "additionalProperties": False,
+    "minProperties": 1,
+}
+
+
+class TransformHandler:
+    """`expression` gives its bare value, `output` an object, `transforms` edits `source` (default: an empty object).
+
+    An edit is {op: rename, from, to} | {op: extract, from, to} | {op: set, field, value} | {op: delete, field};
+    fields are dotted paths. `extract` copies from the source as it was given, the others see the edits before them.
+    """
+
+    type = "transform"
+    config_schema: Mapping[str, Json] = CONFIG_SCHEMA
+
+    def run_now(self, task: StepTask) -> Outcome:
+        """Answer with the rendered configuration."""
+        config = as_object(task.config)
+        if "expression" in config:
+            return Completed(config["expression"])
+        if "output" in config:
+            return Completed(config["output"])
+        edits = config.get("transforms")
+        if not isinstance(edits, list):
+            return invalid_config("a transform needs expression, output or transforms")
+        source = config.get("source")
+        if source is None:
+            source = {}
+        if not isinstance(source, dict):
+            return invalid_config("the source of transforms must be an object")
+        return _apply(edits, source)
+
+
+def _apply(edits: list[Json], source: dict[str, Json]) -> Outcome:
+    # A copy: the source may be the output of another step, which lives on in the cache.
+    result = copy.deepcopy(source)
+    for number, edit in enumerate(edits):
+        problem = "must be an object" if not isinstance(edit, dict) else _apply_one(edit, source, result)
+        if problem is not None:
+            return invalid_config(f"transforms[{number}] {problem}", details={"index": number})
+    return Completed(result)
+
+
+def _apply_one(edit: dict[str, Json], source: dict[str, Json], result: dict[str, Json]) -> str | None:
+    """Change `result`; what is wrong with the edit, or None."""
+    operation = edit.get("op", edit.get("type", edit.get("operation")))
+    if operation == "set":
+        field = edit.get("field", edit.get("to"))
+        return _put(result, field, edit.get("value"))
+    if operation == "delete":
+        field = edit.get("field", edit.get("from"))
+        if not isinstance(field, str):
+            return "needs a field"
+        _take(result, field)
+        return None
+    if operation in ("rename", "extract"):
+        origin, target = edit.get("from", edit.get("field")), edit.get("to")
+        if not isinstance(origin, str) or not isinstance(target, str):
+            return "needs from and to"
+        value = _take(result, origin) if operation == "rename" else look_up(source, origin)
+        if value is _MISSING:
+            return f"finds no field {origin!r}"
+        return _put(result, target, value)
+    return f"has an op other than {', '.join(str(name) for name in _OPERATIONS)}"
+
+
+def look_up(value: object, path: str, default: object = _MISSING) -> object:
+    """What lies at a dotted path of objects and lists, or `default`."""
+    for name in path.split("."):
+        if isinstance(value, Mapping) and name in value:
+            value = value[name]
+        elif isinstance(value, list) and name.isascii() and name.isdigit() and int(name[:9]) < len(value):
+            value = value[int(name[:9])]
+        else:
+            return default
+    return value
+
+
+def _put(target: dict[str, Json], path: Json, value: object) -> str | None:
+    if not isinstance(path, str) or not path:
+        return "needs a field"
+    *parents, last = path.split(".")
+    place = target
+    for name in parents:
+        inner = place.setdefault(name, {})
+        if not isinstance(inner, dict):
+            return f"cannot put a field into {name!r}, which is no object"
+        place = inner
+    place[last] = value  # type: ignore[assignment]  # it comes out of JSON
+    return None
+
+
+def _take(target: dict[str, Json], path: str) -> object:
+    parent_path, _, last = path.rpartition(".")
+    parent = look_up(target, parent_path) if parent_path else target
+    if isinstance(parent, dict) and last in parent:
+        return parent.pop(last)
+    return _MISSING

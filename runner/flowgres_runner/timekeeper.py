@@ -1,0 +1,113 @@
+"""What must happen because time has passed: rescue, expiry, history, pruning, checking of imported expressions.
+
+Every runner does it about once a second; each call is bounded and skips what others hold, so any number of runners is
+right, one is enough, and none needs to be elected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import psycopg
+
+from flowgres_runner import queries
+from flowgres_runner.connection import Link
+from flowgres_runner.errors import DatabaseUnreachableError
+from flowgres_runner.logs import get_logger
+
+log = get_logger(__name__)
+
+SWEEP_SECONDS = 1.0
+HISTORY_SECONDS = 60.0
+SWEEP_LIMIT = 200
+PRUNE_LIMIT = 1_000
+CHECK_LIMIT = 20
+
+CheckDefinition = Callable[[Any], Sequence[Any]]
+"""Gives the problems of a canonical definition as {path, code, message} objects; none when it may run."""
+
+
+class Timekeeper:
+    """Sweeps until cancelled; one that fails does not keep the others from running."""
+
+    def __init__(self, link: Link, *, check_definition: CheckDefinition, on_work: Callable[[], None]) -> None:
+        self._link = link
+        self._check_definition = check_definition
+        self._on_work = on_work
+        self._history_at = 0.0
+        self._failing: set[str] = set()
+
+    async def run(self) -> None:
+        """Sweep about once a second, not in step with other runners."""
+        while True:
+            await self.sweep()
+            await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+
+    async def sweep(self) -> None:
+        """One round of everything that is due."""
+        await self._attempt("rescue", self._rescue)
+        await self._attempt("expire", self._expire)
+        await self._attempt("orphans", self._cancel_orphans)
+        await self._attempt("check", self._check_versions)
+        now = time.monotonic()
+        if now >= self._history_at:
+            self._history_at = now + HISTORY_SECONDS
+            await self._attempt("history", self._maintain)
+            await self._attempt("prune", self._prune)
+
+    async def _attempt(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except DatabaseUnreachableError as error:
+            self._complain(name, error.message, None)
+        except psycopg.Error as error:
+            self._complain(name, str(error), error.sqlstate)
+        except Exception:
+            log.exception("sweep_failed", sweep=name)
+        else:
+            self._failing.discard(name)
+
+    def _complain(self, name: str, message: str, sqlstate: str | None) -> None:
+        if name not in self._failing:
+            self._failing.add(name)
+            log.warning("sweep_failed", sweep=name, error=message, sqlstate=sqlstate)
+
+    async def _rescue(self) -> None:
+        count = await queries.rescue_expired_leases(self._link, limit=SWEEP_LIMIT)
+        if count:
+            log.warning("leases_rescued", steps=count)
+            self._on_work()
+
+    async def _expire(self) -> None:
+        count = await queries.expire_executions(self._link, limit=SWEEP_LIMIT)
+        if count:
+            log.info("executions_expired", executions=count)
+
+    async def _cancel_orphans(self) -> None:
+        for _ in range(SWEEP_LIMIT):
+            if not await queries.cancel_orphan(self._link):
+                return
+
+    async def _maintain(self) -> None:
+        done = await queries.maintain_history(self._link)
+        if any(done.values()):
+            log.info("history_maintained", **done)
+
+    async def _prune(self) -> None:
+        count = await queries.prune(self._link, limit=PRUNE_LIMIT)
+        if count:
+            log.info("rows_pruned", rows=count)
+            if count >= PRUNE_LIMIT:
+                self._history_at = 0.0
+
+    async def _check_versions(self) -> None:
+        for version_id, definition in await queries.unchecked_versions(self._link, limit=CHECK_LIMIT):
+            errors = await asyncio.to_thread(self._check_definition, definition)
+            await queries.confirm_version(self._link, version_id=version_id, errors=errors)
+            log.info("version_checked", version_id=version_id, errors=len(errors))
+            if not errors:
+                self._on_work()

@@ -1,0 +1,226 @@
+"""The work loop: lanes that carry results to the database and bring steps back.
+
+Each lane is a connection. What has arrived in the outbox during one round trip leaves with the next (group commit); a
+lone result leaves at once. Asking for steps rides along. When there is nothing to claim, the runner says that it is
+idle, claims once more (a start may have come in between and not have seen anybody idle), and then sleeps until NOTIFY,
+the next due step or the poll, whichever comes first; only the poll is a guarantee.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from flowgres_runner import queries
+from flowgres_runner.connection import Backoff, Link
+from flowgres_runner.delivery import Delivery
+from flowgres_runner.errors import DatabaseUnreachableError
+from flowgres_runner.failpoints import pass_failpoint
+from flowgres_runner.leases import Leases
+from flowgres_runner.logs import get_logger
+from flowgres_runner.queries import ClaimedStep
+from flowgres_runner.results import Outbox, Result, batch_text
+from flowgres_runner.running import RunningSteps
+
+log = get_logger(__name__)
+
+MAX_BATCH = 300
+MAX_PURE_IN_FLIGHT = 900
+"""Enough for a batch on the way in, one being rendered and one on the way out."""
+PARK_SECONDS = 5.0
+
+Execute = Callable[[Sequence[ClaimedStep]], Coroutine[Any, Any, None]]
+
+
+class WorkLoop:
+    """Lanes, leases and the decision when to claim."""
+
+    def __init__(
+        self,
+        *,
+        links: Sequence[Link],
+        outbox: Outbox,
+        leases: Leases,
+        running: RunningSteps,
+        execute: Execute,
+        runner_id: Callable[[], str],
+        poll_seconds: float,
+        before_claim: Callable[[], None],
+    ) -> None:
+        self._links = links
+        self._outbox = outbox
+        self._leases = leases
+        self._running = running
+        self._execute = execute
+        self._runner_id = runner_id
+        self.poll_seconds = poll_seconds
+        self._before_claim = before_claim
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._may_find_work = True
+        self._is_claiming = False
+        self._is_idle = False
+        self._is_stopping = False
+        self._last_tenant_id: str | None = None
+        self._poll_timer: asyncio.TimerHandle | None = None
+        self.round_trips = 0
+
+    # --- what others tell the loop
+
+    def look_for_work(self) -> None:
+        """There may be something to claim: a notification, a due step, a free slot."""
+        self._may_find_work = True
+        self._outbox.arrived.set()
+
+    def stop_claiming(self) -> None:
+        """Take no more; finish what is here."""
+        self._is_stopping = True
+        self._outbox.arrived.set()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is claimed, running or waiting to be sent."""
+        return not self._tasks and not len(self._outbox) and not len(self._leases) and not len(self._running)
+
+    # --- lanes
+
+    async def run(self) -> None:
+        """Run all lanes until cancelled; an error in one ends all."""
+        async with asyncio.TaskGroup() as group:
+            for link in self._links:
+                group.create_task(self._lane(link))
+
+    async def _lane(self, link: Link) -> None:
+        backoff = Backoff()
+        delivery = Delivery(send=lambda batch, want: self._send(link, batch, want), park=self._park)
+        was_lost = False
+        while True:
+            await self._leases.settled()
+            batch = self._outbox.take(MAX_BATCH)
+            want = self._want(len(batch))
+            if not batch and not want:
+                self._outbox.arrived.clear()
+                # Between the look and the clearing nothing can have come: there was no await.
+                await self._outbox.arrived.wait()
+                continue
+            self._is_claiming = self._is_claiming or want > 0
+            try:
+                with self._leases.call():
+                    rows = await delivery.deliver(batch, want)
+                    self._leases.settle(batch, rows)
+                if len(rows) < len(batch):
+                    # Something ended without a successor for us: it may have made a timer, a child or a parent ready.
+                    self._is_idle = False
+                    self._may_find_work = True
+                if want:
+                    await self._after_claim(link, rows)
+            except DatabaseUnreachableError as error:
+                # Fenced, so sending them again is safe, whether or not they arrived.
+                self._outbox.put_back([result for result in batch if self._leases.holds(result.claimed)])
+                self._leases.need_reconciling()
+                if not was_lost:
+                    log.warning("database_unreachable", purpose="work", error=error.message, hint=error.hint)
+                was_lost = True
+                self.look_for_work()
+                await asyncio.sleep(backoff.next_seconds())
+                continue
+            finally:
+                if want:
+                    self._is_claiming = False
+            if was_lost:
+                log.info("database_reached", purpose="work")
+                was_lost = False
+                self._is_idle = False
+            backoff.reset()
+            if batch:
+                pass_failpoint("after_commit")
+            if rows:
+                await self._take(link, rows)
+
+    async def _send(self, link: Link, batch: list[Result], want: int) -> list[ClaimedStep]:
+        self.round_trips += 1
+        if not batch:
+            return await queries.claim(
+                link, runner_id=self._runner_id(), want=want, after_tenant_id=self._last_tenant_id
+            )
+        pass_failpoint("before_commit")
+        return await queries.complete_and_claim(
+            link,
+            runner_id=self._runner_id(),
+            results=batch_text(batch),
+            want=want,
+            after_tenant_id=self._last_tenant_id,
+        )
+
+    def _want(self, leaving: int) -> int:
+        """How many steps to ask for; one lane asks at a time."""
+        if self._is_stopping or self._is_claiming or not self._may_find_work:
+            return 0
+        self._before_claim()
+        if len(self._running):
+            # Something that waits has been claimed here: what comes next may be more of it, and has to have a slot.
+            return min(MAX_BATCH, self._running.free_slots)
+        return max(0, min(MAX_PURE_IN_FLIGHT - len(self._leases) + leaving, MAX_BATCH + leaving))
+
+    async def _after_claim(self, link: Link, rows: list[ClaimedStep]) -> None:
+        claimed = [row for row in rows if not row.handed]
+        if claimed:
+            self._last_tenant_id = claimed[-1].tenant_id
+            # The claim that found something has also taken the declaration back.
+            self._is_idle = False
+            return
+        if rows:
+            return  # handed steps may have used up the wish; ask again with the next results
+        if self._is_idle:
+            self._may_find_work = False
+            self._sleep_until(self.poll_seconds)
+            return
+        due_seconds = await queries.declare_idle(link, runner_id=self._runner_id(), idle=True)
+        self._is_idle = True
+        self._sleep_until(self.poll_seconds if due_seconds is None else min(due_seconds, self.poll_seconds))
+
+    def _sleep_until(self, seconds: float) -> None:
+        """Look again after so long, or sooner if an earlier moment is set."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + seconds
+        if self._poll_timer is not None and not self._poll_timer.cancelled():
+            if loop.time() < self._poll_timer.when() <= at:
+                return
+            self._poll_timer.cancel()
+        self._poll_timer = loop.call_at(at, self._poll)
+
+    def _poll(self) -> None:
+        self._poll_timer = None
+        # Declared anew, which tells the next due step.
+        self._is_idle = False
+        self.look_for_work()
+
+    async def _take(self, link: Link, rows: list[ClaimedStep]) -> None:
+        pass_failpoint("after_claim")
+        if self._is_stopping:
+            try:
+                await self.release(link, rows)
+            except DatabaseUnreachableError as error:
+                # They stay ours until the runner has signed off; then others rescue them.
+                log.warning("release_failed", steps=len(rows), error=error.message)
+            return
+        # A task for the batch, not for the steps: this lane is free for other results meanwhile.
+        task = asyncio.create_task(self._execute(rows))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def release(self, link: Link, rows: Sequence[ClaimedStep]) -> None:
+        """Give steps back that were not begun."""
+        if rows:
+            await queries.release(link, runner_id=self._runner_id(), leases=[row.lease for row in rows])
+            self._leases.drop(rows)
+
+    def _park(self, result: Result) -> None:
+        log.warning("result_parked", execution_id=result.claimed.execution_id, seconds=PARK_SECONDS)
+        self._leases.park(result.claimed)
+        asyncio.get_running_loop().call_later(PARK_SECONDS, self._unpark, result)
+
+    def _unpark(self, result: Result) -> None:
+        self._leases.unpark(result.claimed)
+        if self._leases.holds(result.claimed):
+            self._outbox.put([result])
