@@ -1,0 +1,170 @@
+"""flowgres validate, import and schema: definitions on their way to the server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flowgres_cli.output import Column, say
+from flowgres_cli.session import Session, output_option, pass_session, server_options
+
+if TYPE_CHECKING:
+    from flowgres_cli.definitions import DefinitionFile
+
+Json = Any
+
+_IMPORT_COLUMNS = (
+    Column("file", "FILE"),
+    Column("name", "WORKFLOW"),
+    Column("version", "VERSION", justify="right"),
+    Column("result", "RESULT"),
+)
+_DRY_COLUMNS = (
+    Column("file", "FILE"),
+    Column("name", "WORKFLOW"),
+    Column("version", "VERSION", justify="right"),
+    Column("action", "WOULD BE"),
+)
+
+
+@click.command(epilog="Examples: flowgres validate workflows/ · flowgres validate order.yaml --server")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--server", "is_asking_server", is_flag=True, help="Ask the server too: sub-workflows, limits, step types."
+)
+@server_options
+@output_option
+@pass_session
+def validate(session: Session, paths: tuple[str, ...], is_asking_server: bool) -> None:
+    """Check definitions: every problem at once, as file:line:col.
+
+    PATH is a file, a directory (walked for *.yaml, *.yml, *.json), or - for stdin. Without --server nothing is asked
+    over the network. Exit code 4 when there is an error; warnings do not count.
+    """
+    from flowgres_cli.definitions import SERVER_DECIDES, check_file, find_files, print_findings, server_findings
+    from flowgres_cli.errors import InvalidDefinitionError
+
+    files = find_files(paths)
+    findings = []
+    for file in files:
+        definition, found = check_file(file)
+        if is_asking_server:
+            found = [finding for finding in found if finding.code not in SERVER_DECIDES]
+        findings += found
+        if is_asking_server and definition is not None and not any(one.severity == "error" for one in found):
+            answer = session.client.call("validate_workflow", {"definition": definition.document})
+            known = {(one.path, one.code) for one in found}
+            findings += [f for f in server_findings(definition, answer) if (f.path, f.code) not in known]
+    errors, warnings = print_findings(findings)
+    if not session.output.is_table:
+        session.output.rows([finding.as_json() for finding in findings], (), id_field="file")
+    counted = f"{len(files)} file{'s' * (len(files) != 1)}"
+    if errors:
+        raise InvalidDefinitionError(
+            f"{errors} error{'s' * (errors != 1)} in {counted}",
+            hint="The language: flowgres schema, or DEFINITIONS in the documentation.",
+        )
+    say(f"{counted} valid" + (f", {warnings} warning{'s' * (warnings != 1)}" if warnings else ""))
+
+
+@click.command("import", epilog="Examples: flowgres import order.yaml · flowgres import workflows/ --dry-run")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--dry-run", "is_dry", is_flag=True, help="Check on the server and tell what would happen; change nothing."
+)
+@click.option("--no-activate", "is_inactive", is_flag=True, help="Import without making it the active version.")
+@server_options
+@output_option
+@pass_session
+def import_definitions(session: Session, paths: tuple[str, ...], is_dry: bool, is_inactive: bool) -> None:
+    """Bring definitions to the server.
+
+    All files are checked first, also on the server, and nothing is stored when one is wrong. Sub-workflows go before
+    the workflows that call them. The same content again makes no new version.
+    """
+    from flowgres_cli.definitions import in_dependency_order
+    from flowgres_cli.importing import import_definition
+
+    definitions = in_dependency_order(_checked(paths))
+    if is_dry:
+        _rehearse(session, definitions)
+        return
+    if len(definitions) > 1:
+        _refuse_wrong(session, definitions)
+    rows = []
+    try:
+        for definition in definitions:
+            answer = import_definition(session.client, definition, activate=not is_inactive)
+            rows.append({**answer, "result": "created" if answer.get("created") else "unchanged"})
+    finally:
+        # What was imported before a failure is imported: say so.
+        if rows:
+            session.output.rows(rows, _IMPORT_COLUMNS, id_field="name")
+
+
+@click.command(epilog="Example: flowgres schema > flowgres.schema.json")
+@output_option
+@pass_session
+def schema(session: Session) -> None:
+    """Print the JSON Schema of definitions, for editors.
+
+    In YAML, the first line `# yaml-language-server: $schema=flowgres.schema.json` makes an editor complete and check.
+    """
+    import json
+
+    from flowgres_definitions.schema import load_schema
+
+    document: dict[str, Json] = load_schema()
+    if session.config.output == "yaml":
+        session.output.record(document)
+    else:
+        session.output.line(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _checked(paths: tuple[str, ...]) -> list[DefinitionFile]:
+    from flowgres_cli.definitions import SERVER_DECIDES, check_file, find_files, print_findings
+    from flowgres_cli.errors import InvalidDefinitionError
+
+    definitions, findings = [], []
+    for file in find_files(paths):
+        definition, found = check_file(file)
+        findings += [finding for finding in found if finding.code not in SERVER_DECIDES]
+        if definition is not None:
+            definitions.append(definition)
+    errors, _ = print_findings(findings)
+    if errors:
+        raise InvalidDefinitionError(f"{errors} error{'s' * (errors != 1)}; nothing was imported")
+    return definitions
+
+
+def _refuse_wrong(session: Session, definitions: list[DefinitionFile]) -> None:
+    """Ask the server about all of them before the first one goes in."""
+    from flowgres_cli.definitions import print_findings, server_findings
+    from flowgres_cli.errors import InvalidDefinitionError
+
+    found = []
+    for definition in definitions:
+        answer = session.client.call("validate_workflow", {"definition": definition.document})
+        found += [finding for finding in server_findings(definition, answer) if finding.severity == "error"]
+    errors, _ = print_findings(found)
+    if errors:
+        raise InvalidDefinitionError(
+            f"the server refuses this: {errors} error{'s' * (errors != 1)}; nothing was imported"
+        )
+
+
+def _rehearse(session: Session, definitions: list[DefinitionFile]) -> None:
+    from flowgres_cli.definitions import print_findings
+    from flowgres_cli.errors import InvalidDefinitionError
+    from flowgres_cli.importing import foresee
+
+    rows, findings = [], []
+    for definition in definitions:
+        row, found = foresee(session.client, definition)
+        rows.append(row)
+        findings += found
+    errors, _ = print_findings(findings)
+    session.output.rows(rows, _DRY_COLUMNS, id_field="name")
+    if errors:
+        raise InvalidDefinitionError(f"the server refuses this: {errors} error{'s' * (errors != 1)}")

@@ -1,0 +1,197 @@
+"""flowgres executions and flowgres logs."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import click
+
+from flowgres_cli.output import Column, moment, plain
+from flowgres_cli.session import Session, output_option, pass_session, server_options
+
+Json = Any
+STATUSES = ("queued", "running", "waiting", "paused", "retrying", "completed", "failed", "cancelled")
+LEVELS = ("debug", "info", "warning", "error")
+
+_LIST_COLUMNS = (
+    Column("id", "ID"),
+    Column("workflow_name", "WORKFLOW"),
+    Column("version", "V", justify="right", is_optional=True),
+    Column("status", "STATUS"),
+    Column("progress", "%", lambda value: "" if value is None else f"{float(value):.0f}", "right"),
+    Column("created_at", "CREATED", moment, is_optional=True),
+    Column("finished_at", "FINISHED", moment, is_optional=True),
+)
+_EVENT_COLUMNS = (
+    Column("seq", "SEQ", justify="right"),
+    Column("at", "AT", moment),
+    Column("level", "LEVEL"),
+    Column("type", "TYPE"),
+    Column("step", "STEP"),
+    Column("message", "MESSAGE"),
+)
+
+
+class ExecutionId(click.ParamType[str]):
+    """A UUID: refused here, so that a typing mistake is a usage error and costs no request."""
+
+    name = "execution"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The id in canonical form."""
+        try:
+            return str(uuid.UUID(value))
+        except (ValueError, AttributeError, TypeError):
+            self.fail(f"{value!r} is no execution id; list them with: flowgres executions list", param, ctx)
+
+
+EXECUTION = ExecutionId()
+
+
+@click.group()
+def executions() -> None:
+    """List, inspect and cancel executions."""
+
+
+@executions.command("list", epilog="Example: flowgres executions list --workflow order-pipeline --status failed")
+@click.option("--workflow", metavar="NAME", help="Only of this workflow.")
+@click.option("--status", multiple=True, type=click.Choice(STATUSES), help="Only with this status. Repeatable.")
+@click.option("--correlation-id", metavar="TEXT", help="Only with this correlation id.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many, newest first."
+)
+@server_options
+@output_option
+@pass_session
+def list_executions(
+    session: Session, workflow: str | None, status: tuple[str, ...], correlation_id: str | None, limit: int
+) -> None:
+    """List executions, newest first."""
+    parameters: dict[str, str | int] = {"order": "id.desc", "limit": limit}
+    if workflow is not None:
+        parameters["workflow_name"] = f"eq.{workflow}"
+    if status:
+        parameters["status"] = f"in.({','.join(status)})"
+    if correlation_id is not None:
+        parameters["correlation_id"] = f"eq.{correlation_id}"
+    session.output.rows(session.client.select("executions", parameters), _LIST_COLUMNS, empty="no executions")
+
+
+@executions.command("show", epilog="Example: flowgres executions show 0193... -o yaml")
+@click.argument("execution", type=EXECUTION)
+@server_options
+@output_option
+@pass_session
+def show_execution(session: Session, execution: str) -> None:
+    """Show one execution with every step."""
+    from flowgres_cli.following import print_result
+    from flowgres_cli.output import console
+    from flowgres_cli.tree import render
+    from flowgres_cli.watching import Watcher, error_text
+
+    output = session.output
+    snapshot = Watcher(session.client, execution).read(with_children=output.is_table)
+    if not output.is_table:
+        output.record(snapshot.document)
+        return
+    screen = console(output.stdout)
+    screen.print(render(snapshot, is_ascii=screen.options.ascii_only))
+    if snapshot.document.get("error"):
+        output.line(f"error   {error_text(snapshot.document['error'])}")
+    output.line(f"input   {plain(snapshot.document.get('input'))}")
+    print_result(snapshot, output)
+
+
+@executions.command("events", epilog="Example: flowgres executions events 0193... -o jsonl")
+@click.argument("execution", type=EXECUTION)
+@server_options
+@output_option
+@pass_session
+def list_events(session: Session, execution: str) -> None:
+    """List everything that happened to an execution, in order."""
+    session.output.rows(_events(session, execution), _EVENT_COLUMNS, id_field="seq", empty="no events yet")
+
+
+@executions.command("cancel", epilog="Example: flowgres executions cancel 0193... --reason 'ordered twice'")
+@click.argument("execution", type=EXECUTION)
+@click.option("--reason", metavar="TEXT", help="Why; kept in the execution's events.")
+@server_options
+@output_option
+@pass_session
+def cancel_execution(session: Session, execution: str, reason: str | None) -> None:
+    """Cancel an execution and everything below it."""
+    arguments = {"execution_id": execution} | ({"reason": reason} if reason is not None else {})
+    answer = session.client.call("cancel_execution", arguments)
+    session.output.record(answer, fields=("id", "workflow_name", "status", "finished_at"))
+
+
+@executions.command("watch", epilog="Example: flowgres executions watch 0193... --timeout 60")
+@click.argument("execution", type=EXECUTION)
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Watch no longer than this (exit 124)."
+)
+@server_options
+@output_option
+@pass_session
+def watch_execution(session: Session, execution: str, timeout: float | None) -> None:
+    """Watch an execution until it ends; the exit code tells how."""
+    from flowgres_cli.following import follow
+
+    follow(session, execution, is_watching=True, timeout_seconds=timeout)
+
+
+@click.command(epilog="Example: flowgres logs 0193... -f --level warning")
+@click.argument("execution", type=EXECUTION)
+@click.option("-f", "--follow", "is_following", is_flag=True, help="Go on until the execution has ended.")
+@click.option("--level", type=click.Choice(LEVELS), default="debug", help="Only this level and above.")
+@server_options
+@output_option
+@pass_session
+def logs(session: Session, execution: str, is_following: bool, level: str) -> None:
+    """Print what an execution did and logged, line by line."""
+    from flowgres_cli.errors import StoppedByUserError
+    from flowgres_cli.watching import Watcher
+
+    lowest = LEVELS.index(level)
+    watcher = Watcher(session.client, execution)
+    # Also refuses an execution that does not exist, which has no events.
+    snapshots = watcher.snapshots() if is_following else iter((watcher.read(),))
+    try:
+        for _ in snapshots:
+            for event in watcher.events():
+                known = event.get("level") in LEVELS
+                if not known or LEVELS.index(event["level"]) >= lowest:
+                    _print_event(session, event)
+    except KeyboardInterrupt as error:
+        raise StoppedByUserError(f"interrupted; execution {execution} goes on") from error
+
+
+def _events(session: Session, execution: str) -> list[dict[str, Json]]:
+    from flowgres_cli.watching import Watcher
+
+    watcher = Watcher(session.client, execution)
+    watcher.read()
+    return list(watcher.events())
+
+
+def _print_event(session: Session, event: dict[str, Json]) -> None:
+    import json
+
+    from flowgres_cli.output import clean, console, style_of
+
+    if not session.output.is_table:
+        session.output.line(json.dumps(event, ensure_ascii=False))
+        return
+    from rich.text import Text
+
+    kind = str(event.get("type"))
+    style = {"error": "red", "warning": "yellow", "debug": "dim"}.get(str(event.get("level")), "")
+    line = Text(no_wrap=False)
+    line.append(f"{moment(event.get('at'))}  ", style="dim")
+    line.append(f"{event.get('level', ''):<8}", style=style)
+    line.append(f"{clean(str(event.get('step') or '-')):<20} ", style="bold")
+    if kind != "log":
+        line.append(f"{kind}  ", style=style_of(kind.rpartition("_")[2]))
+    line.append(clean(str(event.get("message") or "")))
+    console(session.output.stdout).print(line, soft_wrap=True)

@@ -1,0 +1,205 @@
+"""flowgres dev and flowgres demo: a private server with one command."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flowgres_cli.config import DATA_DIRECTORY_NAME
+from flowgres_cli.output import Output, say, seconds_text
+from flowgres_cli.session import Session, output_option, pass_session
+
+if TYPE_CHECKING:
+    from flowgres_cli.development import Addresses, DevelopmentServer
+
+DEMO_WORKFLOW = "parallel_report"
+_LOOK_SECONDS = 0.5
+_port = click.IntRange(1, 65535)
+
+
+@click.command(epilog="Examples: flowgres dev · flowgres dev workflows/ order.yaml --api-port 3100")
+@click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(exists=True))
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(DATA_DIRECTORY_NAME),
+    show_default=True,
+    help="Where the database and the keys live.",
+)
+@click.option("--api-port", type=_port, help="Port of PostgREST (3000, or the next free one).")
+@click.option("--front-port", type=_port, help="Port of the runner's front (8000, or the next free one).")
+@click.option("--database-port", type=_port, help="Port of PostgreSQL (15432, or the next free one).")
+@click.option(
+    "--allow-private-networks",
+    is_flag=True,
+    help="Let http steps call loopback and private addresses (off by default).",
+)
+def dev(
+    paths: tuple[str, ...],
+    data_dir: Path,
+    api_port: int | None,
+    front_port: int | None,
+    database_port: int | None,
+    allow_private_networks: bool,
+) -> None:
+    """Run a private server: PostgreSQL, PostgREST, a runner with its front.
+
+    Imports the definitions at PATH, and again whenever they change. Ctrl-C stops everything; the next start finds the
+    same data. In this folder the other commands reach it without any setting.
+    """
+    from flowgres_cli.client import Client
+    from flowgres_cli.development import DevelopmentServer, Ports
+    from flowgres_cli.reloading import Reloader
+
+    server = DevelopmentServer(
+        data_dir,
+        ports=Ports(api=api_port, front=front_port, database=database_port),
+        runner_environment={"HTTP_ALLOW_PRIVATE_NETWORKS": "true"} if allow_private_networks else {},
+        on_started=_report_part,
+    )
+    with _signals_as_interrupt():
+        try:
+            with server, Client(server.addresses.config()) as client:
+                reloader = Reloader(client, paths) if paths else None
+                if reloader is not None:
+                    reloader.import_changed()
+                _print_addresses(server.addresses)
+                say("Ctrl-C stops it.")
+                _stay(server, reloader)
+        except KeyboardInterrupt:
+            say("stopped")
+
+
+@click.command(epilog="Example: flowgres demo --keep")
+@click.option("--keep", is_flag=True, help="Stay up afterwards, until Ctrl-C.")
+@output_option
+@pass_session
+def demo(session: Session, keep: bool) -> None:
+    """See an execution from start to end, on a server that is gone afterwards.
+
+    Starts PostgreSQL, PostgREST and a runner in a temporary place, imports the examples, runs one and shows it live.
+    """
+    from flowgres_cli.development import DevelopmentServer
+    from flowgres_cli.stack.postgres import THROW_AWAY_OPTIONS
+
+    with _signals_as_interrupt(), tempfile.TemporaryDirectory(prefix="flowgres-demo-") as name:
+        # As root, PostgreSQL runs as another user, who has to walk through.
+        Path(name).chmod(0o711)
+        server = DevelopmentServer(Path(name), database_options=THROW_AWAY_OPTIONS, on_started=_report_part)
+        with server:
+            _show(session.output, server)
+            if keep:
+                say("Ctrl-C stops it.")
+                with contextlib.suppress(KeyboardInterrupt):
+                    _stay(server, None)
+    say("Everything was stopped and removed.")
+
+
+def _show(output: Output, server: DevelopmentServer) -> None:
+    from importlib.resources import as_file, files
+
+    from flowgres_cli.client import Client
+    from flowgres_cli.errors import CliError
+    from flowgres_cli.following import print_result, show_tree
+    from flowgres_cli.output import is_interactive
+    from flowgres_cli.reloading import Reloader
+    from flowgres_cli.watching import Watcher, outcome_error, result_of
+
+    with as_file(files("flowgres_examples")) as examples, Client(server.addresses.config()) as client:
+        say("")
+        paths = [str(path) for path in _definitions(examples)]
+        if Reloader(client, paths, base=f"{examples}/").import_changed() == 0:
+            raise CliError("no example could be imported", hint="This is a fault of this installation; see above.")
+        say("")
+        started = client.call("start_execution", {"workflow": DEMO_WORKFLOW})
+        watcher = Watcher(client, str(started["execution_id"]), timeout_seconds=60)
+        if output.is_table and is_interactive():
+            final = show_tree(watcher, output)
+            print_result(final, output)
+        else:
+            final = list(watcher.snapshots())[-1]
+            if output.is_table:
+                from flowgres_cli.output import console
+                from flowgres_cli.tree import render
+
+                console(output.stdout).print(render(watcher.read(with_children=True)))
+                print_result(final, output)
+            else:
+                output.record(result_of(final.document), id_field="execution_id")
+        problem = outcome_error(final.document)
+        if problem is not None:
+            raise problem
+    say("")
+    _print_addresses(server.addresses, to_stderr=not output.is_table)
+    say("")
+    say("Next:")
+    say("  flowgres dev                                  a server of this kind that stays, in this folder")
+    say("  flowgres run hello -f name=Ann                in a second terminal, once it runs")
+    say("  flowgres import examples/nested               bring in more workflows, or your own")
+    say("  flowgres executions list                      what ran, and how it ended")
+    say("")
+
+
+def _definitions(examples: Path) -> Iterator[Path]:
+    """One form of each example: some exist as YAML and as JSON."""
+    for folder in sorted(path for path in examples.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))):
+        found = sorted(folder.glob("*.yaml"))
+        yield from found or sorted(folder.glob("workflow.json"))
+
+
+def _report_part(part: str, detail: str, seconds: float) -> None:
+    say(f"  {part:<11} {detail:<28} {seconds_text(seconds):>8}")
+
+
+def _print_addresses(addresses: Addresses, *, to_stderr: bool = False) -> None:
+    rows = {
+        "API": addresses.api,
+        "Front": addresses.front,
+        "Docs": addresses.docs,
+        "Database": addresses.database,
+        "API key": addresses.api_key,
+    }
+    for name, value in rows.items():
+        if to_stderr:
+            say(f"{name:<9} {value}")
+        else:
+            click.echo(f"{name:<9} {value}")
+
+
+def _stay(server: DevelopmentServer, reloader: object) -> None:
+    from flowgres_cli.errors import CliError
+    from flowgres_cli.reloading import Reloader
+
+    while True:
+        time.sleep(_LOOK_SECONDS)
+        ended = server.ended_part()
+        if ended is not None:
+            raise CliError(ended, hint=f"The logs are in {server.directory}.")
+        if isinstance(reloader, Reloader):
+            reloader.import_changed()
+
+
+@contextlib.contextmanager
+def _signals_as_interrupt() -> Iterator[None]:
+    """SIGTERM and a closed terminal stop everything too."""
+
+    def interrupt(number: int, frame: object) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    # Started in the background of a shell script, Ctrl-C is ignored from the beginning: there kill -INT has to work.
+    previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,251 @@
+"""Definition files on disk: finding them, reading them, and telling what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowgres_cli.errors import UsageProblemError
+
+Json = Any
+SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+STDIN = "-"
+# A little above the loader's own limit, so that it is the loader that refuses, with its own words.
+_MOST_BYTES = (1 << 20) + 4096
+# What only the server knows: custom step types of its runners, and limits that an operator may have raised.
+SERVER_DECIDES = frozenset({"unknown_step_type", "too_many_steps"})
+# What the front takes care of at the import: it stores the secret, and keeps a reference.
+FRONT_REPAIRS = frozenset({"inline_secret"})
+_SKIPPED_DIRECTORIES = frozenset({"node_modules", "__pycache__"})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong in one file; `line` and `column` are 0 when the text has no place for it."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    code: str
+    message: str
+    hint: str
+    severity: str
+
+    def describe(self) -> str:
+        """file:line:col: message (hint)."""
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        prefix = f"{place}: " + (f"{self.path}: " if self.path else "")
+        word = "warning: " if self.severity == "warning" else ""
+        return f"{prefix}{word}{self.message}" + (f" ({self.hint})" if self.hint else "")
+
+    def as_json(self) -> dict[str, Json]:
+        """All members."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionFile:
+    """A file that could be read: its bytes as they are, the document inside, and where its values stand."""
+
+    file: str
+    raw: bytes
+    document: dict[str, Json]
+    positions: Mapping[tuple[str | int, ...], tuple[int, int]]
+
+    @property
+    def name(self) -> str:
+        """The workflow's name as written."""
+        header = self.document.get("workflow")
+        name = self.document.get("name") or (header.get("name") if isinstance(header, dict) else None)
+        return str(name)
+
+    @property
+    def media_type(self) -> str:
+        """What the front is told about the text."""
+        return "application/json" if self.raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "application/yaml"
+
+
+def find_files(paths: Sequence[str]) -> list[str]:
+    """The files of these paths: a file as it is, a directory walked for YAML and JSON definitions, `-` for stdin.
+
+    Raises UsageProblemError for a path that does not exist, and when nothing is found.
+    """
+    found: dict[str, None] = {}
+    for path in paths:
+        if path == STDIN or Path(path).is_file():
+            found[path] = None
+        elif Path(path).is_dir():
+            found.update(dict.fromkeys(_walk(Path(path))))
+        else:
+            raise UsageProblemError("no such file or directory", where=path)
+    if not found:
+        raise UsageProblemError(
+            f"no YAML or JSON file in {', '.join(paths)}", hint="Definitions end in .yaml, .yml or .json."
+        )
+    return list(found)
+
+
+def read_bytes(file: str) -> bytes:
+    """The bytes of a file or of stdin, cut a little above what a definition may have."""
+    if file == STDIN:
+        return sys.stdin.buffer.read(_MOST_BYTES)
+    try:
+        with Path(file).open("rb") as stream:
+            return stream.read(_MOST_BYTES)
+    except OSError as error:
+        raise UsageProblemError(f"cannot read the file: {error.strerror}", where=file) from error
+
+
+def check_file(file: str) -> tuple[DefinitionFile | None, list[Finding]]:
+    """Read and check one file; without a definition when the text itself is broken."""
+    from flowgres_definitions.loader import load_definition
+    from flowgres_definitions.problems import DefinitionError
+    from flowgres_definitions.validation import validate_document
+
+    raw = read_bytes(file)
+    try:
+        loaded = load_definition(raw, source="" if file == STDIN else file)
+    except DefinitionError as error:
+        return None, [_finding(file, error.problem)]
+    definition = DefinitionFile(file=file, raw=raw, document=loaded.document, positions=loaded.positions)
+    return definition, [
+        _finding(file, problem) for problem in validate_document(loaded.document, positions=loaded.positions)
+    ]
+
+
+def server_findings(definition: DefinitionFile, answer: Mapping[str, Json]) -> list[Finding]:
+    """The errors and warnings that validate_workflow answered with, placed in the file."""
+    findings = []
+    for severity, member in (("error", "errors"), ("warning", "warnings")):
+        for problem in answer.get(member) or ():
+            known = problem if isinstance(problem, dict) else {"message": str(problem)}
+            if known.get("code") in FRONT_REPAIRS:
+                continue
+            path = str(known.get("path") or "")
+            line, column = _position(definition.positions, path)
+            findings.append(
+                Finding(
+                    file=definition.file,
+                    line=line,
+                    column=column,
+                    path=path,
+                    code=str(known.get("code") or "invalid"),
+                    message=str(known.get("message") or known.get("code")),
+                    hint=str(known.get("hint") or ""),
+                    severity=severity,
+                )
+            )
+    return findings
+
+
+def in_dependency_order(definitions: Sequence[DefinitionFile]) -> list[DefinitionFile]:
+    """Sub-workflows before those that call them; otherwise, and around cycles, the order as given."""
+    by_name: dict[str, DefinitionFile] = {}
+    for definition in definitions:
+        by_name.setdefault(slug(definition.name), definition)
+    ordered: dict[str, DefinitionFile] = {}
+    visiting: set[str] = set()
+    for first in definitions:
+        stack: list[tuple[DefinitionFile, Iterator[str]]] = []
+        if first.file not in ordered and first.file not in visiting:
+            visiting.add(first.file)
+            stack.append((first, iter(sorted(called_workflows(first.document)))))
+        while stack:
+            definition, names = stack[-1]
+            name = next(names, None)
+            if name is None:
+                ordered[definition.file] = definition
+                stack.pop()
+                continue
+            child = by_name.get(slug(name))
+            if child is not None and child.file not in visiting:
+                visiting.add(child.file)
+                stack.append((child, iter(sorted(called_workflows(child.document)))))
+    return list(ordered.values())
+
+
+def called_workflows(document: Mapping[str, Json]) -> set[str]:
+    """Names that sub_workflow steps give as plain text."""
+    names: set[str] = set()
+    for section in ("steps", "on_failure"):
+        steps = document.get(section)
+        for step in steps if isinstance(steps, list) else ():
+            if not isinstance(step, dict) or step.get("type", step.get("task_type")) != "sub_workflow":
+                continue
+            config = step.get("config")
+            name = config.get("workflow") if isinstance(config, dict) else step.get("workflow")
+            if isinstance(name, str):
+                names.add(name)
+    return names
+
+
+def slug(name: str) -> str:
+    """The identifier that the engine makes of a display name."""
+    words = "".join(c if c.isascii() and (c.isalnum() or c == "_") else " " for c in name.lower()).split()
+    return "-".join(words)
+
+
+def print_findings(findings: Iterable[Finding]) -> tuple[int, int]:
+    """Say each one on stderr; return the number of errors and of warnings."""
+    from flowgres_cli.output import say
+
+    errors = warnings = 0
+    for finding in findings:
+        say(finding.describe())
+        errors, warnings = errors + (finding.severity == "error"), warnings + (finding.severity == "warning")
+    return errors, warnings
+
+
+def _finding(file: str, problem: Any) -> Finding:
+    return Finding(
+        file="stdin" if file == STDIN else file,
+        line=problem.line,
+        column=problem.column,
+        path=problem.path,
+        code=problem.code,
+        message=problem.message,
+        hint=problem.hint,
+        severity=problem.severity,
+    )
+
+
+def _position(positions: Mapping[tuple[str | int, ...], tuple[int, int]], path: str) -> tuple[int, int]:
+    from flowgres_definitions.problems import format_path
+
+    by_text = {format_path(key): mark for key, mark in positions.items()}
+    while path:
+        if path in by_text:
+            return by_text[path]
+        cut = max(path.rfind("."), path.rfind("["))
+        path = path[:cut] if cut > 0 else ""
+    return positions.get((), (0, 0))
+
+
+def _walk(root: Path) -> Iterator[str]:
+    for folder, directories, files in os.walk(root):
+        directories[:] = sorted(d for d in directories if not d.startswith(".") and d not in _SKIPPED_DIRECTORIES)
+        for name in sorted(files):
+            path = Path(folder) / name
+            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and _may_be_definition(path):
+                yield str(path)
+
+
+def _may_be_definition(path: Path) -> bool:
+    """False for JSON that is plainly something else, such as the input of an example: it was found, not named.
+
+    Broken JSON may be a definition, and YAML is taken to be one: a mistake in it has to be told.
+    """
+    if path.suffix.lower() != ".json":
+        return True
+    try:
+        document = json.loads(path.read_bytes()[:_MOST_BYTES])
+    except (OSError, ValueError, RecursionError):
+        return True
+    has_body = isinstance(document, dict) and ("steps" in document or "states" in document)
+    return has_body and ("name" in document or "workflow" in document)

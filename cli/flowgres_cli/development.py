@@ -1,0 +1,368 @@
+"""The private server of `flowgres dev` and `flowgres demo`: PostgreSQL, PostgREST, a runner with its front, a tenant.
+
+Everything lives in one data directory. What is chosen once (passwords, the JWT secret, the key that encrypts secrets,
+the API key) is kept in its `state.json`, so that the next start finds the same server again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from flowgres_cli import migrate
+from flowgres_cli.client import Client
+from flowgres_cli.config import FOLDER_PROFILE_NAME, Config
+from flowgres_cli.errors import CliError, ConflictError, UnreachableError
+from flowgres_cli.operator import call_as_operator
+from flowgres_cli.stack.ports import is_free
+from flowgres_cli.stack.postgres import Cluster, dsn
+from flowgres_cli.stack.postgrest import Postgrest, start_postgrest
+from flowgres_cli.stack.process import ManagedProcess
+
+Json = Any
+DATABASE = "flowgres"
+TENANT = "dev"
+API_PORT = 3000
+FRONT_PORT = 8000
+DATABASE_PORT = 15432
+READY_SECONDS = 30.0
+_PORTS_TRIED = 100
+_MARK = "FLOWGRES_DATA_DIRECTORY"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Wished ports; None takes the default, or the next free one. A port that was named is that one, or an error."""
+
+    api: int | None = None
+    front: int | None = None
+    database: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the server can be reached, and the credentials of its tenant."""
+
+    api: str
+    front: str
+    database: str
+    api_key: str
+
+    @property
+    def docs(self) -> str:
+        """PostgREST's OpenAPI document."""
+        return f"{self.api}/"
+
+    def config(self) -> Config:
+        """The configuration of a client of this server."""
+        return Config(
+            api_url=self.api,
+            front_url=self.front,
+            api_key=self.api_key,
+            token=None,
+            output=None,
+            profile=None,
+            sources={"api_key": "the server that was just started"},
+        )
+
+
+class DevelopmentServer:
+    """Starts all parts in order, and stops them in the opposite order. A context manager.
+
+    `on_started` hears of every part, with a detail and the seconds that it took.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        ports: Ports | None = None,
+        database_options: Mapping[str, str] | None = None,
+        runner_environment: Mapping[str, str] | None = None,
+        on_started: Callable[[str, str, float], None] | None = None,
+    ) -> None:
+        self.directory = directory.absolute()
+        self._ports = ports or Ports()
+        self._database_options = dict(database_options or {})
+        self._runner_environment = dict(runner_environment or {})
+        self._on_started = on_started or (lambda _part, _detail, _seconds: None)
+        self._closing = contextlib.ExitStack()
+        self._processes: list[ManagedProcess] = []
+        self._addresses: Addresses | None = None
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where it listens; only after the start."""
+        if self._addresses is None:
+            raise CliError("the server has not been started")
+        return self._addresses
+
+    def __enter__(self) -> DevelopmentServer:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop everything, whatever was started; a second Ctrl-C does not leave half of it behind."""
+        with _undisturbed():
+            self._closing.close()
+
+    def ended_part(self) -> str | None:
+        """A part that ended by itself, with the last lines of its log; None while all run."""
+        for process in self._processes:
+            if not process.is_running:
+                return f"{process.name} ended with exit code {process.return_code}\n{process.log_tail()}"
+        return None
+
+    def _start(self) -> None:
+        self._closing.enter_context(_locked(self.directory))
+        _stop_leftovers(self.directory)
+        state = _State.load(self.directory / "state.json")
+        with self._timed("PostgreSQL") as say:
+            cluster = Cluster(self.directory / "postgres", options=self._database_options)
+            wished = _choose(self._ports.database, state.database_port or DATABASE_PORT, "PostgreSQL")
+            port = cluster.start(port=wished).port
+            self._closing.callback(cluster.stop)
+            state = replace(state, database_port=port)
+            state.save(self.directory / "state.json")
+            say(f"{cluster.binaries.version}, port {port}")
+        owner_dsn = cluster.superuser_dsn(DATABASE)
+        with self._timed("Schema") as say:
+            migrate.create_database(owner_dsn)
+            applied = migrate.upgrade(
+                owner_dsn,
+                passwords=dict.fromkeys(migrate.LOGIN_ROLES, state.password),
+                settings={"self_registration_enabled": True, "environment": "development"},
+            )
+            say(f"{len(applied)} files applied" if applied else "up to date")
+        state = self._with_tenant(state, owner_dsn)
+        postgrest = self._start_postgrest(state, port)
+        front_port = _choose(self._ports.front, FRONT_PORT, "the front")
+        self._addresses = Addresses(
+            api=postgrest.url,
+            front=f"http://127.0.0.1:{front_port}",
+            database=_login(port, "flowgres_operator", state),
+            api_key=state.api_key,
+        )
+        self._start_runner(state, port, postgrest, front_port)
+        self._write_profile()
+
+    def _with_tenant(self, state: _State, owner_dsn: str) -> _State:
+        exists = call_as_operator(owner_dsn, "select exists (select from flowgres.tenants where slug = %s)", [TENANT])
+        if exists and state.api_key:
+            return state
+        if exists:
+            # The directory lost its state, or its database came from elsewhere: the old key is not to be had again.
+            call = (
+                "select flowgres_api.create_api_key(name => 'dev', role => 'admin') "
+                "from (select flowgres.use_tenant(%s) as tenant_id) as t where t.tenant_id is not null"
+            )
+        else:
+            call = "select flowgres_api.register_tenant(name => %s)"
+        answer = call_as_operator(owner_dsn, call, [TENANT])
+        state = replace(state, api_key=str(answer["api_key"]))
+        state.save(self.directory / "state.json")
+        return state
+
+    def _start_postgrest(self, state: _State, database_port: int) -> Postgrest:
+        with self._timed("PostgREST") as say:
+            port = _choose(self._ports.api, API_PORT, "PostgREST")
+            server = start_postgrest(
+                db_uri=_login(database_port, "flowgres_authenticator", state),
+                jwt_secret=state.jwt_secret,
+                directory=self.directory,
+                port=port,
+            )
+            self._closing.callback(server.stop)
+            self._processes.append(server.process)
+            say(f"port {port}")
+        return server
+
+    def _start_runner(self, state: _State, database_port: int, postgrest: Postgrest, front_port: int) -> None:
+        with self._timed("Runner") as say:
+            # DATABASE_URL of the shell means another database; settings of the runner (LOG_LEVEL ...) may come through.
+            inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_"))}
+            process = ManagedProcess(
+                "the runner",
+                [sys.executable, "-m", "flowgres_runner"],
+                log_path=self.directory / "runner.log",
+                environment={
+                    **inherited,
+                    "DATABASE_URL": _login(database_port, "flowgres_runner", state),
+                    "FRONT_DATABASE_URL": _login(database_port, "flowgres_front", state),
+                    "FLOWGRES_API_URL": postgrest.url,
+                    "FLOWGRES_API_ADMIN_URL": postgrest.ready_url.removesuffix("/ready"),
+                    "PGRST_JWT_SECRET": state.jwt_secret,
+                    "FLOWGRES_SECRET_KEY": state.secret_key,
+                    "ENV": "development",
+                    "HOST": "127.0.0.1",
+                    "PORT": str(front_port),
+                    _MARK: str(self.directory),
+                    **self._runner_environment,
+                },
+            )
+            process.start()
+            self._closing.callback(process.stop)
+            self._processes.append(process)
+            with Client(self.addresses.config()) as client:
+                process.wait_until(lambda: _is_healthy(client), timeout_seconds=READY_SECONDS)
+            say(f"front on port {front_port}")
+
+    def _write_profile(self) -> None:
+        """For commands in this folder, in another terminal."""
+        path = self.directory / FOLDER_PROFILE_NAME
+        values = {"api_url": self.addresses.api, "front_url": self.addresses.front, "api_key": self.addresses.api_key}
+        _write_private(path, "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
+        # A profile of a server that is gone would send commands nowhere.
+        self._closing.callback(path.unlink, missing_ok=True)
+
+    @contextlib.contextmanager
+    def _timed(self, part: str) -> Iterator[Callable[[str], None]]:
+        detail = ""
+
+        def say(text: str) -> None:
+            nonlocal detail
+            detail = text
+
+        began = time.monotonic()
+        yield say
+        self._on_started(part, detail, time.monotonic() - began)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What is chosen once for a data directory."""
+
+    password: str
+    jwt_secret: str
+    secret_key: str
+    api_key: str = ""
+    database_port: int | None = None
+
+    @classmethod
+    def load(cls, path: Path) -> _State:
+        """The state of the directory, or a new one."""
+        try:
+            found = json.loads(path.read_text())
+            return cls(**found)
+        except FileNotFoundError:
+            return cls(
+                password=secrets.token_urlsafe(24),
+                jwt_secret=secrets.token_urlsafe(48),
+                secret_key=secrets.token_urlsafe(32),
+            )
+        except (OSError, ValueError, TypeError) as error:
+            raise CliError(
+                f"the state of this data directory cannot be read: {error}",
+                where=str(path),
+                hint="Remove the data directory to begin anew; its database goes with it.",
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """Write it whole or not at all; nobody else may read it."""
+        document = {name: getattr(self, name) for name in self.__slots__}
+        _write_private(path, json.dumps(document, indent=2) + "\n")
+
+
+def _login(port: int, user: str, state: _State) -> str:
+    return dsn(port=port, database=DATABASE, user=user, password=state.password)
+
+
+def _is_healthy(client: Client) -> bool:
+    try:
+        answer = client.front("GET", "/health", accept_status=frozenset({503}))
+    except UnreachableError:
+        return False
+    return isinstance(answer, dict) and answer.get("status") == "ok"
+
+
+def _choose(wished: int | None, default: int, what: str) -> int:
+    if wished is not None:
+        if not is_free(wished):
+            raise CliError(
+                f"port {wished} for {what} is taken", hint="Name another one, or none to get the next free one."
+            )
+        return wished
+    for port in range(default, default + _PORTS_TRIED):
+        if is_free(port):
+            return port
+    raise CliError(f"no free port for {what} between {default} and {default + _PORTS_TRIED - 1}")
+
+
+def _write_private(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """One server per directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    # As root, PostgreSQL's own user must be able to walk through; the files inside are private.
+    directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    ignore = directory / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
+    lock: IO[str] = (directory / "lock").open("a+")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise ConflictError(
+                f"a server already runs in {directory} (process {lock.read().strip() or 'unknown'})",
+                hint="Use that one, stop it, or give this one its own --data-dir.",
+            ) from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def _stop_leftovers(directory: Path) -> None:
+    """Stop PostgREST and runner of a server of this directory that was killed: they would go on in the dark.
+
+    PostgreSQL is not among them: the cluster recognises its own and is taken over as it runs.
+    """
+    mark = f"{_MARK}={directory}".encode()
+    configuration = str(directory / "postgrest.conf").encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            pid = int(entry.name)
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            is_ours = configuration in arguments or mark in (entry / "environ").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            continue  # it ended, or belongs to somebody else
+        if is_ours and pid != os.getpid():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM meanwhile."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

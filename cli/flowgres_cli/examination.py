@@ -1,0 +1,193 @@
+"""What `flowgres doctor` looks at: this machine, the server, the database. Every check ends in one Finding."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from flowgres_cli import __version__
+from flowgres_cli.client import Client
+from flowgres_cli.config import Config
+from flowgres_cli.errors import CliError
+
+Json = Any
+MOST_CLOCK_SECONDS = 5.0
+_LATE_SECONDS = 60.0
+OK, PROBLEM, NOTE = "ok", "problem", "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check. `note` is neither good nor bad, such as a part that is not needed here."""
+
+    check: str
+    result: str
+    detail: str
+    fix: str = ""
+
+
+def examine(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """All checks, one after the other. None of them raises; none takes longer than a few seconds."""
+    yield _python()
+    for check in (_postgres_programs, _postgrest_program):
+        yield check()
+    yield from _server(config)
+    yield from _database(environment)
+
+
+def _python() -> Finding:
+    return Finding("Python", OK, f"{platform.python_version()}, flowgres {__version__}")
+
+
+def _postgres_programs() -> Finding:
+    from flowgres_cli.stack.binaries import find_postgres
+    from flowgres_cli.stack.errors import StackError
+
+    try:
+        return Finding("PostgreSQL programs", OK, str(find_postgres()))
+    except StackError as error:
+        # Only dev and demo start a server of their own.
+        return Finding("PostgreSQL programs", NOTE, f"{error.message} `flowgres dev` needs them.", error.hint or "")
+
+
+def _postgrest_program() -> Finding:
+    from flowgres_cli.stack.errors import StackError
+    from flowgres_cli.stack.postgrest import find_postgrest
+
+    try:
+        return Finding("PostgREST program", OK, str(find_postgrest(fetch=False)))
+    except StackError as error:
+        return Finding("PostgREST program", NOTE, f"{error.message} `flowgres dev` fetches it.", error.hint or "")
+
+
+def _server(config: Config) -> Iterator[Finding]:
+    try:
+        client = Client(config)
+    except CliError as error:
+        yield Finding("credentials", PROBLEM, error.message, error.hint or "")
+        return
+    # Health is for everybody: a wrong key is a finding of its own, and must not hide the others.
+    nobody = Client(replace(config, api_key=None, token=None))
+    with client, nobody:
+        health = _attempt("API", lambda: nobody.call("health"))
+        if isinstance(health, Finding):
+            yield health
+        else:
+            yield Finding("API", OK, config.api_url)
+            yield from _engine(health)
+        yield from _front(nobody, config)
+        if not isinstance(health, Finding):
+            yield _credentials(client, config)
+            yield _clock(nobody)
+
+
+def _engine(health: Mapping[str, Json]) -> Iterator[Finding]:
+    version = health.get("version")
+    if version is not None and str(version) != __version__:
+        yield Finding(
+            "versions",
+            PROBLEM,
+            f"the database has {version}, this command line is {__version__}",
+            "Bring both to one version: pip install, then flowgres db upgrade.",
+        )
+    elif version is not None:
+        yield Finding("versions", OK, f"database and command line are {version}")
+    runners = health.get("runners", health.get("live_runners"))
+    if not runners:
+        yield Finding("runners", PROBLEM, "no runner is alive: nothing is executed", "Start one: flowgres runner start")
+    else:
+        yield Finding("runners", OK, f"{runners} alive")
+    oldest = health.get("oldest_ready_seconds")
+    if isinstance(oldest, int | float) and oldest > _LATE_SECONDS:
+        yield Finding(
+            "backlog",
+            PROBLEM,
+            f"the oldest ready step has waited for {oldest:.0f} s",
+            "Start more runners, or raise RUNNER_CONCURRENCY.",
+        )
+
+
+def _front(client: Client, config: Config) -> Iterator[Finding]:
+    answer = _attempt("front", lambda: client.front("GET", "/health", accept_status=frozenset({503})))
+    if isinstance(answer, Finding):
+        yield answer
+        return
+    state = answer.get("status") if isinstance(answer, dict) else None
+    if state == "ok":
+        yield Finding("front", OK, config.front_url)
+    else:
+        parts = (
+            ", ".join(f"{name} {answer.get(name)}" for name in ("database", "postgrest", "runners")) if answer else ""
+        )
+        yield Finding("front", PROBLEM, f"{config.front_url} is {state}: {parts}", "Look at the part that is not ok.")
+
+
+def _credentials(client: Client, config: Config) -> Finding:
+    if config.api_key is None and config.token is None:
+        return Finding("credentials", NOTE, "none given", "Set FLOWGRES_API_KEY, or name a profile.")
+    answer = _attempt("credentials", lambda: client.select("tenants", {"select": "slug,status", "limit": 1}))
+    if isinstance(answer, Finding):
+        return answer
+    if not answer:
+        return Finding("credentials", PROBLEM, "they belong to no tenant", "Check the claim tenant_id of the token.")
+    tenant = answer[0]
+    if tenant.get("status") != "active":
+        return Finding(
+            "credentials", PROBLEM, f"tenant {tenant.get('slug')} is {tenant.get('status')}", "Ask the operator."
+        )
+    return Finding("credentials", OK, f"tenant {tenant.get('slug')}")
+
+
+def _clock(client: Client) -> Finding:
+    """PostgREST's Date header against our clock: tokens expire by one and are made by the other."""
+    try:
+        server_time = client.server_time()
+        difference = (datetime.now(UTC) - parsedate_to_datetime(server_time)).total_seconds() if server_time else 0.0
+    except (CliError, ValueError) as error:
+        return Finding("clock", NOTE, f"cannot be compared: {error}")
+    # The header has whole seconds.
+    if abs(difference) > MOST_CLOCK_SECONDS + 1:
+        return Finding(
+            "clock",
+            PROBLEM,
+            f"this machine differs from the server by {difference:+.0f} s",
+            "Synchronise both with NTP.",
+        )
+    return Finding("clock", OK, "as the server's")
+
+
+def _database(environment: Mapping[str, str]) -> Iterator[Finding]:
+    dsn = environment.get("DATABASE_DIRECT_URL") or environment.get("DATABASE_URL")
+    if not dsn:
+        yield Finding("database", NOTE, "not looked at: DATABASE_URL is not set", "Only install and upgrade need it.")
+        return
+    from flowgres_cli import migrate
+
+    try:
+        found = migrate.status(dsn)
+    except migrate.MigrationError as error:
+        yield Finding("database", PROBLEM, error.message, error.hint or "")
+        return
+    except Exception as error:  # a login without the owner's rights, a connection string that is none
+        yield Finding(
+            "database", PROBLEM, f"cannot be looked at: {error}", "DATABASE_URL has to name the owner's login."
+        )
+        return
+    if not found.is_installed:
+        yield Finding("database", PROBLEM, "flowgres is not installed", "Run: flowgres db install")
+    elif not found.is_current:
+        behind = len(found.pending) + len(found.changed)
+        yield Finding("database", PROBLEM, f"{behind} files behind this version", "Run: flowgres db upgrade")
+    else:
+        yield Finding("database", OK, f"PostgreSQL {found.server_version}, up to date")
+
+
+def _attempt(check: str, call: Callable[[], Json]) -> Json | Finding:
+    try:
+        return call()
+    except CliError as error:
+        return Finding(check, PROBLEM, error.message, error.hint or "")

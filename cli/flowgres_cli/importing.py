@@ -1,0 +1,47 @@
+"""Sending definitions to a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowgres_cli.client import Client
+from flowgres_cli.definitions import DefinitionFile, Finding, server_findings, slug
+from flowgres_cli.errors import CliError
+
+Json = Any
+
+
+def import_definition(client: Client, definition: DefinitionFile, *, activate: bool = True) -> dict[str, Json]:
+    """Upload the text as it is; the front checks all of it and answers workflow, version, and whether it is new."""
+    try:
+        answer: dict[str, Json] = client.front(
+            "POST",
+            "/workflows",
+            content=definition.raw,
+            content_type=definition.media_type,
+            parameters={} if activate else {"activate": "false"},
+        )
+    except CliError as error:
+        error.where = error.where or definition.file
+        raise
+    return {"file": definition.file, **answer}
+
+
+def foresee(client: Client, definition: DefinitionFile) -> tuple[dict[str, Json], list[Finding]]:
+    """What an import would do, and what the server finds wrong. Changes nothing."""
+    findings = server_findings(definition, client.call("validate_workflow", {"definition": definition.document}))
+    name = slug(definition.name)
+    found = client.select("workflows", {"name": f"eq.{name}", "select": "id,latest_version", "limit": 1})
+    latest = found[0].get("latest_version") if found else None
+    if any(finding.severity == "error" for finding in findings):
+        action = "refused"
+    elif latest is None:
+        action = "new workflow"
+    else:
+        rows = client.select(
+            "workflow_versions",
+            {"workflow_id": f"eq.{found[0]['id']}", "version": f"eq.{latest}", "select": "source", "limit": 1},
+        )
+        action = "unchanged" if rows and rows[0].get("source") == definition.document else "new version"
+    version = latest if action == "unchanged" else (latest or 0) + 1
+    return {"file": definition.file, "name": name, "version": version, "action": action}, findings

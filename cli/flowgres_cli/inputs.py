@@ -1,0 +1,105 @@
+"""The input of an execution, from -d and -f."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from flowgres_cli.client import RawJson
+from flowgres_cli.errors import UsageProblemError
+
+Json = Any
+LARGEST_BYTES = 64 << 20
+
+
+def read_input(data: str | None, fields: Sequence[str], declared: Callable[[], Mapping[str, Json]]) -> Json:
+    """The JSON object to start with.
+
+    `data` is JSON, @FILE or - (stdin); it stays text (RawJson) when no field changes it, so that numbers keep every
+    digit. `fields` are NAME=TEXT, turned into the type that the workflow declares (`declared` is asked only then), or
+    NAME:=JSON. Raises UsageProblemError that says where the text is wrong.
+    """
+    if not fields:
+        if data is None:
+            return {}
+        text, source = _read(data)
+        _require_object(_parse(text, source), source)
+        return RawJson(text)
+    merged: dict[str, Json] = {}
+    if data is not None:
+        text, source = _read(data)
+        document = _parse(text, source)
+        _require_object(document, source)
+        merged.update(document)
+    types = declared() if any(not _is_json_field(field) for field in fields) else {}
+    for field in fields:
+        name, value = _field(field, types)
+        merged[name] = value
+    return merged
+
+
+def _read(data: str) -> tuple[str, str]:
+    if data == "-":
+        raw, source = sys.stdin.buffer.read(LARGEST_BYTES + 1), "stdin"
+    elif data.startswith("@"):
+        source = data[1:]
+        try:
+            with Path(source).open("rb") as file:
+                raw = file.read(LARGEST_BYTES + 1)
+        except OSError as error:
+            raise UsageProblemError(f"cannot read the input: {error.strerror}", where=source) from error
+    else:
+        return data, "-d"
+    if len(raw) > LARGEST_BYTES:
+        raise UsageProblemError("the input is too large", where=source, hint="Pass a reference to large data instead.")
+    try:
+        return raw.decode("utf-8-sig"), source
+    except UnicodeDecodeError as error:
+        raise UsageProblemError(f"the input is no UTF-8 text (byte {error.start})", where=source) from error
+
+
+def _parse(text: str, source: str) -> Json:
+    def refuse(constant: str) -> NoReturn:
+        raise UsageProblemError(f"{constant} is no JSON", where=source, hint="Use null, or text.")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise UsageProblemError(
+            f"the input is no JSON: {error.msg}",
+            where=f"{source}:{error.lineno}:{error.colno}",
+            hint='Give an object such as -d \'{"order_id": "1"}\', @FILE, or - for stdin.',
+        ) from error
+    except (RecursionError, ValueError) as error:
+        raise UsageProblemError("the input is nested too deeply or has too long a number", where=source) from error
+
+
+def _require_object(document: Json, source: str) -> None:
+    if not isinstance(document, dict):
+        raise UsageProblemError("the input is no JSON object", where=source, hint='Wrap it: {"value": ...}.')
+
+
+def _is_json_field(field: str) -> bool:
+    name, separator, _ = field.partition("=")
+    return bool(separator) and name.endswith(":")
+
+
+def _field(field: str, types: Mapping[str, Json]) -> tuple[str, Json]:
+    name, separator, text = field.partition("=")
+    if not separator or name in ("", ":"):
+        raise UsageProblemError(f"{field!r} is no field", where="-f", hint="Write -f NAME=TEXT, or -f NAME:=JSON.")
+    if name.endswith(":"):
+        return name[:-1], _parse(text, f"-f {name[:-1]}")
+    declaration = types.get(name)
+    kind = declaration.get("type") if isinstance(declaration, dict) else None
+    if kind in (None, "string"):
+        return name, text
+    try:
+        return name, json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageProblemError(
+            f"{text!r} is no {kind}", where=f"-f {name}", hint=f"The workflow declares {name} as {kind}."
+        ) from error

@@ -1,0 +1,265 @@
+"""Data on stdout in the form that was asked for; messages on stderr.
+
+Without `-o`, a terminal gets tables and everything else JSON. rich is imported only when a table is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = Any
+Row = Mapping[str, Json]
+
+# Names and messages come from others: an escape sequence in them must not reach the terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_STATUS_STYLE = {
+    "completed": "green",
+    "active": "green",
+    "failed": "red",
+    "invalid": "red",
+    "cancelled": "magenta",
+    "running": "cyan",
+    "ready": "cyan",
+    "retrying": "yellow",
+    "waiting": "yellow",
+    "paused": "yellow",
+    "queued": "blue",
+    "pending": "dim",
+    "skipped": "dim",
+    "inactive": "dim",
+    "archived": "dim",
+}
+
+
+_WHOLE_FIELDS = frozenset({"id", "status", "version", "active_version", "progress", "seq", "level"})
+_WIDTH_OF_FILES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: the field of the row, its heading, and how to show it.
+
+    An optional one goes first when the terminal is too narrow.
+    """
+
+    field: str
+    heading: str
+    show: Callable[[Json], str] | None = None
+    justify: str = "left"
+    is_optional: bool = False
+
+
+class Output:
+    """Writes what a command found."""
+
+    def __init__(self, format_name: str | None, *, stdout: TextIO | None = None) -> None:
+        self.stdout = stdout if stdout is not None else sys.stdout
+        self.format = format_name or ("table" if self.stdout.isatty() else "json")
+
+    @property
+    def is_table(self) -> bool:
+        """Whether a person reads along."""
+        return self.format == "table"
+
+    def rows(
+        self, rows: Sequence[Row], columns: Sequence[Column], *, id_field: str = "id", empty: str = "nothing found"
+    ) -> None:
+        """A list. Tables show `columns`, the other forms whole rows."""
+        if self.format == "table":
+            if not rows:
+                say(empty)
+                return
+            self._table(rows, columns)
+        elif self.format == "json":
+            self.line(json.dumps(list(rows), ensure_ascii=False, indent=2))
+        elif self.format == "jsonl":
+            for row in rows:
+                self.line(json.dumps(row, ensure_ascii=False))
+        elif self.format == "yaml":
+            self._yaml(list(rows))
+        else:
+            for row in rows:
+                self.line(plain(row.get(id_field)))
+
+    def record(self, record: Row, *, id_field: str = "id", fields: Sequence[str] | None = None) -> None:
+        """One object. A table shows `fields` (all, when None) as pairs, the other forms the whole object."""
+        if self.format == "table":
+            self._pairs({k: record.get(k) for k in fields} if fields is not None else record)
+        elif self.format == "json":
+            self.line(json.dumps(record, ensure_ascii=False, indent=2))
+        elif self.format == "jsonl":
+            self.line(json.dumps(record, ensure_ascii=False))
+        elif self.format == "yaml":
+            self._yaml(record)
+        else:
+            self.line(plain(record.get(id_field)))
+
+    def line(self, text: str) -> None:
+        """One line of data, as it is."""
+        self.stdout.write(text + "\n")
+        self.stdout.flush()
+
+    def _yaml(self, value: Json) -> None:
+        import yaml
+
+        self.stdout.write(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120))
+        self.stdout.flush()
+
+    def _table(self, rows: Sequence[Row], columns: Sequence[Column]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        screen = console(self.stdout)
+        shown = _fitting(rows, columns, screen.width)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for column in shown:
+            table.add_column(
+                column.heading,
+                justify="right" if column.justify == "right" else "left",
+                no_wrap=True,
+                min_width=_least_width(column, rows),
+                overflow="ellipsis",
+            )
+        for row in rows:
+            table.add_row(
+                *(
+                    Text(
+                        clean(_shown(column, row)),
+                        style=style_of(row.get(column.field)) if column.field in ("status", "state") else "",
+                    )
+                    for column in shown
+                )
+            )
+        screen.print(table)
+
+    def _pairs(self, record: Row) -> None:
+        from rich.text import Text
+
+        screen = console(self.stdout)
+        width = max((len(key) for key, value in record.items() if value is not None), default=0)
+        for key, value in record.items():
+            if value is None:
+                continue
+            text = clean(moment(value) if key.endswith("_at") else plain(value, indent=2))
+            line = Text(f"{key:<{width}}  ", style="bold")
+            line.append(
+                text.replace("\n", "\n" + " " * (width + 2)), style=style_of(value) if key == "status" else "not bold"
+            )
+            # Wrapped by the terminal, not by us: a long value is copied in one piece.
+            screen.print(line, soft_wrap=True)
+
+
+def console(stream: TextIO) -> Console:
+    """A rich console on this stream; NO_COLOR and dumb terminals are honoured by rich itself."""
+    from rich.console import Console
+
+    # A file or a pipe has no width: rich would cut at 80.
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDTH_OF_FILES
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False, width=width)
+
+
+def _fitting(rows: Sequence[Row], columns: Sequence[Column], width: int) -> list[Column]:
+    """The columns to show: none that nobody filled, and as many of the optional ones as there is room for."""
+    shown = [columns[0], *(c for c in columns[1:] if any(row.get(c.field) not in (None, "", []) for row in rows))]
+    while sum(_least_width(column, rows) + 2 for column in shown) > width:
+        last = next((column for column in reversed(shown) if column.is_optional), None)
+        if last is None:
+            break
+        shown.remove(last)
+    return shown
+
+
+def _least_width(column: Column, rows: Sequence[Row]) -> int:
+    # Ids are for copying, and a status is short: only the rest may be cut.
+    if column.field in _WHOLE_FIELDS or column.field.endswith(("_id", "_at")):
+        return max(len(column.heading), *(len(_shown(column, row)) for row in rows))
+    return max(len(column.heading), min(12, *(len(_shown(column, row)) for row in rows)))
+
+
+def _shown(column: Column, row: Row) -> str:
+    value = row.get(column.field)
+    return column.show(value) if column.show is not None else short(value)
+
+
+def say(message: str) -> None:
+    """A message for people, on stderr."""
+    sys.stderr.write(clean(message) + "\n")
+    sys.stderr.flush()
+
+
+def warn(message: str) -> None:
+    """A message that deserves attention, on stderr."""
+    say(f"warning: {message}")
+
+
+def clean(text: str) -> str:
+    """Text without control characters, so that data cannot drive the terminal."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def style_of(status: Json) -> str:
+    """The colour of a status, or nothing."""
+    return _STATUS_STYLE.get(status, "") if isinstance(status, str) else ""
+
+
+def plain(value: Json, *, indent: int | None = None) -> str:
+    """A value as text: strings bare, everything else as JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def short(value: Json) -> str:
+    """A value on one line of a table."""
+    text = " ".join(plain(value).split())
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def moment(value: Json) -> str:
+    """A timestamp in local time, without the date when it is today's; anything else as it is."""
+    if not isinstance(value, str):
+        return plain(value)
+    try:
+        local = datetime.fromisoformat(value).astimezone()
+    except (ValueError, OverflowError):
+        return value
+    is_today = local.date() == datetime.now().astimezone().date()
+    return local.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M")
+
+
+def duration(started: Json, finished: Json) -> str:
+    """How long it took between two timestamps; empty when one is missing."""
+    if not isinstance(started, str) or not isinstance(finished, str):
+        return ""
+    try:
+        seconds = (datetime.fromisoformat(finished) - datetime.fromisoformat(started)).total_seconds()
+    except ValueError:
+        return ""
+    return seconds_text(max(seconds, 0.0))
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds for people: 12 ms, 3.4 s, 2 min 5 s."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def is_interactive() -> bool:
+    """Whether a person sits in front of stdout, on a terminal that can redraw."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,205 @@
+"""Following an execution: polls PostgREST until it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from flowgres_cli.client import Client
+from flowgres_cli.errors import (
+    CliError,
+    ExecutionCancelledError,
+    ExecutionFailedError,
+    UnreachableError,
+    WaitTimeoutError,
+)
+
+Json = Any
+ENDED = frozenset({"completed", "failed", "cancelled"})
+DEEPEST_NESTING = 8
+EVENTS_AT_ONCE = 1000
+_OUTAGE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepState:
+    """One step of an execution, as the tree shows it. `child` is the execution that a sub_workflow step started."""
+
+    id: str
+    type: str
+    status: str
+    attempts: int
+    started_at: str | None
+    finished_at: str | None
+    error: Json
+    output: Json
+    depends_on: tuple[str, ...]
+    child: Snapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An execution at one moment. `document` is what get_execution returned."""
+
+    document: dict[str, Json]
+    steps: tuple[StepState, ...]
+
+    @property
+    def status(self) -> str:
+        """The status of the execution."""
+        return str(self.document.get("status"))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status in ENDED
+
+
+class Watcher:
+    """Reads one execution again and again; what never changes (the edges of a version) is read once."""
+
+    def __init__(self, client: Client, execution_id: str, *, timeout_seconds: float | None = None) -> None:
+        self.execution_id = execution_id
+        self._client = client
+        self._deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        self._started = time.monotonic()
+        self._edges: dict[tuple[Json, Json], dict[str, tuple[str, ...]]] = {}
+        self._seen_seq = 0
+        self._unreachable_since: float | None = None
+
+    def read(self, *, with_children: bool = False) -> Snapshot:
+        """The execution now; with the executions below it when a tree is to be drawn."""
+        return self._read(self.execution_id, with_children=with_children, depth=0)
+
+    def snapshots(self, *, with_children: bool = False) -> Iterator[Snapshot]:
+        """The execution now and after every pause, until it has ended. A short outage of the server is waited out."""
+        while True:
+            snapshot = self._patiently(with_children=with_children)
+            if snapshot is not None:
+                yield snapshot
+                if snapshot.has_ended:
+                    return
+            self.pause()
+
+    def events(self) -> Iterator[dict[str, Json]]:
+        """The events since the last call, in order."""
+        while True:
+            rows = self._client.select(
+                "execution_events",
+                {
+                    "execution_id": f"eq.{self.execution_id}",
+                    "seq": f"gt.{self._seen_seq}",
+                    "order": "seq.asc",
+                    "limit": EVENTS_AT_ONCE,
+                },
+            )
+            for row in rows:
+                self._seen_seq = int(row["seq"])
+                yield row
+            if len(rows) < EVENTS_AT_ONCE:
+                return
+
+    def pause(self) -> None:
+        """Wait for the next look: often at first, once a second later. Raises WaitTimeoutError at the deadline."""
+        now = time.monotonic()
+        age = now - self._started
+        pause = 0.1 if age < 3 else 0.25 if age < 30 else 1.0
+        if self._deadline is not None:
+            if now >= self._deadline:
+                raise WaitTimeoutError(
+                    f"execution {self.execution_id} has not ended in time; it goes on",
+                    hint=f"flowgres executions watch {self.execution_id}",
+                )
+            pause = min(pause, self._deadline - now)
+        time.sleep(pause)
+
+    def _patiently(self, *, with_children: bool) -> Snapshot | None:
+        try:
+            snapshot = self.read(with_children=with_children)
+        except UnreachableError:
+            now = time.monotonic()
+            self._unreachable_since = self._unreachable_since or now
+            if now - self._unreachable_since > _OUTAGE_SECONDS:
+                raise
+            return None
+        self._unreachable_since = None
+        return snapshot
+
+    def _read(self, execution_id: str, *, with_children: bool, depth: int) -> Snapshot:
+        document = self._client.call("get_execution", {"execution_id": execution_id})
+        rows: list[dict[str, Json]] = [row for row in document.get("steps") or [] if row.get("iteration") in (None, -1)]
+        edges = self._edges_of(document) if with_children else {}
+        children = self._children_of(rows, depth) if with_children else {}
+        steps = tuple(
+            StepState(
+                id=str(row["step"]),
+                type=str(row.get("type")),
+                status=str(row.get("status")),
+                attempts=int(row.get("attempts") or 0),
+                started_at=row.get("started_at"),
+                finished_at=row.get("finished_at"),
+                error=row.get("error"),
+                output=row.get("output"),
+                depends_on=edges.get(str(row["step"]), ()),
+                child=children.get(str(row["step"])),
+            )
+            for row in rows
+        )
+        return Snapshot(document=document, steps=steps)
+
+    def _edges_of(self, document: dict[str, Json]) -> dict[str, tuple[str, ...]]:
+        key = (document.get("workflow_id"), document.get("version"))
+        if key not in self._edges:
+            rows = self._client.select(
+                "workflow_steps",
+                {"workflow_id": f"eq.{key[0]}", "version": f"eq.{key[1]}", "select": "step,depends_on"},
+            )
+            self._edges[key] = {str(row["step"]): tuple(row.get("depends_on") or ()) for row in rows}
+        return self._edges[key]
+
+    def _children_of(self, rows: list[dict[str, Json]], depth: int) -> dict[str, Snapshot]:
+        if depth >= DEEPEST_NESTING:
+            return {}
+        return {
+            str(row["step"]): self._read(str(row["child_execution_id"]), with_children=True, depth=depth + 1)
+            for row in rows
+            if row.get("child_execution_id")
+        }
+
+
+def outcome_error(document: dict[str, Json]) -> CliError | None:
+    """The error to end with for an execution that ended badly, or None when it completed."""
+    status, execution_id = document.get("status"), document.get("id")
+    if status == "failed":
+        return ExecutionFailedError(
+            f"execution {execution_id} failed: {error_text(document.get('error'), with_causes=True)}",
+            hint=f"flowgres executions show {execution_id}",
+        )
+    if status == "cancelled":
+        reason = error_text(document.get("error"))
+        return ExecutionCancelledError(f"execution {execution_id} was cancelled" + (f": {reason}" if reason else ""))
+    return None
+
+
+def error_text(error: Json, *, with_causes: bool = False) -> str:
+    """An error of the engine in one line: step: code: message; with what went wrong in sub-workflows behind it."""
+    if not isinstance(error, dict):
+        return "" if error is None else str(error)
+    text = ": ".join(str(error[name]) for name in ("step", "code", "message") if error.get(name))
+    details = error.get("details")
+    cause = details.get("error") if with_causes and isinstance(details, dict) else None
+    return f"{text}, because {error_text(cause, with_causes=True)}" if cause else text
+
+
+def result_of(document: dict[str, Json]) -> dict[str, Json]:
+    """What a script wants of an ended execution."""
+    return {
+        "execution_id": document.get("id"),
+        "workflow": document.get("workflow_name"),
+        "version": document.get("version"),
+        "status": document.get("status"),
+        "output": document.get("output"),
+        "error": document.get("error"),
+    }
