@@ -1,0 +1,1 @@
+"""The tests of flowgres. `tests/support` holds what they share."""

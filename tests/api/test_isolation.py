@@ -1,0 +1,146 @@
+"""One tenant's rows are invisible and untouchable to another, through every view and every function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import DEFINITION
+from tests.support.api import Api
+from tests.support.database import Db, Tenant
+
+VIEWS = (
+    "api_keys",
+    "attempts",
+    "audit_log",
+    "execution_events",
+    "executions",
+    "runners",
+    "secrets",
+    "settings",
+    "step_executions",
+    "tenants",
+    "workflow_steps",
+    "workflow_versions",
+    "workflows",
+)
+RELATIONSHIPS = {
+    "attempts", "children", "execution", "execution_events", "executions", "parent", "step_executions", "workflow"
+}  # fmt: skip
+# What Bob calls with what is Alice's, and the answer. {execution}, {prefix}: an id and a key's prefix of Alice's.
+CALLS: dict[str, tuple[dict[str, Any], int]] = {
+    "activate_workflow": ({"workflow": "pipe"}, 404),
+    "add_step": ({"workflow": "pipe", "step": {"id": "x", "type": "log", "config": {"message": "x"}}}, 404),
+    "archive_workflow": ({"workflow": "pipe"}, 404),
+    "cancel_execution": ({"execution_id": "{execution}"}, 404),
+    "create_api_key": ({"name": "mine"}, 201),
+    "deactivate_workflow": ({"workflow": "pipe"}, 404),
+    "delete_workflow": ({"workflow": "pipe", "cancel_running": True}, 404),
+    "execution_metrics": ({"workflow": "pipe"}, 404),
+    "get_execution": ({"execution_id": "{execution}"}, 404),
+    "health": ({}, 200),
+    "import_workflow": ({"definition": {**DEFINITION, "name": "mine"}}, 200),
+    "register_tenant": ({"name": "Carol"}, 403),
+    "revoke_api_key": ({"prefix": "{prefix}"}, 404),
+    "rotate_api_key": ({"prefix": "{prefix}"}, 404),
+    "set_setting": ({"name": "rate_limit_per_minute", "value": 3}, 200),
+    "start_execution": ({"workflow": "pipe"}, 404),
+    "start_executions": ({"workflow": "pipe", "inputs": [{}]}, 404),
+    "update_workflow": ({"workflow": "pipe", "changes": {"title": "stolen"}}, 404),
+    "validate_workflow": ({"definition": DEFINITION}, 200),
+}
+
+
+def snapshot(db: Db, tenant_id: str) -> dict[str, str]:
+    """A fingerprint of everything a tenant owns, by table."""
+    tables = db.column(
+        "select c.oid::regclass::text from pg_class as c"
+        " where c.relnamespace = 'flowgres'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition"
+    )
+    return {
+        table: db.value(
+            f"select md5(string_agg(t::text, ';' order by t::text)) from {table} as t where tenant_id = %s", tenant_id
+        )
+        for table in tables
+    }
+
+
+def test_every_view_is_tried(operator: Db) -> None:
+    views = operator.column("select viewname from pg_views where schemaname = 'flowgres_api' order by 1")
+    assert views == sorted(VIEWS)
+
+
+def test_every_function_is_tried(operator: Db) -> None:
+    functions = set(operator.column("select proname from pg_proc where pronamespace = 'flowgres_api'::regnamespace"))
+    assert functions == set(CALLS) | RELATIONSHIPS
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_view_shows_own_rows_and_nobody_elses(
+    view: str, alice: Tenant, bob: Tenant, module_api: Api, operator: Db
+) -> None:
+    own = module_api.as_key(alice.key).get(f"/{view}", params={"tenant_id": f"eq.{alice.tenant_id}"})
+    assert own.status_code == 200, own.text
+    assert own.json() or view == "runners"  # runners belong to the installation
+
+    for params in (
+        {"tenant_id": f"eq.{alice.tenant_id}"},
+        {"or": f"(tenant_id.eq.{alice.tenant_id},tenant_id.is.null)"},
+    ):
+        foreign = module_api.as_key(bob.key).get(f"/{view}", params=params)
+        assert foreign.status_code == 200, foreign.text
+        assert foreign.json() == []
+    rows = module_api.as_key(bob.key).get(f"/{view}").json()
+    system = operator.value("select flowgres.system_tenant_id()::text")
+    assert {row["tenant_id"] for row in rows} <= {bob.tenant_id, system}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_view_is_closed_to_callers_without_credentials(view: str, module_api: Api) -> None:
+    answer = module_api.get(f"/{view}")
+    assert answer.status_code == 401
+    assert answer.json()["code"] == "invalid_credentials"
+
+
+@pytest.mark.parametrize("embedded", sorted(RELATIONSHIPS - {"execution", "executions"}))
+def test_embedding_shows_own_rows(embedded: str, alice: Tenant, bob: Tenant, module_api: Api) -> None:
+    select = {"select": f"id,{embedded}(tenant_id)"}
+    own = module_api.as_key(alice.key).get("/executions", params=select)
+    assert own.status_code == 200, own.text
+    if embedded not in ("parent", "children"):
+        assert any(row[embedded] for row in own.json())
+    assert module_api.as_key(bob.key).get("/executions", params=select).json() == []
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_function_does_not_reach_another_tenant(
+    function: str, alice: Tenant, bob: Tenant, module_api: Api, operator: Db
+) -> None:
+    execution = operator.value(
+        "select id::text from flowgres.executions where tenant_id = %s and idempotency_key = 'queued'", alice.tenant_id
+    )
+    arguments, status = CALLS[function]
+    given = {"{execution}": execution, "{prefix}": alice.key.split("_")[-1][:8]}
+    arguments = {
+        name: given.get(value, value) if isinstance(value, str) else value for name, value in arguments.items()
+    }
+    before = snapshot(operator, alice.tenant_id)
+
+    answer = module_api.as_key(bob.key).rpc(function, **arguments)
+
+    assert answer.status_code == status, answer.text
+    if status == 404:
+        assert answer.json()["code"].endswith("_not_found")
+    assert alice.tenant_id not in answer.text
+    assert snapshot(operator, alice.tenant_id) == before
+
+
+def test_unknown_and_foreign_executions_are_told_apart_by_nothing(
+    alice: Tenant, bob: Tenant, module_api: Api, operator: Db
+) -> None:
+    foreign = operator.value("select id::text from flowgres.executions where tenant_id = %s limit 1", alice.tenant_id)
+    unknown = foreign[:-4] + ("0000" if not foreign.endswith("0000") else "1111")
+    answers = [module_api.as_key(bob.key).rpc("get_execution", execution_id=id) for id in (foreign, unknown)]
+    bodies = [answer.text.replace(foreign, "ID").replace(unknown, "ID") for answer in answers]
+    assert bodies[0] == bodies[1]

@@ -1,0 +1,215 @@
+"""`flowgres dev` and `flowgres demo`: a real stack, started and stopped as a user does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flowgres_cli.stack.ports import free_port, is_free
+
+from .conftest import Flowgres
+
+START_SECONDS = 90
+GREET = "name: greet\nsteps:\n  - {id: hello, type: transform, config: {expression: '{{ \"Hello\" }}'}}\n"
+
+
+def _processes_of(folder: Path) -> list[str]:
+    """Command lines of the processes that have to do with a folder: its files as arguments, or its mark."""
+    needle = str(folder).encode()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (entry / "cmdline").read_bytes()
+            if int(entry.name) != os.getpid() and (needle in command or needle in (entry / "environ").read_bytes()):
+                found.append(command.replace(b"\0", b" ").decode())
+    return found
+
+
+class Dev:
+    """`flowgres dev` in the background."""
+
+    def __init__(self, flowgres: Flowgres, *arguments: str) -> None:
+        self.flowgres = flowgres
+        self.log = flowgres.folder / "dev.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                flowgres.command("dev", *arguments),
+                stdout=log,
+                stderr=log,
+                env=flowgres.environment,
+                cwd=flowgres.folder,
+            )
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while text not in self.text:
+            assert self.process.poll() is None, self.text
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.05)
+
+    def address(self, name: str) -> str:
+        match = re.search(rf"^{name} +(\S+)$", self.text, re.MULTILINE)
+        assert match is not None, self.text
+        return match[1]
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+@pytest.fixture
+def dev(flowgres: Flowgres) -> Iterator[Callable[..., Dev]]:
+    """`dev("flows")` starts one and waits until it is up; whatever still runs at the end is stopped."""
+    started: list[Dev] = []
+    # PostgreSQL's own user has to walk through, when the tests run as root.
+    for folder in (flowgres.folder, *flowgres.folder.parents[:2]):
+        folder.chmod(0o755)
+
+    def start(*arguments: str) -> Dev:
+        server = Dev(flowgres, *arguments)
+        started.append(server)
+        server.wait_for("Ctrl-C stops it.")
+        return server
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.stop(signal.SIGTERM)
+
+
+def test_dev_serves_reloads_keeps_its_data_and_leaves_nothing_running(
+    flowgres: Flowgres, dev: Callable[..., Dev], write: Callable[..., Path]
+) -> None:
+    path = write("flows/greet.yaml", GREET)
+    server = dev("flows")
+    assert "imported  flows/greet.yaml: greet version 1" in server.text
+    for name in ("API", "Front", "Docs", "Database", "API key"):
+        assert server.address(name)
+    assert httpx.get(server.address("Docs")).json()["swagger"] == "2.0"
+
+    # In the same folder, without any setting.
+    first = flowgres("run", "greet")
+    assert (first.code, first.json["output"]) == (
+        0,
+        {"hello": "Hello"} if isinstance(first.json["output"], dict) else "Hello",
+    )
+
+    path.write_text(GREET.replace("Hello", "Goodbye"))
+    server.wait_for("greet version 2")
+    path.write_text("name: [")
+    server.wait_for("flows/greet.yaml:2:1")
+    assert flowgres("workflows", "show", "greet").json["active_version"] == 2
+
+    again = flowgres("dev")
+    assert again.code == 6
+    assert "already runs" in again.err
+
+    key, api = server.address("API key"), server.address("API")
+    assert server.stop() == 0
+    assert "stopped" in server.text
+    assert _processes_of(flowgres.folder) == []
+    assert is_free(int(api.rpartition(":")[2]))
+    assert flowgres("run", "greet").code != 0
+
+    server = dev()
+    assert server.address("API key") == key
+    assert [row["id"] for row in flowgres("executions", "list").json] == [first.json["execution_id"]]
+    assert server.stop(signal.SIGTERM) == 0
+    assert _processes_of(flowgres.folder) == []
+
+
+def test_dev_recovers_from_its_own_violent_end(flowgres: Flowgres, dev: Callable[..., Dev]) -> None:
+    server = dev()
+    server.process.kill()
+    server.process.wait()
+    server = dev()
+    assert flowgres("workflows", "list").code == 0
+    assert len([line for line in _processes_of(flowgres.folder) if "postgrest.conf" in line]) == 1
+    server.stop()
+    assert _processes_of(flowgres.folder) == []
+
+
+def test_port_that_was_asked_for_and_is_taken_is_an_error_and_leaves_nothing_running(flowgres: Flowgres) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port()))
+        taken.listen()
+        port = taken.getsockname()[1]
+        answer = flowgres("dev", "--api-port", str(port))
+    assert answer.code == 1
+    assert str(port) in answer.err
+    assert _processes_of(flowgres.folder) == []
+
+
+def test_dev_without_postgresql_says_how_to_get_it(flowgres: Flowgres) -> None:
+    answer = flowgres("dev", FLOWGRES_PG_BIN=str(flowgres.folder / "nowhere"))
+    assert answer.code == 1
+    assert "FLOWGRES_PG_BIN" in answer.err
+    assert "hint:" in answer.err
+
+
+def test_demo_runs_to_its_end_and_leaves_nothing_behind(flowgres: Flowgres, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    place = tmp_path / "tmp"
+    place.mkdir(mode=0o777)
+    answer = flowgres("demo", TMPDIR=str(place))
+    assert answer.code == 0, answer.err
+    assert answer.json["status"] == "completed"
+    assert answer.json["output"]["headline"]
+    for part in ("PostgreSQL", "Schema", "PostgREST", "Runner", "API key", "Next:"):
+        assert part in answer.err
+    assert list(place.iterdir()) == []
+    assert _processes_of(place) == []
+
+
+def test_demo_shows_a_tree_on_a_terminal(flowgres: Flowgres) -> None:
+    environment = {name: value for name, value in flowgres.environment.items() if name != "NO_COLOR"}
+    text, code = _on_terminal(flowgres, environment | {"TERM": "xterm-256color", "COLUMNS": "100"}, "demo")
+    assert code == 0, text
+    assert "├── " in text
+    assert "\x1b[32m" in text
+    assert "completed" in text
+    assert "headline" in text
+
+
+def test_no_color_leaves_the_tree_without_colour(flowgres: Flowgres) -> None:
+    text, code = _on_terminal(flowgres, flowgres.environment | {"TERM": "xterm", "NO_COLOR": "1"}, "demo")
+    assert code == 0, text
+    assert "├── " in text
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", text)
+
+
+def _on_terminal(flowgres: Flowgres, environment: dict[str, str], *arguments: str) -> tuple[str, int]:
+    """Run the program on a terminal of its own; what it drew, and its exit code."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        flowgres.command(*arguments),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        cwd=flowgres.folder,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    parts = []
+    with contextlib.suppress(OSError):  # the other side is closed: the end
+        while part := os.read(ours, 65536):
+            parts.append(part)
+    os.close(ours)
+    return b"".join(parts).decode(), process.wait(START_SECONDS)

@@ -1,0 +1,412 @@
+"""The commands that talk to a server, each as a user calls it, against the real one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api
+from tests.support.database import Database
+from tests.support.runner import Runner
+
+from .conftest import Flowgres
+
+GREET = """\
+name: greet
+description: Greets somebody
+inputs:
+  name: {type: string, default: world}
+  times: {type: integer, default: 1}
+steps:
+  - id: hello
+    type: transform
+    config: {expression: "{{ ('Hello ' ~ input.name ~ '! ') * input.times }}"}
+  - {id: tell, type: log, config: {level: warning, message: "greeted {{ input.name }}"}}
+outputs: {text: "{{ steps.hello.output }}"}
+"""
+BREAK = """\
+name: break
+steps:
+  - {id: bad, type: transform, config: {expression: "{{ input.missing.field }}"}}
+"""
+SLEEP = """\
+name: sleep
+inputs: {seconds: {type: number, default: 300}}
+steps:
+  - {id: nap, type: delay, config: {seconds: "{{ input.seconds }}"}}
+"""
+INNER = "name: inner\nsteps:\n  - {id: deep, type: transform, config: {expression: '{{ 42 }}'}}\n"
+OUTER = "name: outer\nsteps:\n  - {id: call, type: sub_workflow, config: {workflow: inner, input: {}}}\n"
+
+
+@pytest.fixture(scope="module")
+def anonymous(
+    module_database: Database, module_api: Api, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Flowgres]:
+    """The program with a server, a runner and a front, but without credentials."""
+    folder = tmp_path_factory.mktemp("cli")
+    runner = Runner(module_database, log_path=folder / "runner.log", environment={"FLOWGRES_API_URL": module_api.url})
+    runner.start()
+    try:
+        flowgres = Flowgres(folder, {"FLOWGRES_API_URL": module_api.url, "FLOWGRES_FRONT_URL": runner.url})
+        _wait_for_front(flowgres)
+        yield flowgres
+    finally:
+        runner.stop()
+
+
+def _wait_for_front(flowgres: Flowgres) -> None:
+    deadline = time.monotonic() + 15
+    while True:
+        findings = {finding["check"]: finding for finding in flowgres("doctor").json}
+        if findings["front"]["result"] == "ok":
+            return
+        assert time.monotonic() < deadline, findings["front"]
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def live(anonymous: Flowgres, module_database: Database) -> Flowgres:
+    """The program as the administrator of a tenant that has the workflows above."""
+    registered = anonymous("tenants", "register", "Acme Corp", "--dsn", module_database.dsn("operator"))
+    assert registered.code == 0, registered.err
+    live = anonymous.with_environment(FLOWGRES_API_KEY=registered.json["api_key"])
+    flows = live.folder / "flows"
+    flows.mkdir()
+    texts = {"a_outer": OUTER, "b_inner": INNER, "break": BREAK, "greet": GREET, "sleep": SLEEP}
+    for name, text in texts.items():
+        (flows / f"{name}.yaml").write_text(text)
+    imported = live("import", "flows")
+    assert imported.code == 0, imported.err
+    assert [row["name"] for row in imported.json] == ["inner", "outer", "break", "greet", "sleep"]
+    assert all(row["created"] for row in imported.json)
+    return live
+
+
+def test_registration_is_refused_to_strangers_when_it_is_switched_off(anonymous: Flowgres) -> None:
+    answer = anonymous("tenants", "register", "Stranger")
+    assert answer.code == 5
+    assert "registration_disabled" in answer.err
+
+
+def test_call_without_credentials_is_exit_5_and_says_what_to_set(anonymous: Flowgres) -> None:
+    answer = anonymous("run", "greet")
+    assert answer.code == 5
+    assert "FLOWGRES_API_KEY" in answer.err
+
+
+@pytest.mark.parametrize("key", ["fg_live_wrong", "fg_live_" + "0" * 32 + "_" + "0" * 64])
+def test_wrong_key_is_exit_5_and_says_where_it_came_from(anonymous: Flowgres, key: str) -> None:
+    answer = anonymous("workflows", "list", FLOWGRES_API_KEY=key)
+    assert answer.code == 5
+    assert "environment" in answer.err
+    assert key not in answer.err
+
+
+def test_run_waits_and_prints_the_result(live: Flowgres) -> None:
+    answer = live("run", "greet", "-f", "name=Ann", "-f", "times=2")
+    assert answer.code == 0, answer.err
+    assert answer.json["status"] == "completed"
+    assert answer.json["output"] == {"text": "Hello Ann! Hello Ann! "}
+
+
+def test_run_takes_json_from_argument_file_and_stdin(live: Flowgres) -> None:
+    (live.folder / "in.json").write_text('{"name": "File"}')
+    texts = [
+        live("run", "greet", "-d", '{"name": "Argument"}').json["output"]["text"],
+        live("run", "greet", "-d", "@in.json").json["output"]["text"],
+        live("run", "greet", "-d", "-", stdin='{"name": "Pipe"}').json["output"]["text"],
+    ]
+    assert texts == ["Hello Argument! ", "Hello File! ", "Hello Pipe! "]
+
+
+def test_run_watch_without_a_terminal_prints_events_as_json_lines_and_the_result(live: Flowgres) -> None:
+    answer = live("run", "greet", "--watch")
+    assert answer.code == 0, answer.err
+    *events, result = answer.lines
+    assert events[0]["type"] == "execution_started"
+    assert events[-1]["type"] == "execution_completed"
+    assert [event["seq"] for event in events] == sorted(event["seq"] for event in events)
+    assert (result["type"], result["output"]) == ("result", {"text": "Hello world! "})
+
+
+def test_failed_execution_is_exit_7_and_names_the_step(live: Flowgres) -> None:
+    answer = live("run", "break")
+    assert answer.code == 7
+    assert answer.json["status"] == "failed"
+    assert "bad: expression_" in answer.err
+
+
+def test_failure_of_a_definition_is_told_with_its_json_intact(live: Flowgres) -> None:
+    answer = live("run", "break", "--watch")
+    assert answer.code == 7
+    assert answer.lines[-1]["status"] == "failed"
+
+
+def test_sub_workflow_runs_to_the_end(live: Flowgres) -> None:
+    assert live("run", "outer").code == 0
+
+
+def test_detach_prints_the_id_and_cancel_ends_it(live: Flowgres) -> None:
+    execution_id = live("run", "sleep", "--detach", "-o", "id").out.strip()
+    cancelled = live("executions", "cancel", execution_id, "--reason", "ordered twice")
+    assert (cancelled.code, cancelled.json["status"]) == (0, "cancelled")
+    watched = live("executions", "watch", execution_id)
+    assert watched.code == 8
+    assert "ordered twice" in watched.err
+    finished = live("run", "greet").json["execution_id"]
+    assert live("executions", "cancel", finished).code == 6
+
+
+def test_wait_that_times_out_is_exit_124_and_the_execution_goes_on(live: Flowgres) -> None:
+    answer = live("run", "sleep", "--timeout", "0.5", "--wait")
+    assert answer.code == 124
+    assert "goes on" in answer.err
+    running = live("executions", "list", "--workflow", "sleep", "--limit", "1").json[0]
+    assert running["finished_at"] is None
+    live("executions", "cancel", running["id"])
+
+
+def test_interrupt_is_exit_130_and_the_execution_goes_on(live: Flowgres) -> None:
+    process = subprocess.Popen(
+        live.command("run", "sleep", "--watch"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=live.environment,
+        cwd=live.folder,
+    )
+    with process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "goes on" in err
+    assert "Traceback" not in err
+    assert live("executions", "show", first["execution_id"]).json["finished_at"] is None
+    live("executions", "cancel", first["execution_id"])
+
+
+def test_idempotency_key_starts_once_and_refuses_another_payload(live: Flowgres) -> None:
+    first = live("run", "greet", "--idempotency-key", "k1").json["execution_id"]
+    assert live("run", "greet", "--idempotency-key", "k1").json["execution_id"] == first
+    assert live("run", "greet", "--idempotency-key", "k1", "-f", "name=Bo").code == 6
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "nowhere"),
+        ("workflows", "show", "nowhere"),
+        ("workflows", "activate", "nowhere"),
+        ("workflows", "delete", "nowhere", "--yes"),
+        ("workflows", "show", "greet", "--version", "99"),
+        ("executions", "show", "01900000-0000-7000-8000-000000000000"),
+        ("executions", "events", "01900000-0000-7000-8000-000000000000"),
+        ("executions", "cancel", "01900000-0000-7000-8000-000000000000"),
+        ("logs", "01900000-0000-7000-8000-000000000000"),
+        ("secrets", "delete", "NOWHERE", "--yes"),
+    ],
+    ids=" ".join,
+)
+def test_what_does_not_exist_is_exit_3(live: Flowgres, arguments: tuple[str, ...]) -> None:
+    answer = live(*arguments)
+    assert answer.code == 3, answer.err
+    assert answer.out == ""
+
+
+def test_mistyped_workflow_comes_with_a_suggestion(live: Flowgres) -> None:
+    assert "Did you mean 'greet'?" in live("workflows", "show", "gret").err
+
+
+@pytest.mark.parametrize("name", ["a,b", "x)&select=*", "'; --", "ü", "%00", "a" * 5000])
+def test_strange_names_are_only_names(live: Flowgres, name: str) -> None:
+    assert live("workflows", "show", name).code in (1, 3)
+
+
+def test_input_that_breaks_the_declaration_is_an_error_of_the_server(live: Flowgres) -> None:
+    answer = live("run", "greet", "-d", '{"times": "many"}')
+    assert answer.code == 1
+    assert "times" in answer.err
+
+
+def test_import_again_is_unchanged_and_a_new_text_a_new_version(live: Flowgres, write: Callable[..., Path]) -> None:
+    path = write("again.yaml", GREET.replace("name: greet", "name: again"))
+    first = live("import", str(path)).json[0]
+    assert (first["version"], first["result"]) == (1, "created")
+    assert live("import", str(path)).json[0]["result"] == "unchanged"
+    path.write_text(path.read_text().replace("Hello", "Goodbye"))
+    assert live("import", str(path)).json[0]["version"] == 2
+    assert live("workflows", "show", "again").json["active_version"] == 2
+
+
+def test_dry_run_tells_what_would_happen_and_changes_nothing(live: Flowgres, write: Callable[..., Path]) -> None:
+    path = write("dry.yaml", GREET.replace("name: greet", "name: dry"))
+    greet = str(live.folder / "flows" / "greet.yaml")
+    answer = live("import", str(path), greet, "--dry-run")
+    assert answer.code == 0, answer.err
+    assert [row["action"] for row in answer.json] == ["new workflow", "unchanged"]
+    assert live("workflows", "show", "dry").code == 3
+
+
+def test_nothing_is_sent_when_one_file_is_wrong(live: Flowgres, write: Callable[..., Path]) -> None:
+    write("both/a_good.yaml", GREET.replace("name: greet", "name: half"))
+    bad = write("both/b_bad.yaml", GREET.replace("type: transform", "type: transfrom").replace("expression", "exp"))
+    answer = live("import", str(bad.parent))
+    assert answer.code == 4
+    assert "b_bad.yaml:" in answer.err
+    assert live("workflows", "show", "half").code == 3
+
+
+def test_what_only_the_server_knows_is_exit_4_with_its_place(live: Flowgres, write: Callable[..., Path]) -> None:
+    text = "name: circle\nsteps:\n  - {id: a, type: sub_workflow, config: {workflow: circle, input: {}}}\n"
+    path = str(write("circle.yaml", text))
+    assert live("validate", path).code in (0, 4)
+    for arguments in (("validate", "--server", path), ("import", "--dry-run", path), ("import", path)):
+        answer = live(*arguments)
+        assert answer.code == 4, arguments
+        assert "3:" in answer.err
+
+
+def test_import_without_a_front_is_exit_9(live: Flowgres) -> None:
+    answer = live("import", "flows/greet.yaml", FLOWGRES_FRONT_URL="http://127.0.0.1:1")
+    assert answer.code == 9
+    assert "front" in answer.err
+
+
+def test_front_and_api_that_are_mixed_up_are_told(live: Flowgres) -> None:
+    front = live.environment["FLOWGRES_FRONT_URL"]
+    answer = live("workflows", "list", FLOWGRES_API_URL=front)
+    assert answer.code == 9
+    assert "mixed up" in answer.err
+    answer = live("import", "flows/greet.yaml", FLOWGRES_FRONT_URL=live.environment["FLOWGRES_API_URL"])
+    assert answer.code == 9
+    assert "mixed up" in answer.err
+
+
+def test_workflow_life_cycle(live: Flowgres, write: Callable[..., Path]) -> None:
+    path = write("cycle.yaml", GREET.replace("name: greet", "name: cycle"))
+    live("import", str(path))
+    assert live("workflows", "deactivate", "cycle").json["status"] == "inactive"
+    assert live("run", "cycle").code == 6
+    assert live("workflows", "activate", "cycle").json["status"] == "active"
+    assert live("workflows", "delete", "cycle", stdin="n\n").code == 130
+    assert live("workflows", "delete", "cycle", "--yes").code == 0
+    assert live("workflows", "show", "cycle").code == 3
+
+
+def test_workflow_in_use_is_not_deleted_unless_its_executions_are_cancelled(
+    live: Flowgres, write: Callable[..., Path]
+) -> None:
+    live("import", str(write("busy.yaml", SLEEP.replace("name: sleep", "name: busy"))))
+    execution_id = live("run", "busy", "--detach", "-o", "id").out.strip()
+    assert live("workflows", "delete", "busy", "--yes").code == 6
+    assert live("workflows", "delete", "busy", "--yes", "--cancel-running").code == 0
+    assert live("executions", "show", execution_id).json["status"] == "cancelled"
+
+
+def test_lists_come_in_every_form(live: Flowgres) -> None:
+    names = {row["name"] for row in live("workflows", "list").json}
+    assert {"greet", "sleep", "outer"} <= names
+    assert set(live("workflows", "list", "-o", "id").out.split()) >= {"greet", "sleep"}
+    assert len(live("workflows", "list", "-o", "jsonl").lines) == len(names)
+    table = live("workflows", "list", "-o", "table").out
+    assert table.split()[:3] == ["NAME", "KIND", "STATUS"]
+    assert "Greets somebody" in table
+    assert "name: greet" in live("workflows", "list", "-o", "yaml").out
+
+
+def test_workflow_is_shown_with_its_steps(live: Flowgres) -> None:
+    shown = live("workflows", "show", "greet").json
+    assert [(step["step"], step["depends_on"]) for step in shown["steps"]] == [("hello", []), ("tell", ["hello"])]
+    assert "hello" in live("workflows", "show", "greet", "-o", "table").out
+
+
+def test_executions_are_filtered(live: Flowgres) -> None:
+    live("run", "break")
+    failed = live("executions", "list", "--workflow", "break", "--status", "failed").json
+    assert failed
+    assert {row["status"] for row in failed} == {"failed"}
+    assert live("executions", "list", "--workflow", "break", "--status", "completed").json == []
+
+
+def test_execution_is_shown_as_a_tree_or_as_json(live: Flowgres) -> None:
+    execution_id = live("run", "outer").json["execution_id"]
+    assert live("executions", "show", execution_id).json["steps"][0]["step"] == "call"
+    tree = live("executions", "show", execution_id, "-o", "table").out
+    assert "inner v1" in tree
+    assert "deep" in tree
+
+
+def test_events_and_logs_tell_what_happened(live: Flowgres) -> None:
+    execution_id = live("run", "greet", "-f", "name=Zoe").json["execution_id"]
+    events = live("executions", "events", execution_id).json
+    assert events[-1]["type"] == "execution_completed"
+    warnings = live("logs", execution_id, "--level", "warning").lines
+    assert [(line["type"], line["message"]) for line in warnings] == [("log", "greeted Zoe")]
+    followed = live("logs", execution_id, "-f", "-o", "table")
+    assert followed.code == 0
+    assert "greeted Zoe" in followed.out
+
+
+def test_secret_goes_in_by_stdin_and_never_comes_out(live: Flowgres) -> None:
+    stored = live("secrets", "set", "API_TOKEN", stdin="s3cr3t-value\n")
+    assert (stored.code, stored.out) == (0, "")
+    listed = live("secrets", "list")
+    assert [row["name"] for row in listed.json] == ["API_TOKEN"]
+    assert "s3cr3t" not in listed.out
+    assert live("secrets", "delete", "API_TOKEN", "--yes").code == 0
+    assert live("secrets", "list").json == []
+
+
+def test_empty_secret_is_exit_2(live: Flowgres) -> None:
+    assert live("secrets", "set", "EMPTY", stdin="\n").code == 2
+
+
+def test_secret_has_no_option_for_its_value(live: Flowgres) -> None:
+    answer = live("secrets", "set", "NAME", "value-on-the-command-line")
+    assert answer.code == 2
+
+
+def test_key_of_a_viewer_reads_and_does_not_start(live: Flowgres) -> None:
+    created = live("keys", "create", "reader", "--role", "viewer").json
+    reader = live.with_environment(FLOWGRES_API_KEY=created["api_key"])
+    assert reader("workflows", "list").code == 0
+    refused = reader("run", "greet")
+    assert refused.code == 5
+    assert "role" in refused.err
+
+
+def test_token_works_in_place_of_the_key(live: Flowgres) -> None:
+    token = live("token").out.strip()
+    assert token.count(".") == 2
+    by_token = Flowgres(live.folder, {**live.environment, "FLOWGRES_API_KEY": "", "FLOWGRES_TOKEN": token})
+    assert by_token("workflows", "list").code == 0
+    assert by_token("token").code == 5
+
+
+def test_runner_is_listed(live: Flowgres) -> None:
+    assert any(row["status"] in ("idle", "working") for row in live("runner", "list").json)
+
+
+def test_doctor_finds_nothing_wrong(live: Flowgres, module_database: Database) -> None:
+    answer = live("doctor", DATABASE_URL=module_database.dsn())
+    results: dict[str, Any] = {finding["check"]: finding for finding in answer.json}
+    assert answer.code == 0, answer.json
+    assert {"API", "front", "runners", "credentials", "clock", "database", "versions"} <= set(results)
+
+
+def test_doctor_says_how_to_fix_what_is_wrong(live: Flowgres) -> None:
+    answer = live("doctor", "-o", "table", FLOWGRES_API_KEY="fg_live_wrong", FLOWGRES_FRONT_URL="http://127.0.0.1:1")
+    assert answer.code == 1
+    assert "problem  front" in answer.out
+    assert "problem  credentials" in answer.out
+    assert "\x1b" not in answer.out

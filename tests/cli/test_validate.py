@@ -1,0 +1,145 @@
+"""`flowgres validate` and `flowgres schema`: no server is needed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from flowgres_cli.definitions import DefinitionFile, in_dependency_order
+
+from .conftest import Flowgres
+
+CASES = Path(__file__).parents[1] / "cases" / "cases.jsonl"
+# What a start of the interpreter costs on a busy machine, on top of the case's own bound.
+START_SECONDS = 4.0
+
+GOOD = """\
+name: greet
+steps:
+  - id: hello
+    type: transform
+    config: {expression: "Hello {{ input.name }}"}
+"""
+
+
+def _yaml_cases() -> list[Any]:
+    cases = [json.loads(line) for line in CASES.read_text().splitlines()]
+    return [pytest.param(case, id=case["id"]) for case in cases if case["kind"] == "yaml"]
+
+
+def _text_of(given: dict[str, Any]) -> str:
+    if given.get("gen") == "yaml_nest":
+        return f"name: w\nmeta: {given['open'] * given['n']}1{given['close'] * given['n']}\nsteps: []\n"
+    if given.get("gen") == "yaml_text":
+        return f"{given['prefix']}{given['unit'] * given['n']}{given['suffix']}"
+    return str(given["yaml"])
+
+
+@pytest.mark.parametrize("case", _yaml_cases())
+def test_yaml_case(flowgres: Flowgres, write: Callable[..., Path], case: dict[str, Any]) -> None:
+    write("case.yaml", _text_of(case["input"]))
+    expectation = case["expectation"]
+    began = time.monotonic()
+    answer = flowgres("validate", "case.yaml")
+    elapsed = time.monotonic() - began
+    if "accept" in expectation["outcome"]:
+        assert answer.code == 0, answer.err
+        return
+    assert answer.code == 4
+    assert elapsed < START_SECONDS + expectation["max_ms"] / 1000
+    assert "case.yaml:" in answer.err
+    if expectation["line_number_in_message"]:
+        assert any(finding["line"] and finding["column"] for finding in answer.json)
+        assert f"case.yaml:{answer.json[0]['line']}:{answer.json[0]['column']}" in answer.err
+
+
+def test_valid_file_is_exit_0(flowgres: Flowgres, write: Callable[..., Path]) -> None:
+    write("greet.yaml", GOOD)
+    answer = flowgres("validate", "greet.yaml")
+    assert (answer.code, answer.json) == (0, [])
+    assert "1 file valid" in answer.err
+
+
+def test_every_problem_is_told_at_once_with_its_place(flowgres: Flowgres, write: Callable[..., Path]) -> None:
+    text = GOOD.replace("hello", "Hello").replace("}}", "") + "  - {id: b, type: transfrom, config: {}}\n"
+    write("greet.yaml", text)
+    answer = flowgres("validate", "greet.yaml")
+    assert answer.code == 4
+    assert {finding["line"] for finding in answer.json} >= {3, 5, 6}
+    assert "transform" in answer.err
+    for finding in answer.json:
+        assert f"greet.yaml:{finding['line']}:{finding['column']}: " in answer.err
+
+
+def test_unknown_key_comes_with_a_suggestion(flowgres: Flowgres, write: Callable[..., Path]) -> None:
+    write("greet.yaml", GOOD.replace("config:", "confg:"))
+    answer = flowgres("validate", "greet.yaml")
+    assert answer.code == 4
+    assert "'config'" in answer.err
+
+
+def test_stdin_is_read_for_a_dash(flowgres: Flowgres) -> None:
+    assert flowgres("validate", "-", stdin=GOOD).code == 0
+    broken = flowgres("validate", "-", stdin="name: [w\n")
+    assert broken.code == 4
+    assert "stdin:2:1" in broken.err
+
+
+def test_directory_is_walked_for_definitions_alone(flowgres: Flowgres, write: Callable[..., Path]) -> None:
+    write("flows/a.yaml", GOOD)
+    write("flows/deep/b.yml", GOOD)
+    write("flows/c.json", json.dumps({"name": "c", "steps": [{"id": "x", "type": "delay", "config": {"seconds": 1}}]}))
+    write("flows/input.json", '{"order_id": "1"}')
+    write("flows/notes.txt", "no definition")
+    write("flows/.hidden/d.yaml", "[")
+    write("flows/broken.json", '{"name": "e", "steps": [}')
+    answer = flowgres("validate", "flows")
+    assert answer.code == 4
+    assert {finding["file"] for finding in answer.json} == {"flows/broken.json"}
+    assert "4 files" in answer.err
+
+
+def test_directory_without_definitions_is_exit_2(flowgres: Flowgres, write: Callable[..., Path]) -> None:
+    write("flows/notes.txt", "nothing")
+    assert flowgres("validate", "flows").code == 2
+
+
+def test_file_that_cannot_be_decoded_says_where(flowgres: Flowgres, write: Callable[..., Path]) -> None:
+    write("greet.yaml", GOOD.encode() + b"# \xff\n")
+    answer = flowgres("validate", "greet.yaml")
+    assert answer.code == 4
+    assert "greet.yaml:6:" in answer.err
+
+
+def test_schema_is_one_that_accepts_a_good_definition(flowgres: Flowgres) -> None:
+    schema = flowgres("schema").json
+    Draft202012Validator.check_schema(schema)
+    document = {"name": "greet", "steps": [{"id": "a", "type": "delay", "config": {"seconds": 1}}]}
+    assert Draft202012Validator(schema).is_valid(document)
+    assert not Draft202012Validator(schema).is_valid({"name": "greet", "steps": "none"})
+
+
+def _definition(name: str, *calls: str) -> DefinitionFile:
+    steps = [{"id": f"s{n}", "type": "sub_workflow", "config": {"workflow": call}} for n, call in enumerate(calls)]
+    return DefinitionFile(file=f"{name}.yaml", raw=b"", document={"name": name, "steps": steps}, positions={})
+
+
+def test_sub_workflows_go_before_their_callers() -> None:
+    given = [_definition("top", "Mid Way"), _definition("mid-way", "leaf"), _definition("other"), _definition("leaf")]
+    assert [one.name for one in in_dependency_order(given)] == ["leaf", "mid-way", "top", "other"]
+
+
+def test_workflows_that_call_each_other_are_all_kept() -> None:
+    given = [_definition("a", "b"), _definition("b", "a", "elsewhere")]
+    assert {one.name for one in in_dependency_order(given)} == {"a", "b"}
+
+
+def test_a_thousand_nested_workflows_do_not_exhaust_the_stack() -> None:
+    given = [_definition(f"w{n}", f"w{n + 1}") for n in range(3000)]
+    assert in_dependency_order(given)[0].name == "w2999"

@@ -1,0 +1,180 @@
+"""Importing: the same content is the same version, drafts, concurrency, inputs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.support.database import Database
+from tests.support.definitions import Author, Definition, log_step, sub_workflow, workflow
+
+
+@pytest.fixture(scope="module")
+def shared_author(module_database: Database) -> Iterator[Author]:
+    with module_database.connect() as db:
+        yield Author(module_database, db)
+
+
+@pytest.fixture
+def author(shared_author: Author) -> Author:
+    return Author(shared_author.database, shared_author.db)
+
+
+def outcome(result: Definition) -> tuple[int, bool, str]:
+    return result["version"], result["created"], result["state"]
+
+
+def test_same_content_is_the_same_version(author: Author) -> None:
+    first = author.import_(workflow(log_step("a"), metadata={"x": 1, "y": 2}))
+    again = author.import_(workflow(log_step("a"), metadata={"y": 2, "x": 1}))
+    assert (outcome(first), outcome(again)) == ((1, True, "checking"), (1, False, "checking"))
+    assert first["version_id"] == again["version_id"]
+
+
+def test_other_content_is_the_next_version(author: Author) -> None:
+    versions = [author.import_(workflow(log_step(step)))["version"] for step in "abca"]
+    assert versions == [1, 2, 3, 1]
+    workflow_row = author.db.one("select * from flowgres.workflows where tenant_id = %s", author.tenant_id)
+    assert (workflow_row["active_version"], workflow_row["latest_version"]) == (1, 3)
+
+
+def test_invalid_definition_stores_nothing_and_tells_every_error(author: Author) -> None:
+    with pytest.raises(psycopg.Error) as caught:
+        author.import_(workflow(log_step("A"), log_step("b", "z")))
+    assert (caught.value.sqlstate, caught.value.diag.constraint_name) == ("FG422", "definition_invalid")
+    details = author.db.value("select %s::jsonb", caught.value.diag.message_detail)
+    assert [error["code"] for error in details] == ["invalid_name", "unknown_step"]
+    assert author.db.value("select count(*) from flowgres.workflows where tenant_id = %s", author.tenant_id) == 0
+
+
+def test_inline_secret_has_its_own_code(author: Author) -> None:
+    with pytest.raises(psycopg.Error) as caught:
+        author.import_(workflow(log_step("a"), trigger_type="webhook", webhook_secret="hunter2"))
+    assert (caught.value.sqlstate, caught.value.diag.constraint_name) == ("FG422", "inline_secret")
+    assert "hunter2" not in f"{caught.value} {caught.value.diag.message_detail}"
+
+
+def test_draft_is_rewritten_until_it_is_activated(author: Author) -> None:
+    first = author.import_(workflow(log_step("a")), activate=False)
+    second = author.import_(workflow(log_step("b")), activate=False)
+    assert (outcome(first), outcome(second)) == ((1, True, "draft"), (1, True, "draft"))
+    assert first["version_id"] != second["version_id"], "a draft's id is never reused for another content"
+    assert second["status"] == "draft"
+    frozen = author.import_(workflow(log_step("b")))
+    assert outcome(frozen) == (1, False, "checking")
+    assert outcome(author.import_(workflow(log_step("c")), activate=False)) == (2, True, "draft")
+
+
+def test_draft_leaves_the_active_version_alone(author: Author) -> None:
+    author.import_(workflow(log_step("a"), title="First"))
+    result = author.import_(workflow(log_step("b"), title="Second"), activate=False)
+    row = author.db.one("select * from flowgres.workflows where tenant_id = %s", author.tenant_id)
+    assert (result["status"], row["active_version"], row["title"]) == ("active", 1, "First")
+
+
+def test_import_that_runs_leaves_a_draft_alone(author: Author) -> None:
+    author.import_(workflow(log_step("a")))
+    draft = author.import_(workflow(log_step("b")), activate=False)
+    assert outcome(author.import_(workflow(log_step("c")))) == (3, True, "checking")
+    assert author.version(draft["version_id"])["state"] == "draft"
+
+
+def test_imports_of_one_new_name_at_once_make_one_workflow(author: Author) -> None:
+    results: list[Any] = []
+    together = threading.Barrier(8)
+
+    def import_one(number: int) -> None:
+        with author.connect() as db:
+            together.wait()
+            definition = workflow(log_step(f"s{number % 2}"))
+            results.append(db.call("flowgres.import_workflow", p_definition=definition, p_activate=True))
+
+    threads = [threading.Thread(target=import_one, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 8
+    assert len({result["workflow_id"] for result in results}) == 1
+    assert sorted(result["created"] for result in results) == [False] * 6 + [True] * 2
+    assert {result["version"] for result in results} == {1, 2}
+
+
+def test_front_vouches_for_expressions(author: Author) -> None:
+    with author.database.connect("front") as db, db.connection.transaction():
+        db.run("select set_config('flowgres.tenant_id', %s, true)", str(author.tenant_id))
+        db.run("set local role flowgres_member")
+        result = db.call("flowgres.import_checked_workflow", p_definition=workflow(log_step("a")))
+    assert outcome(result) == (1, True, "ready")
+
+
+def test_nobody_else_vouches_for_expressions(author: Author) -> None:
+    with (
+        author.database.as_role("member", tenant_id=author.tenant_id, sub="ann") as db,
+        pytest.raises(psycopg.Error, match="only the front"),
+    ):
+        db.call("flowgres.import_checked_workflow", p_definition=workflow(log_step("a")))
+
+
+def test_import_by_rpc_is_ready_when_the_front_imports_the_same(author: Author) -> None:
+    author.import_(workflow(log_step("a")))
+    with author.database.connect("front") as db, db.connection.transaction():
+        db.run("select set_config('flowgres.tenant_id', %s, true)", str(author.tenant_id))
+        db.run("set local role flowgres_member")
+        assert outcome(db.call("flowgres.import_checked_workflow", p_definition=workflow(log_step("a")))) == (
+            1,
+            False,
+            "ready",
+        )
+
+
+def test_unknown_sub_workflow_is_a_warning(author: Author) -> None:
+    (warning,) = author.import_(workflow(sub_workflow("call", "later")))["warnings"]
+    assert (warning["code"], warning["path"]) == ("workflow_not_found", "steps[0].config.workflow")
+
+
+INPUTS = {
+    "order_id": {"type": "string", "required": True, "max_length": 5},
+    "amount": {"type": "number", "minimum": 0, "default": 0},
+    "items": {"type": "array", "default": []},
+    "kind": {"type": "string", "enum": ["a", "b"]},
+}
+
+
+def check_input(author: Author, declarations: Any, given: Any) -> Any:
+    query = "select flowgres.check_input(p_inputs => %s, p_input => %s)"
+    return author.db.value(query, Jsonb(declarations) if declarations else None, Jsonb(given))
+
+
+def test_input_gets_its_defaults_and_keeps_what_is_not_declared(author: Author) -> None:
+    assert check_input(author, INPUTS, {"order_id": "1", "more": 2}) == {
+        "order_id": "1",
+        "amount": 0,
+        "items": [],
+        "more": 2,
+    }
+    assert check_input(author, None, {"x": 1}) == {"x": 1}
+
+
+def test_input_is_refused_with_all_its_problems(author: Author) -> None:
+    with pytest.raises(psycopg.Error) as caught:
+        check_input(author, INPUTS, {"amount": -1, "items": {}, "kind": "c"})
+    assert (caught.value.sqlstate, caught.value.diag.constraint_name) == ("FG422", "input_invalid")
+    details = author.db.value("select %s::jsonb", caught.value.diag.message_detail)
+    assert {error["path"]: error["code"] for error in details} == {
+        "order_id": "required",
+        "amount": "out_of_range",
+        "items": "wrong_kind",
+        "kind": "not_allowed",
+    }
+
+
+@pytest.mark.parametrize("given", [[], "x", 1, None])
+def test_input_is_an_object(author: Author, given: Any) -> None:
+    with pytest.raises(psycopg.Error, match="the input is not an object"):
+        check_input(author, None, given)

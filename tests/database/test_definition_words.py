@@ -1,0 +1,80 @@
+"""Words of the definition language: durations, names, suggestions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.support.database import Database, Db
+
+
+@pytest.fixture(scope="module")
+def shared_db(module_database: Database) -> Iterator[Db]:
+    with module_database.connect() as db:
+        yield db
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        (30, 30),
+        (0.25, "0.25"),
+        ("30", 30),
+        ("250ms", "0.25"),
+        ("30s", 30),
+        ("5m", 300),
+        ("2h", 7200),
+        ("3d", 259200),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("PT30S", 30),
+        ("P1DT2H", 93600),
+        ("P2W", 1209600),
+    ],
+)
+def test_duration_is_a_number_of_seconds(shared_db: Db, written: Any, seconds: Any) -> None:
+    assert shared_db.value("select flowgres.parse_duration(%s)", Jsonb(written)) == Decimal(seconds)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "soon", "5 m", "-5s", "1y", "P1Y", "P1M", "P", "PT", "1e5", "5mm", "s5", True, None, [], {}, "9" * 50],
+)
+def test_anything_else_is_no_duration(shared_db: Db, written: Any) -> None:
+    assert shared_db.value("select flowgres.parse_duration(%s)", Jsonb(written)) is None
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("Order Pipeline", "order-pipeline"),
+        ("Zürich – Ünïcode 👍", "zurich-unicode"),
+        ("3 day plan", "w-3-day-plan"),
+        ("Straße", "strasse"),
+        ("A" * 80, "a" * 63),
+    ],
+)
+def test_title_becomes_a_name(shared_db: Db, title: str, name: str) -> None:
+    assert shared_db.value("select flowgres.slugify(%s)", title) == name
+
+
+def test_title_in_another_script_becomes_a_stable_name(shared_db: Db) -> None:
+    first, second = (shared_db.value("select flowgres.slugify('日本語')") for _ in range(2))
+    assert first == second
+    assert first.startswith("w-")
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("confg", 'Did you mean "config"?'),
+        ("retrys", 'Did you mean "retry"?'),
+        ("zzzzzz", "One of: config, id, retry."),
+    ],
+)
+def test_hint_names_the_nearest_word(shared_db: Db, word: str, hint: str) -> None:
+    assert shared_db.value("select flowgres.did_you_mean(%s, array['config', 'id', 'retry'])", word) == hint

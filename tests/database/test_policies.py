@@ -1,0 +1,235 @@
+"""What must hold for every object of the schema, asked of the catalogue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.database import Database, Db
+
+TENANT_PREDICATE = "(tenant_id = ( SELECT flowgres.tenant_id() AS tenant_id))"
+SHARED_TABLES = {"settings", "step_types", "runners"}
+TENANT_ROLES = ("flowgres_anon", "flowgres_viewer", "flowgres_member", "flowgres_admin")
+TABLES = """
+select c.oid::regclass::text as name, c.relname, c.relrowsecurity, c.relforcerowsecurity, c.relispartition
+from pg_class as c
+where c.relnamespace = 'flowgres'::regnamespace and c.relkind in ('r', 'p')
+"""
+FUNCTIONS = """
+select
+  p.oid::regprocedure::text as name, p.proname, p.proowner::regrole::text as owner, p.prosecdef, p.prosrc,
+  coalesce(p.proconfig, '{}') as config, n.nspname as schema, obj_description(p.oid) as comment
+from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+where n.nspname in ('flowgres', 'flowgres_api')
+"""
+
+
+def test_every_table_forces_row_security(db: Db) -> None:
+    tables = db.all(TABLES)
+    assert len(tables) > 30
+    assert [t["name"] for t in tables if not (t["relrowsecurity"] and t["relforcerowsecurity"])] == []
+
+
+def test_every_table_has_the_same_policies(db: Db) -> None:
+    expected = {
+        "engine_all": ("ALL", "true", "{flowgres_engine,flowgres_owner}"),
+        "operator_select": ("SELECT", "true", "{flowgres_operator}"),
+        "tenant_all": ("ALL", TENANT_PREDICATE, "{flowgres_definer,flowgres_viewer}"),
+    }
+    for table in db.all(TABLES):
+        policies = {
+            row["policyname"]: (row["cmd"], row["qual"], row["roles"])
+            for row in db.all(
+                "select policyname, cmd, qual, array(select unnest(roles) order by 1)::text as roles"
+                " from pg_policies where schemaname = 'flowgres' and tablename = %s",
+                table["relname"],
+            )
+        }
+        if table["relname"] == "clock":
+            assert set(policies) == {"owner_all"}
+            continue
+        shared = policies.pop("tenant_select", None)
+        assert (shared is not None) == (table["relname"] in SHARED_TABLES), table["name"]
+        assert policies == expected, table["name"]
+
+
+def test_no_table_exists_without_its_tenant(db: Db) -> None:
+    without = db.column(
+        "select c.oid::regclass::text from pg_class as c where c.relnamespace = 'flowgres'::regnamespace"
+        " and c.relkind in ('r', 'p') and not exists (select from pg_attribute as a"
+        " where a.attrelid = c.oid and a.attname = 'tenant_id' and a.attnotnull)"
+    )
+    assert without == []
+
+
+def test_every_key_includes_the_tenant(db: Db) -> None:
+    # Tenant slugs, and the logins that are mapped to tenants, are unique in the whole installation.
+    across = {"tenants_slug_key", "tenant_logins_login_name_key"}
+    keys = db.all(
+        "select c.relname as name, i.indisprimary, array(select a.attname::text from unnest(i.indkey) with ordinality"
+        " as k (number, place) join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.number"
+        " order by k.place)"
+        " as columns from pg_index as i join pg_class as c on c.oid = i.indexrelid"
+        " where c.relnamespace = 'flowgres'::regnamespace and i.indisunique"
+    )
+    assert [k["name"] for k in keys if "tenant_id" not in k["columns"] and k["name"] not in across] == []
+    assert [k["name"] for k in keys if k["indisprimary"] and k["columns"][0] != "tenant_id"] == []
+    references = db.column(
+        "select o.conname from pg_constraint as o join pg_attribute as a"
+        " on a.attrelid = o.conrelid and a.attnum = o.conkey[1]"
+        " where o.connamespace = 'flowgres'::regnamespace and o.contype = 'f' and a.attname <> 'tenant_id'"
+    )
+    assert references == []
+
+
+def test_every_object_is_explained(db: Db) -> None:
+    relations = db.column(
+        "select c.oid::regclass::text from pg_class as c"
+        " where c.relnamespace in ('flowgres'::regnamespace, 'flowgres_api'::regnamespace)"
+        " and c.relkind in ('r', 'p', 'v') and obj_description(c.oid, 'pg_class') is null"
+    )
+    assert relations == []
+    columns = db.column(
+        "select c.oid::regclass || '.' || a.attname from pg_class as c join pg_attribute as a on a.attrelid = c.oid"
+        " where c.relnamespace = 'flowgres_api'::regnamespace and c.relkind = 'v' and a.attnum > 0"
+        " and col_description(c.oid, a.attnum) is null"
+    )
+    assert columns == []
+    assert [f["name"] for f in db.all(FUNCTIONS) if not f["comment"]] == []
+
+
+def test_definer_functions_have_an_empty_search_path_and_an_owner_of_ours(db: Db) -> None:
+    owners = {"flowgres_owner", "flowgres_definer", "flowgres_engine"}
+    functions = [f for f in db.all(FUNCTIONS) if f["prosecdef"]]
+    assert len(functions) > 20
+    for function in functions:
+        assert 'search_path=""' in function["config"], function["name"]
+        assert function["owner"] in owners, function["name"]
+        assert function["schema"] == "flowgres", function["name"]
+
+
+def test_definer_functions_that_tenants_may_call_are_under_the_tenant_policy(db: Db) -> None:
+    # Those of the owner and the engine see all tenants: each of these was looked at.
+    allowed = {"tenant_id", "now", "authenticate_key", "is_tenant_open", "health"}
+    callable_by = " or ".join(f"has_function_privilege('{role}', p.oid, 'execute')" for role in TENANT_ROLES)
+    names = db.column(
+        "select p.proname from pg_proc as p where p.pronamespace = 'flowgres'::regnamespace and p.prosecdef"
+        f" and p.proowner <> 'flowgres_definer'::regrole and ({callable_by})"
+    )
+    assert set(names) <= allowed
+
+
+def test_nothing_is_granted_to_public(db: Db) -> None:
+    functions = db.column(
+        "select p.oid::regprocedure::text from pg_proc as p,"
+        " aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a"
+        " where p.pronamespace in ('flowgres'::regnamespace, 'flowgres_api'::regnamespace) and a.grantee = 0"
+    )
+    assert functions == []
+    relations = db.column(
+        "select c.oid::regclass::text from pg_class as c, aclexplode(c.relacl) as a"
+        " where c.relnamespace in ('flowgres'::regnamespace, 'flowgres_api'::regnamespace) and a.grantee = 0"
+    )
+    assert relations == []
+
+
+def test_tenant_roles_only_read_and_only_what_they_may_see(db: Db) -> None:
+    for role in (*TENANT_ROLES, "flowgres_runner", "flowgres_front", "flowgres_authenticator"):
+        for verb in ("insert", "update", "delete", "truncate", "references", "trigger"):
+            granted = db.column(
+                "select c.oid::regclass::text from pg_class as c"
+                " where c.relnamespace in ('flowgres'::regnamespace, 'flowgres_api'::regnamespace)"
+                " and c.relkind in ('r', 'p', 'v') and has_table_privilege(%s, c.oid, %s)",
+                role,
+                verb,
+            )
+            assert granted == [], (role, verb)
+    hidden = [("api_keys", "key_hash"), ("secrets", "ciphertext"), ("secrets", "nonce"), ("runners", "stats")]
+    for table, column in hidden:
+        for role in (*TENANT_ROLES, "flowgres_runner"):
+            assert not db.value("select has_column_privilege(%s, %s, %s, 'select')", role, f"flowgres.{table}", column)
+
+
+def test_nobody_may_truncate(db: Db) -> None:
+    granted = db.column(
+        "select c.oid::regclass::text from pg_class as c, aclexplode(c.relacl) as a"
+        " where c.relnamespace = 'flowgres'::regnamespace and a.privilege_type in ('TRUNCATE', 'REFERENCES')"
+        " and a.grantee <> 'flowgres_owner'::regrole"
+    )
+    assert granted == []
+
+
+def test_runners_reach_no_table_and_only_the_engine(db: Db) -> None:
+    readable = db.column(
+        "select c.oid::regclass::text from pg_class as c where c.relnamespace = 'flowgres'::regnamespace"
+        " and c.relkind in ('r', 'p') and has_table_privilege('flowgres_runner', c.oid, 'select')"
+    )
+    assert readable == []
+    api = db.column(
+        "select p.oid::regprocedure::text from pg_proc as p where p.pronamespace = 'flowgres_api'::regnamespace"
+        " and has_function_privilege('flowgres_runner', p.oid, 'execute')"
+    )
+    assert api == []
+
+
+def test_views_run_with_the_rights_of_their_caller(db: Db) -> None:
+    views = db.all(
+        "select c.oid::regclass::text as name, c.reloptions::text as options from pg_class as c"
+        " where c.relnamespace = 'flowgres_api'::regnamespace and c.relkind = 'v'"
+    )
+    assert [v["name"] for v in views if "security_invoker=true" not in (v["options"] or "")] == []
+    exposing = db.column(
+        "select attrelid::regclass::text from pg_attribute where attname = 'tenant_id'"
+        " and attrelid::regclass::text like 'flowgres_api.%'"
+    )
+    assert {v["name"] for v in views} <= set(exposing)
+
+
+def test_functions_of_the_api_are_thin(db: Db) -> None:
+    # A column silently wins over an argument of the same name in a SQL function that reads a table.
+    functions = [f for f in db.all(FUNCTIONS) if f["schema"] == "flowgres_api"]
+    assert functions
+    relationships = [f for f in functions if "(flowgres_api." in f["name"]]
+    for function in functions:
+        if function not in relationships:
+            assert not re.search(r"\bfrom\b", function["prosrc"]), function["name"]
+        assert not function["prosecdef"]
+    names = [f["proname"] for f in functions]
+    assert len(names) == len(set(names)), "PostgREST cannot tell overloads apart"
+
+
+@pytest.mark.parametrize("role", ["viewer", "member", "admin"])
+def test_tenant_sees_its_own_rows_in_every_table(role: Any, database: Database, as_role: Callable[..., Any]) -> None:
+    first, second = database.make_tenant("First"), database.make_tenant("Second")
+    with as_role(role, tenant_id=first.tenant_id) as db:
+        assert db.column("select tenant_id::text from flowgres.tenants") == [first.tenant_id]
+        db.run("select set_config('flowgres.tenant_id', '', true)")
+        assert db.column("select tenant_id::text from flowgres.tenants") == []
+        db.run("select set_config('flowgres.tenant_id', %s, true)", second.tenant_id)
+        assert db.column("select tenant_id::text from flowgres.tenants") == [second.tenant_id]
+
+
+def test_login_that_is_not_trusted_cannot_choose_its_tenant(database: Database, db: Db) -> None:
+    first, second = database.make_tenant("First"), database.make_tenant("Second")
+    db.run("grant flowgres_viewer to flowgres_sql")
+    try:
+        with database.connect("sql") as login:
+            login.run("set flowgres.tenant_id = '" + first.tenant_id + "'")
+            assert login.column("select slug from flowgres_api.tenants") == []
+            db.run(
+                "insert into flowgres.tenant_logins (tenant_id, login_name) values (%s, 'flowgres_sql')",
+                second.tenant_id,
+            )
+            assert login.column("select slug from flowgres_api.tenants") == ["second"]
+    finally:
+        db.run("revoke flowgres_viewer from flowgres_sql")
+
+
+def test_new_partition_is_protected_too(db: Db) -> None:
+    db.run("select flowgres.set_clock(p_shift => interval '300 days')")
+    assert db.call("flowgres.maintain_history")["created"] > 0
+    unprotected = [t["name"] for t in db.all(TABLES) if not t["relforcerowsecurity"]]
+    assert unprotected == []

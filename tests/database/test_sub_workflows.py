@@ -1,0 +1,132 @@
+"""Sub-workflows: children of steps, their results, and cancelling them with their parents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.database import Database, Db, Row, Tenant
+from tests.support.engine import Hands, completed, dag, failed, get, hands, import_workflow, start
+
+
+def _import_pair(db: Db, tenant: Tenant, **parent: Any) -> str:
+    import_workflow(db, tenant, dag("child", [{"id": "work"}]))
+    call = {"id": "call", "type": "sub_workflow", "config": {"workflow": "child", "input": {"n": 1}}}
+    return import_workflow(db, tenant, dag("parent", [call, {"id": "after", "depends_on": ["call"]}], **parent))
+
+
+def _decide(lease: Row, step: str) -> dict[str, Any]:
+    if step != "call":
+        return completed(step)
+    if lease["resume"] is None:
+        return {"o": "child", "workflow": "child", "input": {"n": 1}}
+    result = lease["resume"]
+    return completed(result["output"]) if result["status"] == "completed" else failed("child")
+
+
+def _child_of(db: Db, execution_id: str) -> str:
+    return str(db.value("select id from flowgres.executions where parent_execution_id = %s", execution_id))
+
+
+def test_parent_goes_on_with_the_output_of_its_child(database: Database, db: Db, tenant: Tenant) -> None:
+    execution_id = start(database, tenant, _import_pair(db, tenant))
+    with hands(database) as runner:
+        assert runner.work(_decide) == ["call", "work", "call", "after"]
+    execution = get(database, tenant, execution_id)
+    assert execution["status"] == "completed"
+    assert execution["steps"]["call"]["output"] == {"work": "work"}
+    assert execution["steps"]["call"]["child_execution_id"] == _child_of(db, execution_id)
+    assert execution["steps"]["call"]["attempts"] == 1
+
+
+def test_parent_waits_while_its_child_runs(database: Database, db: Db, tenant: Tenant) -> None:
+    execution_id = start(database, tenant, _import_pair(db, tenant))
+    with hands(database) as runner:
+        (lease,) = runner.claim(1)
+        runner.report([runner.result(lease, _decide(lease, "call"))])
+        assert get(database, tenant, execution_id)["status"] == "waiting"
+
+
+def test_failed_child_fails_its_step(database: Database, db: Db, tenant: Tenant) -> None:
+    execution_id = start(database, tenant, _import_pair(db, tenant))
+    with hands(database) as runner:
+        runner.work(lambda lease, step: failed() if step == "work" else _decide(lease, step))
+    assert get(database, tenant, execution_id)["status"] == "failed"
+
+
+def test_unknown_child_fails_the_step_and_not_its_batch(database: Database, db: Db, tenant: Tenant) -> None:
+    execution_id = start(database, tenant, _import_pair(db, tenant))
+    bystander = start(database, tenant, "child")
+    with hands(database) as runner:
+
+        def decide(lease: Row, step: str) -> dict[str, Any]:
+            return {"o": "child", "workflow": "ghost", "input": {}} if step == "call" else completed()
+
+        runner.work(decide)
+    execution = get(database, tenant, execution_id)
+    assert execution["status"] == "failed"
+    assert execution["error"]["code"] == "workflow_not_found"
+    assert get(database, tenant, bystander)["status"] == "completed"
+
+
+def test_cancel_reaches_the_child(database: Database, db: Db, tenant: Tenant) -> None:
+    execution_id = start(database, tenant, _import_pair(db, tenant))
+    with hands(database) as runner:
+        (lease,) = runner.claim(1)
+        runner.report([runner.result(lease, _decide(lease, "call"))])
+        with database.as_role("member", tenant_id=tenant.tenant_id) as api:
+            api.call("flowgres_api.cancel_execution", execution_id=execution_id)
+        _cancel_orphans(runner)
+        assert runner.claim(1) == []
+    child = get(database, tenant, _child_of(db, execution_id))
+    assert (get(database, tenant, execution_id)["status"], child["status"]) == ("cancelled", "cancelled")
+
+
+def test_failing_parent_cancels_its_child(database: Database, db: Db, tenant: Tenant) -> None:
+    import_workflow(db, tenant, dag("child", [{"id": "work"}]))
+    steps = [{"id": "call", "type": "sub_workflow", "config": {"workflow": "child"}}, {"id": "bad"}]
+    execution_id = start(database, tenant, import_workflow(db, tenant, dag("parent", steps)))
+    with hands(database) as runner:
+        leases = {runner.step_name(lease): lease for lease in runner.claim(2)}
+        runner.report([runner.result(leases["call"], _decide(leases["call"], "call"))])
+        runner.report([runner.result(leases["bad"], failed())])
+        _cancel_orphans(runner)
+    assert get(database, tenant, execution_id)["status"] == "failed"
+    assert get(database, tenant, _child_of(db, execution_id))["status"] == "cancelled"
+
+
+def test_cancelled_child_fails_the_step_of_its_parent(database: Database, db: Db, tenant: Tenant) -> None:
+    execution_id = start(database, tenant, _import_pair(db, tenant))
+    with hands(database) as runner:
+        (lease,) = runner.claim(1)
+        runner.report([runner.result(lease, _decide(lease, "call"))])
+        with database.as_role("member", tenant_id=tenant.tenant_id) as api:
+            api.call("flowgres_api.cancel_execution", execution_id=_child_of(db, execution_id))
+        (again,) = runner.claim(1)
+        assert again["resume"]["status"] == "cancelled"
+        runner.report([runner.result(again, _decide(again, "call"))])
+    assert get(database, tenant, execution_id)["status"] == "failed"
+
+
+def test_fourth_level_is_refused_at_run_time(database: Database, db: Db, tenant: Tenant) -> None:
+    import_workflow(db, tenant, dag("leaf", [{"id": "work"}]))
+    # Nothing at import can know what a name in an expression will be.
+    call = {"id": "call", "type": "sub_workflow", "config": {"workflow": "{{ input.name }}"}}
+    name = import_workflow(db, tenant, dag("deep", [call]))
+    execution_id = start(database, tenant, name)
+
+    def decide(lease: Row, step: str) -> dict[str, Any]:
+        if lease["resume"] is None:
+            return {"o": "child", "workflow": "deep", "input": {}}
+        return completed() if lease["resume"]["status"] == "completed" else failed("child")
+
+    with hands(database) as runner:
+        runner.work(decide)
+    assert get(database, tenant, execution_id)["status"] == "failed"
+    assert db.value("select max(depth) from flowgres.executions") == 3
+    errors = db.column("select error ->> 'code' from flowgres.executions where depth = 3")
+    assert errors == ["nesting_too_deep"]
+
+
+def _cancel_orphans(runner: Hands) -> None:
+    while runner.db.call("flowgres.cancel_orphan"):
+        pass

@@ -1,0 +1,233 @@
+"""What surrounds every route: bodies, headers, unknown addresses, and a database that is not there."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from flowgres_cli.stack.ports import free_port
+from tests.cases import Case, load_cases
+from tests.front.conftest import TenantKeys
+from tests.support.api import Api
+from tests.support.database import Database
+
+PROBLEM = "application/problem+json"
+
+
+def send(front: Api, raw: bytes) -> bytes:
+    """Bytes on a socket, and all that comes back until the server closes or falls silent."""
+    address = urlsplit(front.url)
+    with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=10) as connection:
+        connection.sendall(raw)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            chunk = connection.recv(65_536)
+            if not chunk:
+                break
+            received += chunk
+        return received
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{", b"", b"null", b"[]", b'"text"', b"{} {}", b'{"value": NaN}', b'{"value": Infinity}', b'{"value": 1e999}',
+        b'{"value": "v", "value": "w"}', b'{"value": "\\ud800"}', b'{"value": "\\u0000"}', b'\xff\xfe{"value": "v"}',
+        b"[" * 100_000, b'{"value":' * 5_000 + b"1" + b"}" * 5_000, b'{"value": ' + b"9" * 5_000 + b"}",
+    ],
+)  # fmt: skip
+def test_json_that_cannot_be_taken_is_the_callers_mistake(front: Api, tenant: TenantKeys, body: bytes) -> None:
+    answer = front.as_key(tenant.admin).request(
+        "PUT", "/secrets/NAME", content=body, headers={"Content-Type": "application/json"}
+    )
+
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == PROBLEM
+    assert {"type", "title", "status", "detail", "code", "hint"} <= set(answer.json())
+
+
+@pytest.mark.parametrize("case", load_cases("json"), ids=str)
+def test_no_json_makes_the_front_fail(front: Api, tenant: TenantKeys, case: Case) -> None:
+    text = case.input.get("json_text")
+    body = base64.b64decode(case.input["bytes_b64"]) if text is None else text.encode()
+
+    for wrapped in (body, b'{"value": ' + body + b"}"):
+        answer = front.as_key(tenant.admin).request(
+            "PUT", "/secrets/NAME", content=wrapped, headers={"Content-Type": "application/json"}
+        )
+        assert 400 <= answer.status_code < 500
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "nonsense"])
+def test_another_kind_of_body_is_unsupported(front: Api, tenant: TenantKeys, kind: str) -> None:
+    answer = front.as_key(tenant.admin).request(
+        "PUT", "/secrets/NAME", content=b'{"value": "v"}', headers={"Content-Type": kind}
+    )
+
+    assert answer.status_code == 415
+    assert answer.json()["code"] == "unsupported_media_type"
+
+
+def test_a_compressed_body_is_unsupported(front: Api, tenant: TenantKeys) -> None:
+    answer = front.as_key(tenant.admin).request(
+        "PUT",
+        "/secrets/NAME",
+        content=b"\x1f\x8b",
+        headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+    )
+
+    assert answer.status_code == 415
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_sent(front: Api, tenant: TenantKeys) -> None:
+    head = (
+        "PUT /secrets/NAME HTTP/1.1\r\nHost: front\r\nContent-Type: application/json\r\n"
+        f"X-API-Key: {tenant.admin}\r\nContent-Length: 1048577\r\n\r\n"
+    )
+
+    assert send(front, head.encode()).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_that_grows_too_large_is_refused_while_it_comes(front: Api, tenant: TenantKeys) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(64):
+            yield b" " * 65_536
+
+    answer = front.as_key(tenant.admin).request(
+        "PUT", "/secrets/NAME", content=endless(), headers={"Content-Type": "application/json"}
+    )
+
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "body_too_large"
+
+
+def test_a_body_that_never_ends_is_given_up(
+    start_front: Callable[..., Api], module_database: Database, tenant: TenantKeys
+) -> None:
+    # The default is longer than a test should wait.
+    hasty = start_front(module_database.url("front"), FRONT_BODY_TIMEOUT="1")
+    head = (
+        "PUT /secrets/NAME HTTP/1.1\r\nHost: front\r\nContent-Type: application/json\r\n"
+        f"X-API-Key: {tenant.admin}\r\nContent-Length: 1000\r\n\r\n{{"
+    )
+
+    assert send(hasty, head.encode()).startswith(b"HTTP/1.1 408")
+
+
+def test_an_unknown_address_is_a_problem_document(front: Api) -> None:
+    answer = front.get("/nothing/here")
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == PROBLEM
+    assert answer.json()["code"] == "route_not_found"
+
+
+def test_a_wrong_method_names_the_right_ones(front: Api) -> None:
+    answer = front.request("PATCH", "/secrets/NAME")
+
+    assert answer.status_code == 405
+    assert answer.json()["code"] == "method_not_allowed"
+    assert "allow" in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/health", "/nothing", "/token"])
+def test_every_answer_carries_the_security_headers(front: Api, path: str) -> None:
+    headers = front.get(path).headers
+
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "server" not in headers
+
+
+def test_any_origin_may_ask_and_none_with_cookies(front: Api) -> None:
+    answer = front.request(
+        "OPTIONS",
+        "/workflows",
+        headers={
+            "Origin": "https://app.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "x-api-key, content-type",
+        },
+    )
+
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_health_names_what_stands(front: Api) -> None:
+    answer = front.get("/health")
+
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "degraded"  # no runner lives in this test
+    assert answer.json()["database"] == "ok"
+    assert answer.json()["postgrest"] == "not_configured"
+    assert answer.json()["runners"] == 0
+
+
+def test_health_is_503_without_postgrest(start_front: Callable[..., Api], module_database: Database) -> None:
+    front = start_front(module_database.url("front"), FLOWGRES_API_URL=f"http://127.0.0.1:{free_port()}")
+
+    answer = front.get("/health")
+
+    assert answer.status_code == 503
+    assert answer.json()["postgrest"] == "unreachable"
+    assert answer.json()["database"] == "ok"
+
+
+def test_health_is_well_with_postgrest(
+    start_front: Callable[..., Api], module_database: Database, module_api: Api
+) -> None:
+    front = start_front(module_database.url("front"), FLOWGRES_API_URL=module_api.url)
+
+    assert front.get("/health").json()["postgrest"] == "ok"
+
+
+def test_without_a_database_the_front_says_so_and_asks_to_come_back(start_front: Callable[..., Api]) -> None:
+    front = start_front(f"postgresql://flowgres_front@127.0.0.1:{free_port()}/flowgres")
+
+    health = front.get("/health")
+    assert health.status_code == 503
+    assert health.json()["database"] == "unreachable"
+    answer = front.as_key("fg_live_any").request("PUT", "/secrets/NAME", json={"value": "v"})
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "database_unreachable"
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_lost_connection_is_replaced(front: Api, tenant: TenantKeys) -> None:
+    def put() -> int:
+        return front.as_key(tenant.admin).request("PUT", "/secrets/NAME", json={"value": "v"}).status_code
+
+    assert put() == 201
+    tenant.db.run(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where usename = 'flowgres_front' and datname = current_database()"
+    )
+    assert put() == 200
+
+
+def test_the_log_names_requests_and_no_secrets(
+    start_front: Callable[..., Api], module_database: Database, tenant: TenantKeys, tmp_path: Path
+) -> None:
+    log_path = tmp_path / "front.log"
+    front = start_front(module_database.url("front"), log_path=log_path)
+
+    front.as_key(tenant.admin).request(
+        "PUT", "/secrets/LOGGED?q=in-the-query", json={"value": "in-the-body"}, headers={"X-Other": "in-a-header"}
+    )
+    front.request("POST", "/webhooks/wh_in-the-path")
+
+    lines = [json.loads(line) for line in log_path.read_text().splitlines()]
+    served = [(line["method"], line["path"], line["status"]) for line in lines if line["event"] == "request_served"]
+    assert ("PUT", "/secrets/LOGGED", 201) in served
+    assert ("POST", "/webhooks/wh_...", 404) in served
+    for secret in (tenant.admin, "in-the-query", "in-the-body", "in-a-header", "in-the-path"):
+        assert secret not in log_path.read_text()

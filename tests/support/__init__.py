@@ -1,0 +1,1 @@
+"""What the tests share: the server, a database per test, PostgREST, the runner, and an HTTP client for the API."""

@@ -1,0 +1,75 @@
+"""A real runner process against the database of a test."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from flowgres_cli.stack.ports import free_port
+from flowgres_cli.stack.process import ManagedProcess
+from tests.support.database import Database
+from tests.support.server import JWT_SECRET
+
+READY_TIMEOUT_SECONDS = 30
+
+
+class Runner:
+    """`python -m flowgres_runner` with its front on `url`; `kill()` is a crash, `stop()` is SIGTERM."""
+
+    def __init__(self, database: Database, *, log_path: Path, environment: dict[str, str] | None = None) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
+        self.process = ManagedProcess(
+            "runner",
+            [sys.executable, "-m", "flowgres_runner"],
+            log_path=log_path,
+            environment={
+                **inherited,
+                "DATABASE_URL": database.url("runner"),
+                "FRONT_DATABASE_URL": database.url("front"),
+                "HOST": "127.0.0.1",
+                "PORT": str(self.port),
+                "PGRST_JWT_SECRET": JWT_SECRET,
+                "FLOWGRES_SECRET_KEY": "dGVzdC1zZWNyZXQta2V5LW9mLTMyLWJ5dGVzLWxvbmc=",
+                "HTTP_ALLOW_PRIVATE_NETWORKS": "true",
+                "LOG_FORMAT": "json",
+                **(environment or {}),
+            },
+        )
+        self._database = database
+
+    @property
+    def log(self) -> str:
+        """Everything that it has logged."""
+        return self.process.log_tail(100_000)
+
+    def start(self) -> Runner:
+        """Start it, and wait until the database knows one runner more that lives."""
+        with self._database.connect() as db:
+            before = db.value("select count(*) from flowgres.runners")
+            self.process.start()
+            self.process.wait_until(
+                lambda: bool(db.value("select count(*) from flowgres.runners") > before),
+                timeout_seconds=READY_TIMEOUT_SECONDS,
+            )
+        return self
+
+    def stop(self) -> None:
+        """Ask it to finish, and wait."""
+        self.process.stop(grace_seconds=40)
+
+    def kill(self) -> None:
+        """Kill it, and its evaluators, at whatever it is doing."""
+        self.process.kill()
+
+
+def wait_for(condition: Callable[[], object], *, timeout_seconds: float = 15, what: str = "the condition") -> None:
+    """Wait for something that another process does; the failure names it."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true within {timeout_seconds:g} s"
+        time.sleep(0.02)

@@ -1,0 +1,207 @@
+"""What expressions mean: values, types, undefined fields, allowed operations. In this process: no limits are needed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from flowgres_definitions.language import FILTERS, METHODS, TESTS
+from flowgres_runner.evaluator.methods import ALLOWED_FILTERS, ALLOWED_TESTS
+from flowgres_runner.evaluator.sandbox import Template
+from flowgres_runner.evaluator.values import RenderError
+
+CONTEXT: dict[str, Any] = {
+    "input": {
+        "items": [{"sku": "b", "n": 1}, {"sku": "a", "n": 2}],
+        "count": 3,
+        "text": "a,b",
+        "flag": True,
+        "nothing": None,
+        "_id": "x1",
+        "keys": "field",
+    },
+    "steps": {"a": {"output": {"v": 41}}, "b": {"output": None}},
+    "secrets": {"KEY": "placeholder-93bd"},
+}
+
+
+def render(template: Any, context: dict[str, Any] | None = None, when: str | None = None) -> Any:
+    text = Template(template, when).render(CONTEXT if context is None else context, 262_144)
+    return None if text is None else json.loads(text)
+
+
+def failure(template: Any, context: dict[str, Any] | None = None) -> RenderError:
+    with pytest.raises(RenderError) as caught:
+        render(template, context)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ steps.a.output.v + 1 }}", 42),
+        ("{{- steps.a.output.v -}}", 41),
+        ("{{ input.items | length }}", 2),
+        ("{{ input.items }}", CONTEXT["input"]["items"]),
+        ("{{ input.flag }}", True),
+        ("{{ input.nothing }}", None),
+        ("{{ {'a': [1, (2, 3)]} }}", {"a": [1, [2, 3]]}),
+        ("{{ input._id }}", "x1"),
+        ("{{ input['count'] }}", 3),
+        ("{{ input.items[0].sku }}", "b"),
+        ("{{ input.items[::-1][0].sku }}", "a"),
+        (" {{ input.count }}", " 3"),
+        ("{{ input.count }}\n", "3\n"),
+        ("{{ input.count }}{{ input.count }}", "33"),
+        ("n={{ input.count }}; {{ input.flag }}", "n=3; True"),
+        ("{{ input.items | map(attribute='sku') }}", ["b", "a"]),
+        ("{{ input.items | sort(attribute='n', reverse=true) | map(attribute='n') | list }}", [2, 1]),
+        ("{{ input.items | groupby('sku') | map(attribute='grouper') }}", ["a", "b"]),
+        ("{{ input.items | sum(attribute='n') }}", 3),
+        ("{{ input.text.split(',') }}", ["a", "b"]),
+        ("{{ {'a': 1}.items() }}", [["a", 1]]),
+        ("{{ {'a': 1} | items }}", [["a", 1]]),
+        ("{{ {'a': 1}.get('b', 2) }}", 2),
+        ("{{ input | tojson | length > 10 }}", True),
+        ("{{ '<é>' | tojson }}", '"<é>"'),
+        ("{{ '007' }}", "007"),
+        ("{{ '%03d' % 7 }}", "007"),
+        ("{{ 'x' if input.flag else 'y' }}", "x"),
+        ("{{ ('x' if false) | default('none') }}", "none"),
+        ("{# a note #}{{ input.count }}", "3"),
+        ("plain", "plain"),
+        ({"a": ["{{ input.count }}", {"{{ b }}": 1}]}, {"a": [3, {"{{ b }}": 1}]}),
+        ("{{ secrets.KEY }}", "placeholder-93bd"),
+        ("Bearer {{ secrets.KEY }}", "Bearer placeholder-93bd"),
+    ],
+)
+def test_template_renders_to_value(template: Any, value: Any) -> None:
+    rendered = render(template)
+
+    assert rendered == value
+    assert type(rendered) is type(value)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ input.nope | default('x') }}",
+        "{{ input.nope.deeper[3].still | default('x') }}",
+        "{{ steps.b.output.decision | default('x') }}",
+        "{{ nowhere.at.all | d('x') }}",
+        "{{ input.items[9] | default('x') }}",
+        "{{ input.values | default('x') }}",
+        "{{ 'x' if input.nope is not defined else 'y' }}",
+    ],
+)
+def test_default_covers_what_is_missing(template: str) -> None:
+    assert render(template) == "x"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ input.nope }}",
+        "{{ input.nope.deeper }}",
+        "a {{ input.nope }}",
+        "{{ [input.nope] }}",
+        "{{ {'a': input.nope} }}",
+        "{{ not input.nope }}",
+        "{{ input.nope == 1 }}",
+        "{{ input.nope and true }}",
+        "{{ 'a' ~ input.nope }}",
+        "{{ input.nope | upper }}",
+        "{{ input.nope.upper() }}",
+        "{{ [input.nope] | tojson }}",
+        "{{ input.items | map(attribute='nope') }}",
+    ],
+)
+def test_undefined_fails_and_names_the_field_alone(template: str) -> None:
+    error = failure(template)
+
+    assert error.code == "expression_undefined"
+    assert "'nope'" in error.message
+    assert "a,b" not in error.message
+
+
+@pytest.mark.parametrize("template", ["{{ 'a' if false }}", "x{{ 'a' if false }}"])
+def test_inline_if_without_else_is_undefined(template: str) -> None:
+    assert failure(template).code == "expression_undefined"
+
+
+def test_missing_secrets_are_a_misuse() -> None:
+    assert failure("{{ secrets.KEY }}", {"input": {}}).code == "secret_misuse"
+
+
+@pytest.mark.parametrize(
+    ("template", "code"),
+    [
+        ("{{ 1 / 0 }}", "expression_error"),
+        ("{{ 'a' + 1 }}", "expression_error"),
+        ("{{ input.items() }}", "expression_error"),
+        ("{{ {1: 2} }}", "expression_error"),
+        ("{{ 'nan' | float }}", "expression_error"),
+        ("{{ 1e308 * 10 }}", "expression_error"),
+        ("{{ (-8) ** 0.5 }}", "expression_error"),
+        ("{{ '\\0' }}", "expression_error"),
+        ("{{ '\\ud800' }}", "expression_error"),
+        ("{{ 9 ** 400 }}", "expression_limit"),
+        ("{{ 'a' * 10**9 }}", "expression_limit"),
+        ("{{ ('a' * 200000) ~ ('b' * 200000) }}", "expression_limit"),
+        ("{{ 'x' | center(10**9) }}", "expression_limit"),
+        ("{{ 'x'.zfill(10**9) }}", "expression_limit"),
+        ("{{ '%99999d' % 1 }}", "expression_limit"),
+        ("{% if true %}a{% endif %}", "expression_unsafe"),
+        ("{% raw %}{{ secrets }}{% endraw %}", "expression_unsafe"),
+        ("{{ ''.__class__ }}", "expression_unsafe"),
+        ("{{ self }}", "expression_unsafe"),
+        ("{{ input.items.append(1) }}", "expression_unsafe"),
+        ("{{ range(3) }}", "expression_unsafe"),
+        ("{{ input | attr('x') }}", "expression_unsafe"),
+        ("{{ input | map('attr', 'x') }}", "expression_error"),
+        ("{{ 1 + }}", "expression_syntax"),
+        ("{{ 1e999 }}", "expression_syntax"),
+    ],
+)
+def test_template_fails_with_code(template: str, code: str) -> None:
+    assert failure(template).code == code
+
+
+def test_error_names_the_place_in_the_template() -> None:
+    assert failure({"a": ["x", "{{ input.nope }}"]}).message.startswith("a[1]: ")
+
+
+def test_results_are_data_and_never_rendered_again() -> None:
+    assert render("{{ input.t }}", {"input": {"t": "{{ 7 * 7 }}"}}) == "{{ 7 * 7 }}"
+
+
+@pytest.mark.parametrize(("when", "value"), [("{{ input.flag }}", 3), ("{{ input.count == 4 }}", None)])
+def test_when_decides_first(when: str, value: Any) -> None:
+    assert render("{{ input.count }}", when=when) == value
+
+
+@pytest.mark.parametrize("when", ["{{ 1 }}", "{{ 'true' }}", "{{ none }}", "true", "{{ input.items }}"])
+def test_when_must_be_boolean(when: str) -> None:
+    with pytest.raises(RenderError) as caught:
+        render("x", when=when)
+
+    assert caught.value.code == "expression_not_boolean"
+
+
+def test_deep_results_are_refused() -> None:
+    deep: Any = 1
+    for _ in range(70):
+        deep = [deep]
+
+    assert failure("{{ input.deep }}", {"input": {"deep": deep}}).code == "expression_limit"
+
+
+def test_allow_lists_are_served_completely() -> None:
+    assert set(ALLOWED_FILTERS) == FILTERS | {f"@{name}" for name in METHODS}
+    assert set(ALLOWED_TESTS) == TESTS
+
+
+def test_variables_of_one_expression_are_unknown_to_the_next() -> None:
+    assert render(["{{ input.count }}", "{{ result | default('none') }}"]) == [3, "none"]
