@@ -23,11 +23,11 @@ init-db *options:
 
 # Serve Swagger UI of the API (docker)
 swagger:
-    docker compose -f deploy/docker-compose.yml up swagger
+    docker compose -f deploy/docker-compose.yml --profile tools up swagger-ui
 
 # Serve pgAdmin with the server list of flowgres (docker)
 pgadmin:
-    docker compose -f deploy/docker-compose.yml up pgadmin
+    docker compose -f deploy/docker-compose.yml --profile tools up pgadmin
 
 # List workflows
 list-workflows *options:

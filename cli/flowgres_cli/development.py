@@ -137,8 +137,9 @@ class DevelopmentServer:
         with self._timed("PostgreSQL") as say:
             cluster = Cluster(self.directory / "postgres", options=self._database_options)
             wished = _choose(self._ports.database, state.database_port or DATABASE_PORT, "PostgreSQL")
-            port = cluster.start(port=wished).port
-            self._closing.callback(cluster.stop)
+            with _signals_later():
+                self._closing.callback(cluster.stop)
+                port = cluster.start(port=wished).port
             state = replace(state, database_port=port)
             state.save(self.directory / "state.json")
             say(f"{cluster.binaries.version}, port {port}")
@@ -183,13 +184,14 @@ class DevelopmentServer:
     def _start_postgrest(self, state: _State, database_port: int) -> Postgrest:
         with self._timed("PostgREST") as say:
             port = _choose(self._ports.api, API_PORT, "PostgREST")
-            server = start_postgrest(
-                db_uri=_login(database_port, "flowgres_authenticator", state),
-                jwt_secret=state.jwt_secret,
-                directory=self.directory,
-                port=port,
-            )
-            self._closing.callback(server.stop)
+            with _signals_later():
+                server = start_postgrest(
+                    db_uri=_login(database_port, "flowgres_authenticator", state),
+                    jwt_secret=state.jwt_secret,
+                    directory=self.directory,
+                    port=port,
+                )
+                self._closing.callback(server.stop)
             self._processes.append(server.process)
             say(f"port {port}")
         return server
@@ -217,8 +219,9 @@ class DevelopmentServer:
                     **self._runner_environment,
                 },
             )
-            process.start()
             self._closing.callback(process.stop)
+            with _signals_later():
+                process.start()
             self._processes.append(process)
             with Client(self.addresses.config()) as client:
                 process.wait_until(lambda: _is_healthy(client), timeout_seconds=READY_SECONDS)
@@ -357,12 +360,28 @@ def _stop_leftovers(directory: Path) -> None:
 
 
 @contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the end of the block, so that nothing is started that nobody knows of."""
+    held: list[int] = []
+    with _handled_by(lambda number, _frame: held.append(number)):
+        yield
+    if held:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """Ignore Ctrl-C and SIGTERM meanwhile."""
+    with _handled_by(signal.SIG_IGN):
+        yield
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable[[int, object], object] | signal.Handlers) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, old in previous.items():
+            signal.signal(number, old)

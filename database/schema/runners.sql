@@ -2,13 +2,6 @@
 
 set local role flowgres_engine;
 
-create or replace function flowgres.protocol_number()
-  returns integer language sql immutable
-as $$
-  select 1;
-$$;
-comment on function flowgres.protocol_number() is $$Version of the contract between runners and these functions; a breaking migration raises it.$$;
-
 create or replace function flowgres.register_runner(p_runner_id uuid, p_info jsonb)
   returns jsonb language plpgsql security definer set search_path to ''
 as $$
@@ -16,11 +9,12 @@ declare
   v_system_id uuid := flowgres.system_tenant_id();
   v_now timestamptz := flowgres.now();
   v_environment text := flowgres.setting(v_system_id, 'environment') #>> '{}';
+  v_protocol integer := (flowgres.setting(v_system_id, 'protocol'))::integer;
 begin
-  if (p_info ->> 'protocol')::integer is distinct from flowgres.protocol_number() then
+  if (p_info ->> 'protocol')::integer is distinct from v_protocol then
     perform flowgres.fail(
       p_status => 409, p_code => 'protocol_mismatch',
-      p_message => format('the runner speaks protocol %s, the database %s', p_info ->> 'protocol', flowgres.protocol_number()),
+      p_message => format('the runner speaks protocol %s, the database %s', p_info ->> 'protocol', v_protocol),
       p_hint => 'Install the same version of flowgres: flowgres db upgrade, or upgrade the runner.');
   end if;
   if p_info ->> 'environment' is distinct from v_environment then
@@ -74,6 +68,7 @@ begin
   return jsonb_build_object(
     'alive', found,
     'now', v_now,
+    'protocol', flowgres.setting(flowgres.system_tenant_id(), 'protocol'),
     'drain', v_drained_at is not null,
     'lost', (
       select coalesce(jsonb_agg((r.value ->> 2)::bigint), '[]')
@@ -87,7 +82,8 @@ $$;
 comment on function flowgres.heartbeat(uuid, jsonb, jsonb) is $$Show that a runner lives
 
 One row is the lease of all it has claimed. p_running lists leases as [tenant, execution, queue row, token]; the answer names
-those that it no longer holds, to be aborted. alive is false once it was given up: it must register anew.$$;
+those that it no longer holds, to be aborted. alive is false once it was given up: it must register anew. When the protocol is no
+longer its own, a breaking upgrade is under way: it drains.$$;
 
 create or replace function flowgres.declare_idle(p_runner_id uuid, p_idle boolean)
   returns double precision language plpgsql security definer set search_path to ''

@@ -3,6 +3,7 @@
 set local role flowgres_owner;
 
 insert into flowgres.settings (name, value, description) values
+  ('protocol', '1', 'Number that runners and this database must agree on; raised by breaking migrations'),
   ('self_registration_enabled', 'false', 'Whether anyone may register a tenant'),
   ('max_steps_per_workflow', '50', 'Steps of one workflow'),
   ('max_definition_bytes', '1048576', 'Size of one definition'),

@@ -12,6 +12,4 @@ def check_definition(definition: Any) -> list[Json]:
     # Here, because most runners never need it.
     from flowgres_definitions import checks
 
-    return [
-        problem.as_json() for problem in checks.check_definition(definition) if problem.severity == "error"
-    ]
+    return [problem.as_json() for problem in checks.check_definition(definition) if problem.severity == "error"]

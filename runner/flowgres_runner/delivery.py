@@ -15,7 +15,6 @@ from flowgres_runner.results import Result, replacement
 
 log = get_logger(__name__)
 
-SMALL_BATCH = 16
 _MAX_CONTENTION_TRIES = 3
 _MAX_OTHER_TRIES = 3
 _POISON_CLASSES = ("22", "23", "54", "P0", "XX", "FG")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from flowgres_runner import queries
 from flowgres_runner.connection import Link, retry_until_reached
 from flowgres_runner.contexts import ContextCache, ExecutionContext
-from flowgres_runner.evaluator import EvaluatorPool, RenderJob
+from flowgres_runner.evaluator import EvaluatorError, EvaluatorPool, RenderJob
 from flowgres_runner.evaluator.jobs import NotTaken, Rendered, RenderFailed, RenderResult
+from flowgres_runner.http.masks import Masker
 from flowgres_runner.logs import get_logger
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.rendering import GatheredRenderer
@@ -28,6 +30,8 @@ _SKIPPED = Skipped()
 _PENDING: dict[str, Json] = {"output": None, "status": "pending", "error": None, "attempts": 0}
 
 StartTask = Callable[["Prepared", Json], None]
+GiveBack = Callable[[Sequence[ClaimedStep]], Awaitable[None]]
+_PAUSE_SECONDS = 1.0
 
 
 class Prepared:
@@ -95,6 +99,7 @@ class Executor:
         outbox: Outbox,
         runner_id: Callable[[], str],
         start_task: StartTask,
+        give_back: GiveBack,
         default_timeout_seconds: float,
         max_output_bytes: int,
     ) -> None:
@@ -107,7 +112,8 @@ class Executor:
         self._outbox = outbox
         self._runner_id = runner_id
         self._start_task = start_task
-        self._default_timeout_seconds = default_timeout_seconds
+        self._give_back = give_back
+        self.default_timeout_seconds = default_timeout_seconds
         self.max_output_bytes = max_output_bytes
         self.completed_count = 0
 
@@ -115,6 +121,11 @@ class Executor:
         """Run what one round trip brought, as one batch; should the batch as such fail, each step alone."""
         try:
             await self._execute(claimed)
+        except EvaluatorError as error:
+            # This machine's trouble, not the steps': another runner may do better, or this one in a moment.
+            log.error("evaluator_unavailable", steps=len(claimed), error=str(error))
+            await asyncio.sleep(_PAUSE_SECONDS)
+            await self._give_back(claimed)
         except Exception:
             log.exception("batch_failed", steps=len(claimed))
             if len(claimed) == 1:
@@ -161,6 +172,10 @@ class Executor:
                 return
             if item.step.type == "condition" and isinstance(config, dict) and "expression" not in config:
                 config = with_field(config, item.expression_context(_ALL_ROOTS, None))
+            if item.step.secret_names:
+                # Nothing is sent from here, so no value is put in, and the stand-in is nobody's business.
+                tokens = self._placeholders.tokens(item.claimed.tenant_id, item.step.secret_names)
+                config = Masker(tuple(tokens.values())).json(config)  # type: ignore[assignment]  # JSON in, JSON out
             outcome = self._outcome_of_pure(item, config)
             if item.step.output is not None and isinstance(outcome, Completed):
                 reshaped.append((item, outcome))
@@ -220,7 +235,7 @@ class Executor:
         pure = item.step.pure
         assert pure is not None  # noqa: S101 - the caller has looked
         try:
-            return pure.run_now(item.task(config, self._default_timeout_seconds))
+            return pure.run_now(item.task(config, self.default_timeout_seconds))
         except Exception:
             log.exception(
                 "handler_failed", execution_id=item.claimed.execution_id, step=item.step.id, type=item.step.type

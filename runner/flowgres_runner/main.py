@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -107,7 +109,7 @@ async def _serve(
 
 
 async def _serve_front(environment: Mapping[str, str], stopped: asyncio.Event) -> None:
-    """Serve the front in this loop until `stopped`."""
+    """Serve the front in this loop until `stopped`. Raises RunnerError when it cannot start."""
     from flowgres_runner.front.server import server_config
     from flowgres_runner.front.settings import FrontSettings
 
@@ -116,25 +118,34 @@ async def _serve_front(environment: Mapping[str, str], stopped: asyncio.Event) -
     import uvicorn
 
     class Server(uvicorn.Server):
-        def install_signal_handlers(self) -> None:
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
             """Signals are the runner's."""
+            yield
 
+    place = f"{front_settings.host}:{front_settings.port}"
+    try:
+        # Bound here: uvicorn would end the process on a port that is taken.
+        listening = socket.create_server((front_settings.host, front_settings.port), backlog=512)
+    except OSError as error:
+        raise RunnerError(
+            f"the front cannot listen on {place}: {error.strerror or error}",
+            hint="Set HOST and PORT, or start with --no-front.",
+            code="front_unavailable",
+        ) from error
     server = Server(server_config(front_settings))
-    serving = asyncio.create_task(server._serve())
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
     waiting = asyncio.create_task(stopped.wait())
     try:
         await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
-        try:
-            await serving
-        except SystemExit as error:
-            raise SettingsError(
-                f"the front cannot listen on {front_settings.host}:{front_settings.port}",
-                hint="Is the port taken? Set PORT, or start with --no-front.",
-                code="front_unavailable",
-            ) from error
+        await serving
+        if not server.started and not stopped.is_set():
+            raise RunnerError("the front did not start", hint="The log says why.", code="front_unavailable")
     finally:
         waiting.cancel()
+        listening.close()
+    log.info("front_stopped", address=place)
 
 
 def _egress_policy(environment: Mapping[str, str]) -> EgressPolicy:

@@ -42,6 +42,7 @@ PROTOCOL = 1
 """Version of the contract with the database's functions; must equal flowgres.protocol_number()."""
 
 _DRAIN_LOOK_SECONDS = 0.02
+_STEP_SECONDS = 30.0
 
 
 class Runner:
@@ -79,7 +80,7 @@ class Runner:
         secret_keys = SecretKeys(settings.secret_key, settings.previous_secret_key)
         self._running = RunningSteps(
             concurrency=settings.concurrency,
-            default_timeout_seconds=settings.http_step_seconds,
+            default_timeout_seconds=settings.http_step_seconds or _STEP_SECONDS,
             placeholders=placeholders,
             secret_store=SecretStore(self._lookup_link, secret_keys),
         )
@@ -92,7 +93,8 @@ class Runner:
             outbox=self._outbox,
             runner_id=self._runner_id,
             start_task=self._running.start,
-            default_timeout_seconds=settings.http_step_seconds,
+            give_back=self._release,
+            default_timeout_seconds=settings.http_step_seconds or _STEP_SECONDS,
             max_output_bytes=settings.max_output_bytes or 1 << 20,
         )
         self._running.attach(self._executor, lambda result: self._outbox.put([result]))
@@ -195,6 +197,12 @@ class Runner:
         """The database's settings, where the environment says nothing."""
         if self._settings.poll_seconds is None and answer.get("poll_seconds"):
             self._loop.poll_seconds = float(answer["poll_seconds"])
+        if self._settings.http_step_seconds is None and answer.get("step_timeout_seconds"):
+            step_seconds = float(answer["step_timeout_seconds"])
+            self._executor.default_timeout_seconds = self._running.default_timeout_seconds = step_seconds
+        lease_seconds = self._settings.lease_seconds
+        if lease_seconds is not None and lease_seconds != float(answer.get("lease_seconds") or 0):
+            log.warning("setting_notice", notice="RUNNER_LEASE_SECONDS is ignored: the setting lease_seconds decides")
         limit = int(answer.get("max_output_bytes") or 1 << 20)
         # A larger limit than SQL's own would only move the refusal there.
         self._executor.max_output_bytes = min(limit, self._settings.max_output_bytes or limit)
@@ -262,7 +270,7 @@ class Runner:
 
 
 def _calm_collector() -> None:
-    """Look for cycles seldom: a runner makes many small objects that die by themselves and keeps some that live long."""
+    """Look for cycles seldom: a runner makes many small objects that die by themselves, and keeps others for long."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

@@ -55,7 +55,7 @@ class RunningSteps:
     ) -> None:
         self._slots = asyncio.Semaphore(concurrency)
         self._concurrency = concurrency
-        self._default_timeout_seconds = default_timeout_seconds
+        self.default_timeout_seconds = default_timeout_seconds
         self._placeholders = placeholders
         self._secret_store = secret_store
         self._steps: dict[int, RunningStep] = {}
@@ -159,7 +159,7 @@ class RunningSteps:
                 return Failed(StepError(code=error.code, message=error.message, error_class="definition"))
         if values and hasattr(handler, "masked"):
             handler = handler.masked(tuple(values.values()))
-        task = prepared.task(config, self._default_timeout_seconds)
+        task = prepared.task(config, self.default_timeout_seconds)
         pass_failpoint("before_http")
         outcome = await _bounded(handler, task)
         pass_failpoint("after_http")

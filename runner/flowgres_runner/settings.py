@@ -6,6 +6,9 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
 from flowgres_runner.errors import SettingsError
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -18,7 +21,8 @@ class RunnerSettings:
 
     `database_url` is what work goes through, perhaps a pooler; `direct_url` reaches PostgreSQL itself, for LISTEN.
     `concurrency` bounds steps that wait for something (HTTP and custom types), not pure ones.
-    `lease_seconds` and `poll_seconds` are None unless set: the database's settings decide then.
+    What is None is decided by the database's settings. `lease_seconds` is always theirs, because all runners must agree;
+    here it is read only to say so when it differs.
     """
 
     database_url: str
@@ -32,7 +36,7 @@ class RunnerSettings:
     poll_seconds: float | None = None
     lease_seconds: float | None = None
     grace_seconds: float = 30.0
-    http_step_seconds: float = 30.0
+    http_step_seconds: float | None = None
     max_output_bytes: int | None = None
     secret_key: str = ""
     previous_secret_key: str = ""
@@ -59,6 +63,9 @@ class RunnerSettings:
                 "DATABASE_URL is not set",
                 hint="Set it to a connection string such as postgresql://flowgres_runner@localhost:5432/flowgres",
             )
+        direct_url = read.text("DATABASE_DIRECT_URL") or database_url
+        _check_url("DATABASE_URL", database_url)
+        _check_url("DATABASE_DIRECT_URL", direct_url)
         notices: list[str] = []
         if read.text("REDIS_URL"):
             notices.append("REDIS_URL is ignored: PostgreSQL is the queue")
@@ -68,7 +75,7 @@ class RunnerSettings:
             notices.append("ARQ_CONCURRENCY is read for RUNNER_CONCURRENCY, which is its name here")
         return cls(
             database_url=database_url,
-            direct_url=read.text("DATABASE_DIRECT_URL") or database_url,
+            direct_url=direct_url,
             environment=read.text("ENV") or "development",
             name=read.text("RUNNER_NAME") or socket.gethostname(),
             labels=tuple(label.strip() for label in read.text("RUNNER_LABELS").split(",") if label.strip()),
@@ -78,7 +85,7 @@ class RunnerSettings:
             poll_seconds=read.optional_seconds("RUNNER_POLL_INTERVAL", low=0.01, high=3600),
             lease_seconds=read.optional_seconds("RUNNER_LEASE_SECONDS", low=5, high=3600),
             grace_seconds=read.seconds("SHUTDOWN_GRACE_SECONDS", 30.0, low=0, high=86_400),
-            http_step_seconds=read.seconds("HTTP_STEP_TIMEOUT", 30.0, low=0.001, high=86_400),
+            http_step_seconds=read.optional_seconds("HTTP_STEP_TIMEOUT", low=0.001, high=86_400),
             max_output_bytes=read.whole("MAX_OUTPUT_BYTES", 0, low=0, high=256 << 20) or None,
             secret_key=read.text("FLOWGRES_SECRET_KEY"),
             previous_secret_key=read.text("FLOWGRES_SECRET_KEY_PREVIOUS"),
@@ -87,6 +94,17 @@ class RunnerSettings:
             failpoint=read.text("FLOWGRES_FAILPOINT"),
             notices=tuple(notices),
         )
+
+
+def _check_url(name: str, text: str) -> None:
+    try:
+        conninfo_to_dict(text)
+    except ProgrammingError as error:
+        # Without the parser's own words: they may quote the password.
+        raise SettingsError(
+            f"{name} is no connection string of PostgreSQL",
+            hint="It looks like postgresql://user:password@host:5432/database; percent-encode special characters.",
+        ) from error
 
 
 class _Reader:

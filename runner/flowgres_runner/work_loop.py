@@ -28,6 +28,7 @@ log = get_logger(__name__)
 MAX_BATCH = 300
 MAX_PURE_IN_FLIGHT = 900
 """Enough for a batch on the way in, one being rendered and one on the way out."""
+SMALL_BATCH = 16
 PARK_SECONDS = 5.0
 
 Execute = Callable[[Sequence[ClaimedStep]], Coroutine[Any, Any, None]]
@@ -61,6 +62,7 @@ class WorkLoop:
         self._is_claiming = False
         self._is_idle = False
         self._is_stopping = False
+        self._waiting_lanes = 0
         self._last_tenant_id: str | None = None
         self._poll_timer: asyncio.TimerHandle | None = None
         self.round_trips = 0
@@ -101,7 +103,11 @@ class WorkLoop:
             if not batch and not want:
                 self._outbox.arrived.clear()
                 # Between the look and the clearing nothing can have come: there was no await.
-                await self._outbox.arrived.wait()
+                self._waiting_lanes += 1
+                try:
+                    await self._outbox.arrived.wait()
+                finally:
+                    self._waiting_lanes -= 1
                 continue
             self._is_claiming = self._is_claiming or want > 0
             try:
@@ -155,6 +161,10 @@ class WorkLoop:
     def _want(self, leaving: int) -> int:
         """How many steps to ask for; one lane asks at a time."""
         if self._is_stopping or self._is_claiming or not self._may_find_work:
+            return 0
+        if 0 < leaving < SMALL_BATCH and self._waiting_lanes:
+            # A few results are somebody's latency: let another lane ask, beside them.
+            self._outbox.arrived.set()
             return 0
         self._before_claim()
         if len(self._running):

@@ -5,7 +5,8 @@ Harnesses ask for their kinds with `load_cases("yaml", "cron")`; inputs that are
 
 Placeholders: `{canary}` the port of a loopback listener that must see no connection; `{allowed}` an address that the
 egress policy of the test allows; `{hostname}` the name of the machine; `{A}` and `{B}` tenants; `{A.execution}` an id
-of tenant A. `dns`: successive answers of a stub resolver. Edges `a>b`: b depends on a. Templates see `TEMPLATE_CONTEXT`.
+of tenant A. `dns`: successive answers of a stub resolver. Edges `a>b`: b depends on a. Templates see
+`TEMPLATE_CONTEXT`.
 """
 
 from __future__ import annotations

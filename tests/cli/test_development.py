@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,12 +73,17 @@ class Dev:
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder that PostgreSQL's own user can walk through when the tests run as root; pytest's are closed to it."""
+    with tempfile.TemporaryDirectory(prefix="flowgres-cli-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
 def dev(flowgres: Flowgres) -> Iterator[Callable[..., Dev]]:
     """`dev("flows")` starts one and waits until it is up; whatever still runs at the end is stopped."""
     started: list[Dev] = []
-    # PostgreSQL's own user has to walk through, when the tests run as root.
-    for folder in (flowgres.folder, *flowgres.folder.parents[:2]):
-        folder.chmod(0o755)
 
     def start(*arguments: str) -> Dev:
         server = Dev(flowgres, *arguments)
@@ -103,10 +109,7 @@ def test_dev_serves_reloads_keeps_its_data_and_leaves_nothing_running(
 
     # In the same folder, without any setting.
     first = flowgres("run", "greet")
-    assert (first.code, first.json["output"]) == (
-        0,
-        {"hello": "Hello"} if isinstance(first.json["output"], dict) else "Hello",
-    )
+    assert (first.code, first.json["status"]) == (0, "completed")
 
     path.write_text(GREET.replace("Hello", "Goodbye"))
     server.wait_for("greet version 2")
@@ -119,7 +122,7 @@ def test_dev_serves_reloads_keeps_its_data_and_leaves_nothing_running(
     assert "already runs" in again.err
 
     key, api = server.address("API key"), server.address("API")
-    assert server.stop() == 0
+    assert server.stop() == 0, server.text
     assert "stopped" in server.text
     assert _processes_of(flowgres.folder) == []
     assert is_free(int(api.rpartition(":")[2]))
@@ -128,7 +131,7 @@ def test_dev_serves_reloads_keeps_its_data_and_leaves_nothing_running(
     server = dev()
     assert server.address("API key") == key
     assert [row["id"] for row in flowgres("executions", "list").json] == [first.json["execution_id"]]
-    assert server.stop(signal.SIGTERM) == 0
+    assert server.stop(signal.SIGTERM) == 0, server.text
     assert _processes_of(flowgres.folder) == []
 
 
@@ -141,6 +144,20 @@ def test_dev_recovers_from_its_own_violent_end(flowgres: Flowgres, dev: Callable
     assert len([line for line in _processes_of(flowgres.folder) if "postgrest.conf" in line]) == 1
     server.stop()
     assert _processes_of(flowgres.folder) == []
+
+
+@pytest.mark.parametrize("part", ["", "PostgreSQL", "Schema", "PostgREST"])
+def test_interrupt_during_the_start_leaves_nothing_running(flowgres: Flowgres, part: str) -> None:
+    server = Dev(flowgres)
+    deadline = time.monotonic() + START_SECONDS
+    # Without a part: as soon as it has made its directory, while the database is being created.
+    while not (part in server.text if part else (flowgres.folder / ".flowgres" / "lock").exists()):
+        assert time.monotonic() < deadline, server.text
+        time.sleep(0.01)
+    server.process.send_signal(signal.SIGINT)
+    server.process.wait(60)
+    assert _processes_of(flowgres.folder) == []
+    assert "Traceback" not in server.text
 
 
 def test_port_that_was_asked_for_and_is_taken_is_an_error_and_leaves_nothing_running(flowgres: Flowgres) -> None:
@@ -164,7 +181,6 @@ def test_dev_without_postgresql_says_how_to_get_it(flowgres: Flowgres) -> None:
 
 
 def test_demo_runs_to_its_end_and_leaves_nothing_behind(flowgres: Flowgres, tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
     place = tmp_path / "tmp"
     place.mkdir(mode=0o777)
     answer = flowgres("demo", TMPDIR=str(place))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flowgres_cli.stack.ports import free_port
 from tests.cases import Case, load_cases
@@ -231,3 +234,45 @@ def test_the_log_names_requests_and_no_secrets(
     assert ("POST", "/webhooks/wh_...", 404) in served
     for secret in (tenant.admin, "in-the-query", "in-the-body", "in-a-header", "in-the-path"):
         assert secret not in log_path.read_text()
+
+
+async def test_when_the_database_comes_back_so_does_the_front(
+    start_front: Callable[..., Api], module_database: Database, tenant: TenantKeys
+) -> None:
+    port = free_port()
+    url = module_database.url("front")
+    front = start_front(make_conninfo(url, host="127.0.0.1", port=port)).as_key(tenant.admin)
+
+    def put() -> int:
+        return front.request("PUT", "/secrets/NAME", json={"value": "v"}).status_code
+
+    assert await asyncio.to_thread(put) == 503
+    async with forwarding(port, to=conninfo_to_dict(url)):
+        assert await asyncio.to_thread(put) == 201
+
+
+@asynccontextmanager
+async def forwarding(port: int, *, to: Mapping[str, object]) -> AsyncIterator[None]:
+    """Pass every connection to a local port on to a server, until the block ends."""
+    tasks: list[asyncio.Task[None]] = []
+    writers: list[asyncio.StreamWriter] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(str(to["host"]), int(str(to["port"])))
+        writers.extend((writer, back))
+        tasks.extend((asyncio.create_task(pump(reader, back)), asyncio.create_task(pump(there, writer))))
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", port)
+    try:
+        yield
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        for writer in writers:
+            writer.close()
+        await asyncio.gather(*tasks, *(writer.wait_closed() for writer in writers), return_exceptions=True)

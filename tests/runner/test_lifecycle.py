@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -97,28 +99,24 @@ async def test_second_signal_ends_at_once(
         runner.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(wait_for, lambda: "runner_stopping" in runner.log, what="the log line")
         runner.process.send_signal(signal.SIGINT)
-        await asyncio.to_thread(wait_for, lambda: runner.process.return_code is not None, what="the end", timeout_seconds=3)
+        await asyncio.to_thread(
+            wait_for, lambda: runner.process.return_code is not None, what="the end", timeout_seconds=3
+        )
     assert runner.process.return_code != 0
 
 
-async def test_cancel_aborts_a_running_request(
-    database: Database, tenant: Tenant, db: Db, runner: Runner
-) -> None:
+async def test_cancel_aborts_a_running_request(database: Database, tenant: Tenant, db: Db, runner: Runner) -> None:
     async with Peer() as peer:
         import_workflow(db, tenant, {"name": "slow", "steps": http_steps(peer, "hang")})
         execution_id = start(database, tenant, "slow")
         await asyncio.to_thread(wait_for, lambda: peer.requests, what="the request")
         with database.as_role("member", tenant_id=tenant.tenant_id) as member:
             member.call("flowgres_api.cancel_execution", execution_id=execution_id)
-        await asyncio.to_thread(
-            wait_for, lambda: "result_discarded" in runner.log, what="the abort", timeout_seconds=8
-        )
+        await asyncio.to_thread(wait_for, lambda: "result_discarded" in runner.log, what="the abort", timeout_seconds=8)
     assert get(database, tenant, execution_id)["status"] == "cancelled"
 
 
-def test_broken_connections_lose_and_double_nothing(
-    database: Database, tenant: Tenant, db: Db, runner: Runner
-) -> None:
+def test_broken_connections_lose_and_double_nothing(database: Database, tenant: Tenant, db: Db, runner: Runner) -> None:
     import_workflow(db, tenant, {"name": "chain", "steps": CHAIN})
     start_many(database, tenant, "chain", 3000)
     for progress in (100, 1500, 4000, 7000):
@@ -129,7 +127,9 @@ def test_broken_connections_lose_and_double_nothing(
         db.run("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'flowgres_runner'")
     all_completed(db, 3000)
     assert db.value("select count(*) from flowgres.step_executions where attempts <> 1") == 0
-    doubled = "select execution_id from flowgres.events where type = 'step_completed' group by 1, step having count(*) > 1"
+    doubled = (
+        "select execution_id from flowgres.events where type = 'step_completed' group by 1, step having count(*) > 1"
+    )
     assert db.all(doubled) == []
 
 
@@ -173,9 +173,9 @@ def inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
 
 
-def run_once(**environment: str) -> subprocess.CompletedProcess[str]:
+def run_once(option: str = "--no-front", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flowgres_runner", "--no-front"],
+        [sys.executable, "-m", "flowgres_runner", option],
         env={**inherited(), **environment},
         capture_output=True,
         text=True,
@@ -225,3 +225,31 @@ def test_missing_database_is_told_and_waited_for(database: Database) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_front_is_served_beside_the_runner(runner: Runner) -> None:
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(f"{runner.url}/health", timeout=2) as answer:  # noqa: S310 - our own address
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    wait_for(answers, what="the front")
+    runner.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: runner.process.return_code is not None, what="the end of the runner")
+    assert runner.process.return_code == 0
+
+
+def test_front_on_a_taken_port_ends_with_1(database: Database) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run_once(
+            "--front",
+            DATABASE_URL=database.url("runner"),
+            PGRST_JWT_SECRET="x" * 40,
+            HOST="127.0.0.1",
+            PORT=str(taken.getsockname()[1]),
+        )
+    assert done.returncode == 1
+    assert "front_unavailable" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -42,7 +42,11 @@ def test_chain_passes_outputs_on_with_their_types(database: Database, tenant: Te
         database,
         tenant,
         [
-            {"id": "a", "type": "transform", "config": {"output": {"n": "{{ input.n + 1 }}", "who": "{{ tenant.slug }}"}}},
+            {
+                "id": "a",
+                "type": "transform",
+                "config": {"output": {"n": "{{ input.n + 1 }}", "who": "{{ tenant.slug }}"}},
+            },
             {"id": "b", "type": "transform", "config": {"expression": "{{ steps.a.output.n * 2 }}"}},
         ],
         given={"n": 20},
@@ -60,7 +64,13 @@ def test_condition_takes_one_branch_and_the_join_goes_on(database: Database, ten
             {
                 "id": "c",
                 "type": "condition",
-                "config": {"field": "input.n", "operator": "gt", "value": 10, "true_branch": ["hi"], "false_branch": ["lo"]},
+                "config": {
+                    "field": "input.n",
+                    "operator": "gt",
+                    "value": 10,
+                    "true_branch": ["hi"],
+                    "false_branch": ["lo"],
+                },
             },
             {"id": "hi", "type": "log", "config": {"message": "high {{ input.n }}"}},
             {"id": "lo", "type": "log", "config": {"message": "low"}},
@@ -212,4 +222,4 @@ async def test_answer_that_postgresql_cannot_store_fails_only_its_step(
             ],
         )
     assert execution["steps"]["a"]["attempts"] == 1
-    assert execution["steps"]["b"]["output"] == "output_not_storable"
+    assert execution["steps"]["b"]["output"] == "response_not_storable"

@@ -15,6 +15,7 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from flowgres_runner.logs import get_logger
 
@@ -163,7 +164,13 @@ async def answer_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.NOT_FOUND:
-        problem = Problem(404, "route_not_found", "there is nothing at this address", hint="List GET /.")
+        served = sorted({route.path for route in request.app.routes if isinstance(route, Route)})
+        problem = Problem(
+            404,
+            "route_not_found",
+            "there is nothing at this address",
+            hint=f"Served here: {', '.join(served)}; the rest of the API is PostgREST's.",
+        )
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         problem = Problem(
             405,

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowgres_definitions.document import Loaded
 from flowgres_definitions.loader import load_definition, load_json, load_yaml
-from flowgres_definitions.problems import DefinitionError
+from flowgres_definitions.problems import DefinitionError, Problem
 
 
 def value_of(scalar: str) -> Any:
     return load_yaml(f"a: {scalar}\n").document["a"]
+
+
+def problem_of(load: Callable[..., Loaded], text: str | bytes) -> Problem | None:
+    """What a loader refuses a text with; any other exception fails the test."""
+    try:
+        load(text)
+    except DefinitionError as error:
+        return error.problem
+    return None
 
 
 def failure(text: str | bytes, source: str = "") -> DefinitionError:
@@ -169,10 +180,8 @@ _HOSTILE = {
 @pytest.mark.parametrize("text", _HOSTILE.values(), ids=_HOSTILE)
 def test_hostile_text_ends_in_time(text: str) -> None:
     started = time.process_time()
-    try:
-        load_definition(text)
-    except DefinitionError as error:
-        assert len(str(error)) < 1000
+    problem = problem_of(load_definition, text)
+    assert problem is None or len(problem.message) < 1000
     assert time.process_time() - started < 3
 
 
@@ -180,16 +189,12 @@ def test_hostile_text_ends_in_time(text: str) -> None:
 @given(text=st.text(alphabet=st.sampled_from(list("ab:-?[]{},'\"\\|>&*!#%@` \n\t0.1e~<\ud800\0\u00e9\u2028"))))
 def test_any_text_is_read_or_refused(text: str) -> None:
     for load in (load_definition, load_yaml, load_json):
-        try:
-            load(text)
-        except DefinitionError as error:
-            assert error.line >= 1
+        problem = problem_of(load, text)
+        assert problem is None or problem.line >= 1
 
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    try:
-        load_definition(data)
-    except DefinitionError as error:
-        assert error.message
+    problem = problem_of(load_definition, data)
+    assert problem is None or problem.message

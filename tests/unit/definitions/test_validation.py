@@ -96,7 +96,7 @@ steps:
     type: notify
     depends_on: [cool]
     join: always
-    config: {channel: email, recipient: "{{ input.customer }}", message: "{{ input.order_id }}: {{ steps.ship.status }}"}
+    config: {channel: email, recipient: "{{ input.customer }}", message: "{{ input.id }}: {{ steps.ship.status }}"}
 outputs:
   shipment: "{{ steps.ship.output }}"
 """

@@ -1,0 +1,150 @@
+"""Pure step types: the configuration as rendered, the outcome."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from flowgres_runner.steps.base import ChildStarted, Completed, Failed, Json, Outcome, PureHandler, StepTask, Suspended
+from flowgres_runner.steps.condition import ConditionHandler, compare, with_field
+from flowgres_runner.steps.delay import DelayHandler
+from flowgres_runner.steps.durations import parse_duration
+from flowgres_runner.steps.log import LogHandler
+from flowgres_runner.steps.notify import NotifyHandler
+from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
+from flowgres_runner.steps.transform import TransformHandler
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def run(handler: PureHandler, config: Json, resume: Json = None) -> Outcome:
+    return handler.run_now(
+        StepTask(
+            tenant_id="t",
+            execution_id="x",
+            step_id="s",
+            iteration=None,
+            attempt=1,
+            config=config,
+            timeout_seconds=1,
+            resume=resume,
+            trace_id="",
+        )
+    )
+
+
+def code(outcome: Outcome) -> str:
+    assert isinstance(outcome, Failed)
+    return outcome.error.code
+
+
+def test_transform_edits_a_copy_of_its_source() -> None:
+    source: dict[str, Json] = {"a": {"b": 1}, "c": 2, "d": 3}
+    edits: list[Json] = [
+        {"op": "rename", "from": "c", "to": "e.f"},
+        {"op": "extract", "from": "a.b", "to": "g"},
+        {"op": "set", "field": "h", "value": [1]},
+        {"op": "delete", "field": "d"},
+    ]
+    assert run(TransformHandler(), {"source": source, "transforms": edits}) == Completed(
+        {"a": {"b": 1}, "e": {"f": 2}, "g": 1, "h": [1]}
+    )
+    assert source == {"a": {"b": 1}, "c": 2, "d": 3}
+
+
+def test_transform_says_which_edit_is_wrong() -> None:
+    outcome = run(TransformHandler(), {"transforms": [{"op": "rename", "from": "a", "to": "b"}]})
+    assert isinstance(outcome, Failed)
+    assert outcome.error.message == "transforms[0] finds no field 'a'"
+    assert code(run(TransformHandler(), {})) == "config_invalid"
+
+
+@pytest.mark.parametrize(
+    ("actual", "operator", "expected", "answer"),
+    [
+        (1, "eq", 1.0, True),
+        (True, "eq", 1, False),
+        ("a", "ne", "b", True),
+        (2, "gt", 1, True),
+        (2, "lte", 2, True),
+        ("b", "gte", "a", True),
+        (2, "in", [1, 2], True),
+        ([1, 2], "contains", 3, False),
+        ("abc", "contains", "bc", True),
+        ({"k": 1}, "contains", "k", True),
+        ("abc", "matches_prefix", "ab", True),
+        (None, "exists", True, True),
+        (None, "exists", False, False),
+    ],
+)
+def test_condition_compares(actual: Json, operator: str, expected: Json, answer: bool) -> None:
+    assert compare({"found": True, "value": actual}, operator, expected) is answer
+
+
+@pytest.mark.parametrize(("operator", "value"), [("gt", "text"), ("in", 5), ("nonsense", 1), ("contains", 1)])
+def test_condition_refuses_questions_without_sense(operator: str, value: Json) -> None:
+    assert isinstance(compare({"found": True, "value": 1}, operator, value), str)
+
+
+def test_condition_field_is_looked_up_in_the_context_then_in_the_input() -> None:
+    context: dict[str, Any] = {"input": {"amount": 5, "items": [{"sku": "x"}]}, "steps": {}}
+    for path, value in (("input.amount", 5), ("amount", 5), ("input.items.0.sku", "x")):
+        assert with_field({"field": path}, context)["field"] == {"found": True, "value": value}
+    assert with_field({"field": "steps.a.output"}, context)["field"] == {"found": False, "value": None}
+    assert compare({"found": False}, "exists", None) is False
+
+
+def test_condition_wants_a_boolean() -> None:
+    branches: dict[str, Json] = {"true_branch": ["a"], "false_branch": []}
+    assert run(ConditionHandler(), {"expression": True, **branches}) == Completed(
+        {"result": True, "branch": "true"}, taken=("a",)
+    )
+    assert run(ConditionHandler(), {"expression": False, **branches}) == Completed(
+        {"result": False, "branch": "false"}, taken=()
+    )
+    assert code(run(ConditionHandler(), {"expression": 1, **branches})) == "expression_not_boolean"
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (5, 5.0), (0.25, 0.25), ("250ms", 0.25), ("5m", 300.0), ("2h", 7200.0), ("3d", 259200.0), ("PT30S", 30.0),
+        ("P1DT1H", 90000.0), ("7", 7.0), (-1, None), (True, None), ("soon", None), ("P", None), ("PT", None),
+        (float("nan"), None), (None, None),
+    ],
+)  # fmt: skip
+def test_durations(value: Json, seconds: float | None) -> None:
+    assert parse_duration(value) == seconds
+
+
+def test_delay_suspends_first_and_completes_when_it_is_resumed() -> None:
+    handler = DelayHandler(lambda: NOW)
+    assert run(handler, {"seconds": 5}) == Suspended(5.0)
+    assert run(handler, {"seconds": 5}, resume={}) == Completed({"seconds": 5})
+    assert run(handler, {"until": "2026-01-01T00:01:00Z"}) == Suspended(60.0)
+    assert run(handler, {"until": "2026-01-01T00:01:00"}) == Suspended(60.0)
+    assert run(handler, {"until": "2025-01-01T00:00:00Z"}) == Suspended(0.0)
+    assert code(run(handler, {"until": "tomorrow"})) == "config_invalid"
+    assert code(run(handler, {"seconds": "soon"})) == "config_invalid"
+
+
+def test_sub_workflow_starts_a_child_and_takes_its_end() -> None:
+    handler = SubWorkflowHandler()
+    assert run(handler, {"workflow": "w", "input": {"a": 1}}) == ChildStarted("w", None, {"a": 1})
+    done: Json = {"status": "completed", "output": 5, "error": None, "execution_id": "y"}
+    assert run(handler, None, resume=done) == Completed(5, detail={"execution_id": "y"})
+    assert code(run(handler, None, resume={"status": "cancelled", "execution_id": "y"})) == "child_cancelled"
+    assert code(run(handler, {"workflow": 5})) == "config_invalid"
+
+
+def test_log_and_notify_write_lines() -> None:
+    assert run(LogHandler(), {"message": {"a": 1}}) == Completed(
+        {"level": "info", "message": '{"a":1}'}, logs=(("info", '{"a":1}'),)
+    )
+    assert code(run(LogHandler(), {"level": "loud", "message": "x"})) == "config_invalid"
+    outcome = run(NotifyHandler(), {"channel": "email", "recipient": "a@b", "message": "hello"})
+    assert outcome == Completed(
+        {"channel": "email", "recipient": "a@b", "sent": False, "mode": "log"}, logs=(("info", "email to a@b: hello"),)
+    )
