@@ -17,19 +17,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from flowgres_cli import migrate
 from flowgres_cli.client import Client
 from flowgres_cli.config import FOLDER_PROFILE_NAME, Config
-from flowgres_cli.errors import CliError, ConflictError, UnreachableError
+from flowgres_cli.errors import AuthError, CliError, ConflictError, UnreachableError
 from flowgres_cli.operator import call_as_operator
+from flowgres_cli.signals import signals_ignored, signals_later
+from flowgres_cli.stack.errors import ProcessFailedError
 from flowgres_cli.stack.ports import is_free
 from flowgres_cli.stack.postgres import Cluster, dsn
 from flowgres_cli.stack.postgrest import Postgrest, start_postgrest
 from flowgres_cli.stack.process import ManagedProcess
 
 Json = Any
+T = TypeVar("T")
 DATABASE = "flowgres"
 TENANT = "dev"
 API_PORT = 3000
@@ -37,6 +40,7 @@ FRONT_PORT = 8000
 DATABASE_PORT = 15432
 READY_SECONDS = 30.0
 _PORTS_TRIED = 100
+_STARTS_TRIED = 5
 _MARK = "FLOWGRES_DATA_DIRECTORY"
 
 
@@ -79,7 +83,7 @@ class Addresses:
 class DevelopmentServer:
     """Starts all parts in order, and stops them in the opposite order. A context manager.
 
-    `on_started` hears of every part, with a detail and the seconds that it took.
+    A temporary one removes its database when it stops. `on_started` hears of every part, with a detail and the seconds that it took.
     """
 
     def __init__(
@@ -89,12 +93,14 @@ class DevelopmentServer:
         ports: Ports | None = None,
         database_options: Mapping[str, str] | None = None,
         runner_environment: Mapping[str, str] | None = None,
+        is_temporary: bool = False,
         on_started: Callable[[str, str, float], None] | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self._ports = ports or Ports()
         self._database_options = dict(database_options or {})
         self._runner_environment = dict(runner_environment or {})
+        self._is_temporary = is_temporary
         self._on_started = on_started or (lambda _part, _detail, _seconds: None)
         self._closing = contextlib.ExitStack()
         self._processes: list[ManagedProcess] = []
@@ -120,7 +126,7 @@ class DevelopmentServer:
 
     def stop(self) -> None:
         """Stop everything, whatever was started; a second Ctrl-C does not leave half of it behind."""
-        with _undisturbed():
+        with signals_ignored():
             self._closing.close()
 
     def ended_part(self) -> str | None:
@@ -136,10 +142,15 @@ class DevelopmentServer:
         state = _State.load(self.directory / "state.json")
         with self._timed("PostgreSQL") as say:
             cluster = Cluster(self.directory / "postgres", options=self._database_options)
-            wished = _choose(self._ports.database, state.database_port or DATABASE_PORT, "PostgreSQL")
-            with _signals_later():
-                self._closing.callback(cluster.stop)
-                port = cluster.start(port=wished).port
+            # As root the data may lie elsewhere than in our directory: only the cluster can remove it.
+            self._closing.callback(cluster.destroy if self._is_temporary else cluster.stop)
+            with signals_later():
+                port = _on_port(
+                    self._ports.database,
+                    state.database_port or DATABASE_PORT,
+                    "PostgreSQL",
+                    lambda wished: cluster.start(port=wished).port,
+                )
             state = replace(state, database_port=port)
             state.save(self.directory / "state.json")
             say(f"{cluster.binaries.version}, port {port}")
@@ -154,14 +165,14 @@ class DevelopmentServer:
             say(f"{len(applied)} files applied" if applied else "up to date")
         state = self._with_tenant(state, owner_dsn)
         postgrest = self._start_postgrest(state, port)
-        front_port = _choose(self._ports.front, FRONT_PORT, "the front")
-        self._addresses = Addresses(
-            api=postgrest.url,
-            front=f"http://127.0.0.1:{front_port}",
-            database=_login(port, "flowgres_operator", state),
-            api_key=state.api_key,
-        )
-        self._start_runner(state, port, postgrest, front_port)
+        with self._timed("Runner") as say:
+            front_port = _on_port(
+                self._ports.front,
+                FRONT_PORT,
+                "the front",
+                lambda wished: self._start_runner(state, port, postgrest, wished),
+            )
+            say(f"front on port {front_port}")
         self._write_profile()
 
     def _with_tenant(self, state: _State, owner_dsn: str) -> _State:
@@ -183,49 +194,61 @@ class DevelopmentServer:
 
     def _start_postgrest(self, state: _State, database_port: int) -> Postgrest:
         with self._timed("PostgREST") as say:
-            port = _choose(self._ports.api, API_PORT, "PostgREST")
-            with _signals_later():
-                server = start_postgrest(
-                    db_uri=_login(database_port, "flowgres_authenticator", state),
-                    jwt_secret=state.jwt_secret,
-                    directory=self.directory,
-                    port=port,
+            with signals_later():
+                server = _on_port(
+                    self._ports.api,
+                    API_PORT,
+                    "PostgREST",
+                    lambda wished: start_postgrest(
+                        db_uri=_login(database_port, "flowgres_authenticator", state),
+                        jwt_secret=state.jwt_secret,
+                        directory=self.directory,
+                        port=wished,
+                    ),
                 )
                 self._closing.callback(server.stop)
             self._processes.append(server.process)
-            say(f"port {port}")
+            say(f"port {server.config.port}")
         return server
 
-    def _start_runner(self, state: _State, database_port: int, postgrest: Postgrest, front_port: int) -> None:
-        with self._timed("Runner") as say:
-            # DATABASE_URL of the shell means another database; settings of the runner (LOG_LEVEL ...) may come through.
-            inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_"))}
-            process = ManagedProcess(
-                "the runner",
-                [sys.executable, "-m", "flowgres_runner"],
-                log_path=self.directory / "runner.log",
-                environment={
-                    **inherited,
-                    "DATABASE_URL": _login(database_port, "flowgres_runner", state),
-                    "FRONT_DATABASE_URL": _login(database_port, "flowgres_front", state),
-                    "FLOWGRES_API_URL": postgrest.url,
-                    "FLOWGRES_API_ADMIN_URL": postgrest.ready_url.removesuffix("/ready"),
-                    "PGRST_JWT_SECRET": state.jwt_secret,
-                    "FLOWGRES_SECRET_KEY": state.secret_key,
-                    "ENV": "development",
-                    "HOST": "127.0.0.1",
-                    "PORT": str(front_port),
-                    _MARK: str(self.directory),
-                    **self._runner_environment,
-                },
-            )
-            self._closing.callback(process.stop)
-            with _signals_later():
-                process.start()
-            self._processes.append(process)
-            with Client(self.addresses.config()) as client:
-                process.wait_until(lambda: _is_healthy(client), timeout_seconds=READY_SECONDS)
-            say(f"front on port {front_port}")
+    def _start_runner(self, state: _State, database_port: int, postgrest: Postgrest, front_port: int) -> int:
+        self._addresses = Addresses(
+            api=postgrest.url,
+            front=f"http://127.0.0.1:{front_port}",
+            database=_login(database_port, "flowgres_operator", state),
+            api_key=state.api_key,
+        )
+        # DATABASE_URL of the shell means another database; settings of the runner (LOG_LEVEL ...) may come through.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_"))}
+        log_path = self.directory / "runner.log"
+        # What an earlier start wrote must not be taken for what went wrong with this one.
+        log_path.unlink(missing_ok=True)
+        process = ManagedProcess(
+            "the runner",
+            [sys.executable, "-m", "flowgres_runner"],
+            log_path=log_path,
+            environment={
+                **inherited,
+                "DATABASE_URL": _login(database_port, "flowgres_runner", state),
+                "FLOWGRES_FRONT_DATABASE_URL": _login(database_port, "flowgres_front", state),
+                "FLOWGRES_API_URL": postgrest.url,
+                "FLOWGRES_API_ADMIN_URL": postgrest.ready_url.removesuffix("/ready"),
+                "PGRST_JWT_SECRET": state.jwt_secret,
+                "FLOWGRES_SECRET_KEY": state.secret_key,
+                "ENV": "development",
+                "HOST": "127.0.0.1",
+                "PORT": str(front_port),
+                _MARK: str(self.directory),
+                **self._runner_environment,
+            },
+        )
+        self._closing.callback(process.stop)
+        with signals_later():
+            process.start()
+        with Client(self.addresses.config()) as client:
+            process.wait_until(lambda: _is_healthy(client), timeout_seconds=READY_SECONDS)
+        self._processes.append(process)
+        return front_port
 
     def _write_profile(self) -> None:
         """For commands in this folder, in another terminal."""
@@ -290,21 +313,36 @@ def _login(port: int, user: str, state: _State) -> str:
 def _is_healthy(client: Client) -> bool:
     try:
         answer = client.front("GET", "/health", accept_status=frozenset({503}))
-    except UnreachableError:
+        if not isinstance(answer, dict) or answer.get("status") != "ok":
+            return False
+        # Whoever has the port answers: only our own front knows our key.
+        client.front("POST", "/token")
+    except (UnreachableError, AuthError):
         return False
-    return isinstance(answer, dict) and answer.get("status") == "ok"
+    return True
 
 
-def _choose(wished: int | None, default: int, what: str) -> int:
+def _on_port(wished: int | None, default: int, what: str, start: Callable[[int], T]) -> T:
+    """Start something on the wished port, or on the default one, or on the next free one.
+
+    Between the look and the start another process may take the port: then the next one is tried.
+    """
     if wished is not None:
         if not is_free(wished):
             raise CliError(
-                f"port {wished} for {what} is taken", hint="Name another one, or none to get the next free one."
+                f"port {wished} for {what} is taken", hint="Name another one, or none for the next free one."
             )
-        return wished
+        return start(wished)
+    tries = 0
     for port in range(default, default + _PORTS_TRIED):
-        if is_free(port):
-            return port
+        if not is_free(port):
+            continue
+        try:
+            return start(port)
+        except ProcessFailedError as error:
+            tries += 1
+            if "in use" not in str(error) or tries == _STARTS_TRIED:
+                raise
     raise CliError(f"no free port for {what} between {default} and {default + _PORTS_TRIED - 1}")
 
 
@@ -357,31 +395,3 @@ def _stop_leftovers(directory: Path) -> None:
         if is_ours and pid != os.getpid():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _signals_later() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the end of the block, so that nothing is started that nobody knows of."""
-    held: list[int] = []
-    with _handled_by(lambda number, _frame: held.append(number)):
-        yield
-    if held:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignore Ctrl-C and SIGTERM meanwhile."""
-    with _handled_by(signal.SIG_IGN):
-        yield
-
-
-@contextlib.contextmanager
-def _handled_by(handler: Callable[[int, object], object] | signal.Handlers) -> Iterator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    previous = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, old in previous.items():
-            signal.signal(number, old)

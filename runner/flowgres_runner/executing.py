@@ -175,7 +175,7 @@ class Executor:
             if item.step.secret_names:
                 # Nothing is sent from here, so no value is put in, and the stand-in is nobody's business.
                 tokens = self._placeholders.tokens(item.claimed.tenant_id, item.step.secret_names)
-                config = Masker(tuple(tokens.values())).json(config)  # type: ignore[assignment]  # JSON in, JSON out
+                config = Masker(tuple(tokens.values())).json(config)
             outcome = self._outcome_of_pure(item, config)
             if item.step.output is not None and isinstance(outcome, Completed):
                 reshaped.append((item, outcome))

@@ -21,8 +21,8 @@ class RunnerSettings:
 
     `database_url` is what work goes through, perhaps a pooler; `direct_url` reaches PostgreSQL itself, for LISTEN.
     `concurrency` bounds steps that wait for something (HTTP and custom types), not pure ones.
-    What is None is decided by the database's settings. `lease_seconds` is always theirs, because all runners must agree;
-    here it is read only to say so when it differs.
+    What is None is decided by the database's settings. `lease_seconds` is always theirs, because all runners must
+    agree; here it is read only to say so when it differs.
     """
 
     database_url: str

@@ -152,12 +152,28 @@ def test_interrupt_during_the_start_leaves_nothing_running(flowgres: Flowgres, p
     deadline = time.monotonic() + START_SECONDS
     # Without a part: as soon as it has made its directory, while the database is being created.
     while not (part in server.text if part else (flowgres.folder / ".flowgres" / "lock").exists()):
+        assert server.process.poll() is None, server.text
         assert time.monotonic() < deadline, server.text
         time.sleep(0.01)
     server.process.send_signal(signal.SIGINT)
     server.process.wait(60)
     assert _processes_of(flowgres.folder) == []
     assert "Traceback" not in server.text
+
+
+def test_two_that_start_at_the_same_time_take_different_ports(flowgres: Flowgres) -> None:
+    servers = []
+    for name in ("one", "two"):
+        (flowgres.folder / name).mkdir(mode=0o755)
+        servers.append(Dev(Flowgres(flowgres.folder / name, flowgres.environment)))
+    try:
+        for server in servers:
+            server.wait_for("Ctrl-C stops it.")
+        for name in ("API", "Front", "Database"):
+            assert len({server.address(name) for server in servers}) == 2
+    finally:
+        for server in servers:
+            server.stop(signal.SIGTERM)
 
 
 def test_port_that_was_asked_for_and_is_taken_is_an_error_and_leaves_nothing_running(flowgres: Flowgres) -> None:

@@ -10,7 +10,7 @@ from tests.support.engine import Hands, completed, dag, failed, get, hands, impo
 
 def _import_pair(db: Db, tenant: Tenant, **parent: Any) -> str:
     import_workflow(db, tenant, dag("child", [{"id": "work"}]))
-    call = {"id": "call", "type": "sub_workflow", "config": {"workflow": "child", "input": {"n": 1}}}
+    call: dict[str, Any] = {"id": "call", "type": "sub_workflow", "config": {"workflow": "child", "input": {"n": 1}}}
     return import_workflow(db, tenant, dag("parent", [call, {"id": "after", "depends_on": ["call"]}], **parent))
 
 
@@ -83,7 +83,10 @@ def test_cancel_reaches_the_child(database: Database, db: Db, tenant: Tenant) ->
 
 def test_failing_parent_cancels_its_child(database: Database, db: Db, tenant: Tenant) -> None:
     import_workflow(db, tenant, dag("child", [{"id": "work"}]))
-    steps = [{"id": "call", "type": "sub_workflow", "config": {"workflow": "child"}}, {"id": "bad"}]
+    steps: list[dict[str, Any]] = [
+        {"id": "call", "type": "sub_workflow", "config": {"workflow": "child"}},
+        {"id": "bad"},
+    ]
     execution_id = start(database, tenant, import_workflow(db, tenant, dag("parent", steps)))
     with hands(database) as runner:
         leases = {runner.step_name(lease): lease for lease in runner.claim(2)}
@@ -110,7 +113,7 @@ def test_cancelled_child_fails_the_step_of_its_parent(database: Database, db: Db
 def test_fourth_level_is_refused_at_run_time(database: Database, db: Db, tenant: Tenant) -> None:
     import_workflow(db, tenant, dag("leaf", [{"id": "work"}]))
     # Nothing at import can know what a name in an expression will be.
-    call = {"id": "call", "type": "sub_workflow", "config": {"workflow": "{{ input.name }}"}}
+    call: dict[str, Any] = {"id": "call", "type": "sub_workflow", "config": {"workflow": "{{ input.name }}"}}
     name = import_workflow(db, tenant, dag("deep", [call]))
     execution_id = start(database, tenant, name)
 

@@ -32,7 +32,8 @@ def test_events_are_numbered_without_gaps(database: Database, db: Db, tenant: Te
         runner.work()
     with database.as_role("viewer", tenant_id=tenant.tenant_id) as api:
         events = api.all(
-            "select seq, type, step from flowgres_api.execution_events where execution_id = %s order by seq", execution_id
+            "select seq, type, step from flowgres_api.execution_events where execution_id = %s order by seq",
+            execution_id,
         )
     assert [(row["seq"], row["type"], row["step"]) for row in events] == [
         (1, "execution_started", None),
@@ -46,7 +47,11 @@ def test_events_are_numbered_without_gaps(database: Database, db: Db, tenant: Te
 
 def test_join_runs_once_after_all_its_parents(database: Database, db: Db, tenant: Tenant) -> None:
     middle = [f"m{i}" for i in range(20)]
-    steps = [{"id": "a"}, *({"id": m, "depends_on": ["a"]} for m in middle), {"id": "z", "depends_on": middle}]
+    steps: list[dict[str, Any]] = [
+        {"id": "a"},
+        *({"id": m, "depends_on": ["a"]} for m in middle),
+        {"id": "z", "depends_on": middle},
+    ]
     name = import_workflow(db, tenant, dag("fan", steps))
     execution_id = start(database, tenant, name)
     with hands(database) as runner:

@@ -145,9 +145,7 @@ def test_step_that_kills_its_runners_fails_after_its_attempts(
     assert execution["error"]["code"] == "lease_expired"
 
 
-def test_retryable_failure_waits_and_is_tried_again(
-    database: Database, db: Db, tenant: Tenant, clock: Clock
-) -> None:
+def test_retryable_failure_waits_and_is_tried_again(database: Database, db: Db, tenant: Tenant, clock: Clock) -> None:
     retry = {"attempts": 3, "delay": "10s", "factor": 2, "jitter": False}
     name = import_workflow(db, tenant, dag("retry", [{"id": "flaky", "retry": retry}]))
     execution_id = start(database, tenant, name)
@@ -199,9 +197,7 @@ def test_permanent_failure_is_not_tried_again(database: Database, tenant: Tenant
     assert execution["steps"]["only"]["attempts"] == 1
 
 
-def test_suspended_step_holds_no_runner_and_resumes(
-    database: Database, db: Db, tenant: Tenant, clock: Clock
-) -> None:
+def test_suspended_step_holds_no_runner_and_resumes(database: Database, db: Db, tenant: Tenant, clock: Clock) -> None:
     name = import_workflow(db, tenant, dag("nap", [{"id": "nap", "type": "delay", "config": {"seconds": 60}}]))
     execution_id = start(database, tenant, name)
     with hands(database) as runner:
@@ -233,9 +229,7 @@ def test_waiting_does_not_use_up_the_execution_timeout(
     assert get(database, tenant, execution_id)["status"] == "completed"
 
 
-def test_execution_fails_when_its_active_time_is_over(
-    database: Database, db: Db, tenant: Tenant, clock: Clock
-) -> None:
+def test_execution_fails_when_its_active_time_is_over(database: Database, db: Db, tenant: Tenant, clock: Clock) -> None:
     name = import_workflow(db, tenant, dag("slow", [{"id": "slow"}], settings={"timeout": "30s"}))
     execution_id = start(database, tenant, name)
     with hands(database) as runner:
@@ -249,9 +243,7 @@ def test_execution_fails_when_its_active_time_is_over(
     assert (execution["status"], execution["error"]["code"]) == ("failed", "execution_timeout")
 
 
-def test_scheduled_start_waits_for_its_time(
-    database: Database, tenant: Tenant, single: str, clock: Clock
-) -> None:
+def test_scheduled_start_waits_for_its_time(database: Database, tenant: Tenant, single: str, clock: Clock) -> None:
     start(database, tenant, single, scheduled_at=clock.now().replace(year=clock.now().year + 1).isoformat())
     with hands(database) as runner:
         assert runner.claim(1) == []
@@ -270,9 +262,8 @@ def test_claim_in_another_isolation_level_is_refused(database: Database) -> None
 
 
 def test_unknown_runner_is_told_to_register(database: Database) -> None:
-    with database.connect("runner") as db:
-        with pytest.raises(psycopg.Error) as caught:
-            db.all("select * from flowgres.claim(%s, 1, null)", str(uuid.uuid4()))
+    with database.connect("runner") as db, pytest.raises(psycopg.Error) as caught:
+        db.all("select * from flowgres.claim(%s, 1, null)", str(uuid.uuid4()))
     assert caught.value.diag.constraint_name == "runner_not_registered"
 
 

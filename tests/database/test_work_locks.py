@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import psycopg
 
@@ -14,11 +16,11 @@ from tests.support.engine import assert_invariants, completed, dag, failed, get,
 ROUNDS = 12
 
 
-def _together(*actions: Callable[[], object]) -> list[object]:
+def _together(*actions: Callable[[], Any]) -> list[Any]:
     """Run the actions at the same moment; return what they return."""
     barrier = threading.Barrier(len(actions))
 
-    def run(action: Callable[[], object]) -> object:
+    def run(action: Callable[[], Any]) -> Any:
         barrier.wait()
         return action()
 
@@ -27,7 +29,7 @@ def _together(*actions: Callable[[], object]) -> list[object]:
 
 
 def test_siblings_that_finish_at_once_start_their_join_once(database: Database, db: Db, tenant: Tenant) -> None:
-    steps = [{"id": "a"}, {"id": "b"}, {"id": "join", "depends_on": ["a", "b"]}]
+    steps: list[dict[str, Any]] = [{"id": "a"}, {"id": "b"}, {"id": "join", "depends_on": ["a", "b"]}]
     name = import_workflow(db, tenant, dag("siblings", steps))
     with hands(database) as left, hands(database) as right:
         for _ in range(ROUNDS):
@@ -35,10 +37,10 @@ def test_siblings_that_finish_at_once_start_their_join_once(database: Database, 
             (one,) = left.claim(1)
             (two,) = right.claim(1)
             answers = _together(
-                lambda one=one: left.report([left.result(one, completed())]),
-                lambda two=two: right.report([right.result(two, completed())]),
+                partial(left.report, [left.result(one, completed())]),
+                partial(right.report, [right.result(two, completed())]),
             )
-            handed = [lease for answer in answers for lease in answer]  # type: ignore[attr-defined]
+            handed = [lease for answer in answers for lease in answer]
             assert len(handed) == 1
             owner = left if handed[0]["queue_id"] == one["queue_id"] else right
             owner.report([owner.result(handed[0], completed())])
@@ -57,14 +59,14 @@ def test_cancel_and_completion_at_once_leave_one_end(database: Database, db: Db,
                 with database.as_role("member", tenant_id=tenant.tenant_id) as api:
                     api.call("flowgres_api.cancel_execution", execution_id=execution_id)
 
-            _together(cancel, lambda lease=lease: runner.report([runner.result(lease, completed())]))
+            _together(cancel, partial(runner.report, [runner.result(lease, completed())]))
             runner.work()
             assert get(database, tenant, execution_id)["status"] in ("cancelled", "completed")
     assert_invariants(db)
 
 
 def test_batches_over_the_same_executions_do_not_deadlock(database: Database, db: Db, tenant: Tenant) -> None:
-    steps = [{"id": "a"}, {"id": "b"}, {"id": "c"}, {"id": "join", "depends_on": ["a", "b", "c"]}]
+    steps: list[dict[str, Any]] = [{"id": "a"}, {"id": "b"}, {"id": "c"}, {"id": "join", "depends_on": ["a", "b", "c"]}]
     name = import_workflow(db, tenant, dag("crossing", steps))
     for _ in range(40):
         start(database, tenant, name)

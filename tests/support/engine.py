@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,9 +39,8 @@ class Hands:
 
     def report(self, results: Sequence[dict[str, Any]], *, want: int = 0, after: str = NOBODY) -> list[Row]:
         """Report outcomes; return the steps handed over, and up to `want` others."""
-        return self.db.all(
-            "select * from flowgres.complete_and_claim(%s, %s::jsonb, %s, %s)", self.id, json.dumps(results), want, after
-        )
+        query = "select * from flowgres.complete_and_claim(%s, %s::jsonb, %s, %s)"
+        return self.db.all(query, self.id, json.dumps(results), want, after)
 
     def step_name(self, lease: Row) -> str:
         """The id of the step of a lease."""
@@ -100,7 +99,11 @@ def hands(database: Database) -> Iterator[Hands]:
 def import_workflow(db: Db, tenant: Tenant, definition: dict[str, Any]) -> str:
     """Import and activate a definition; return the workflow's name."""
     answer = db.call(
-        "flowgres.import_definition", p_tenant_id=tenant.tenant_id, p_definition=definition, p_activate=True, p_checked=True
+        "flowgres.import_definition",
+        p_tenant_id=tenant.tenant_id,
+        p_definition=definition,
+        p_activate=True,
+        p_checked=True,
     )
     return str(answer["name"])
 
@@ -119,7 +122,7 @@ def get(database: Database, tenant: Tenant, execution_id: str) -> dict[str, Any]
     return execution
 
 
-def dag(name: str, steps: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+def dag(name: str, steps: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
     """A definition; steps without a type are transforms, and every step says what it depends on."""
     return {
         "name": name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import click
 from flowgres_cli.config import DATA_DIRECTORY_NAME
 from flowgres_cli.output import Output, say, seconds_text
 from flowgres_cli.session import Session, output_option, pass_session
+from flowgres_cli.signals import signals_as_interrupt
 
 if TYPE_CHECKING:
     from flowgres_cli.development import Addresses, DevelopmentServer
@@ -64,7 +64,7 @@ def dev(
         runner_environment={"HTTP_ALLOW_PRIVATE_NETWORKS": "true"} if allow_private_networks else {},
         on_started=_report_part,
     )
-    with _signals_as_interrupt():
+    with signals_as_interrupt():
         try:
             with server, Client(server.addresses.config()) as client:
                 reloader = Reloader(client, paths) if paths else None
@@ -89,10 +89,12 @@ def demo(session: Session, keep: bool) -> None:
     from flowgres_cli.development import DevelopmentServer
     from flowgres_cli.stack.postgres import THROW_AWAY_OPTIONS
 
-    with _signals_as_interrupt(), tempfile.TemporaryDirectory(prefix="flowgres-demo-") as name:
+    with signals_as_interrupt(), tempfile.TemporaryDirectory(prefix="flowgres-demo-") as name:
         # As root, PostgreSQL runs as another user, who has to walk through.
         Path(name).chmod(0o711)
-        server = DevelopmentServer(Path(name), database_options=THROW_AWAY_OPTIONS, on_started=_report_part)
+        server = DevelopmentServer(
+            Path(name), database_options=THROW_AWAY_OPTIONS, is_temporary=True, on_started=_report_part
+        )
         with server:
             _show(session.output, server)
             if keep:
@@ -184,22 +186,3 @@ def _stay(server: DevelopmentServer, reloader: object) -> None:
             raise CliError(ended, hint=f"The logs are in {server.directory}.")
         if isinstance(reloader, Reloader):
             reloader.import_changed()
-
-
-@contextlib.contextmanager
-def _signals_as_interrupt() -> Iterator[None]:
-    """SIGTERM and a closed terminal stop everything too."""
-
-    def interrupt(number: int, frame: object) -> None:
-        del number, frame
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    previous = {number: signal.signal(number, interrupt) for number in numbers}
-    # Started in the background of a shell script, Ctrl-C is ignored from the beginning: there kill -INT has to work.
-    previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

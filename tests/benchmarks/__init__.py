@@ -1,0 +1,1 @@
+"""The benchmark program: `python -m tests.benchmarks`, or `just bench`. See README.md."""

@@ -1,0 +1,143 @@
+"""The benchmark program: `python -m tests.benchmarks [--only W1,W2] [--quick] [--rounds 3] [--json FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.benchmarks.figures import Results, as_json, table
+from tests.benchmarks.lab import Lab
+from tests.benchmarks.parts import Context, Part, time_limit
+from tests.benchmarks.scale import QUICK, Scale
+from tests.benchmarks.workloads import backlog, chain, fan, http, memory, peers, pgbench, start
+
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5")
+
+# What is divided by each other stands together, so that the same disturbance meets both.
+PARTS: tuple[Part, ...] = (
+    Part("pgbench", "W1", pgbench.measure),
+    Part("W1 one runner", "W1", chain.measure_one_runner),
+    Part("W1 two runners", "W1", chain.measure_two_runners),
+    Part("W1 idle latency", "W1", chain.measure_idle_latency),
+    Part("DBOS", "W1", peers.measure_dbos, is_peer=True),
+    Part("Procrastinate", "W1", peers.measure_procrastinate, is_peer=True),
+    Part("pgqueuer", "W1", peers.measure_pgqueuer, is_peer=True),
+    Part("W2 fan", "W2", fan.measure),
+    Part("W3 at once", "W3", http.measure_at_once),
+    Part("W3 stock httpx", "W3", http.measure_stock_httpx),
+    Part("W3 after 20 ms", "W3", http.measure_after_20_ms),
+    Part("W4 PostgREST", "W4", start.measure_api),
+    Part("W4 SQL", "W4", start.measure_sql),
+    Part("W4 bulk", "W4", start.measure_bulk),
+    Part("W5 backlog", "W5", backlog.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
+    Part("W5 memory", "W5", memory.measure, repeats_inside=True),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and return the exit code: 0, or 1 when a part failed (a bar that is not met is no failure)."""
+    options = _options(arguments)
+    scale = QUICK if options.quick else Scale()
+    parts = [part for part in PARTS if part.workload in options.only and not (part.is_peer and options.no_peers)]
+    results = Results()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped then, too
+    began = time.monotonic()
+    with ExitStack() as stack:
+        lab = stack.enter_context(Lab())
+        about = _describe(lab, options)
+        _say("\n".join(f"{name}: {value}" for name, value in about.items()))
+        peer_python = ""
+        if any(part.is_peer for part in parts):
+            try:
+                peer_python = stack.enter_context(peers.peer_environment(options.peer_python))
+            except peers.PeersUnavailableError as error:
+                results.failures.append(("peers", str(error)))
+                parts = [part for part in parts if not part.is_peer]
+        context = Context(lab, scale, results.record, options.rounds, peer_python)
+        for number in range(options.rounds):
+            for part in [part for part in parts if not part.repeats_inside]:
+                if not _measure(part, context, results, label=f"round {number + 1}"):
+                    parts.remove(part)
+        for part in [part for part in parts if part.repeats_inside]:
+            _measure(part, context, results, label="all rounds")
+    _say("")
+    sys.stdout.write(table(results, scale.written()) + "\n")
+    for name, reason in results.failures:
+        sys.stdout.write(f"\nFAILED: {name}: {reason}\n")
+    sys.stdout.flush()
+    if options.json:
+        figures = as_json(results, scale.written())
+        document = {
+            "about": about,
+            "seconds": time.monotonic() - began,
+            "figures": figures,
+            "failures": results.failures,
+        }
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    return 1 if results.failures else 0
+
+
+def _measure(part: Part, context: Context, results: Results, *, label: str) -> bool:
+    """Measure one part, within its time; whatever goes wrong is written down and hides nothing else."""
+    began = time.monotonic()
+    try:
+        with time_limit(part.seconds(context.scale)):
+            part.measure(context)
+    except Exception as error:
+        results.failures.append((f"{part.name}, {label}", f"{type(error).__name__}: {error}"))
+        _say(f"{label}: {part.name}: FAILED: {error}")
+        return False
+    _say(f"{label}: {part.name}: {time.monotonic() - began:.0f} s")
+    return True
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--only", type=_workloads, default=WORKLOADS, help="workloads, such as W1,W4 (default: all)")
+    parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, not how fast")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds; the table shows their median (default: 3)")
+    parser.add_argument("--no-peers", action="store_true", help="leave out DBOS, Procrastinate and pgqueuer")
+    parser.add_argument("--peer-python", help="a Python that has peers/requirements.txt, instead of a new environment")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all values of all rounds there, too")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    return options
+
+
+def _workloads(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().upper() for name in text.split(","))
+    unknown = [name for name in names if name not in WORKLOADS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown workload {unknown[0]!r}; there are {', '.join(WORKLOADS)}")
+    return names
+
+
+def _describe(lab: Lab, options: argparse.Namespace) -> dict[str, str]:
+    load = os.getloadavg()[0]
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, load {load:.1f} at the start",
+        "server": f"{lab.cluster.binaries}, fsync and synchronous_commit on",
+        "python": platform.python_version(),
+        "rounds": f"{options.rounds}{', quick sizes' if options.quick else ''}",
+    }
+
+
+def _say(text: str) -> None:
+    """Progress goes to standard error; standard output has the table alone."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

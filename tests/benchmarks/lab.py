@@ -1,0 +1,216 @@
+"""Where the measurements take place: one PostgreSQL as it would run in production, a database per measurement.
+
+fsync and synchronous_commit are on, the memory settings are those of a small dedicated server. The data lies below
+/var/tmp, because /tmp is often in memory, where a flush costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from flowgres_cli.migrate import LOGIN_ROLES, create_database, upgrade
+from flowgres_cli.stack.postgres import Cluster
+from flowgres_cli.stack.process import ManagedProcess
+from tests.support.database import Database, Db, Tenant
+from tests.support.server import ROLE_PASSWORD, Server
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SERVICE_LOGIN = "bench_service"
+TEMPLATE = "bench_template"
+MAX_BULK = 10_000
+POLL_SECONDS = 0.05
+READY_SECONDS = 30
+RUNNER_MODULE = "flowgres_runner"
+
+# Everything that the engine would refuse by default at the sizes used here.
+SETTINGS = {"max_steps_per_workflow": 60, "rate_limit_per_minute": 1_000_000_000, "execution_timeout_seconds": 86_400}
+
+
+def tuned_options() -> dict[str, str]:
+    """Server settings of the measurements: durable, and not starved of memory."""
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    return {
+        "fsync": "on",
+        "synchronous_commit": "on",
+        "full_page_writes": "on",
+        "shared_buffers": f"{min(2048, memory_mb // 4)}MB",
+        "effective_cache_size": f"{min(12_288, memory_mb // 2)}MB",
+        "wal_buffers": "64MB",
+        "min_wal_size": "2GB",
+        "max_wal_size": "8GB",
+        "checkpoint_timeout": "15min",
+        "random_page_cost": "1.1",
+        "autovacuum_naptime": "5s",
+        "jit": "off",
+    }
+
+
+class Site:
+    """One database with flowgres, one tenant, and a service that is mapped to it."""
+
+    def __init__(self, lab: Lab, database: Database, tenant: Tenant, admin: Db, service: Db) -> None:
+        self.lab = lab
+        self.database = database
+        self.tenant = tenant
+        self.admin = admin
+        self.service = service
+
+    @property
+    def service_dsn(self) -> str:
+        """How the tenant's service connects."""
+        return self.database.server.dsn(self.database.name, user=SERVICE_LOGIN)
+
+    def import_workflow(self, definition: dict[str, Any]) -> None:
+        """Import a definition as the tenant."""
+        self.service.call("flowgres_api.import_workflow", definition=definition)
+
+    def start_many(self, workflow: str, count: int) -> None:
+        """Start `count` executions with the input {"v": number}, by the bulk call."""
+        for first in range(0, count, MAX_BULK):
+            self.service.run(
+                "select jsonb_array_length(flowgres_api.start_executions(workflow => %s, inputs => ("
+                "select jsonb_agg(jsonb_build_object('v', g)) from generate_series(1, %s::integer) as g)))",
+                workflow,
+                min(MAX_BULK, count - first),
+            )
+
+    def run(self, workflow: str, count: int, *, timeout_seconds: float = 150) -> float:
+        """Start executions in one transaction; return the seconds from its commit to the end of the last of them.
+
+        Taken from the database's clock: from the last statement before the commit to the greatest finished_at.
+        """
+        with self.service.connection.transaction():
+            self.start_many(workflow, count)
+            began = self.service.value("select clock_timestamp()")
+        self.wait_until("not exists (select from flowgres.work_queue)", timeout_seconds=timeout_seconds)
+        row = self.admin.one(
+            "select count(*) filter (where status = 'completed') as completed, count(*) as started,"
+            " extract(epoch from max(finished_at) - %s)::float8 as seconds"
+            " from flowgres.executions where created_at >= %s - interval '1 minute' and finished_at > %s",
+            began,
+            began,
+            began,
+        )
+        if row["completed"] != count:
+            raise RuntimeError(f"{row['completed']} of {count} executions of {workflow} completed")
+        return float(row["seconds"])
+
+    def wait_until(self, condition: str, *, timeout_seconds: float) -> None:
+        """Wait for something that is true in the database."""
+        deadline = time.monotonic() + timeout_seconds
+        while not self.admin.value(f"select {condition}"):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {timeout_seconds:g} s: {condition}")
+            time.sleep(POLL_SECONDS)
+
+    @contextmanager
+    def runners(
+        self, count: int = 1, *, module: str = RUNNER_MODULE, environment: dict[str, str] | None = None
+    ) -> Iterator[list[ManagedProcess]]:
+        """Start runner processes as an operator would, wait until they are registered, and stop them at the end."""
+        with ExitStack() as stack:
+            before = self.admin.value("select count(*) from flowgres.runners")
+            processes = [
+                stack.enter_context(
+                    self.lab.process(f"runner-{number}", [module, "--no-front"], self._runner(environment))
+                )
+                for number in range(count)
+            ]
+            for process in processes:
+                process.wait_until(
+                    lambda: bool(self.admin.value("select count(*) from flowgres.runners") >= before + count),
+                    timeout_seconds=READY_SECONDS,
+                )
+            yield processes
+
+    def _runner(self, environment: dict[str, str] | None) -> dict[str, str]:
+        return {
+            "DATABASE_URL": self.database.url("runner"),
+            "HTTP_ALLOW_PRIVATE_NETWORKS": "true",
+            "LOG_LEVEL": "warning",
+            "LOG_FORMAT": "json",
+            **(environment or {}),
+        }
+
+
+class Lab:
+    """A cluster of its own with flowgres in a template database; as a context manager it removes everything."""
+
+    def __init__(self) -> None:
+        self._scratch = Path(tempfile.mkdtemp(prefix="flowgres-bench-", dir="/var/tmp"))
+        self._scratch.chmod(0o755)
+        self.directory = self._scratch / "logs"
+        self.cluster = Cluster(self._scratch / "postgres", options=tuned_options())
+        self._server: Server | None = None
+
+    @property
+    def server(self) -> Server:
+        """The running server."""
+        if self._server is None:
+            raise RuntimeError("the lab has not been entered")
+        return self._server
+
+    def __enter__(self) -> Lab:
+        try:
+            self.cluster.start()
+            superuser_dsn = self.cluster.superuser_dsn()
+            template_dsn = self.cluster.superuser_dsn(TEMPLATE)
+            create_database(template_dsn)
+            upgrade(template_dsn, passwords=dict.fromkeys(LOGIN_ROLES, ROLE_PASSWORD))
+            with psycopg.connect(template_dsn, autocommit=True) as connection:
+                connection.execute("select flowgres.seed_settings(%s)", [Jsonb(SETTINGS)])
+                connection.execute(
+                    f"create role {SERVICE_LOGIN} login password '{ROLE_PASSWORD}' in role flowgres_admin"
+                )
+            self._server = Server(superuser_dsn, TEMPLATE, str(self.cluster.binaries))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cluster.destroy()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    @contextmanager
+    def site(self) -> Iterator[Site]:
+        """A fresh database with one tenant; it is dropped at the end."""
+        with self.server.new_database(owner="postgres") as name:
+            database = Database(name=name, server=self.server)
+            tenant = database.make_tenant("Bench")
+            with database.connect() as admin:
+                admin.run("insert into flowgres.tenant_logins values (%s, %s)", tenant.tenant_id, SERVICE_LOGIN)
+                service_dsn = self.server.dsn(name, user=SERVICE_LOGIN)
+                with psycopg.connect(service_dsn, autocommit=True, row_factory=dict_row) as connection:
+                    yield Site(self, database, tenant, admin, Db(connection))
+
+    @contextmanager
+    def empty_database(self) -> Iterator[str]:
+        """A fresh database without flowgres, for others; yields the superuser's URL."""
+        with self.server.new_database(template="template0", owner="postgres") as name:
+            yield self.cluster.superuser_dsn(name)
+
+    def process(
+        self, name: str, module: list[str], environment: dict[str, str] | None = None, *, python: str = sys.executable
+    ) -> ManagedProcess:
+        """A Python module as a process of its own, not yet started; logs in the lab's directory."""
+        inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+        return ManagedProcess(
+            name,
+            [python, "-m", *module],
+            log_path=self.directory / f"{name}-{time.monotonic_ns()}.log",
+            environment={**inherited, "PYTHONPATH": str(REPOSITORY), **(environment or {})},
+            directory=REPOSITORY,
+        )
