@@ -83,7 +83,8 @@ class Addresses:
 class DevelopmentServer:
     """Starts all parts in order, and stops them in the opposite order. A context manager.
 
-    A temporary one removes its database when it stops. `on_started` hears of every part, with a detail and the seconds that it took.
+    A temporary one removes its database when it stops. `on_started` hears of every part, with a detail and the seconds
+    that it took.
     """
 
     def __init__(

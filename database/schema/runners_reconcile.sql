@@ -4,7 +4,7 @@ set local role flowgres_engine;
 
 create or replace function flowgres.release_unknown(p_runner_id uuid, p_known jsonb)
   returns integer language plpgsql security definer set search_path to ''
-  set enable_seqscan to off
+  set enable_seqscan to off set jit to off
 as $$
 declare
   v_count integer;

@@ -138,14 +138,16 @@ def _show(output: Output, server: DevelopmentServer) -> None:
         problem = outcome_error(final.document)
         if problem is not None:
             raise problem
+        example = examples / "hello"
     say("")
     _print_addresses(server.addresses, to_stderr=not output.is_table)
     say("")
     say("Next:")
-    say("  flowgres dev                                  a server of this kind that stays, in this folder")
-    say("  flowgres run hello -f name=Ann                in a second terminal, once it runs")
-    say("  flowgres import examples/nested               bring in more workflows, or your own")
-    say("  flowgres executions list                      what ran, and how it ended")
+    say(f"  flowgres dev {example}")
+    say("      a server of this kind that stays, for this folder, with a workflow to change")
+    say("  flowgres run hello -f name=Ann      in a second terminal, in the same folder")
+    say("  flowgres executions list            what ran, and how it ended")
+    say("  flowgres --help                     everything else")
     say("")
 
 
