@@ -9,7 +9,9 @@ create or replace function flowgres.now()
   returns timestamptz language plpgsql stable security definer set search_path to ''
 as $$
 begin
-  return clock_timestamp() + coalesce((select c.shift from flowgres.clock as c), interval '0');
+  -- By key: where sequential scans are switched off, a scan of even an empty table looks dear enough for JIT.
+  return clock_timestamp() + coalesce((
+    select c.shift from flowgres.clock as c where c.tenant_id = '00000000-0000-0000-0000-000000000000'), interval '0');
 end;
 $$;
 comment on function flowgres.now() is $$The engine's time

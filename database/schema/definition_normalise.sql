@@ -79,6 +79,9 @@ begin
       if v_config ? 'expected_status' and jsonb_typeof(v_config -> 'expected_status') in ('number', 'string') then
         v_config := v_config || jsonb_build_object('expected_status', jsonb_build_array(v_config -> 'expected_status'));
       end if;
+      if v_config ? 'timeout' then
+        v_config := v_config || jsonb_build_object('timeout', flowgres.normalise_duration(v_config -> 'timeout'));
+      end if;
     when 'condition' then
       if v_config ? 'condition' then
         v_config := (v_config - 'condition') || case jsonb_typeof(v_config -> 'condition')
@@ -141,7 +144,7 @@ begin
   if v_step ? 'timeout_seconds' and not v_step ? 'timeout' then
     v_step := (v_step - 'timeout_seconds') || jsonb_build_object('timeout', v_step -> 'timeout_seconds');
   end if;
-  if jsonb_typeof(v_step -> 'max_retries') = 'number' and not v_step ? 'retry' then
+  if v_step ->> 'max_retries' ~ '^[0-9]{1,9}$' and jsonb_typeof(v_step -> 'max_retries') = 'number' and not v_step ? 'retry' then
     -- Theirs counts the tries after the first one, ours all of them.
     v_step := (v_step - 'max_retries') || jsonb_build_object(
       'retry', jsonb_build_object('attempts', (v_step ->> 'max_retries')::numeric + 1));

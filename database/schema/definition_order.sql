@@ -87,7 +87,15 @@ declare
   v_definition jsonb := p_definition - '{trigger_type,cron_expression}'::text[];
   v_type text := p_definition ->> 'trigger_type';
 begin
-  if not p_definition ?| '{trigger_type,cron_expression}' or v_definition ? 'triggers' then
+  if v_definition ? 'triggers' then
+    -- Beside `triggers` the type says again what one of them is, or contradicts all of them, which is told by the checks.
+    return case
+      when v_definition -> 'triggers' @> jsonb_build_array(jsonb_build_object('type', case v_type when 'schedule' then 'cron' else v_type end))
+        then p_definition - 'trigger_type'
+      else p_definition end;
+  elsif not p_definition ?| '{trigger_type,cron_expression}'
+    or coalesce(v_type, 'cron') not in ('webhook', 'cron', 'schedule', 'manual', 'api')
+  then
     return p_definition;
   end if;
   v_type := coalesce(v_type, 'cron');
@@ -101,12 +109,104 @@ end;
 $$;
 comment on function flowgres.normalise_triggers(jsonb) is $$The shorthand trigger_type and cron_expression as a list with one trigger.$$;
 
+create or replace function flowgres.normalise_steps(p_definition jsonb)
+  returns jsonb language plpgsql immutable parallel safe set search_path to ''
+as $$
+declare
+  v_steps jsonb := p_definition -> 'steps';
+  v_defaults jsonb := case when jsonb_typeof(p_definition -> 'defaults') = 'object' then p_definition -> 'defaults' else '{}' end;
+begin
+  if coalesce(jsonb_typeof(v_steps), '') <> 'array' or v_steps = '[]' then
+    return v_steps;
+  end if;
+  if jsonb_typeof(v_defaults -> 'retry') not in ('object', 'number') then
+    v_defaults := v_defaults - 'retry';
+  end if;
+  return (
+    select jsonb_agg(flowgres.normalise_step(p_step => s.value, p_defaults => v_defaults) order by s.place)
+    from (
+      select
+        e.value,
+        -- step_order decides only when every step has one.
+        case when not v_steps @? '$[*] ? (!exists(@.step_order) || @.step_order.type() != "number")'
+          then row_number() over (order by e.value -> 'step_order', e.position) else e.position end as place
+      from jsonb_array_elements(v_steps) with ordinality as e (value, position)
+    ) as s);
+end;
+$$;
+comment on function flowgres.normalise_steps(jsonb) is $$The steps of a definition in canonical form and order; their dependencies come later.$$;
+
+create or replace function flowgres.list_unknown_targets(p_steps jsonb)
+  returns table (step integer, branch text, place integer, id text) language plpgsql immutable parallel safe set search_path to ''
+as $$
+begin
+  return query
+  select (s.position - 1)::integer, b.name, (t.position - 1)::integer, t.value #>> '{}'
+  from jsonb_array_elements(p_steps) with ordinality as s (value, position)
+  cross join (values ('true_branch'), ('false_branch')) as b (name)
+  cross join lateral jsonb_array_elements(
+    case when jsonb_typeof(s.value -> 'config' -> b.name) = 'array' then s.value -> 'config' -> b.name else '[]' end
+  ) with ordinality as t (value, position)
+  where s.value ->> 'type' = 'condition' and jsonb_typeof(t.value) = 'string'
+    and not exists (select from jsonb_array_elements(p_steps) as o (value) where o.value -> 'id' = t.value)
+  order by 1, b.name desc, 3;
+end;
+$$;
+comment on function flowgres.list_unknown_targets(jsonb) is $$What conditions list in their branches and no step is called: number of the step, branch, place in it, the name.$$;
+
+create or replace function flowgres.drop_unknown_targets(p_steps jsonb)
+  returns jsonb language plpgsql immutable parallel safe set search_path to ''
+as $$
+declare
+  v_steps jsonb := p_steps;
+  v_target record;
+begin
+  -- From the last one on, so that the places of the others stay what they are.
+  for v_target in
+    select u.step, u.branch, u.place from flowgres.list_unknown_targets(p_steps => p_steps) as u order by u.step, u.branch, u.place desc
+  loop
+    v_steps := v_steps #- array[v_target.step::text, 'config', v_target.branch, v_target.place::text];
+  end loop;
+  return v_steps;
+end;
+$$;
+comment on function flowgres.drop_unknown_targets(jsonb) is $$The steps without branch targets that do not exist
+
+Only for the shorthand with trigger_type: there a branch may lead nowhere. Elsewhere such a target is a mistake.$$;
+
+create or replace function flowgres.warn_of_unknown_targets(p_definition jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe set search_path to ''
+as $$
+declare
+  v_steps jsonb;
+begin
+  if coalesce(jsonb_typeof(p_definition -> 'trigger_type'), 'null') = 'null' then
+    return '{}';
+  end if;
+  v_steps := flowgres.normalise_steps(p_definition => p_definition);
+  if coalesce(jsonb_typeof(v_steps), '') <> 'array' then
+    return '{}';
+  end if;
+  return array(
+    select flowgres.problem(
+      p_path => format('steps[%s].config.%s[%s]', u.step, u.branch, u.place), p_code => 'unknown_branch_target',
+      p_message => format(
+        'the condition "%s" leads to "%s", which is no step: this branch ends here',
+        left(v_steps -> u.step ->> 'id', 60), left(u.id, 60)),
+      p_hint => 'Add a step with this id, or remove it from the branch.')
+    from flowgres.list_unknown_targets(p_steps => v_steps) as u
+    limit 50);
+end;
+$$;
+comment on function flowgres.warn_of_unknown_targets(jsonb) is $$The branch targets that the normalisation drops from a definition in the shorthand with trigger_type.$$;
+
 create or replace function flowgres.normalise_definition(p_definition jsonb)
   returns jsonb language plpgsql immutable parallel safe set search_path to ''
 as $$
 declare
   v_definition jsonb := p_definition - '$schema';
-  v_defaults jsonb;
+  v_header_keys text[] := '{name,title,version,description,metadata}';
+  v_header jsonb;
   v_steps jsonb;
 begin
   if jsonb_typeof(p_definition) is distinct from 'object' then
@@ -116,7 +216,13 @@ begin
     v_definition := v_definition - array(select d.key from jsonb_each(v_definition) as d where d.value = 'null');
   end if;
   if jsonb_typeof(v_definition -> 'workflow') = 'object' then
-    v_definition := (v_definition -> 'workflow') || (v_definition - 'workflow');
+    v_header := v_definition -> 'workflow';
+    v_definition := v_definition - 'workflow';
+    v_definition := (
+      select coalesce(jsonb_object_agg(h.key, h.value), '{}') from jsonb_each(v_header) as h
+      where h.key = any(v_header_keys) and h.value <> 'null'
+    ) || v_definition || case when v_header - v_header_keys = '{}' then '{}'
+      else jsonb_build_object('workflow', v_header - v_header_keys) end;
   end if;
   if jsonb_typeof(v_definition -> 'name') = 'string'
     and not v_definition ? 'title'
@@ -126,7 +232,7 @@ begin
     v_definition := v_definition || jsonb_build_object(
       'title', v_definition -> 'name', 'name', flowgres.slugify(v_definition ->> 'name'));
   end if;
-  if jsonb_typeof(v_definition -> 'version') = 'number' then
+  if jsonb_typeof(v_definition -> 'version') = 'number' and v_definition ->> 'version' ~ '^-?[0-9]+$' then
     v_definition := v_definition || jsonb_build_object('version', v_definition ->> 'version');
   end if;
   v_definition := flowgres.normalise_triggers(v_definition);
@@ -135,24 +241,13 @@ begin
       v_definition, '{settings,timeout}', flowgres.normalise_duration(v_definition #> '{settings,timeout}'));
   end if;
 
-  v_defaults := case when jsonb_typeof(v_definition -> 'defaults') = 'object' then v_definition -> 'defaults' else '{}' end;
   v_steps := v_definition -> 'steps';
   if jsonb_typeof(v_steps) = 'array' and jsonb_array_length(v_steps) > 0 then
-    if jsonb_typeof(v_defaults -> 'retry') not in ('object', 'number') then
-      v_defaults := v_defaults - 'retry';
+    v_steps := flowgres.normalise_steps(p_definition => v_definition);
+    if coalesce(jsonb_typeof(p_definition -> 'trigger_type'), 'null') <> 'null' then
+      v_steps := flowgres.drop_unknown_targets(p_steps => v_steps);
     end if;
-    v_definition := v_definition - 'defaults';
-    select jsonb_agg(flowgres.normalise_step(p_step => s.value, p_defaults => v_defaults) order by s.place)
-    into v_steps
-    from (
-      select
-        e.value,
-        -- step_order decides only when every step has one.
-        case when not v_steps @? '$[*] ? (!exists(@.step_order) || @.step_order.type() != "number")'
-          then row_number() over (order by e.value -> 'step_order', e.position) else e.position end as place
-      from jsonb_array_elements(v_steps) with ordinality as e (value, position)
-    ) as s;
-    v_definition := v_definition || jsonb_build_object('steps', flowgres.order_steps(v_steps));
+    v_definition := (v_definition - 'defaults') || jsonb_build_object('steps', flowgres.order_steps(v_steps));
   end if;
   return v_definition;
 end;

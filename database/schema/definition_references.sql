@@ -28,30 +28,16 @@ $$;
 comment on function flowgres.find_names(jsonb, text) is $$Names that follow a root in the expressions of a value: steps.NAME and steps['NAME'] for steps.$$;
 
 create or replace function flowgres.find_path(p_path text, p_value jsonb, p_root text, p_name text)
-  returns text language sql immutable parallel safe set search_path to ''
+  returns text language plpgsql immutable parallel safe set search_path to ''
 as $$
-  with recursive parts as (
-    select p_path as path, p_value as value, 0 as depth
-    union all
-    select c.path, c.value, p.depth + 1
-    from parts as p
-    cross join lateral (
-      select flowgres.join_path(p.path, o.key) as path, o.value
-      from jsonb_each(case when jsonb_typeof(p.value) = 'object' then p.value else '{}' end) as o
-      union all
-      select format('%s[%s]', p.path, e.position - 1), e.value
-      from jsonb_array_elements(case when jsonb_typeof(p.value) = 'array' then p.value else '[]' end)
-        with ordinality as e (value, position)
-    ) as c
-    where p.depth < 64
-  )
-  select coalesce(
+begin
+  return coalesce(
     (
-      select p.path from parts as p
-      where jsonb_typeof(p.value) = 'string' and position(p_name in p.value #>> '{}') > 0
-        and p_name = any(flowgres.find_names(p_value => p.value, p_root => p_root))
-      order by p.path limit 1
+      select t.path from flowgres.list_texts(p_path => p_path, p_value => p_value) as t
+      where position(p_name in t.text) > 0 and p_name = any(flowgres.find_names(p_value => to_jsonb(t.text), p_root => p_root))
+      order by t.path limit 1
     ), p_path);
+end;
 $$;
 comment on function flowgres.find_path(text, jsonb, text, text) is $$Where in a value an expression names something; asked only to report a mistake.$$;
 
@@ -124,31 +110,93 @@ create or replace function flowgres.check_secrets(p_definition jsonb)
 as $$
 declare
   v_errors jsonb[] := '{}';
-  v_part record;
+  v_text record;
 begin
   if position('secrets' in p_definition::text) = 0 then
     return v_errors;
   end if;
-  for v_part in
-    select p.path, p.value, n.name
+  for v_text in
+    select t.path, t.text,
+      -- What an http step sends is the only place where a runner puts secrets in.
+      p.type = 'http' and t.path ~ '^steps\[\d+\]\.config\.(url|headers|query|json|body|form|auth)\M' as may_name
     from (
-      select
-        format('steps[%s]', s.position - 1) as path,
-        -- The configuration of these types is the only place where a runner puts secrets in.
-        case when s.value ->> 'type' in ('http', 'notify') then flowgres.step_expressions(s.value) - 'config'
-          else flowgres.step_expressions(s.value) end as value
+      select format('steps[%s]', s.position - 1) as path, flowgres.step_expressions(s.value) as value, s.value ->> 'type' as type
       from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
+      where position('secrets' in s.value::text) > 0
       union all
-      select 'outputs', p_definition -> 'outputs'
+      select 'outputs', p_definition -> 'outputs', null
     ) as p
-    cross join lateral unnest(flowgres.find_names(p_value => p.value, p_root => 'secrets')) as n (name)
+    cross join lateral flowgres.list_texts(p_path => p.path, p_value => p.value) as t
+    where position('secrets' in t.text) > 0
   loop
-    v_errors := v_errors || flowgres.problem(
-      p_path => flowgres.find_path(v_part.path, v_part.value, 'secrets', v_part.name), p_code => 'secret_misuse',
-      p_message => format('the secret "%s" cannot be used here', left(v_part.name, 60)),
-      p_hint => 'Secrets may be named in the configuration of http and notify steps only.');
+    case flowgres.secret_use(p_text => v_text.text)
+      when 'none' then continue;
+      when 'named' then
+        continue when v_text.may_name;
+        v_errors := v_errors || flowgres.problem(
+          p_path => v_text.path, p_code => 'secret_misuse', p_message => 'a secret cannot be used here',
+          p_hint => 'Secrets may be named in what an http step sends: url, headers, query, json, body, form, auth.');
+      else
+        v_errors := v_errors || flowgres.problem(
+          p_path => v_text.path, p_code => 'secret_misuse', p_message => 'a secret can only be put in as it is',
+          p_hint => 'Write {{ secrets.NAME }}: filters, methods and operators cannot see its value.');
+    end case;
   end loop;
   return v_errors;
 end;
 $$;
-comment on function flowgres.check_secrets(jsonb) is $$Secrets that are named where they would end up in stored data.$$;
+comment on function flowgres.check_secrets(jsonb) is $$Secrets that are named where they would end up in stored data, or computed with.$$;
+
+create or replace function flowgres.secret_use(p_text text)
+  returns text language plpgsql immutable parallel safe set search_path to ''
+as $$
+declare
+  v_use text := 'none';
+  v_expression text;
+begin
+  for v_expression in select e.found[1] from regexp_matches(p_text, '\{\{(.*?)\}\}', 'g') as e (found) loop
+    -- secrets['KEY'] is secrets.KEY, and any other quoted text is no name.
+    v_expression := regexp_replace(v_expression, '(?<![\w.])secrets\s*\[\s*(?:''[^'']*''|"[^"]*")\s*\]', 'secrets.KEY', 'g');
+    v_expression := regexp_replace(v_expression, '''[^'']*''|"[^"]*"', '''''', 'g');
+    continue when v_expression !~ '(?<![\w.])secrets\M';
+    v_expression := regexp_replace(v_expression, '(?<![\w.])secrets\s*\.\s*[A-Za-z_]\w*', '$', 'g');
+    -- Beside a name may stand ~, a comma, brackets of lists and objects, if and else; all else would compute with it.
+    if v_expression ~ '(?<![\w.])secrets\M'
+      or v_expression ~ '\$\s*([-+*/%<>=!|.[(]|(is|in|and|or|not)\M)'
+      or v_expression ~ '([-+*/%<>=!]|\w\(|\m(is|in|and|or|not|if))\s*\$'
+    then
+      return 'computed';
+    end if;
+    v_use := 'named';
+  end loop;
+  return v_use;
+end;
+$$;
+comment on function flowgres.secret_use(text) is $$How the expressions of a text use secrets: none, named (put in as they are) or computed
+
+Read from the text alone, so a computation further away is left to where expressions are parsed.$$;
+
+create or replace function flowgres.list_texts(p_path text, p_value jsonb)
+  returns table (path text, text text) language plpgsql immutable parallel safe set search_path to ''
+as $$
+begin
+  return query
+  with recursive parts as (
+    select p_path as path, p_value as value, 0 as depth
+    union all
+    select c.path, c.value, p.depth + 1
+    from parts as p
+    cross join lateral (
+      select flowgres.join_path(p.path, o.key) as path, o.value
+      from jsonb_each(case when jsonb_typeof(p.value) = 'object' then p.value else '{}' end) as o
+      union all
+      select format('%s[%s]', p.path, e.position - 1), e.value
+      from jsonb_array_elements(case when jsonb_typeof(p.value) = 'array' then p.value else '[]' end)
+        with ordinality as e (value, position)
+    ) as c
+    where p.depth < 64
+  )
+  select p.path, p.value #>> '{}' from parts as p where jsonb_typeof(p.value) = 'string' order by p.path;
+end;
+$$;
+comment on function flowgres.list_texts(text, jsonb) is $$Every text in a value, with its path.$$;

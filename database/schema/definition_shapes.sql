@@ -2,7 +2,7 @@
 --
 -- A shape is data: {"is": kind or kinds, "template": an expression may stand for it, "required", "one_of": words,
 -- "min", "max", "max_length", "match", "keys": members of a closed object, "values": members of an open one,
--- "items": elements of a list, "exactly_one": keys, "at_most_one": keys}.
+-- "items": elements of a list, "not_empty": of a list, "exactly_one": keys, "at_most_one": keys}.
 
 set local role flowgres_owner;
 
@@ -16,13 +16,16 @@ begin
       "version": {"is": "text", "max_length": 100}, "description": {"is": "text", "max_length": 10000},
       "metadata": {"is": "object"}, "triggers": {"is": "list", "items": {"is": "object"}}, "inputs": {"is": "object"},
       "settings": {"is": "object"}, "defaults": {"is": "object"}, "outputs": {"is": "object"},
-      "steps": {"is": "list", "required": true}, "on_failure": {"is": "list"}, "states": {"is": "list"},
-      "transitions": {"is": "list"}, "dialect": {"is": "text"}, "webhook_secret": {"is": "text"}}}'
+      "steps": {"is": "list", "required": true}, "on_failure": {"is": "any"}, "dialect": {"is": "any"},
+      "trigger_type": {"is": "text", "one_of": ["webhook", "cron", "schedule", "manual", "api"]},
+      "webhook_secret": {"is": "text"}, "workflow": {"is": "object", "keys": {
+        "name": {"is": "text"}, "title": {"is": "text"}, "version": {"is": "text"}, "description": {"is": "text"},
+        "metadata": {"is": "object"}}}}}'
     when 'defaults' then '{"is": "object", "keys": {
       "timeout": {"is": "duration", "above": 0, "max": 31536000},
       "retry": {"is": "object", "keys": {
-        "attempts": {"is": "integer", "min": 1, "max": 100}, "delay": {"is": "duration", "max": 86400},
-        "factor": {"is": "number", "min": 1, "max": 100}, "max_delay": {"is": "duration", "max": 604800},
+        "attempts": {"is": "integer", "min": 1, "max": 100}, "delay": {"is": "duration", "min": 0, "max": 86400},
+        "factor": {"is": "number", "min": 1, "max": 100}, "max_delay": {"is": "duration", "min": 0, "max": 604800},
         "jitter": {"is": "boolean"}, "errors": {"is": "list", "items": {"is": "text"}}}}}}'
     when 'settings' then '{"is": "object", "keys": {
       "timeout": {"is": "duration", "above": 0, "max": 31536000}, "priority": {"is": "integer", "min": 0, "max": 9},
@@ -38,43 +41,51 @@ begin
       "on_error": {"is": "text", "one_of": ["fail", "continue", "skip"]},
       "foreach": {"is": "any"}, "repeat": {"is": "any"}, "on_timeout": {"is": "any"}, "compensate": {"is": "any"},
       "retry": {"is": "object", "keys": {
-        "attempts": {"is": "integer", "min": 1, "max": 100}, "delay": {"is": "duration", "max": 86400},
-        "factor": {"is": "number", "min": 1, "max": 100}, "max_delay": {"is": "duration", "max": 604800},
+        "attempts": {"is": "integer", "min": 1, "max": 100}, "delay": {"is": "duration", "min": 0, "max": 86400},
+        "factor": {"is": "number", "min": 1, "max": 100}, "max_delay": {"is": "duration", "min": 0, "max": 604800},
         "jitter": {"is": "boolean"}, "errors": {"is": "list", "items": {"is": "text"}}}}}}'
     when 'http' then '{"is": "object", "at_most_one": ["json", "body", "form"], "keys": {
       "method": {"is": "text", "template": true, "one_of": ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]},
       "url": {"is": "text", "required": true, "template": true, "max_length": 8000, "match": "^[Hh][Tt][Tt][Pp][Ss]?://[^\\s]+$",
         "hint": "Write an absolute address: https://..."},
       "headers": {"is": "object", "template": true, "values": {"is": ["text", "number", "boolean"]}},
-      "query": {"is": "object", "template": true, "values": {"is": ["text", "number", "boolean", "list"]}},
+      "query": {"is": "object", "template": true, "values": {"is": ["text", "number", "boolean", "list"],
+        "items": {"is": ["text", "number", "boolean", "null"]}}},
       "json": {"is": "any"}, "body": {"is": "any"},
-      "form": {"is": "object", "template": true, "values": {"is": ["text", "number", "boolean", "list"]}},
+      "form": {"is": "object", "template": true, "values": {"is": ["text", "number", "boolean", "list"],
+        "items": {"is": ["text", "number", "boolean", "null"]}}},
       "auth": {"is": "object", "template": true, "keys": {
         "type": {"is": "text", "required": true, "one_of": ["basic", "bearer", "api_key"]},
         "username": {"is": "text"}, "password": {"is": "text"}, "token": {"is": "text"}, "name": {"is": "text"},
         "value": {"is": "text"}, "in": {"is": "text", "one_of": ["header", "query"]}}},
-      "expected_status": {"is": "list", "items": {"is": ["integer", "text"], "template": true, "min": 100, "max": 599,
+      "expected_status": {"is": "list", "not_empty": true, "items": {"is": ["integer", "text"], "template": true, "min": 100, "max": 599,
         "match": "^[1-5]([0-9]{2}|xx|XX)$", "hint": "A status such as 200, or a class such as 2xx."}},
+      "timeout": {"is": "duration", "above": 0, "max": 31536000},
       "follow_redirects": {"is": "boolean", "template": true}}}'
     when 'transform' then '{"is": "object", "exactly_one": ["expression", "output", "transforms"], "keys": {
       "expression": {"is": "any"}, "output": {"is": "any"}, "source": {"is": "any"},
-      "transforms": {"is": "list", "items": {"is": "object"}}}}'
+      "transforms": {"is": "list", "items": {"is": "object", "keys": {
+        "op": {"is": "text", "template": true, "one_of": ["rename", "extract", "set", "delete"]},
+        "type": {"is": "text", "template": true, "one_of": ["rename", "extract", "set", "delete"]},
+        "operation": {"is": "text", "template": true, "one_of": ["rename", "extract", "set", "delete"]},
+        "from": {"is": "text"}, "to": {"is": "text"}, "field": {"is": "text"}, "value": {"is": "any"}}}}}}'
     when 'condition' then '{"is": "object", "exactly_one": ["expression", "field"], "keys": {
-      "expression": {"is": ["text", "boolean"]}, "field": {"is": "text"},
+      "expression": {"is": ["text", "boolean"]}, "field": {"is": "text", "match": ".", "hint": "Such as input.amount."},
       "operator": {"is": "text",
         "one_of": ["eq", "ne", "gt", "gte", "lt", "lte", "in", "contains", "exists", "matches_prefix"]},
       "value": {"is": "any"}, "true_branch": {"is": "list", "items": {"is": "text"}},
       "false_branch": {"is": "list", "items": {"is": "text"}}}}'
     when 'delay' then '{"is": "object", "exactly_one": ["seconds", "duration", "until"], "keys": {
-      "seconds": {"is": "duration", "template": true, "max": 31536000}, "duration": {"is": "duration", "template": true},
-      "until": {"is": "text", "template": true}}}'
+      "seconds": {"is": "duration", "template": true, "min": 0, "max": 31536000},
+      "duration": {"is": "duration", "template": true, "min": 0, "max": 31536000},
+      "until": {"is": "text", "template": true, "match": ".", "hint": "A time with its zone: 2027-01-31T12:00:00Z."}}}'
     when 'sub_workflow' then '{"is": "object", "keys": {
       "workflow": {"is": "text", "required": true, "template": true, "match": "^([a-z][a-z0-9_-]{0,62}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$",
         "hint": "Give the name of a workflow."},
       "version": {"is": "integer", "template": true, "min": 1, "max": 2147483647}, "input": {"is": "object", "template": true}}}'
     when 'log' then '{"is": "object", "keys": {
       "level": {"is": "text", "template": true, "one_of": ["debug", "info", "warning", "error"]},
-      "message": {"is": "any", "required": true}, "data": {"is": "any"}}}'
+      "message": {"is": "any", "required": true}}}'
     when 'notify' then '{"is": "object", "keys": {
       "channel": {"is": "text", "required": true, "template": true, "one_of": ["email", "slack", "webhook"]},
       "recipient": {"is": "text", "template": true}, "subject": {"is": "text"},
@@ -108,7 +119,7 @@ begin
     when 'text' then jsonb_typeof(p_value) = 'string'
     when 'list' then jsonb_typeof(p_value) = 'array'
     when 'integer' then jsonb_typeof(p_value) = 'number' and p_value::text ~ '^-?[0-9]{1,15}$'
-    when 'duration' then jsonb_typeof(p_value) = 'number' and (p_value #>> '{}')::numeric >= 0
+    when 'duration' then jsonb_typeof(p_value) = 'number'
     else jsonb_typeof(p_value) = p_kind
   end;
 end;
@@ -254,6 +265,9 @@ begin
         end loop;
       end if;
     when 'array' then
+      if p_shape ? 'not_empty' and p_value = '[]' then
+        v_errors := v_errors || flowgres.problem(p_path => p_path, p_code => 'invalid_text', p_message => 'the value is empty');
+      end if;
       if p_shape ? 'items' then
         for v_part in
           select e.value, e.position - 1 as place

@@ -37,18 +37,32 @@ begin
         p_path => v_path || '.value', p_code => 'missing_key', p_message => '"value" is missing');
     elsif jsonb_typeof(p_config -> 'expression') = 'string' and position('{{' in p_config ->> 'expression') = 0 then
       v_errors := v_errors || flowgres.plain_condition(p_path => v_path || '.expression');
-    elsif p_config ? 'expression' and p_config ?| '{operator,value}' then
+    end if;
+    if p_config ? 'expression' and not p_config ? 'field' and p_config ?| '{operator,value}' then
       v_errors := v_errors || flowgres.problem(
         p_path => v_path, p_code => 'conflicting_keys', p_message => 'operator and value belong to field, not to expression');
     end if;
-  elsif p_type = 'http' and jsonb_typeof(p_config -> 'headers') = 'object' then
+  elsif p_type = 'transform' and p_config ? 'source' and p_config ?| '{expression,output}' and not p_config ? 'transforms' then
+    v_errors := v_errors || flowgres.problem(
+      p_path => v_path, p_code => 'conflicting_keys', p_message => 'source belongs to transforms, not to expression or output');
+  elsif p_type = 'http' then
     for v_key in
-      select h.key from jsonb_each_text(p_config -> 'headers') as h
+      select h.key
+      from jsonb_each_text(case jsonb_typeof(p_config -> 'headers') when 'object' then p_config -> 'headers' else '{}' end) as h
       where h.key !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]{1,255}$' or h.value ~ '[\u0001-\u0008\u000a-\u001f\u007f]'
     loop
       v_errors := v_errors || flowgres.problem(
         p_path => flowgres.join_path(v_path || '.headers', v_key), p_code => 'header_invalid',
         p_message => 'the name or the value of this header has characters that HTTP does not allow');
+    end loop;
+    foreach v_key in array case p_config #>> '{auth,type}'
+      when 'basic' then array['username', 'password'] when 'bearer' then array['token'] when 'api_key' then array['value']
+      else array[]::text[]
+    end loop
+      if coalesce(jsonb_typeof(p_config -> 'auth' -> v_key), 'null') = 'null' then
+        v_errors := v_errors || flowgres.problem(
+          p_path => v_path || '.auth.' || v_key, p_code => 'missing_key', p_message => format('"%s" is missing', v_key));
+      end if;
     end loop;
   end if;
   return v_errors;
@@ -223,6 +237,13 @@ begin
     v_errors := v_errors || flowgres.problem(
       p_path => 'title', p_code => 'invalid_text', p_message => 'the title has invisible characters or none at all');
   end if;
+  if v_definition -> 'trigger_type' <@ '["webhook", "cron", "schedule", "manual", "api"]' then
+    -- Left over by the normalisation because `triggers` say something else.
+    v_errors := v_errors || flowgres.problem(
+      p_path => 'trigger_type', p_code => 'conflicting_keys', p_message => 'no trigger in "triggers" is of this type',
+      p_hint => 'Remove one of the two.');
+  end if;
+  v_warnings := flowgres.warn_of_unknown_targets(p_definition => p_definition);
   if v_definition ? 'webhook_secret' then
     v_errors := v_errors || flowgres.inline_secret(p_path => 'webhook_secret');
     v_definition := v_definition - 'webhook_secret';
@@ -268,7 +289,7 @@ begin
   if cardinality(v_errors) = 0 then
     select * into v_nesting from flowgres.check_nesting(p_tenant_id => p_tenant_id, p_definition => v_definition);
     v_errors := v_nesting.errors;
-    v_warnings := v_nesting.warnings || flowgres.check_warnings(p_tenant_id => p_tenant_id, p_definition => v_definition);
+    v_warnings := v_warnings || v_nesting.warnings || flowgres.check_warnings(p_tenant_id => p_tenant_id, p_definition => v_definition);
   end if;
   return flowgres.report_check(p_errors => v_errors, p_warnings => v_warnings, p_definition => v_definition);
 end;

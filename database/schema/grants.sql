@@ -162,7 +162,11 @@ begin
     execute format('alter role %I set statement_timeout to %L', v_role, '15s');
     execute format('alter role %I set idle_in_transaction_session_timeout to %L', v_role, '30s');
   end loop;
+  -- Every statement of these is short, and compiling it would take longer than running it.
+  foreach v_role in array array['flowgres_runner', 'flowgres_front', 'flowgres_authenticator'] loop
+    execute format('alter role %I set jit to off', v_role);
+  end loop;
 exception when insufficient_privilege then
-  raise notice 'statement timeouts of the tenant roles are left as they are: this login may not alter those roles';
+  raise notice 'the settings of roles (timeouts, jit) are left as they are: this login may not alter those roles';
 end
 $$;

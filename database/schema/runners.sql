@@ -55,7 +55,7 @@ settings that runners follow.$$;
 
 create or replace function flowgres.heartbeat(p_runner_id uuid, p_running jsonb, p_stats jsonb)
   returns jsonb language plpgsql security definer set search_path to ''
-  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
 as $$
 declare
   v_now timestamptz := flowgres.now();
@@ -103,15 +103,16 @@ The runner claims once more afterwards: what came in between is found then.$$;
 
 create or replace function flowgres.release(p_runner_id uuid, p_rows jsonb)
   returns integer language plpgsql security definer set search_path to ''
-  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
 as $$
 declare
   v_count integer;
 begin
-  -- The queue row alone, as the claim did; the attempt is given back, because nothing is wrong with the step.
+  -- The queue row alone, as the claim did; the attempt is given back, because nothing is wrong with the step. What was
+  -- announced stays announced: it is the same attempt that begins again, and its step row is there.
   update flowgres.work_queue as q
   set
-    runner_id = null, claimed_at = null, is_announced = false, ready_at = flowgres.now(),
+    runner_id = null, claimed_at = null, ready_at = flowgres.now(),
     attempt = q.attempt - (q.resume is null)::integer
   from jsonb_array_elements(p_rows) as r (value)
   where q.tenant_id = (r.value ->> 0)::uuid and q.execution_id = (r.value ->> 1)::uuid and q.id = (r.value ->> 2)::bigint
@@ -137,7 +138,7 @@ comment on function flowgres.stop_runner(uuid) is $$Sign a runner off; what it s
 
 create or replace function flowgres.rescue_expired_leases(p_limit integer)
   returns integer language plpgsql security definer set search_path to ''
-  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
 as $$
 declare
   v_now timestamptz := flowgres.now();

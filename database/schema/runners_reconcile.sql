@@ -12,7 +12,7 @@ begin
   -- Hashed: with "not exists" the list would be walked once for each row.
   update flowgres.work_queue as q
   set
-    runner_id = null, claimed_at = null, is_announced = false, ready_at = flowgres.now(),
+    runner_id = null, claimed_at = null, ready_at = flowgres.now(),
     attempt = q.attempt - (q.resume is null)::integer
   where q.runner_id = p_runner_id
     and (q.id, q.token) not in (

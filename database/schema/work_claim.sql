@@ -228,7 +228,8 @@ p_after_tenant is the tenant served last: the turn goes on behind it.$$;
 
 create or replace function flowgres.get_contexts(p_runner_id uuid, p_rows jsonb)
   returns table (queue_id bigint, context jsonb) language plpgsql stable security definer set search_path to ''
-  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set plan_cache_mode to force_generic_plan
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
+  set plan_cache_mode to force_generic_plan
 as $$
 begin
   return query

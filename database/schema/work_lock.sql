@@ -68,6 +68,9 @@ begin
     select r.*, dense_rank() over (order by r.x) as slot
     from unnest(p_reports) as r
     where r.x = any(p_state.execution_ids)
+      -- A step that ended while its announcement still waited to be sent: the end says it all.
+      and (r.o <> 'started' or not exists (
+        select from unnest(p_reports) as f where f.x = r.x and f.q = r.q and f.k = r.k and f.o <> 'started'))
   ),
   held as materialized (
     -- The fence: the row must still be leased to this runner, under this token, for this step. It is not locked: a leased

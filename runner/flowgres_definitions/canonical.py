@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from .durations import normalise_duration
+from .language import TRIGGER_SHORTHANDS
 from .problems import Json, Path, Positions, Problem, place
 
 _TYPE_ALIASES: Final = {"http_request": "http", "data_transform": "transform", "conditional": "condition"}
@@ -26,71 +28,129 @@ _FLAT_KEYS: Final = {
     "log": "level message",
     "notify": "channel recipient subject message",
 }
+_HEADER_KEYS: Final = ("name", "title", "version", "description", "metadata")
 
 
 @dataclass(slots=True)
 class Canonical:
-    """A document in our words, and where its moved values stand in the author's."""
+    """A document in our words, and where its moved values stand in the author's.
+
+    `order` gives the author's number of each step, `warnings` what was dropped.
+    """
 
     document: dict[str, Json]
     moves: dict[Path, Path] = field(default_factory=dict)
+    order: list[int] = field(default_factory=list)
+    warnings: list[tuple[Path, Problem]] = field(default_factory=list)
 
     def place(self, problem: Problem, path: Path, positions: Positions | None) -> Problem:
         """The problem at the place where the author wrote the value."""
         for end in range(len(path), 0, -1):
             origin = self.moves.get(path[:end])
             if origin is not None:
-                return place(problem, (*origin, *path[end:]), positions)
+                path = (*origin, *path[end:])
+                break
+        if len(path) > 1 and path[0] == "steps" and isinstance(path[1], int) and path[1] < len(self.order):
+            path = ("steps", self.order[path[1]], *path[2:])
         return place(problem, path, positions)
 
 
 def canonicalise(document: dict[str, Json]) -> Canonical:
     """Read the document in our words. What cannot be understood stays, for the checks to name it."""
     result = Canonical({key: value for key, value in document.items() if value is not None})
-    header = result.document.get("workflow")
+    ours = result.document
+    header = ours.get("workflow")
     if isinstance(header, dict):
-        for key in ("name", "title", "version", "description", "metadata"):
-            if key in header and key not in result.document:
-                result.document[key] = header[key]
+        for key in _HEADER_KEYS:
+            if header.get(key) is not None and key not in ours:
+                ours[key] = header[key]
                 result.moves[(key,)] = ("workflow", key)
-    steps = result.document.get("steps")
-    if isinstance(steps, list):
-        result.document["steps"] = [
-            _step(value, ("steps", index), result) if isinstance(value, dict) else value
-            for index, value in enumerate(steps)
-        ]
+    is_shorthand = "trigger_type" in ours
+    _triggers(result)
+    for section in ("settings", "defaults"):
+        if isinstance(ours.get(section), dict):
+            ours[section] = {key: value for key, value in ours[section].items() if value is not None}
+            _seconds(ours[section], "timeout")
+    if isinstance(ours.get("defaults"), dict):
+        _retry(ours["defaults"], ("defaults",), result)
+    if isinstance(ours.get("steps"), list):
+        result.order = _order(ours["steps"])
+        ours["steps"] = [_step(ours["steps"][origin], ("steps", at), result) for at, origin in enumerate(result.order)]
+        if is_shorthand:
+            _drop_unknown_targets(ours["steps"], result)
     return result
 
 
-def _step(given: dict[str, Json], path: Path, result: Canonical) -> dict[str, Json]:
+def _triggers(result: Canonical) -> None:
+    """`trigger_type` and `cron_expression` are a list with one trigger; beside `triggers` the type only repeats one."""
+    ours = result.document
+    kind = ours.get("trigger_type", "cron" if "cron_expression" in ours else None)
+    meant = "cron" if kind == "schedule" else kind
+    if "triggers" in ours:
+        triggers = ours["triggers"] if isinstance(ours["triggers"], list) else []
+        if "trigger_type" in ours and any(isinstance(one, dict) and one.get("type") == meant for one in triggers):
+            del ours["trigger_type"]
+        return
+    if not isinstance(kind, str) or kind not in TRIGGER_SHORTHANDS:
+        return
+    ours.pop("trigger_type", None)
+    cron = ours.pop("cron_expression", None)
+    if kind in ("manual", "api"):
+        return
+    ours["triggers"] = [{"type": meant} | ({} if cron is None else {"cron": cron})]
+    result.moves[("triggers",)] = result.moves[("triggers", 0)] = ("trigger_type",)
+    result.moves[("triggers", 0, "type")] = ("trigger_type",)
+    result.moves[("triggers", 0, "cron")] = ("cron_expression",)
+
+
+def _order(steps: list[Json]) -> list[int]:
+    """Numbers of the steps in the order they are meant: `step_order` decides only when every step has one."""
+    places = [step.get("step_order") if isinstance(step, dict) else None for step in steps]
+    if all(isinstance(place, int | float) and not isinstance(place, bool) for place in places):
+        return sorted(range(len(steps)), key=lambda number: places[number])  # type: ignore[arg-type, return-value]
+    return list(range(len(steps)))
+
+
+def _step(given: Json, path: Path, result: Canonical) -> Json:
+    if not isinstance(given, dict):
+        return given
     step = {key: value for key, value in given.items() if value is not None}
     for alias, key in _STEP_ALIASES.items():
         _rename(step, alias, key, path, result)
     if "name" in step:
         if "id" in step:
-            step.pop("name")  # a title; the compiler keeps it as the description
+            _rename(step, "name", "description", path, result)
+            step.pop("name", None)
         else:
             _rename(step, "name", "id", path, result)
-    if isinstance(step.get("max_retries"), int) and "retry" not in step:
+    retries = step.get("max_retries")
+    if isinstance(retries, int) and not isinstance(retries, bool) and retries >= 0 and "retry" not in step:
+        # Theirs counts the tries after the first one, ours all of them.
         result.moves[(*path, "retry", "attempts")] = (*path, "max_retries")
         step["retry"] = {"attempts": step.pop("max_retries") + 1}
     step.pop("step_order", None)
+    _retry(step, path, result)
     kind = step.get("type")
-    if not isinstance(kind, str):
-        return step
-    step["type"] = kind = _TYPE_ALIASES.get(kind, kind)
-    if kind == "trigger":
-        return {**step, "type": "transform", "config": {"expression": "{{ trigger.payload }}"}}
-    config = step.get("config", {})
-    if isinstance(config, dict):
-        config = {
-            key: value for key, value in config.items() if value is not None or kind in ("transform", "condition")
-        }
-        for key in _FLAT_KEYS.get(kind, "").split():
-            if key in step and key not in config:
-                config[key] = step.pop(key)
-                result.moves[(*path, "config", key)] = (*path, key)
-        step["config"] = _config(kind, config, (*path, "config"), result)
+    if isinstance(kind, str):
+        step["type"] = kind = _TYPE_ALIASES.get(kind, kind)
+        if kind == "trigger":
+            return {**step, "type": "transform", "config": {"expression": "{{ trigger.payload }}"}}
+        config = step.get("config", {})
+        if isinstance(config, dict):
+            config = {
+                key: value for key, value in config.items() if value is not None or kind in ("transform", "condition")
+            }
+            for key in _FLAT_KEYS.get(kind, "").split():
+                if key in step:
+                    value = step.pop(key)
+                    if key not in config:
+                        config[key] = value
+                        result.moves[(*path, "config", key)] = (*path, key)
+            if kind == "http" and "timeout" in config and "timeout" not in step:
+                step["timeout"] = config.pop("timeout")
+                result.moves[(*path, "timeout")] = (*path, "config", "timeout")
+            step["config"] = _config(kind, config, (*path, "config"), result)
+    _seconds(step, "timeout")
     return step
 
 
@@ -99,12 +159,91 @@ def _config(kind: str, config: dict[str, Json], path: Path, result: Canonical) -
         origin = result.moves.get((*path, "condition"), (*path, "condition"))
         inner = config.pop("condition")
         for key, value in inner.items() if isinstance(inner, dict) else [("expression", inner)]:
-            config.setdefault(key, value)
+            config[key] = value
             result.moves[(*path, key)] = (*origin, key) if isinstance(inner, dict) else origin
     for alias, key in _CONFIG_ALIASES.get(kind, {}).items():
         if not isinstance(config.get(alias), dict) or kind != "condition":
             _rename(config, alias, key, path, result)
+    if kind == "condition":
+        for key in ("true_branch", "false_branch"):
+            if isinstance(config.get(key), str):
+                config[key] = [config[key]]
+                origin = result.moves.get((*path, key), (*path, key))
+                result.moves[(*path, key, 0)] = origin
+    for key in ("seconds", "duration") if kind == "delay" else ("timeout",) if kind == "http" else ():
+        _seconds(config, key)
+    if kind == "http":
+        method, expected = config.get("method"), config.get("expected_status")
+        if isinstance(method, str) and "{{" not in method:
+            config["method"] = method.upper()
+        if isinstance(expected, int | float | str) and not isinstance(expected, bool):
+            config["expected_status"] = [expected]
+            result.moves[(*path, "expected_status", 0)] = result.moves.get(
+                (*path, "expected_status"), (*path, "expected_status")
+            )
+    if kind == "log" and isinstance(config.get("level"), str) and "{{" not in config["level"]:
+        level = config["level"].lower()
+        config["level"] = "warning" if level == "warn" else level
     return config
+
+
+def _drop_unknown_targets(steps: list[Json], result: Canonical) -> None:
+    """In the shorthand a branch may lead nowhere: it ends there."""
+    ids = {step["id"] for step in steps if isinstance(step, dict) and isinstance(step.get("id"), str)}
+    for number, step in enumerate(steps):
+        if not isinstance(step, dict) or step.get("type") != "condition" or not isinstance(step.get("config"), dict):
+            continue
+        for key in ("true_branch", "false_branch"):
+            names = step["config"].get(key)
+            if not isinstance(names, list):
+                continue
+            path: Path = ("steps", number, "config", key)
+            kept = [place for place, name in enumerate(names) if not isinstance(name, str) or name in ids]
+            for place, name in enumerate(names):
+                if place not in kept:
+                    result.warnings.append((_origin((*path, place), result), _unknown_target(step.get("id"), name)))
+            moves = {(*path, now): _origin((*path, was), result) for now, was in enumerate(kept)}
+            result.moves.update(moves)
+            step["config"][key] = [names[place] for place in kept]
+
+
+def _unknown_target(condition: Json, target: str) -> Problem:
+    message = (
+        f"the condition {str(condition)[:60]!r} leads to {target[:60]!r}, which is no step: this branch ends here"
+    )
+    hint = "add a step with this id, or remove it from the branch"
+    return Problem(path="", code="unknown_branch_target", message=message, hint=hint, severity="warning")
+
+
+def _origin(path: Path, result: Canonical) -> Path:
+    """Where the author wrote a value, with the number of its step in our order still."""
+    for end in range(len(path), 0, -1):
+        origin = result.moves.get(path[:end])
+        if origin is not None:
+            return (*origin, *path[end:])
+    return path
+
+
+def _retry(members: dict[str, Json], path: Path, result: Canonical) -> None:
+    """A bare number means attempts; durations are seconds; statuses are texts."""
+    retry = members.get("retry")
+    if isinstance(retry, int | float) and not isinstance(retry, bool):
+        members["retry"] = {"attempts": retry}
+        result.moves[(*path, "retry", "attempts")] = (*path, "retry")
+    elif isinstance(retry, dict):
+        members["retry"] = retry = {key: value for key, value in retry.items() if value is not None}
+        for key in ("delay", "max_delay"):
+            _seconds(retry, key)
+        if isinstance(retry.get("errors"), list):
+            retry["errors"] = [
+                str(error) if isinstance(error, int | float) and not isinstance(error, bool) else error
+                for error in retry["errors"]
+            ]
+
+
+def _seconds(members: dict[str, Json], key: str) -> None:
+    if key in members:
+        members[key] = normalise_duration(members[key])
 
 
 def _rename(members: dict[str, Json], alias: str, key: str, path: Path, result: Canonical) -> None:

@@ -39,7 +39,7 @@ from flowgres_runner.work_loop import WorkLoop
 log = get_logger(__name__)
 
 PROTOCOL = 1
-"""Version of the contract with the database's functions; must equal flowgres.protocol_number()."""
+"""Version of the contract with the database's functions; must equal the setting `protocol`."""
 
 _DRAIN_LOOK_SECONDS = 0.02
 _STEP_SECONDS = 30.0

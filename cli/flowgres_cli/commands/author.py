@@ -63,7 +63,7 @@ def validate(session: Session, paths: tuple[str, ...], is_asking_server: bool) -
     if errors:
         raise InvalidDefinitionError(
             f"{errors} error{'s' * (errors != 1)} in {counted}",
-            hint="The language: flowgres schema, or DEFINITIONS in the documentation.",
+            hint="`flowgres schema` prints what a definition may hold.",
         )
     say(f"{counted} valid" + (f", {warnings} warning{'s' * (warnings != 1)}" if warnings else ""))
 
