@@ -60,8 +60,8 @@ create or replace function flowgres.complete_and_claim(
   -- One held lock must not stall a whole batch: the runner halves it and tries again.
   set lock_timeout to '2s'
   -- The batches are small and every table is reached by key: whatever else a plan could do would be worse on a bad day.
-  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
-  set plan_cache_mode to force_generic_plan
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
+  set jit to off set plan_cache_mode to force_generic_plan
 as $$
 declare
   v_capabilities text[] := flowgres.require_runner(p_runner_id => p_runner_id);

@@ -96,7 +96,7 @@ async def _post_repeatedly(
     try:
         for _ in range(connections):
             _, client = await loop.create_connection(
-                lambda: _Client(request, milliseconds, failed), address.hostname, address.port
+                lambda: _Client(request, milliseconds, failed), str(address.hostname), address.port or 80
             )
             clients.append(client)
         await asyncio.wait([failed], timeout=warm_up_seconds)

@@ -17,7 +17,7 @@ Record = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a part gets: where to measure, how much, where figures go, how many rounds (for those that repeat inside)."""
+    """What a part gets: where to measure, how much, where figures go; `rounds` is for those that repeat inside."""
 
     lab: Lab
     scale: Scale
@@ -28,7 +28,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing that is measured. `repeats_inside`: its preparation is dear, so it is called once and measures all rounds."""
+    """One thing that is measured. `repeats_inside`: its preparation is dear, so one call measures all rounds."""
 
     name: str
     workload: str

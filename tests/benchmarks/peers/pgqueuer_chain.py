@@ -44,6 +44,7 @@ async def measure() -> None:
     for first in range(0, given.executions, 1000):
         count = min(1000, given.executions - first)
         await queries.enqueue(["chain"] * count, [b"0"] * count, [0] * count)
+    await connection.execute("analyze")
     began = time.perf_counter()
     worker = asyncio.create_task(queuer.run(dequeue_timeout=timedelta(seconds=2), batch_size=BATCH))
     while done < given.executions:

@@ -42,13 +42,14 @@ TIMERS = """
   with started as (
     insert into flowgres.executions (
       tenant_id, id, workflow_id, version_id, version, step_count, timeout_seconds, created_at, scheduled_at, input)
-    select t.tenant_id, flowgres.uuid_v7(flowgres.now()), v.workflow_id, v.id, v.version, v.step_count, v.timeout_seconds,
-      now(), now() + interval '1 hour' + random() * interval '30 days', '{"v": 1}'
+    select t.tenant_id, flowgres.uuid_v7(flowgres.now()), v.workflow_id, v.id, v.version, v.step_count,
+      v.timeout_seconds, now(), now() + interval '1 hour' + random() * interval '30 days', '{"v": 1}'
     from flowgres.tenants as t, flowgres.workflow_versions as v, generate_series(1, %s::integer)
     where t.slug like 'idle-%%'
     returning tenant_id, id, version_id, scheduled_at
   )
-  insert into flowgres.work_queue (tenant_id, execution_id, version_id, due_at, ready_at, step_index, priority, is_new, capability)
+  insert into flowgres.work_queue (
+    tenant_id, execution_id, version_id, due_at, ready_at, step_index, priority, is_new, capability)
   select s.tenant_id, s.id, s.version_id, s.scheduled_at, s.scheduled_at, 0, 5, true, 'core' from started as s
 """
 HISTORY_TABLES = ("executions", "step_executions", "work_queue")
@@ -79,7 +80,7 @@ def measure(context: Context) -> None:
 
 
 def _claims(site: Site, count: int) -> list[float]:
-    """Milliseconds of claims as a runner makes them, commit and round trip included; what was taken is started again."""
+    """Milliseconds of claims as a runner makes them, commit and round trip included; what was taken is replaced."""
     samples = []
     runner_id = str(uuid.uuid4())
     with psycopg.connect(site.database.dsn("runner"), autocommit=True) as connection:

@@ -17,7 +17,7 @@ CONNECTIONS = 16
 START = "select flowgres_api.start_execution(workflow => 'chain', input => '{\"v\": 1}');\n"
 EMPTY_FUNCTION = """
   create function flowgres_api.bench_empty(workflow text, input jsonb) returns jsonb language sql
-  as $$ select '{"execution_id": "00000000-0000-0000-0000-000000000000", "status": "queued", "created": true}'::jsonb $$;
+  as $$ select '{"execution_id": "00000000-0000-0000-0000-000000000000", "status": "queued"}'::jsonb $$;
   grant execute on function flowgres_api.bench_empty to flowgres_member;
 """
 
