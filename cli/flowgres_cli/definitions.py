@@ -239,7 +239,9 @@ def _walk(root: Path) -> Iterator[str]:
 def _may_be_definition(path: Path) -> bool:
     """False for JSON that is plainly something else, such as the input of an example: it was found, not named.
 
-    Broken JSON may be a definition, and YAML is taken to be one: a mistake in it has to be told.
+    A definition has a list of steps or states, or a header under `workflow`; the steps of an execution, as an
+    expected result has them, are an object. Broken JSON may be a definition, and YAML is taken to be one: a mistake
+    in it has to be told.
     """
     if path.suffix.lower() != ".json":
         return True
@@ -247,5 +249,7 @@ def _may_be_definition(path: Path) -> bool:
         document = json.loads(path.read_bytes()[:_MOST_BYTES])
     except (OSError, ValueError, RecursionError):
         return True
-    has_body = isinstance(document, dict) and ("steps" in document or "states" in document)
-    return has_body and ("name" in document or "workflow" in document)
+    if not isinstance(document, dict):
+        return False
+    has_body = isinstance(document.get("steps"), list) or isinstance(document.get("states"), list)
+    return has_body or isinstance(document.get("workflow"), dict) or ("name" in document and "steps" in document)

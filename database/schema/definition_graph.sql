@@ -82,8 +82,10 @@ begin
         v_node := v_parent[v_node];
         exit when v_node = v_child;
       end loop;
-      cycles := cycles || jsonb_build_array(array(
-        select c.node from unnest(v_cycle) with ordinality as c (node, position) order by c.position desc));
+      -- Downwards again, from the step that comes first in the list.
+      v_cycle := array(select c.node from unnest(v_cycle) with ordinality as c (node, position) order by c.position desc);
+      v_child := array_position(v_cycle, (select min(c.node) from unnest(v_cycle) as c (node)));
+      cycles := cycles || jsonb_build_array(v_cycle[v_child :] || v_cycle[: v_child - 1]);
       -- The stamp ends the walk; a later start that reaches this cycle finds an older stamp.
       exit when jsonb_array_length(cycles) >= 10;
     end if;

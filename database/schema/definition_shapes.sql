@@ -190,7 +190,10 @@ begin
       p_path => flowgres.join_path(p_path, v_key), p_code => 'missing_key', p_message => format('"%s" is missing', v_key));
   end loop;
   if p_shape ? 'exactly_one' then
-    v_given := array(select o.key from jsonb_array_elements_text(p_shape -> 'exactly_one') as o (key) where p_object ? o.key);
+    v_given := array(
+      select o.key from jsonb_array_elements_text(p_shape -> 'exactly_one') as o (key)
+      -- Null is a value where any value is one, else it counts as absent.
+      where p_object ? o.key and (p_object -> o.key <> 'null' or p_shape #>> array['keys', o.key, 'is'] = 'any'));
     if cardinality(v_given) <> 1 then
       v_errors := v_errors || flowgres.problem(
         p_path => p_path, p_code => case cardinality(v_given) when 0 then 'missing_key' else 'conflicting_keys' end,
@@ -200,7 +203,10 @@ begin
     end if;
   end if;
   if p_shape ? 'at_most_one' then
-    v_given := array(select o.key from jsonb_array_elements_text(p_shape -> 'at_most_one') as o (key) where p_object ? o.key);
+    v_given := array(
+      select o.key from jsonb_array_elements_text(p_shape -> 'at_most_one') as o (key)
+      -- Null is a value where any value is one, else it counts as absent.
+      where p_object ? o.key and (p_object -> o.key <> 'null' or p_shape #>> array['keys', o.key, 'is'] = 'any'));
     if cardinality(v_given) > 1 then
       v_errors := v_errors || flowgres.problem(
         p_path => p_path, p_code => 'conflicting_keys',

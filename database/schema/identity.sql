@@ -47,8 +47,10 @@ comment on function flowgres.require_tenant() is $$The tenant of this call; refu
 create or replace function flowgres.actor()
   returns text language sql stable set search_path to ''
 as $$
+  -- Any login can set the setting, so only those are believed that have authenticated somebody.
   select coalesce(
-    nullif(current_setting('flowgres.actor', true), ''),
+    case when session_user in ('flowgres_authenticator', 'flowgres_front')
+      then nullif(current_setting('flowgres.actor', true), '') end,
     'login:' || session_user);
 $$;
 comment on function flowgres.actor() is $$Who was authenticated: the subject of the token, key:<prefix>, or login:<name> in SQL.$$;

@@ -140,6 +140,35 @@ comment on function flowgres.lease_ready(uuid, text, uuid, integer, timestamptz)
 
 Writes work_queue only; the step counts as running from here, and is recorded with its first report.$$;
 
+create or replace function flowgres.take_suspect(p_runner_id uuid, p_capabilities text[], p_after_tenant uuid)
+  returns setof flowgres.claimed_step language plpgsql set search_path to ''
+as $$
+declare
+  v_capability text;
+  v_tenants uuid[];
+begin
+  foreach v_capability in array p_capabilities loop
+    v_tenants := flowgres.tenants_in_turn(
+      p_capability => 'alone:' || v_capability, p_after_tenant => p_after_tenant, p_limit => 1);
+    continue when v_tenants = '{}';
+    if exists (select from flowgres.work_queue as q where q.runner_id = p_runner_id and q.capability like 'alone:%') then
+      return;
+    end if;
+    return query
+    select l.* from flowgres.lease_ready(
+      p_runner_id => p_runner_id, p_capability => 'alone:' || v_capability, p_tenant_id => v_tenants[1], p_limit => 1,
+      p_now => flowgres.now()) as l;
+    if found then
+      return;
+    end if;
+  end loop;
+end;
+$$;
+comment on function flowgres.take_suspect(uuid, text[], uuid) is $$Take one step that was lost with its runner twice, unless the runner holds one
+
+Such rows have the capability "alone:<capability>" until they are done. One of them may kill its runner again; the others,
+which only happened to be beside it, then do not run out of attempts with it.$$;
+
 create or replace function flowgres.take_ready(
   p_runner_id uuid, p_capabilities text[], p_want integer, p_after_tenant uuid
 )
@@ -163,7 +192,14 @@ begin
   end if;
   perform flowgres.promote_due(p_limit => 1000);
 
+  return query
+  select s.* from flowgres.take_suspect(
+    p_runner_id => p_runner_id, p_capabilities => p_capabilities, p_after_tenant => p_after_tenant) as s;
+  get diagnostics v_taken = row_count;
+  v_left := v_left - v_taken;
+
   foreach v_capability in array p_capabilities loop
+    exit when v_left <= 0;
     v_tenants := flowgres.tenants_in_turn(p_capability => v_capability, p_after_tenant => p_after_tenant, p_limit => 16);
     -- Each gets its share; what one leaves, the others may have in a second round.
     v_share := ceil(v_left::numeric / greatest(cardinality(v_tenants), 1))::integer;
@@ -179,7 +215,6 @@ begin
       end loop;
       exit when cardinality(v_tenants) <= 1;
     end loop;
-    exit when v_left <= 0;
   end loop;
 
   if v_left < p_want then

@@ -104,7 +104,13 @@ begin
     resume = case when o.outcome in ('suspended', 'child') then '{}'::jsonb when o.outcome <> 'retrying' then q.resume end,
     is_announced = o.outcome in ('started', 'suspended', 'child'),
     claimed_at = case when o.outcome = 'started' then q.claimed_at end,
-    attempt = q.attempt + (o.outcome = 'lost' and o.is_resumed)::integer
+    attempt = q.attempt + (o.outcome = 'lost' and o.is_resumed)::integer,
+    -- Twice is no chance any more: one of those that were held together kills runners, and nobody knows which. From here
+    -- on it goes to a runner without any other suspect, so that who merely stood beside it does not fail with it.
+    capability = case
+      when o.outcome = 'lost' and o.attempt + o.is_resumed::integer >= 2 and q.capability not like 'alone:%'
+        then 'alone:' || q.capability
+      else q.capability end
   from unnest(p_state.outcomes) as o
   where q.tenant_id = o.tenant_id and q.execution_id = o.execution_id and q.id = o.queue_id and o.edge is null
     and q.runner_id is not distinct from p_state.runner_id;

@@ -28,6 +28,13 @@ _FLAT_KEYS: Final = {
     "log": "level message",
     "notify": "channel recipient subject message",
 }
+_KEYS_OF_ANY_VALUE: Final = {
+    "transform": frozenset({"expression", "output", "source"}),
+    "condition": frozenset({"value"}),
+    "http": frozenset({"json", "body"}),
+}
+"""Where null is a value; anywhere else it counts as absent."""
+
 _HEADER_KEYS: Final = ("name", "title", "version", "description", "metadata")
 
 
@@ -35,7 +42,7 @@ _HEADER_KEYS: Final = ("name", "title", "version", "description", "metadata")
 class Canonical:
     """A document in our words, and where its moved values stand in the author's.
 
-    `order` gives the author's number of each step, `warnings` what was dropped.
+    `order` gives the author's number of each step, `warnings` what was dropped, with the paths of `place_origin`.
     """
 
     document: dict[str, Json]
@@ -50,6 +57,10 @@ class Canonical:
             if origin is not None:
                 path = (*origin, *path[end:])
                 break
+        return self.place_origin(problem, path, positions)
+
+    def place_origin(self, problem: Problem, path: Path, positions: Positions | None) -> Problem:
+        """The same for a path in the author's words already, but for the number of its step."""
         if len(path) > 1 and path[0] == "steps" and isinstance(path[1], int) and path[1] < len(self.order):
             path = ("steps", self.order[path[1]], *path[2:])
         return place(problem, path, positions)
@@ -57,7 +68,7 @@ class Canonical:
 
 def canonicalise(document: dict[str, Json]) -> Canonical:
     """Read the document in our words. What cannot be understood stays, for the checks to name it."""
-    result = Canonical({key: value for key, value in document.items() if value is not None})
+    result = Canonical(_given(document))
     ours = result.document
     header = ours.get("workflow")
     if isinstance(header, dict):
@@ -67,9 +78,15 @@ def canonicalise(document: dict[str, Json]) -> Canonical:
                 result.moves[(key,)] = ("workflow", key)
     is_shorthand = "trigger_type" in ours
     _triggers(result)
+    if isinstance(ours.get("triggers"), list):
+        ours["triggers"] = [_given(one) if isinstance(one, dict) else one for one in ours["triggers"]]
+    if isinstance(ours.get("inputs"), dict):
+        ours["inputs"] = {
+            name: _given(one, but="default") if isinstance(one, dict) else one for name, one in ours["inputs"].items()
+        }
     for section in ("settings", "defaults"):
         if isinstance(ours.get(section), dict):
-            ours[section] = {key: value for key, value in ours[section].items() if value is not None}
+            ours[section] = _given(ours[section])
             _seconds(ours[section], "timeout")
     if isinstance(ours.get("defaults"), dict):
         _retry(ours["defaults"], ("defaults",), result)
@@ -114,7 +131,7 @@ def _order(steps: list[Json]) -> list[int]:
 def _step(given: Json, path: Path, result: Canonical) -> Json:
     if not isinstance(given, dict):
         return given
-    step = {key: value for key, value in given.items() if value is not None}
+    step = _given(given)
     for alias, key in _STEP_ALIASES.items():
         _rename(step, alias, key, path, result)
     if "name" in step:
@@ -138,7 +155,9 @@ def _step(given: Json, path: Path, result: Canonical) -> Json:
         config = step.get("config", {})
         if isinstance(config, dict):
             config = {
-                key: value for key, value in config.items() if value is not None or kind in ("transform", "condition")
+                key: value
+                for key, value in config.items()
+                if value is not None or key in _KEYS_OF_ANY_VALUE.get(kind, ())
             }
             for key in _FLAT_KEYS.get(kind, "").split():
                 if key in step:
@@ -173,6 +192,8 @@ def _config(kind: str, config: dict[str, Json], path: Path, result: Canonical) -
     for key in ("seconds", "duration") if kind == "delay" else ("timeout",) if kind == "http" else ():
         _seconds(config, key)
     if kind == "http":
+        if isinstance(config.get("auth"), dict):
+            config["auth"] = _given(config["auth"])
         method, expected = config.get("method"), config.get("expected_status")
         if isinstance(method, str) and "{{" not in method:
             config["method"] = method.upper()
@@ -198,19 +219,17 @@ def _drop_unknown_targets(steps: list[Json], result: Canonical) -> None:
             if not isinstance(names, list):
                 continue
             path: Path = ("steps", number, "config", key)
-            kept = [place for place, name in enumerate(names) if not isinstance(name, str) or name in ids]
-            for place, name in enumerate(names):
-                if place not in kept:
-                    result.warnings.append((_origin((*path, place), result), _unknown_target(step.get("id"), name)))
+            kept = [at for at, name in enumerate(names) if not isinstance(name, str) or name in ids]
+            for at, name in enumerate(names):
+                if at not in kept:
+                    result.warnings.append((_origin((*path, at), result), _unknown_target(step.get("id"), name)))
             moves = {(*path, now): _origin((*path, was), result) for now, was in enumerate(kept)}
             result.moves.update(moves)
-            step["config"][key] = [names[place] for place in kept]
+            step["config"][key] = [names[at] for at in kept]
 
 
 def _unknown_target(condition: Json, target: str) -> Problem:
-    message = (
-        f"the condition {str(condition)[:60]!r} leads to {target[:60]!r}, which is no step: this branch ends here"
-    )
+    message = f"the condition {str(condition)[:60]!r} leads to {target[:60]!r}, which is no step: this branch ends here"
     hint = "add a step with this id, or remove it from the branch"
     return Problem(path="", code="unknown_branch_target", message=message, hint=hint, severity="warning")
 
@@ -231,7 +250,7 @@ def _retry(members: dict[str, Json], path: Path, result: Canonical) -> None:
         members["retry"] = {"attempts": retry}
         result.moves[(*path, "retry", "attempts")] = (*path, "retry")
     elif isinstance(retry, dict):
-        members["retry"] = retry = {key: value for key, value in retry.items() if value is not None}
+        members["retry"] = retry = _given(retry)
         for key in ("delay", "max_delay"):
             _seconds(retry, key)
         if isinstance(retry.get("errors"), list):
@@ -239,6 +258,11 @@ def _retry(members: dict[str, Json], path: Path, result: Canonical) -> None:
                 str(error) if isinstance(error, int | float) and not isinstance(error, bool) else error
                 for error in retry["errors"]
             ]
+
+
+def _given(members: dict[str, Json], but: str = "") -> dict[str, Json]:
+    """A copy without the members that are null, which count as absent."""
+    return {key: value for key, value in members.items() if value is not None or key == but}
 
 
 def _seconds(members: dict[str, Json], key: str) -> None:

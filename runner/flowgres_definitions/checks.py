@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Set
 from dataclasses import replace
 
@@ -42,14 +43,17 @@ def _check_step(step: dict[str, Json], path: Path, graph: Graph, ancestors: int 
     kind = step.get("type")
     names = frozenset({"item", "item_index"}) if "foreach" in step else frozenset()
     for key, value in config.items() if isinstance(config, dict) else ():
-        may_hold = isinstance(kind, str) and kind in SECRET_FIELDS
-        fields = SECRET_FIELDS.get(str(kind)) if may_hold else frozenset()
-        allowed = fields is None or key in fields
+        allowed = key in SECRET_FIELDS.get(str(kind), ())
         place_of = (*path, "config", key)
         if kind == "condition" and key == "expression" and isinstance(value, str):
             yield from _check_boolean(value, place_of)
         elif kind == "condition" and key in ("true_branch", "false_branch"):
             continue
+        elif kind == "condition" and key == "field" and isinstance(value, str) and not has_expression(value):
+            # A path, which names a step without braces.
+            found = re.match(r"steps\.([A-Za-z_]\w*)", value)
+            for problem in _check_reference(found[1], graph, ancestors, step) if found else ():
+                yield place_of, problem
         yield from _check_texts(value, place_of, graph, ancestors, names, secrets_allowed=allowed, step=step)
     when = step.get("when")
     if isinstance(when, str):
@@ -133,11 +137,13 @@ def _check_settings(document: dict[str, Json]) -> Found:
     settings = document.get("settings")
     if not isinstance(settings, dict):
         return
-    concurrency = settings.get("concurrency")
-    places: list[tuple[Path, Json]] = [(("settings", "correlation_id"), settings.get("correlation_id"))]
-    if isinstance(concurrency, dict):
-        places.append((("settings", "concurrency", "key"), concurrency.get("key")))
-    for path, value in places:
-        if isinstance(value, str) and (has_expression(value) or not value.lstrip().startswith("$")):
-            message = "this is a jsonpath on the input; expressions are not evaluated here"
-            yield path, Problem(path="", code="jsonpath_invalid", message=message, hint="write $.customer")
+    value = settings.get("correlation_id")
+    path: Path = ("settings", "correlation_id")
+    if not isinstance(value, str):
+        return
+    if "{{" in value:
+        message = "an expression is not allowed here: the database reads it at the start"
+        yield path, Problem(path="", code="expression_not_allowed", message=message, hint="write $.order_id")
+    elif not re.match(r"\s*((lax|strict)\s+)?\$", value) or "like_regex" in value or "**" in value:
+        message = "this must be a jsonpath on the input, without like_regex and **"
+        yield path, Problem(path="", code="jsonpath_invalid", message=message, hint="write $.order_id")

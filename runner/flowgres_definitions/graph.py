@@ -175,6 +175,8 @@ def _tell_cycles(graph: Graph) -> None:
         while up[cycle[-1]] != number:
             cycle.append(up[cycle[-1]])
         cycle.reverse()
+        first = cycle.index(min(cycle))
+        cycle = cycle[first:] + cycle[:first]
         told += 1
         shown = [str(graph.ids[member])[:63] for member in cycle]
         names = [*shown[:40], "...", shown[0]] if len(shown) > 40 else [*shown, shown[0]]

@@ -36,15 +36,16 @@ PLACED_NAMES: Final = {
     "response": "only in the `output` or `repeat` of an http step",
     "output": "only in the `output` or `repeat` of a step",
     "error": "only in the steps of `on_failure`",
-    "secrets": "only in the url, headers and body of an http step and in the configuration of notify and llm",
+    "secrets": "only in what an http step sends: url, headers, query, json, body, form, auth",
 }
 
-SECRET_FIELDS: Final = {
-    "http": frozenset({"url", "headers", "query", "json", "body", "form", "auth"}),
-    "notify": None,
-    "llm": None,
-}
-"""Configuration keys that may name secrets, by step type; None: all. A runner puts values in there and nowhere else."""
+SECRET_FIELDS: Final = {"http": frozenset({"url", "headers", "query", "json", "body", "form", "auth"})}
+"""Configuration keys that may name secrets, by step type. A runner puts values in there and nowhere else."""
+
+SECRET_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+WEBHOOK_PATH: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+TRIGGER_SHORTHANDS: Final = _words("webhook cron schedule manual api")
+HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,255}")
 
 FILTERS: Final = _words(
     "abs batch capitalize center count d default dictsort filesizeformat first float groupby indent int items join "

@@ -7,6 +7,7 @@ ValueError
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,6 +20,9 @@ Path = tuple[str | int, ...]
 
 Positions = Mapping[Path, tuple[int, int]]
 """Line and column, both from 1, of the values of a loaded text; of the key for members of a mapping."""
+
+
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +97,10 @@ def format_path(path: Iterable[str | int]) -> str:
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif part.replace("_", "a").replace("-", "a").isalnum():
+        elif _WORD.fullmatch(part):
             text += f".{part}" if text else part
         else:
-            text += f"[{part[:60]!r}]"
+            text += f'["{part[:60]}"]'
     return text
 
 

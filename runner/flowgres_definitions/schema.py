@@ -25,6 +25,9 @@ _KINDS = {
     "boolean": "true or false",
     "null": "null",
 }
+_WORDS = re.compile(r"\^\(((?:\w+\|)+\w+)\)\$\|")
+"""A pattern that is a list of words, or an expression: such as ^(email|slack)$|\\{\\{"""
+
 _RANGE = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 
 
@@ -41,7 +44,16 @@ def _check_pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -
         yield ValidationError("the text does not match")
 
 
-_Validator: Any = extend(Draft202012Validator, {"pattern": _check_pattern})  # type: ignore[no-untyped-call]
+def _is_integer(_checker: Any, instance: Any) -> bool:
+    # JSON Schema takes 5.0 for one; the database does not.
+    return isinstance(instance, int) and not isinstance(instance, bool)
+
+
+_Validator: Any = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    {"pattern": _check_pattern},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+)
 
 
 @cache
@@ -66,6 +78,8 @@ def _explain(error: Any) -> Iterator[tuple[Path, Problem]]:
     path: Path = tuple(error.absolute_path)
     hint = _description(error)
     match error.validator:
+        case "required" if error.validator_value == ["name"] and not path:
+            return  # told with the other names
         case "required":
             key = _missing(error)
             yield (*path, key), _problem("missing_key", f"{key!r} is missing")
@@ -90,6 +104,14 @@ def _explain(error: Any) -> Iterator[tuple[Path, Problem]]:
             else:
                 wanted = ", ".join(map(str, error.validator_value))
                 yield path, _problem("wrong_kind", f"expected one of {wanted}, found {_kind_of(word)}")
+        case "pattern" if (words := _WORDS.match(error.validator_value)) is not None:
+            word = str(error.instance)
+            yield (
+                path,
+                _problem("unknown_word", f"{word[:60]!r} is not known here", did_you_mean(word, _known(words[1]))),
+            )
+        case "pattern" if "propertyNames" in error.schema_path:
+            return  # names of inputs are told with their own path
         case "pattern":
             is_name = error.validator_value.startswith("^[a-z][a-z0-9_")
             code = (
@@ -129,13 +151,20 @@ def _explain(error: Any) -> Iterator[tuple[Path, Problem]]:
                 ),
             )
         case None:  # a schema that is `false`: it stands only where keys exclude each other
-            yield path, _problem("conflicting_keys", "only one of these may be given: json, body, form")
+            message = "keys are given together that exclude each other"
+            yield path if path[-1] == "config" else path[:-1], _problem("conflicting_keys", message, hint)
         case _:
             yield path, _problem("invalid_value", error.message[:200], hint)
 
 
 def _problem(code: str, message: str, hint: str = "") -> Problem:
     return Problem(path="", code=code, message=message, hint=hint)
+
+
+def _known(words: str) -> set[str]:
+    """The words of a pattern; those in both cases are told as most people write them."""
+    found = words.split("|")
+    return {word for word in found if word.swapcase() not in found or found.index(word) < found.index(word.swapcase())}
 
 
 def _missing(error: Any) -> str:
@@ -165,15 +194,14 @@ def _explain_choice(error: Any) -> Problem:
 def _explain_any(error: Any, path: Path) -> Iterator[tuple[Path, Problem]]:
     """The errors of the alternative whose kind fits; when none fits, the description of the whole."""
     if all("required" in option for option in error.validator_value):
-        yield (*path, "name"), _problem("missing_key", "'name' is missing")
-        return
+        return  # the name of the workflow, which is told with the other names
     alternatives: dict[int, list[Any]] = {}
     for nested in error.context or ():
         alternatives.setdefault(int(nested.schema_path[0]), []).append(nested)
     for nested_errors in alternatives.values():
         if not any(nested.validator == "type" and len(nested.path) == 0 for nested in nested_errors):
             for nested in nested_errors:
-                if nested.validator == "pattern" and "\\{\\{" in nested.validator_value and len(alternatives) > 1:
+                if nested.validator == "pattern" and nested.validator_value == "\\{\\{":
                     break
                 yield from _explain(nested)
             else:

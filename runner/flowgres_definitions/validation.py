@@ -10,13 +10,16 @@ from typing import Final
 from .canonical import canonicalise
 from .checks import find_problems
 from .graph import build_graph
+from .inputs import find_input_problems
 from .language import CORE_STEP_TYPES, IDENTIFIER, MAX_STEPS, RESERVED_NAMES, WORKFLOW_NAME
 from .problems import Json, Path, Positions, Problem, did_you_mean, place
 from .schema import MAX_PROBLEMS, find_schema_problems
+from .structure import find_structure_problems
 
 _LATER_TYPES: Final = frozenset({"approval", "llm", "sql", "switch", "transition", "wait"})
-_LATER_KEYS: Final = frozenset({"on_failure", "dialect", "states", "transitions"})
+_LATER_KEYS: Final = frozenset({"on_failure", "dialect"})
 _LATER_STEP_KEYS: Final = frozenset({"foreach", "repeat", "on_timeout", "compensate"})
+_LATER_SETTINGS: Final = ("concurrency", "max_retries", "retention")
 _LATER_TRIGGERS: Final = frozenset({"table", "event"})
 
 
@@ -27,7 +30,7 @@ def validate_document(
     custom_types: Collection[str] = (),
     max_steps: int = MAX_STEPS,
 ) -> list[Problem]:
-    """Problems of a loaded document, in the order of its text; [] when it is valid.
+    """Problems of a loaded document, in the order of its text; it is valid when none of them is an error.
 
     `custom_types` are step types beside the built-in ones that runners are known to serve. The server checks again
     (and what only it knows: sub-workflows, stored secrets, its own limits).
@@ -37,6 +40,9 @@ def validate_document(
     if "states" in document and "steps" in document:
         problem = _problem("conflicting_keys", "a definition has either steps or states")
         return [place(problem, ("states",), positions)]
+    for key in ("states", "transitions"):
+        if document.get(key) is not None:
+            return [place(_later("a state machine"), (key,), positions)]
     canonical = canonicalise(document)
     found: list[tuple[Path, Problem]] = []
     steps = canonical.document.get("steps")
@@ -53,13 +59,19 @@ def validate_document(
         later = list(_find_later(canonical.document))
         hidden = {path for path, _ in later}
         schema_problems = find_schema_problems(canonical.document)
+        later.extend(_check_names(canonical.document))
+        later.extend(find_structure_problems(canonical.document, graph))
+        hidden |= {("name",)} & {path for path, _ in later}
         found.extend(item for item in schema_problems if not _is_covered(item[0], hidden))
         found.extend(later)
-        found.extend(_check_names(canonical.document))
+        found.extend(find_input_problems(canonical.document.get("inputs"), _sound_inputs(schema_problems)))
         found.extend(_check_types(canonical.document, custom_types))
         found.extend(graph.problems)
         found.extend(find_problems(canonical.document, graph))
     placed = dict.fromkeys(canonical.place(problem, path, positions) for path, problem in found)
+    placed |= dict.fromkeys(
+        canonical.place_origin(problem, path, positions) for path, problem in canonical.warnings[:MAX_PROBLEMS]
+    )
     return sorted(placed, key=lambda problem: (problem.line, problem.column))[:MAX_PROBLEMS]
 
 
@@ -69,9 +81,11 @@ def _problem(code: str, message: str, hint: str = "") -> Problem:
 
 def _is_covered(path: Path, hidden: set[Path]) -> bool:
     """Schema errors about what is not available yet would say less than that."""
-    return any(path[: len(covered)] == covered for covered in hidden) or (
-        path == ("steps",) and any(covered[0] == "states" for covered in hidden)
-    )
+    return any(path[: len(covered)] == covered for covered in hidden)
+
+
+def _sound_inputs(schema_problems: list[tuple[Path, Problem]]) -> dict[str, bool]:
+    return {str(path[1]): False for path, _ in schema_problems if path[0:1] == ("inputs",) and len(path) > 1}
 
 
 def _later(what: str) -> Problem:
@@ -82,14 +96,21 @@ def _later(what: str) -> Problem:
 def _find_later(document: dict[str, Json]) -> list[tuple[Path, Problem]]:
     """Documented features that this version does not carry out."""
     found: list[tuple[Path, Problem]] = [
-        ((key,), _later("a state machine" if key in ("states", "transitions") else repr(key)))
-        for key in sorted(_LATER_KEYS.intersection(document))
+        ((key,), _later(repr(key))) for key in sorted(_LATER_KEYS.intersection(document))
     ]
+    settings: Json = document.get("settings")
+    for key in _LATER_SETTINGS if isinstance(settings, dict) else ():
+        value = settings.get(key)
+        if value is not None and (value != 0 or isinstance(value, bool)):
+            found.append((("settings", key), _later(f"the setting {key!r}")))
     for index, step in enumerate(_mappings(document.get("steps"))):
         for key in sorted(_LATER_STEP_KEYS.intersection(step)):
             found.append((("steps", index, key), _later(repr(key))))
         if step.get("type") in _LATER_TYPES:
             found.append((("steps", index, "type"), _later(f"the step type {step['type']!r}")))
+        for key in ("on_true", "on_false") if step.get("type") == "condition" else ():
+            if isinstance(step.get("config"), dict) and isinstance(step["config"].get(key), dict):
+                found.append((("steps", index, "config", key), _later("an output for a branch")))
     for index, trigger in enumerate(_mappings(document.get("triggers"))):
         if trigger.get("type") in _LATER_TRIGGERS:
             found.append((("triggers", index, "type"), _later(f"the trigger {trigger['type']!r}")))
@@ -115,7 +136,9 @@ def _check_types(document: dict[str, Json], custom_types: Collection[str]) -> li
 def _check_names(document: dict[str, Json]) -> list[tuple[Path, Problem]]:
     found: list[tuple[Path, Problem]] = []
     name = document.get("name")
-    if isinstance(name, str):
+    if name is None:
+        found.append((("name",), _problem("missing_key", "'name' is missing")))
+    elif isinstance(name, str):
         problem = _check_workflow_name(name)
         if problem is not None:
             found.append((("name",), problem))

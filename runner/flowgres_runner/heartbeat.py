@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from flowgres_runner import queries
 from flowgres_runner.connection import Link
 from flowgres_runner.errors import DatabaseUnreachableError
 from flowgres_runner.logs import get_logger
+from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.running import REPORT_AFTER_SECONDS, RunningSteps
 
 log = get_logger(__name__)
@@ -38,7 +39,8 @@ class DatabaseClock:
 class Heartbeat:
     """Shows that the runner lives, and acts on the answer.
 
-    `on_dead`: the database gave this runner up; everything it holds belongs to others. `on_drain`: it is to finish.
+    `on_dead`: the database gave this runner up; everything it holds belongs to others. `on_lost`: it lives, but these
+    steps are no longer its own and were aborted. `on_drain`: it is to finish.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Heartbeat:
         interval_seconds: float,
         lease_seconds: float,
         on_dead: Callable[[], Awaitable[None]],
+        on_lost: Callable[[Sequence[ClaimedStep]], None],
         on_drain: Callable[[], None],
     ) -> None:
         self._link = link
@@ -62,6 +65,7 @@ class Heartbeat:
         self._interval_seconds = interval_seconds
         self._lease_seconds = lease_seconds
         self._on_dead = on_dead
+        self._on_lost = on_lost
         self._on_drain = on_drain
         self._seen_at = time.monotonic()
 
@@ -106,6 +110,6 @@ class Heartbeat:
         self._seen_at = began
         lost = set(answer.get("lost") or ())
         if lost:
-            self._running.abort_lost([lease for lease in leases if lease[2] in lost])
+            self._on_lost(self._running.abort_lost([lease for lease in leases if lease[2] in lost]))
         if answer.get("drain"):
             self._on_drain()

@@ -134,6 +134,7 @@ class Runner:
             interval_seconds=float(answer.get("heartbeat_seconds") or 5),
             lease_seconds=float(answer.get("lease_seconds") or 30),
             on_dead=self._begin_anew,
+            on_lost=self._let_go,
             on_drain=self.request_stop,
         )
         timekeeper = Timekeeper(
@@ -213,6 +214,11 @@ class Runner:
         if self._heartbeat is not None and self._heartbeat.may_be_given_up:
             # Others may have continued these executions while this process stood still.
             self._contexts.clear()
+
+    def _let_go(self, claims: Sequence[queries.ClaimedStep]) -> None:
+        self._leases.drop(claims)
+        # They report nothing, so nothing else would tell the lanes that there is room again.
+        self._loop.look_for_work()
 
     async def _begin_anew(self) -> None:
         log.warning("runner_given_up", runner_id=self._id, steps=len(self._leases))

@@ -13,6 +13,7 @@ from flowgres_runner.executing import Prepared, internal_failure
 from flowgres_runner.failpoints import pass_failpoint
 from flowgres_runner.http.masks import Masker
 from flowgres_runner.logs import get_logger
+from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.results import encode_started
 from flowgres_runner.secrets import Placeholders, SecretStore, put_values
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
@@ -100,12 +101,15 @@ class RunningSteps:
             )
             running.task.cancel()
 
-    def abort_lost(self, leases: list[list[Any]]) -> None:
-        """Cancel steps by lease: a queue id alone may meanwhile be a newer lease of ours."""
+    def abort_lost(self, leases: list[list[Any]]) -> list[ClaimedStep]:
+        """Cancel steps by lease, because a queue id alone may meanwhile be a newer lease of ours; returns the claims."""
+        aborted: list[ClaimedStep] = []
         for lease in leases:
             running = self._steps.get(lease[2])
             if running is not None and running.prepared.claimed.token == lease[3]:
+                aborted.append(running.prepared.claimed)
                 self.abort([lease[2]], reason="lease_lost")
+        return aborted
 
     def abort_all(self, *, reason: str) -> None:
         """Cancel everything."""

@@ -159,6 +159,20 @@ async def test_the_documented_json_is_accepted_as_it_is(stack: Stack) -> None:
     assert [row["name"] for row in secrets] == ["ORDER_PIPELINE_WEBHOOK_SECRET"]
 
 
+@pytest.mark.parametrize(("amount", "branch"), [(250, "true"), (50, "false")])
+async def test_the_document_as_it_is_printed_runs_to_its_end(stack: Stack, amount: int, branch: str) -> None:
+    printed = Path(__file__).parents[1] / "cases" / "documents" / "a_order_pipeline.json"
+
+    imported = await asyncio.to_thread(stack.import_file, printed)
+    execution = await asyncio.to_thread(stack.run, imported["name"], {"order_id": "1001", "amount": amount})
+
+    assert imported["name"] == "order-pipeline"
+    assert {warning["code"] for warning in imported["warnings"]} == {"unknown_branch_target", "trigger_not_active"}
+    steps = {step["step"]: step["output"] for step in execution["steps"]}
+    assert execution["status"] == "completed"
+    assert steps == {"validate": "Order #1001", "check_amount": {"result": amount > 100, "branch": branch}}
+
+
 async def test_a_small_order_takes_the_other_branch(stack: Stack) -> None:
     execution = await run_example(stack, "order_pipeline", Shop(), amount=100)
 

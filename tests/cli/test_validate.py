@@ -105,6 +105,37 @@ def test_directory_is_walked_for_definitions_alone(flowgres: Flowgres, write: Ca
     assert "4 files" in answer.err
 
 
+def test_json_in_a_directory_is_taken_when_it_looks_like_a_definition(
+    flowgres: Flowgres, write: Callable[..., Path]
+) -> None:
+    step = {"id": "x", "type": "delay", "config": {"seconds": 1}}
+    write("flows/nameless.json", json.dumps({"steps": [step]}))
+    write("flows/machine.json", json.dumps({"states": []}))
+    write("flows/header.json", json.dumps({"workflow": {"name": "w"}}))
+    write("flows/expected.json", json.dumps({"status": "completed", "steps": {"x": {"status": "completed"}}}))
+    write("flows/call.json", json.dumps({"workflow": "w", "input": {}}))
+    write("flows/list.json", json.dumps([{"steps": []}]))
+    answer = flowgres("validate", "flows")
+    assert answer.code == 4
+    assert {finding["file"] for finding in answer.json} == {
+        f"flows/{name}.json" for name in ("nameless", "machine", "header")
+    }
+
+
+def test_examples_are_valid_as_a_directory(flowgres: Flowgres) -> None:
+    answer = flowgres("validate", str(Path(__file__).parents[2] / "examples"))
+    assert answer.code == 0, answer.err
+
+
+def test_documented_json_of_the_replaced_system_is_valid_with_warnings(flowgres: Flowgres) -> None:
+    answer = flowgres("validate", str(CASES.parent / "documents" / "a_order_pipeline.json"))
+    assert answer.code == 0, answer.err
+    assert [(finding["code"], finding["severity"], finding["line"]) for finding in answer.json] == [
+        ("unknown_branch_target", "warning", 4)
+    ] * 2
+    assert "this branch ends here" in answer.err
+
+
 def test_directory_without_definitions_is_exit_2(flowgres: Flowgres, write: Callable[..., Path]) -> None:
     write("flows/notes.txt", "nothing")
     assert flowgres("validate", "flows").code == 2

@@ -45,14 +45,32 @@ def test_json_of_the_first_predecessor_is_accepted(author: Author) -> None:
                     "depends_on": [],
                 },
                 condition("check_amount", true=["high_value"], false=["standard"], depends_on=["validate"]),
-                listed_step("high_value"),
-                listed_step("standard"),
             ],
         }
     )
     assert check["valid"]
     assert check["definition"]["triggers"] == [{"type": "webhook"}]
-    assert [warning["code"] for warning in check["warnings"]] == ["trigger_not_active"]
+    config = check["definition"]["steps"][1]["config"]
+    assert (config["true_branch"], config["false_branch"]) == ([], [])
+    ends, _, other = check["warnings"]
+    assert (ends["path"], ends["code"]) == ("steps[1].config.true_branch[0]", "unknown_branch_target")
+    assert '"check_amount" leads to "high_value"' in ends["message"]
+    assert "this branch ends here" in ends["message"]
+    assert other["code"] == "trigger_not_active"
+
+
+def test_branch_that_leads_nowhere_is_a_mistake_in_canonical_words(author: Author) -> None:
+    definition = workflow(condition("c", true=["ghost"], false=["x"]), listed_step("x"))
+    assert author.errors(definition) == {"steps[0].config.true_branch[0]": "unknown_step"}
+    shorthand = author.canonical(definition | {"trigger_type": "manual"})
+    assert [step["depends_on"] for step in shorthand["steps"]] == [[], ["c"]]
+    assert author.canonical(shorthand) == shorthand
+
+
+def test_type_of_a_trigger_may_be_said_twice_but_not_contradicted(author: Author) -> None:
+    written = workflow(log_step("a"), trigger_type="webhook", triggers=[{"type": "webhook", "secret": "KEY"}])
+    assert author.canonical(written)["triggers"] == [{"type": "webhook", "secret": "KEY"}]
+    assert author.errors(written | {"trigger_type": "cron"}) == {"trigger_type": "conflicting_keys"}
 
 
 def test_inline_secret_is_refused_and_not_repeated(author: Author) -> None:

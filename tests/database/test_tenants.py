@@ -159,3 +159,9 @@ def test_audit_cannot_be_rewritten(database: Database, db: Db) -> None:
     for role in ("flowgres_definer", "flowgres_engine"):
         assert not db.value("select has_table_privilege(%s, 'flowgres.audit_log', 'update')", role)
         assert not db.value("select has_table_privilege(%s, 'flowgres.audit_log', 'delete')", role)
+
+
+def test_direct_login_cannot_pass_for_somebody_else(database: Database) -> None:
+    with database.connect("operator") as db:
+        db.run("select set_config('flowgres.actor', 'sub:somebody', false)")
+        assert db.value("select flowgres.actor()") == "login:flowgres_operator"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -37,26 +38,9 @@ steps:
     type: log
     config: {message: "{{ open('x') }}"}
 """
-DOCUMENTED: dict[str, Any] = {
-    "name": "Order Pipeline",
-    "trigger_type": "webhook",
-    "webhook_secret": "my-secret",
-    "steps": [
-        {"id": "validate", "type": "transform", "config": {"expression": "Order #{{ trigger.payload.order_id }}"}},
-        {
-            "id": "check_amount",
-            "type": "condition",
-            "config": {
-                "expression": "{{ trigger.payload.amount > 100 }}",
-                "true_branch": ["high_value"],
-                "false_branch": ["standard"],
-            },
-            "depends_on": ["validate"],
-        },
-        {"id": "high_value", "type": "log", "config": {"message": "high"}, "depends_on": ["check_amount"]},
-        {"id": "standard", "type": "log", "config": {"message": "low"}, "depends_on": ["check_amount"]},
-    ],
-}
+# Byte for byte as its system documents it.
+PRINTED = (Path(__file__).parents[1] / "cases" / "documents" / "a_order_pipeline.json").read_bytes()
+DOCUMENTED: dict[str, Any] = json.loads(PRINTED)
 
 
 def send(front: Api, body: str | bytes, kind: str = "application/yaml", **options: Any) -> httpx.Response:
@@ -230,7 +214,39 @@ def test_who_may_not_store_secrets_may_not_import_one_either(front: Api, tenant:
     answer = send(front.as_key(tenant.member), json.dumps(DOCUMENTED), "application/json")
 
     assert answer.status_code == 403
+    problem = answer.json()
+    assert problem["code"] == "insufficient_role"
+    assert "Import it with an admin's key" in problem["hint"]
+    assert "PUT /secrets/ORDER_PIPELINE_WEBHOOK_SECRET" in problem["hint"]
     assert tenant.db.value("select count(*) from flowgres.workflows where tenant_id = %s", tenant.tenant_id) == 0
+
+
+def test_who_may_not_store_secrets_imports_it_with_a_stored_one_as_the_hint_says(
+    front: Api, tenant: TenantKeys
+) -> None:
+    stored = front.as_key(tenant.admin).request(
+        "PUT", "/secrets/ORDER_PIPELINE_WEBHOOK_SECRET", json={"value": "my-secret"}
+    )
+    assert stored.status_code == 201
+    trigger = {"type": "webhook", "secret": "ORDER_PIPELINE_WEBHOOK_SECRET"}
+    named = {key: value for key, value in DOCUMENTED.items() if key != "webhook_secret"} | {"triggers": [trigger]}
+
+    answer = send(front.as_key(tenant.member), json.dumps(named), "application/json")
+
+    assert answer.status_code == 201
+    again = send(front.as_key(tenant.admin), PRINTED, "application/json")
+    assert again.json()["version_id"] == answer.json()["version_id"], "both ways give one version"
+
+
+def test_the_printed_document_warns_of_the_branches_that_end(front: Api, tenant: TenantKeys) -> None:
+    answer = send(front.as_key(tenant.admin), PRINTED, "application/json")
+
+    assert answer.status_code == 201
+    warnings = [item for item in answer.json()["warnings"] if item["code"] == "unknown_branch_target"]
+    assert [(item["path"], item["line"]) for item in warnings] == [
+        ("steps[1].config.true_branch[0]", 4),
+        ("steps[1].config.false_branch[0]", 4),
+    ]
 
 
 def test_no_answer_repeats_an_inline_secret(front: Api, tenant: TenantKeys) -> None:

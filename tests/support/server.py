@@ -122,7 +122,7 @@ def describe_choice() -> str:
 def _start(directory: Path) -> Server:
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
-        return _install(given, "TEST_DATABASE_URL")
+        return install(given, "TEST_DATABASE_URL")
     try:
         binaries = find_postgres()
     except ComponentMissingError as missing:
@@ -130,7 +130,7 @@ def _start(directory: Path) -> Server:
     cluster = Cluster(directory / "postgres", binaries=binaries, options=THROW_AWAY_OPTIONS)
     cluster.start()
     try:
-        return _install(cluster.superuser_dsn(), str(binaries), directory=str(cluster.directory))
+        return install(cluster.superuser_dsn(), str(binaries), directory=str(cluster.directory))
     except BaseException:
         cluster.destroy()
         raise
@@ -146,14 +146,14 @@ def _start_container(missing: ComponentMissingError) -> Server:
     except DockerException as error:
         raise missing from error
     _containers.append(container)
-    return _install(
+    return install(
         container.get_connection_url(),
         f"container {CONTAINER_IMAGE}",
         container_id=container.get_wrapped_container().id,
     )
 
 
-def _install(superuser_dsn: str, description: str, **where: Any) -> Server:
+def install(superuser_dsn: str, description: str, **where: Any) -> Server:
     """Create the installer's role and the template, and install flowgres there as any user would."""
     template = f"fg_template_{secrets.token_hex(4)}"
     with psycopg.connect(superuser_dsn, autocommit=True) as connection:

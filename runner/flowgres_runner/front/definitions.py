@@ -55,7 +55,7 @@ def read_definition(
 
 
 def move_inline_secret(document: dict[str, Any]) -> tuple[dict[str, Any], InlineSecret | None]:
-    """Replace the shorthand `trigger_type: webhook` with `webhook_secret: text` by a trigger that names a secret.
+    """Replace the `webhook_secret: text` of the shorthand by a trigger that names a secret.
 
     Anything else stays as it is: an inline secret in another place is refused by the checks.
     """
@@ -65,7 +65,8 @@ def move_inline_secret(document: dict[str, Any]) -> tuple[dict[str, Any], Inline
     if not isinstance(value, str) or not value or not isinstance(name, str) or not is_webhook:
         return document, None
     secret = InlineSecret(secret_name(name), value)
-    moved = {key: item for key, item in document.items() if key not in ("trigger_type", "webhook_secret")}
+    # trigger_type stays: it says that this is the shorthand, where a branch may lead nowhere.
+    moved = {key: item for key, item in document.items() if key != "webhook_secret"}
     return {**moved, "triggers": [{"type": "webhook", "secret": secret.name}]}, secret
 
 

@@ -7,6 +7,7 @@ import json
 from typing import Any, Literal
 
 from psycopg import Error as DatabaseError
+from psycopg.errors import InsufficientPrivilege
 from psycopg.types.json import Jsonb
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -64,7 +65,17 @@ async def _limits(caller: Caller) -> tuple[list[str], int]:
 async def _store(front: Front, caller: Caller, reading: Reading, *, activate: bool) -> dict[str, Any]:
     if reading.secret is not None:
         check_value(reading.secret.value)
-        await store_secret(front, caller, name=reading.secret.name, value=reading.secret.value)
+        try:
+            await store_secret(front, caller, name=reading.secret.name, value=reading.secret.value)
+        except InsufficientPrivilege as error:
+            raise Problem(
+                403,
+                "insufficient_role",
+                "the definition holds a secret (webhook_secret), and only admins store secrets",
+                hint="Import it with an admin's key, or have an admin store the secret first"
+                f" (PUT /secrets/{reading.secret.name}) and name it instead of webhook_secret:"
+                f' "triggers": [{{"type": "webhook", "secret": "{reading.secret.name}"}}].',
+            ) from error
     try:
         imported: dict[str, Any] = await caller.call(
             "select flowgres.import_checked_workflow(p_definition => %(definition)s, p_activate => %(activate)s)",

@@ -78,6 +78,7 @@ CONFIG_SCHEMA: Mapping[str, Json] = {
                         "in": {"enum": ["header", "query"], "default": "header"},
                     },
                 },
+                _TEMPLATE,
             ]
         },
         "expected_status": {"anyOf": [_STATUS_SCHEMA, {"type": "array", "minItems": 1, "items": _STATUS_SCHEMA}]},

@@ -12,7 +12,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 CONFIG_SCHEMA: Mapping[str, Json] = {
     "type": "object",
-    "properties": {"level": {"type": "string"}, "message": {}, "data": {}},
+    "properties": {"level": {"type": "string"}, "message": {}},
     "required": ["message"],
     "additionalProperties": False,
 }

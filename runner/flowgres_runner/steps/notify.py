@@ -11,7 +11,7 @@ CONFIG_SCHEMA: Mapping[str, Json] = {
     "type": "object",
     "properties": {"channel": {"type": "string"}, "recipient": {}, "subject": {}, "message": {}},
     "required": ["channel", "message"],
-    "additionalProperties": True,
+    "additionalProperties": False,
 }
 
 

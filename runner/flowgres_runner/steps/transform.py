@@ -32,6 +32,7 @@ CONFIG_SCHEMA: Mapping[str, Json] = {
                     "field": {"type": "string"},
                     "value": {},
                 },
+                "additionalProperties": False,
             },
         },
     },

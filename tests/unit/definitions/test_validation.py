@@ -102,7 +102,9 @@ outputs:
 """
     loaded = load_yaml(text)
 
-    assert validate_document(loaded.document, loaded.positions) == []
+    found = [(problem.path, problem.code) for problem in validate_document(loaded.document, loaded.positions)]
+    later = ("settings.concurrency", "settings.retention")
+    assert found == [(path, "not_available_yet") for path in later], "all else is sound"
     assert check_definition(loaded.document, loaded.positions) == []
 
 
@@ -128,12 +130,20 @@ def test_json_of_the_replaced_system_is_valid() -> None:
                 },
                 "depends_on": ["validate"],
             },
-            step("high_value"),
-            step("standard"),
         ],
     }
 
-    assert validate_document(document) == []
+    found = validate_document(document)
+
+    # There a branch may lead nowhere; in our own words it would be a mistake.
+    assert [(problem.path, problem.code, problem.severity) for problem in found] == [
+        (f"steps[1].config.{branch}[0]", "unknown_branch_target", "warning")
+        for branch in ("true_branch", "false_branch")
+    ]
+    assert "'check_amount' leads to 'high_value'" in found[0].message
+    assert "this branch ends here" in found[0].message
+    del document["trigger_type"]
+    assert [problem.code for problem in validate_document(document)] == ["unknown_step", "unknown_step"]
 
 
 def test_header_of_a_workflow_is_accepted() -> None:
@@ -156,6 +166,32 @@ def test_words_of_replaced_systems_are_accepted() -> None:
     ]
 
     assert problems_of(*steps) == []
+
+
+def test_a_dropped_branch_target_has_its_own_line_and_leaves_the_others_theirs() -> None:
+    text = """
+name: w
+trigger_type: manual
+steps:
+- {id: b, type: log, config: {message: x}, step_order: 2}
+- id: c
+  type: conditional
+  step_order: 1
+  condition: "{{ input.x }}"
+  on_true: ghost
+  on_false:
+  - wraith
+  - c
+"""
+    loaded = load_yaml(text)
+
+    found = [(p.path, p.code, p.line) for p in validate_document(loaded.document, loaded.positions)]
+
+    assert found == [
+        ("steps[1].on_true", "unknown_branch_target", 10),
+        ("steps[1].on_false[0]", "unknown_branch_target", 12),
+        ("steps[1].on_false[1]", "self_dependency", 13),
+    ]
 
 
 def test_moved_values_keep_the_place_where_they_were_written() -> None:
@@ -251,13 +287,11 @@ def test_document_problem_has_path_and_code(document: Any, path: str, code: str)
     assert (path, code) in [(problem.path, problem.code) for problem in validate_document(document)]
 
 
-@pytest.mark.parametrize("path", ["{{ input.x }}", "input.x"])
-def test_jsonpath_settings_take_no_expression(path: str) -> None:
-    settings = {"correlation_id": path, "concurrency": {"key": path, "limit": 1}}
-
-    found = told(step("a"), settings=settings)
-
-    assert found == [("settings.correlation_id", "jsonpath_invalid"), ("settings.concurrency.key", "jsonpath_invalid")]
+@pytest.mark.parametrize(
+    ("path", "code"), [("{{ input.x }}", "expression_not_allowed"), ("input.x", "jsonpath_invalid")]
+)
+def test_jsonpath_settings_take_no_expression(path: str, code: str) -> None:
+    assert told(step("a"), settings={"correlation_id": path}) == [("settings.correlation_id", code)]
 
 
 def test_cron_trigger_is_checked() -> None:
@@ -340,8 +374,8 @@ def test_cycle_is_told_with_its_path() -> None:
     steps = [step("a", depends_on=[]), step("b", depends_on=["a", "d"]), step("c", depends_on=["b"])]
     (problem,) = problems_of(*steps, step("d", depends_on=["c"]))
 
-    assert "b -> c -> d -> b" in problem.message or "c -> d -> b -> c" in problem.message
-    assert problem.path.endswith("depends_on")
+    assert "b -> c -> d -> b" in problem.message
+    assert problem.path == "steps[1].depends_on"
 
 
 def test_too_many_steps_are_told_fast_with_their_cycle() -> None:
@@ -357,12 +391,8 @@ def test_too_many_steps_are_told_fast_with_their_cycle() -> None:
 
 
 def test_dense_graph_is_checked_in_time() -> None:
-    steps = [step(f"s{n}", depends_on=[f"s{m}" for m in range(n)]) for n in range(50)]
+    steps = [step(f"s{n}", depends_on=[f"s{m}" for m in range(n)]) for n in range(49)]
     started = time.process_time()
 
-    assert problems_of(*steps) == []
+    assert problems_of(*steps, step("repeated", depends_on=["s0", "s0"])) == []
     assert time.process_time() - started < 1
-
-
-def test_repeated_dependency_is_one_edge() -> None:
-    assert problems_of(step("a", depends_on=[]), step("b", depends_on=["a", "a"])) == []

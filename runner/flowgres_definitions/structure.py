@@ -1,0 +1,70 @@
+"""What a schema cannot say about a canonical definition: what belongs together, and names within triggers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .graph import Graph, names_in
+from .language import HEADER_NAME, RESERVED_NAMES, SECRET_NAME, TRIGGER_SHORTHANDS, WEBHOOK_PATH
+from .problems import Json, Path, Problem
+
+Found = Iterator[tuple[Path, Problem]]
+_CONTROL = re.compile(r"[\x01-\x08\x0a-\x1f\x7f]")
+
+
+def find_structure_problems(document: dict[str, Json], graph: Graph) -> Found:
+    """Problems of triggers and of how the members of a step go together."""
+    yield from _check_triggers(document)
+    steps = document.get("steps")
+    for number, step in enumerate(steps if isinstance(steps, list) else ()):
+        if not isinstance(step, dict):
+            continue
+        if step.get("join") in ("all", "any", "failed") and not (
+            graph.parents[number] or names_in(step.get("depends_on"))
+        ):
+            message = f"{str(step.get('id'))[:60]!r} waits for nothing, so it has nothing to join"
+            yield (
+                ("steps", number, "join"),
+                _problem("join_without_dependencies", message, "name the steps in depends_on"),
+            )
+        config = step.get("config")
+        if step.get("type") == "http" and isinstance(config, dict):
+            yield from _check_headers(config.get("headers"), ("steps", number, "config", "headers"))
+
+
+def _check_triggers(document: dict[str, Json]) -> Found:
+    if document.get("trigger_type") in TRIGGER_SHORTHANDS:
+        # Left over because `triggers` say something else.
+        message = "no trigger in 'triggers' is of this type"
+        yield ("trigger_type",), _problem("conflicting_keys", message, "remove one of the two")
+    if "cron_expression" in document:
+        message = "the schedule belongs to one of the triggers"
+        yield ("cron_expression",), _problem("unknown_key", message, "write it as cron in triggers")
+    triggers = document.get("triggers")
+    for index, trigger in enumerate(triggers if isinstance(triggers, list) else ()):
+        if not isinstance(trigger, dict) or trigger.get("type") != "webhook":
+            continue
+        path, secret = trigger.get("path"), trigger.get("secret")
+        if isinstance(path, str) and path in RESERVED_NAMES:
+            yield ("triggers", index, "path"), _problem("reserved_name", f"{path!r} is a reserved word")
+        elif isinstance(path, str) and not WEBHOOK_PATH.fullmatch(path):
+            hint = "a letter, then letters, digits, _ and -, 63 at most"
+            yield ("triggers", index, "path"), _problem("invalid_name", f"{path[:60]!r} is not a name", hint)
+        if isinstance(secret, str) and not SECRET_NAME.fullmatch(secret):
+            message = "a secret cannot be given here in plain text"
+            yield (
+                ("triggers", index, "secret"),
+                _problem("inline_secret", message, "store it (PUT /secrets/NAME) and name it"),
+            )
+
+
+def _check_headers(headers: Json, path: Path) -> Found:
+    for name, value in headers.items() if isinstance(headers, dict) else ():
+        if not HEADER_NAME.fullmatch(name) or (isinstance(value, str) and _CONTROL.search(value)):
+            message = "the name or the value of this header has characters that HTTP does not allow"
+            yield (*path, name), _problem("header_invalid", message)
+
+
+def _problem(code: str, message: str, hint: str = "") -> Problem:
+    return Problem(path="", code=code, message=message, hint=hint)

@@ -1,0 +1,1 @@
+"""Faults while work is under way: what must hold afterwards."""

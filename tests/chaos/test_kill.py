@@ -1,0 +1,98 @@
+"""`kill -9` of runners: nothing is lost, nothing is done twice, and it goes on within the lease and a little."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.chaos import (
+    LONG_VARIABLE,
+    Crew,
+    Load,
+    Receiver,
+    Recoveries,
+    assert_nothing_lost,
+    chaos_random,
+    import_order,
+    percentile,
+    set_lease,
+    tell,
+    wait_for_drain,
+)
+from tests.support.database import Database, Db, Tenant
+from tests.support.runner import wait_for
+
+pytestmark = pytest.mark.chaos
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is killed, under which lease. The long one is that of the published guarantee."""
+
+    executions: int
+    per_second: float
+    kills: int
+    lease_seconds: float
+    heartbeat_seconds: float
+    recovery_seconds: float
+    drain_seconds: float
+
+
+SHORT = Scale(
+    executions=200,
+    per_second=16,
+    kills=8,
+    lease_seconds=3,
+    heartbeat_seconds=0.5,
+    recovery_seconds=8,
+    drain_seconds=45,
+)
+LONG = Scale(
+    executions=1000,
+    per_second=6,
+    kills=50,
+    lease_seconds=30,
+    heartbeat_seconds=3,
+    recovery_seconds=35,
+    drain_seconds=180,
+)
+SCALES = [pytest.param(SHORT, id="short")]
+if os.environ.get(LONG_VARIABLE):
+    SCALES.append(pytest.param(LONG, id="long", marks=pytest.mark.slow))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_killing_one_of_two_runners_again_and_again_loses_and_doubles_nothing(
+    database: Database, db: Db, tenant: Tenant, crew: Crew, receiver: Receiver, scale: Scale
+) -> None:
+    chance = chaos_random()
+    set_lease(db, lease_seconds=scale.lease_seconds, heartbeat_seconds=scale.heartbeat_seconds)
+    workflow = import_order(db, tenant)
+    alive = [crew.start(), crew.start()]
+    recoveries = Recoveries()
+    held = 0
+    began = time.monotonic()
+    spacing = scale.executions / scale.per_second / scale.kills
+    with Load(
+        database, tenant, workflow, count=scale.executions, per_second=scale.per_second, input={"url": receiver.url}
+    ) as load:
+        for number in range(scale.kills):
+            moment = began + (number + chance.random()) * spacing
+            wait_for(lambda moment=moment: time.monotonic() >= moment, timeout_seconds=60)  # type: ignore[misc]
+            victim = alive.pop(chance.randrange(2))
+            crew.kill(victim)
+            held += recoveries.note(db, crew.runner_ids(db, victim))
+            alive.append(crew.start())
+        wait_for(lambda: load.is_over, timeout_seconds=120, what="the last start")
+    wait_for_drain(db, timeout_seconds=scale.drain_seconds)
+    repeats = assert_nothing_lost(db, load.accepted, receiver.keys())
+    seconds = recoveries.seconds(db)
+    tell(
+        f"{scale.executions} executions, {scale.kills} kills while {held} steps were held, {repeats} requests repeated;"
+        f" recovery p50 {percentile(seconds, 0.5):.1f} s, p99 {percentile(seconds, 0.99):.1f} s"
+        f" (lease {scale.lease_seconds:g} s); {time.monotonic() - began:.0f} s in all"
+    )
+    assert percentile(seconds, 0.99) <= scale.recovery_seconds

@@ -1,0 +1,277 @@
+"""Definitions on which the check in SQL and the check in Python must agree, and what both must say.
+
+`ALIKE`: both check it and say the same codes at the same paths; {} is a valid definition. `ALIASES`: the same, but in
+the words of other systems, where Python names the author's place and SQL the canonical one, so only codes are compared.
+`PARSED`: only Python reads it (expressions, cron). `STORED`: only SQL can know it, or the front repairs it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.definitions import condition, listed_step, log_step, workflow
+
+Definition = dict[str, Any]
+Said = dict[str, str]
+CONFIG = "steps[0].config"
+DOCUMENTED: Definition = json.loads(
+    (Path(__file__).parents[1] / "cases" / "documents" / "a_order_pipeline.json").read_text()
+)
+
+
+def one(kind: str, **config: Any) -> Definition:
+    """A workflow of one step of a type."""
+    return workflow({"id": "a", "type": kind, "config": config})
+
+
+def at(path: str, code: str) -> Said:
+    """One error in the configuration of the first step."""
+    return {f"{CONFIG}.{path}" if path else CONFIG: code}
+
+
+def http(**config: Any) -> Definition:
+    """A workflow of one request."""
+    return one("http", **{"url": "https://x.example/"} | config)
+
+
+def with_step(**changes: Any) -> Definition:
+    """A workflow of one step that logs, with other members."""
+    return workflow(log_step("a", **changes))
+
+
+def settings(**members: Any) -> Definition:
+    """A workflow with settings."""
+    return workflow(log_step("a"), settings=members)
+
+
+def triggers(*given: Any) -> Definition:
+    """A workflow with triggers."""
+    return workflow(log_step("a"), triggers=list(given))
+
+
+def inputs(**given: Any) -> Definition:
+    """A workflow with inputs."""
+    return workflow(log_step("a"), inputs=given)
+
+
+SECRET = "{{ secrets.KEY }}"
+HOLDERS: dict[str, Any] = {
+    "url": f"https://x.example/{SECRET}",
+    "headers": {"A": f"Bearer {SECRET}"},
+    "query": {"a": [SECRET]},
+    "auth": {"type": "api_key", "name": "X-Key", "value": SECRET, "in": "query"},
+}
+
+ALIKE: list[tuple[Definition, Said]] = [
+    # The document
+    (workflow(log_step("a")), {}),
+    (workflow(log_step("a"), name="Order Pipeline"), {}),
+    ({"workflow": {"name": "w", "version": 3, "metadata": {"team": "a"}}, "steps": [log_step("a")]}, {}),
+    ({"workflow": {"name": "w", "owner": "a"}, "steps": [log_step("a")]}, {"workflow.owner": "unknown_key"}),
+    ({"workflow": {"version": "1"}, "steps": [log_step("a")]}, {"name": "missing_key"}),
+    ({"workflow": "w", "name": "w", "steps": [log_step("a")]}, {"workflow": "wrong_kind"}),
+    ({}, {"name": "missing_key", "steps": "missing_key"}),
+    ({"name": 1, "steps": {}}, {"name": "wrong_kind", "steps": "wrong_kind"}),
+    (workflow(), {"steps": "no_steps"}),
+    (workflow(1, None), {"steps[0]": "wrong_kind", "steps[1]": "wrong_kind"}),
+    (workflow(*(log_step(f"s{n}") for n in range(51))), {"steps[50]": "too_many_steps"}),
+    (workflow(log_step("a"), name=""), {"name": "invalid_name"}),
+    (workflow(log_step("a"), name="a.b"), {"name": "invalid_name"}),
+    (workflow(log_step("a"), name="steps"), {"name": "reserved_name"}),
+    (workflow(log_step("a"), title="\u202eabc"), {"title": "invalid_text"}),
+    (workflow(log_step("a"), title="x" * 201), {"title": "too_long"}),
+    (workflow(log_step("a"), version=1.1), {"version": "wrong_kind"}),
+    (workflow(log_step("a"), extra=1, metadata=[]), {"extra": "unknown_key", "metadata": "wrong_kind"}),
+    ({"name": "w", "steps": [log_step("a")], "states": []}, {"states": "conflicting_keys"}),
+    ({"name": "w", "states": [{"name": "new"}], "transitions": []}, {"states": "not_available_yet"}),
+    (workflow(log_step("a"), on_failure=[]), {"on_failure": "not_available_yet"}),
+    (workflow(log_step("a"), dialect="braces"), {"dialect": "not_available_yet"}),
+    (workflow(log_step("a"), outputs={"x": "{{ steps.z.output }}"}), {"outputs.x": "unknown_step"}),
+    (workflow(log_step("a"), outputs={"x": SECRET}), {"outputs.x": "secret_misuse"}),
+    # Settings, defaults, inputs, triggers
+    (settings(timeout="3d", priority=5, correlation_id="$.order_id", max_retries=0), {}),
+    (settings(priority=12, timeout="soon"), {"settings.priority": "out_of_range",
+        "settings.timeout": "duration_invalid"}),
+    (settings(priority=5.0), {"settings.priority": "wrong_kind"}),
+    (settings(timeout="400d"), {"settings.timeout": "out_of_range"}),
+    (settings(retention="30d"), {"settings.retention": "not_available_yet"}),
+    (settings(concurrency={"key": "{{ x }}"}, max_retries=2), {
+        "settings.concurrency": "not_available_yet", "settings.max_retries": "not_available_yet"}),
+    (settings(correlation_id="{{ input.id }}"), {"settings.correlation_id": "expression_not_allowed"}),
+    (settings(correlation_id="order_id"), {"settings.correlation_id": "jsonpath_invalid"}),
+    (settings(correlation_id="$.**.id"), {"settings.correlation_id": "jsonpath_invalid"}),
+    (workflow(log_step("a"), defaults={"timeout": "30s", "retry": {"attempts": 4, "max_delay": "5m"}}), {}),
+    (workflow(log_step("a"), defaults={"timeout": "x", "retry": {"attempts": 0}}), {
+        "defaults.timeout": "duration_invalid", "defaults.retry.attempts": "out_of_range"}),
+    (inputs(x={"type": "integer", "minimum": 1, "default": 2}, y={"type": "any", "default": None}), {}),
+    (inputs(x={"type": "strin"}, q=1), {"inputs.x.type": "unknown_word", "inputs.q": "wrong_kind"}),
+    (inputs(**{"z z": {"type": "any"}}), {'inputs["z z"]': "invalid_name"}),
+    (inputs(x={"type": "integer", "default": "a"}), {"inputs.x.default": "wrong_kind"}),
+    (inputs(x={"type": "number", "default": 5, "maximum": 4}), {"inputs.x.default": "out_of_range"}),
+    (inputs(x={"type": "string", "default": "", "min_length": 1}), {"inputs.x.default": "wrong_length"}),
+    (inputs(x={"type": "string", "default": "c", "enum": ["a", "b"]}), {"inputs.x.default": "not_allowed"}),
+    (inputs(x={}), {"inputs.x.type": "missing_key"}),
+    (triggers({"type": "webhook", "path": "orders", "scheme": "github", "secret": "ORDERS_HMAC"}), {}),
+    (triggers({"type": "cron", "cron": "0 6 * * 1-5", "timezone": "Europe/Berlin", "catch_up": "latest"}), {}),
+    (triggers({"type": "cron"}, {}), {"triggers[0].cron": "missing_key", "triggers[1].type": "missing_key"}),
+    (triggers({"type": "hook"}, 1), {"triggers[0].type": "unknown_word", "triggers[1]": "wrong_kind"}),
+    (triggers({"type": "event"}), {"triggers[0].type": "not_available_yet"}),
+    (triggers({"type": "webhook", "path": "a/b", "scheme": "githb"}), {
+        "triggers[0].path": "invalid_name", "triggers[0].scheme": "unknown_word"}),
+    (triggers({"type": "webhook", "path": "steps", "cron": "* * * * *"}), {
+        "triggers[0].path": "reserved_name", "triggers[0].cron": "unknown_key"}),
+    (triggers({"type": "webhook", "secret": "p4ss word"}), {"triggers[0].secret": "inline_secret"}),
+    (workflow(log_step("a"), trigger_type="hook"), {"trigger_type": "unknown_word"}),
+    (triggers({"type": "webhook"}) | {"trigger_type": "webhook"}, {}),
+    (triggers({"type": "webhook"}) | {"trigger_type": "cron"}, {"trigger_type": "conflicting_keys"}),
+    (triggers({"type": "webhook"}) | {"cron_expression": "@daily"}, {"cron_expression": "unknown_key"}),
+    # Steps
+    (workflow({}), {"steps[0].id": "missing_key", "steps[0].type": "missing_key"}),
+    (workflow({"id": 1, "type": 2, "config": 3, "depends_on": 4}), {
+        f"steps[0].{key}": "wrong_kind" for key in ("id", "type", "config", "depends_on")}),
+    (with_step(id="B"), {"steps[0].id": "invalid_name"}),
+    (with_step(id="on"), {"steps[0].id": "reserved_name"}),
+    (with_step(confg={}), {"steps[0].confg": "unknown_key"}),
+    (workflow({"id": "a", "type": "Lgo", "config": {}}), {"steps[0].type": "unknown_step_type"}),
+    (one("approval", role="manager"), {"steps[0].type": "not_available_yet"}),
+    (with_step(foreach={"items": []}), {"steps[0].foreach": "not_available_yet"}),
+    (with_step(timeout="soon", on_error="ignore", join="some"), {
+        "steps[0].timeout": "duration_invalid", "steps[0].on_error": "unknown_word", "steps[0].join": "unknown_word"}),
+    (with_step(timeout="0s"), {"steps[0].timeout": "out_of_range"}),
+    (with_step(retry={"attempts": 6, "delay": "PT1S", "errors": ["timeout", 429]}), {}),
+    (with_step(retry={"attempts": 101, "delay": -1, "factor": "x", "tries": 1}), {
+        "steps[0].retry.attempts": "out_of_range", "steps[0].retry.delay": "out_of_range",
+        "steps[0].retry.factor": "wrong_kind", "steps[0].retry.tries": "unknown_key"}),
+    (with_step(join="all"), {"steps[0].join": "join_without_dependencies"}),
+    (with_step(when="input.x"), {"steps[0].when": "expression_not_boolean"}),
+    (with_step(when=SECRET), {"steps[0].when": "secret_misuse"}),
+    (workflow(log_step("a"), log_step("a")), {"steps[1].id": "duplicate_step"}),
+    (workflow(log_step("a", "a", "z")), {
+        "steps[0].depends_on[0]": "self_dependency", "steps[0].depends_on[1]": "unknown_step"}),
+    (workflow(log_step("a", "b"), log_step("b", "a")), {"steps[0].depends_on": "cycle"}),
+    (workflow(log_step("z"), log_step("a", "c", "z"), log_step("b", "a"), log_step("c", "b")), {
+        "steps[1].depends_on": "cycle"}),
+    (workflow(log_step("a"), log_step("b", config={"message": "{{ steps.a.output }}"})), {
+        "steps[1].config.message": "reference_not_ancestor"}),
+    (workflow(listed_step("a"), listed_step("b", config={"message": ["{{ steps['a'].output }}"]})), {}),
+    (one("log", message=["x", {"y": "{{ steps.z.output }}"}]), at("message[1].y", "unknown_step")),
+    # Configuration
+    *((http(**{key: value}), {}) for key, value in HOLDERS.items()),
+    *((http(**{key: {"a": SECRET}}), {}) for key in ("json", "body", "form")),
+    (http(json=["{{ [secrets.A ~ secrets['B'], 'secrets'] }}", "{{ secrets.A if input.x else 'y' }}"]), {}),
+    (http(method=SECRET), at("method", "secret_misuse")),
+    (http(expected_status=[SECRET]), at("expected_status[0]", "secret_misuse")),
+    (http(headers={"A": "{{ secrets.KEY | upper }}"}), at("headers.A", "secret_misuse")),
+    (http(headers={"A": "{{ secrets }}"}), at("headers.A", "secret_misuse")),
+    (http(headers={"A": "{{ 'x' if secrets.KEY == input.x else 'y' }}"}), at("headers.A", "secret_misuse")),
+    (one("notify", channel="email", message=SECRET), at("message", "secret_misuse")),
+    (one("transform", expression="{{ secrets }}"), at("expression", "secret_misuse")),
+    (one("http"), at("url", "missing_key")),
+    (http(url="ftp://x", metod="GET"), at("url", "invalid_text") | at("metod", "unknown_key")),
+    (http(method="FETCH"), at("method", "unknown_word")),
+    (http(json={}, body="x"), at("", "conflicting_keys")),
+    (http(headers={"X A": "1", "X-B": "a\r\nb", "C": None}), at('headers["X A"]', "header_invalid")
+        | at("headers.X-B", "header_invalid")),
+    (http(headers={"A": []}, query={"a": [1, None], "b": {}}), at("headers.A", "wrong_kind") | at("query.b",
+        "wrong_kind")),
+    (http(expected_status=["2xx", 99, "9xx"]), at("expected_status[1]", "out_of_range") | at("expected_status[2]",
+        "invalid_text")),
+    (http(expected_status=[]), at("expected_status", "invalid_text")),
+    (http(auth={"type": "basic", "username": "u"}), at("auth.password", "missing_key")),
+    (http(auth={"type": "bearer", "token": None}), at("auth.token", "missing_key")),
+    (http(auth={"type": "digest"}), at("auth.type", "unknown_word")),
+    (http(auth={}), at("auth.type", "missing_key")),
+    (http(auth="{{ input.auth }}", follow_redirects="{{ input.follow }}", headers="{{ input.headers }}"), {}),
+    (one("transform"), at("", "missing_key")),
+    (one("transform", expression=None), {}),
+    (one("transform", expression="1", output={}), at("", "conflicting_keys")),
+    (one("transform", expression="1", source={}), at("", "conflicting_keys")),
+    (one("transform", source="{{ input }}", transforms=[{"op": "set", "field": "a", "value": 1}]), {}),
+    (one("transform", transforms=[1, {"op": "move"}, {"ob": "set"}]), at("transforms[0]", "wrong_kind")
+        | at("transforms[1].op", "unknown_word") | at("transforms[2].ob", "unknown_key")),
+    (one("condition"), at("", "missing_key")),
+    (one("condition", expression="input.x > 1"), at("expression", "expression_not_boolean")),
+    (one("condition", expression=1), at("expression", "wrong_kind")),
+    (one("condition", expression=True), {}),
+    (one("condition", expression="{{ input.x }}", value=1), at("", "conflicting_keys")),
+    (one("condition", field="x"), at("operator", "missing_key")),
+    (one("condition", field="x", operator="eq"), at("value", "missing_key")),
+    (one("condition", field="x", operator="exists"), {}),
+    (one("condition", field="", operator="eq", value=None), at("field", "invalid_text")),
+    (one("condition", field="x", operator="like", value=1), at("operator", "unknown_word")),
+    (one("condition", field="steps.z.output", operator="exists"), at("field", "unknown_step")),
+    (workflow(condition("c", true=["x"], false=["x", "c", "ghost"]), listed_step("x")), at(
+        "false_branch[0]", "ambiguous_branch") | at("false_branch[1]", "self_dependency") | at("false_branch[2]",
+        "unknown_step")),
+    (workflow({"id": "c", "type": "condition", "config": {"expression": "{{ input.x }}", "true_branch": [1],
+        "false_branch": "x"}}, listed_step("x")), at("true_branch[0]", "wrong_kind")),
+    (one("condition", expression="{{ input.x }}", on_true={"x": 1}), at("on_true", "not_available_yet")),
+    (one("delay"), at("", "missing_key")),
+    (one("delay", seconds=None), at("", "missing_key")),
+    (one("delay", seconds="soon"), at("seconds", "duration_invalid")),
+    (one("delay", seconds="400d"), at("seconds", "out_of_range")),
+    (one("delay", seconds=-1), at("seconds", "out_of_range")),
+    (one("delay", duration="{{ input.wait }}"), {}),
+    (one("delay", until=""), at("until", "invalid_text")),
+    (one("delay", seconds=1, until="2027-01-01T00:00:00Z"), at("", "conflicting_keys")),
+    (one("sub_workflow"), at("workflow", "missing_key")),
+    (one("sub_workflow", workflow="Not A Name"), at("workflow", "invalid_text")),
+    (one("sub_workflow", workflow="child", version=0, input=[]), at("version", "out_of_range") | at("input",
+        "wrong_kind")),
+    (one("log"), at("message", "missing_key")),
+    (one("log", message="x", level="loud", data=1), at("level", "unknown_word") | at("data", "unknown_key")),
+    (one("notify", message="x"), at("channel", "missing_key")),
+    (one("notify", channel="fax", message="x", to="y"), at("channel", "unknown_word") | at("to", "unknown_key")),
+]  # fmt: skip
+
+ALIASES: list[tuple[Definition, list[str]]] = [
+    (DOCUMENTED | {"webhook_secret": None}, []),
+    (workflow({"name": "a", "task_type": "http_request", "url": "https://x.example", "max_retries": 2}), []),
+    (workflow({"id": "a", "name": "A", "type": "data_transform", "expression": "{{ trigger.body.x }}",
+        "timeout_seconds": 5}), []),
+    (workflow({"id": "t", "type": "trigger"}, listed_step("a")), []),
+    (workflow({"id": "a", "type": "conditional", "condition": {"field": "x", "operator": "eq", "value": 1},
+        "on_true": "b"},
+        listed_step("b")), []),
+    (workflow({"id": "a", "type": "http", "config": {"url": "https://x.example", "timeout": "5s",
+        "expected_status": 200}}), []),
+    (workflow({"id": "a", "type": "log", "message": "x", "config": {"level": "WARN", "message": "y"}}), []),
+    (workflow({"id": "a", "type": "sub_workflow", "config": {"workflow_name": "child", "input_mapping": {"x": 1}}}),
+        []),
+    (workflow(listed_step("b", step_order=2, config={"message": "{{ steps.a.output }}"}), listed_step("a",
+        step_order=1)), []),
+    (workflow(listed_step("a", step_order=2, config={"message": "{{ steps.b.output }}"}), listed_step("b",
+        step_order=3)),
+        ["reference_not_ancestor"]),
+    (workflow(log_step("a", retry=3, timeout="PT1M")), []),
+    (workflow(log_step("a", retry=2.5)), ["wrong_kind"]),
+    (workflow(log_step("a", max_retries="many")), ["unknown_key"]),
+    (workflow(log_step("a", max_retries=True)), ["unknown_key"]),
+    (workflow({"id": "a", "type": "http", "url": "ftp://x", "method": "get", "expected_status": 99}), ["invalid_text",
+        "out_of_range"]),
+    (workflow(log_step("a"), trigger_type="cron", cron_expression="@daily"), []),
+    (workflow(log_step("a"), trigger_type="cron"), ["missing_key"]),
+    (workflow(log_step("a"), trigger_type="manual"), []),
+    (workflow(log_step("a"), trigger_type=None, description=None), []),
+    (workflow({"id": "c", "type": "conditional", "condition": "{{ input.x }}", "on_true": "ghost"}), ["unknown_step"]),
+]  # fmt: skip
+
+PARSED: list[tuple[Definition, Said]] = [
+    (one("log", message="{{ input. }}"), at("message", "expression_syntax")),
+    (one("log", message="{% if input.x %}"), at("message", "expression_unsafe")),
+    (one("log", message="{{ inptu.x }}"), at("message", "expression_name")),
+    (one("log", message="{{ steps }}"), at("message", "expression_reference")),
+    (one("log", message="{{ " + "(" * 100 + "1" + ")" * 100 + " }}" + "x" * 17_000), at("message", "expression_limit")),
+    (with_step(when="{{ input.a }} {{ input.b }}"), {"steps[0].when": "expression_not_boolean"}),
+    (http(body="{{ (input.x ~ secrets.KEY) | upper }}"), at("body", "secret_misuse")),
+    (triggers({"type": "cron", "cron": "0 0 31 2 *", "timezone": "Mars/Olympus"}), {
+        "triggers[0].cron": "cron_invalid", "triggers[0].timezone": "timezone_unknown"}),
+]  # fmt: skip
+
+STORED: list[tuple[Definition, Said]] = [
+    (DOCUMENTED, {"webhook_secret": "inline_secret"}),
+    (settings(correlation_id="$.a["), {"settings.correlation_id": "jsonpath_invalid"}),
+    (one("sub_workflow", workflow="w"), at("workflow", "sub_workflow_recursion")),
+]
