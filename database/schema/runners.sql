@@ -167,7 +167,13 @@ begin
     into v_reports
     from (
       select q.* from flowgres.work_queue as q where q.runner_id = v_runner_id order by q.id limit p_limit - v_count
-    ) as l;
+    ) as l
+    -- Somebody who holds an execution must not keep the others from being rescued: it is the next sweep's.
+    cross join lateral (
+      select from flowgres.executions as e
+      where e.tenant_id = l.tenant_id and e.id = l.execution_id
+      for no key update skip locked
+    ) as e;
     if v_reports is not null then
       perform flowgres.advance(
         p_runner_id => v_runner_id, p_reports => v_reports, p_capabilities => '{}', p_want => 0);

@@ -17,6 +17,8 @@ begin
       where e.deadline_at <= flowgres.now()
       order by e.deadline_at
       limit p_limit
+      -- One that somebody holds is the next sweep's: the others are not to wait for it.
+      for no key update skip locked
     ) as l
     order by l.id
   loop

@@ -96,6 +96,11 @@ class Leases:
             if self._calls == 0:
                 self._quiet.set()
 
+    @property
+    def is_calling(self) -> bool:
+        """Whether a call is under way that may lease steps."""
+        return self._calls > 0
+
     async def settled(self) -> None:
         """Wait while leases are being reconciled: a claim in between would be given back at once."""
         await self._is_settled.wait()

@@ -102,7 +102,7 @@ class RunningSteps:
             running.task.cancel()
 
     def abort_lost(self, leases: list[list[Any]]) -> list[ClaimedStep]:
-        """Cancel steps by lease, because a queue id alone may meanwhile be a newer lease of ours; returns the claims."""
+        """Cancel steps by lease, as a queue id alone may meanwhile be a newer lease of ours; returns their claims."""
         aborted: list[ClaimedStep] = []
         for lease in leases:
             running = self._steps.get(lease[2])

@@ -24,6 +24,7 @@ log = get_logger(__name__)
 SWEEP_SECONDS = 1.0
 HISTORY_SECONDS = 60.0
 SWEEP_LIMIT = 200
+MAX_RESCUES = 20
 PRUNE_LIMIT = 1_000
 CHECK_LIMIT = 20
 
@@ -77,10 +78,14 @@ class Timekeeper:
             log.warning("sweep_failed", sweep=name, error=message, sqlstate=sqlstate)
 
     async def _rescue(self) -> None:
-        count = await queries.rescue_expired_leases(self._link, limit=SWEEP_LIMIT)
-        if count:
-            log.warning("leases_rescued", steps=count)
-            self._on_work()
+        # A runner may have held a thousand steps: they are not to wait for a sweep each two hundred.
+        for _ in range(MAX_RESCUES):
+            count = await queries.rescue_expired_leases(self._link, limit=SWEEP_LIMIT)
+            if count:
+                log.warning("leases_rescued", steps=count)
+                self._on_work()
+            if count < SWEEP_LIMIT:
+                return
 
     async def _expire(self) -> None:
         count = await queries.expire_executions(self._link, limit=SWEEP_LIMIT)

@@ -81,8 +81,9 @@ class WorkLoop:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is claimed, running or waiting to be sent."""
-        return not self._tasks and not len(self._outbox) and not len(self._leases) and not len(self._running)
+        """Whether nothing is claimed, being claimed, running or waiting to be sent."""
+        is_holding = bool(self._tasks) or bool(len(self._leases)) or bool(len(self._running))
+        return not is_holding and not len(self._outbox) and not self._leases.is_calling
 
     # --- lanes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import Counter
 
 import pytest
 
@@ -86,10 +87,7 @@ def test_cancelled_steps_are_aborted_in_time_and_nothing_follows_them(
 
     # The others never noticed.
     others = {key: count for key, count in received.items() if key.split("/")[0] not in stuck_ids}
-    db.run("delete from flowgres.executions where id = any(%s::uuid[])", "{" + ",".join({*ids, *stuck_ids}) + "}")
-    for table in ("step_executions", "events", "attempts"):
-        db.run(f"delete from flowgres.{table} as t where not exists (select from flowgres.executions where id = t.execution_id)")
-    assert_nothing_lost(db, load.accepted, type(received)(others))
+    assert_nothing_lost(db, load.accepted, Counter(others))
 
 
 def test_runner_whose_slots_were_all_cancelled_goes_on_and_ends_in_time(

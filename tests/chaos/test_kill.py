@@ -23,6 +23,7 @@ from tests.support.chaos import (
     wait_for_drain,
 )
 from tests.support.database import Database, Db, Tenant
+from tests.support.engine import dag, hands, import_workflow
 from tests.support.runner import wait_for
 
 pytestmark = pytest.mark.chaos
@@ -96,3 +97,22 @@ def test_killing_one_of_two_runners_again_and_again_loses_and_doubles_nothing(
         f" (lease {scale.lease_seconds:g} s); {time.monotonic() - began:.0f} s in all"
     )
     assert percentile(seconds, 0.99) <= scale.recovery_seconds
+
+
+def test_a_thousand_steps_of_one_dead_runner_are_rescued_together(
+    database: Database, db: Db, tenant: Tenant, crew: Crew
+) -> None:
+    set_lease(db, lease_seconds=2, heartbeat_seconds=0.5)
+    name = import_workflow(db, tenant, dag("one", [{"id": "a"}]))
+    with database.as_role("member", tenant_id=tenant.tenant_id) as member:
+        member.call("flowgres_api.start_executions", workflow=name, inputs=[{}] * 1000)
+    with hands(database) as dead:
+        assert len(dead.claim(1000)) == 1000
+    wait_for(lambda: db.value("select min(clock_timestamp() - claimed_at) > '2 s' from flowgres.work_queue"))
+    crew.start()
+    rescued = "select extract(epoch from max(at) - min(at))::float from flowgres.events where type = 'step_lost'"
+    wait_for_drain(db, timeout_seconds=20)
+    assert db.all("select * from flowgres.check_invariants(p_is_drained => true)") == []
+    seconds = db.value(rescued)
+    tell(f"1000 leases rescued within {seconds:.1f} s of each other")
+    assert seconds < 3

@@ -54,7 +54,9 @@ def test_step_that_kills_its_runner_fails_after_its_attempts_and_alone(
     deadly = import_workflow(db, tenant, dag("doom", [{"id": "die", "type": "deadly", "config": {}}]))
     # With no policy of their own: a few attempts must be enough for who merely stood beside it.
     beside = {**call("wait", seconds="0.6"), "retry": {"attempts": 1}}
-    other = import_workflow(db, tenant, {"name": "other", "steps": [beside, {**call("end", "wait"), "retry": {"attempts": 1}}]})
+    other = import_workflow(
+        db, tenant, {"name": "other", "steps": [beside, {**call("end", "wait"), "retry": {"attempts": 1}}]}
+    )
     doomed = start(database, tenant, deadly)
     with database.as_role("member", tenant_id=tenant.tenant_id) as member:
         inputs = [{"url": receiver.url, "n": n} for n in range(OTHERS)]
@@ -69,7 +71,10 @@ def test_step_that_kills_its_runner_fails_after_its_attempts_and_alone(
     assert db.all("select * from flowgres.check_invariants(p_is_drained => true)") == []
     row = db.one("select status, error ->> 'code' as code from flowgres.executions where id = %s", doomed)
     deaths = sum(not member.process.is_running for member in crew.members)
-    ends = {r["status"]: r["n"] for r in db.all("select status, count(*) as n from flowgres.executions where id <> %s group by 1", doomed)}
+    ends = {
+        r["status"]: r["n"]
+        for r in db.all("select status, count(*) as n from flowgres.executions where id <> %s group by 1", doomed)
+    }
     most = db.value("select max(attempts) from flowgres.step_executions where execution_id <> %s", doomed)
     tell(f"{deaths} runners died of it; others: {ends}, at most {most} attempts")
     assert row == {"status": "failed", "code": "lease_expired"}

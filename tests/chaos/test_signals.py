@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 
 import pytest
 
 from tests.support.chaos import (
     LONG_VARIABLE,
-    UNFINISHED,
     Crew,
     Load,
     Receiver,
@@ -24,7 +24,7 @@ from tests.support.chaos import (
     wait_for_drain,
 )
 from tests.support.database import Database, Db, Tenant
-from tests.support.engine import import_workflow, start
+from tests.support.engine import dag, import_workflow, start
 from tests.support.runner import wait_for
 
 pytestmark = pytest.mark.chaos
@@ -90,7 +90,7 @@ def test_zombie_changes_nothing_and_comes_back_under_another_id(
     workflow = import_order(db, tenant, seconds="0.4")
     zombie, heir = crew.start(), crew.start()
     taken_over = 0
-    with Load(database, tenant, workflow, count=60, per_second=6, input={"url": receiver.url}) as load:
+    with Load(database, tenant, workflow, count=600, per_second=6, input={"url": receiver.url}) as load:
         for number in range(STOPS):
             (*_, zombie_id) = crew.runner_ids(db, zombie)
             least = chance.randrange(1, 4)
@@ -107,6 +107,7 @@ def test_zombie_changes_nothing_and_comes_back_under_another_id(
             after = done_steps(db)
             # What had ended stays as it was, to the letter, and nothing more is signed by the old id.
             assert {key: after[key] for key in before} == before
+        load.end()
         wait_for(lambda: load.is_over, timeout_seconds=60, what="the last start")
         heir.process.send_signal(signal.SIGTERM)
         wait_for_drain(db, timeout_seconds=30)
@@ -136,7 +137,24 @@ def done_steps(db: Db) -> dict[tuple[object, object], dict[str, object]]:
     return {(row["execution_id"], row["step_index"]): row for row in rows}
 
 
-def test_evaluators_end_with_a_runner_that_is_killed(db: Db, crew: Crew) -> None:
+def test_claim_that_is_under_way_at_sigterm_is_given_back(
+    database: Database, db: Db, tenant: Tenant, crew: Crew
+) -> None:
+    set_lease(db, lease_seconds=30, heartbeat_seconds=30)
+    workflow = import_workflow(db, tenant, dag("one", [{"id": "a"}]))
     runner = crew.start()
-    crew.kill(runner)
-    assert db.value(UNFINISHED) == 0
+    wait_for(lambda: db.value("select bool_or(is_idle) from flowgres.runners"), what="an idle runner")
+    runner.process.send_signal(signal.SIGSTOP)
+    start(database, tenant, workflow)
+    with database.connect() as other, other.connection.transaction():
+        # The claim takes the step, and then waits for its context.
+        other.run("lock table flowgres.executions in access exclusive mode")
+        runner.process.send_signal(signal.SIGCONT)
+        claiming = "select count(*) from pg_stat_activity where query like '%claim(%' and wait_event_type = 'Lock'"
+        wait_for(lambda: db.value(claiming) == 1, what="the claim")
+        runner.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 1
+        wait_for(lambda: time.monotonic() > until or runner.process.return_code is not None)
+        assert runner.process.is_running, "it left without what it was about to get"
+    wait_for(lambda: runner.process.return_code == 0, what="the end of the runner")
+    assert db.one("select runner_id, attempt from flowgres.work_queue") == {"runner_id": None, "attempt": 0}

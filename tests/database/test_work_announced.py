@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def runner(database: Database) -> Iterator[Hands]:
 
 @pytest.fixture
 def execution_id(database: Database, db: Db, tenant: Tenant) -> str:
-    steps = [{"id": "a"}, {"id": "b", "depends_on": ["a"]}]
+    steps: list[dict[str, Any]] = [{"id": "a"}, {"id": "b", "depends_on": ["a"]}]
     return start(database, tenant, import_workflow(db, tenant, dag("two", steps)))
 
 
