@@ -33,7 +33,7 @@ def measure_api(context: Context) -> None:
             directory=context.lab.directory / site.database.name,
             pool_size=CONNECTIONS,
         )
-        with server:
+        try:  # it has been started already: as a context manager it would start once more
             for function, key in (("bench_empty", "w4.empty"), ("start_execution", "w4.rpc")):
                 load = post_repeatedly(
                     f"{server.url}/rpc/{function}",
@@ -45,6 +45,8 @@ def measure_api(context: Context) -> None:
                 context.record(key, load.per_second)
             context.record("w4.rpc.p50", percentile(load.milliseconds, 0.5))
             context.record("w4.rpc.p99", percentile(load.milliseconds, 0.99))
+        finally:
+            server.stop()
 
 
 def measure_sql(context: Context) -> None:
