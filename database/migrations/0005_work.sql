@@ -74,6 +74,7 @@ create type flowgres.step_report as (
   q bigint,
   k bigint,
   s smallint,
+  p smallint,
   o text,
   ms double precision,
   "out" jsonb,
@@ -88,13 +89,15 @@ create type flowgres.step_report as (
 );
 comment on type flowgres.step_report is $$What a runner says of one step: its keys are the keys of the JSON it sends
 
-t tenant, x execution, q queue row, k token, s step index, o outcome, ms elapsed milliseconds.$$;
+t tenant, x execution, q queue row, k token, s step index, p place, o outcome, ms elapsed milliseconds. Place 0 (or none) is the
+leased step; 1, 2, ... are steps that its runner ran ahead under the same lease, one after the other.$$;
 
 create type flowgres.step_outcome as (
   slot integer,
   tenant_id uuid,
   execution_id uuid,
   queue_id bigint,
+  place smallint,
   version_id uuid,
   step_index smallint,
   iteration integer,
@@ -190,6 +193,7 @@ create type flowgres.advance_state as (
   has_logs boolean,
   has_parked boolean,
   has_beginning boolean,
+  has_ahead boolean,
   active_slots integer[],
   resolved flowgres.resolved_step[],
   ended flowgres.resolved_step[],

@@ -160,7 +160,7 @@ begin
     order by r.stopped_at
   loop
     select array_agg(row(
-      l.tenant_id, l.execution_id, l.id, l.token, l.step_index, 'lost',
+      l.tenant_id, l.execution_id, l.id, l.token, l.step_index, 0, 'lost',
       extract(epoch from v_now - l.claimed_at) * 1000, null,
       jsonb_build_object('code', 'lease_expired', 'message', 'the runner of this step is gone', 'class', 'lease_expired'),
       null, null, null, null, null, null, null)::flowgres.step_report)
@@ -205,7 +205,15 @@ begin
           jsonb_build_object(
             'index', s.index, 'id', s.id, 'type', s.type, 'config', s.config, 'when', s.when_expression,
             'output', s.output_template, 'uses_secrets', to_jsonb(s.secret_names), 'timeout_seconds', s.timeout_seconds,
-            'capability', s.capability, 'branches', (
+            'capability', s.capability,
+            -- The step that a runner may run ahead: it hangs on this one alone, and does nothing but compute.
+            'next', (
+              select n.index
+              from flowgres.workflow_steps as n
+              where n.tenant_id = s.tenant_id and n.version_id = s.version_id and s.children = array[n.index]
+                and s.branches is null and n.dependencies = array[s.index] and n.join_rule <> 'failed'
+                and n.type in ('transform', 'condition', 'log', 'outputs') and n.secret_names = '{}'),
+            'branches', (
               select jsonb_object_agg(b.key, (
                 select coalesce(jsonb_agg(c.id order by c.index), '[]')
                 from flowgres.workflow_steps as c

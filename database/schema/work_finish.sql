@@ -39,7 +39,7 @@ begin
     -- The event of the outcome itself; width 2 when it also stands for the step_started that nobody has written. The hidden
     -- outputs step has events only when it fails.
     select
-      o.slot, o.queue_id * 4 + 2 as place,
+      o.slot, (o.queue_id * 64 + o.place) * 4 + 2 as place,
       case when o.step_type = 'outputs' and o.outcome <> 'failed' then 0
         else 1 + (not o.is_announced and o.outcome not in ('skipped', 'started'))::integer end as width,
       case o.outcome when 'suspended' then 'step_waiting' when 'child' then 'step_waiting' else 'step_' || o.outcome end as type,
@@ -54,7 +54,7 @@ begin
     where o.outcome <> 'started' or not o.is_announced
     union all
     select
-      o.slot, o.queue_id * 4 + 1, 1, 'log', coalesce(l.value ->> 'level', 'info'), o.step, l.value ->> 'message', null, null,
+      o.slot, (o.queue_id * 64 + o.place) * 4 + 1, 1, 'log', coalesce(l.value ->> 'level', 'info'), o.step, l.value ->> 'message', null, null,
       p_state.now, 0, 0
     from unnest(p_state.outcomes) as o
     cross join jsonb_array_elements(o.logs) as l

@@ -73,17 +73,21 @@ begin
         select from unnest(p_reports) as f where f.x = r.x and f.q = r.q and f.k = r.k and f.o <> 'started'))
   ),
   held as materialized (
-    -- The fence: the row must still be leased to this runner, under this token, for this step. It is not locked: a leased
+    -- The fence: the row must still be leased to this runner, under this token, for this step (a step run ahead is judged
+    -- below by the one before it). It is not locked: a leased
     -- row is changed only under the lock of its execution, which we hold, or given back by its own runner.
     select
-      l.*, q.version_id, q.iteration, q.attempt, q.generation, q.is_announced, q.priority, q.ready_at, q.claimed_at,
-      q.resume is not null as is_resumed
+      l.*, coalesce(l.p, 0::smallint) as place, q.version_id, q.iteration, q.generation, q.priority, q.claimed_at,
+      case when l.p > 0 then 1::smallint else q.attempt end as attempt,
+      q.is_announced and coalesce(l.p, 0) = 0 as is_announced,
+      case when l.p > 0 then v_now else q.ready_at end as ready_at,
+      q.resume is not null and coalesce(l.p, 0) = 0 as is_resumed
     from located as l
     cross join lateral (
       select q.* from flowgres.work_queue as q
       -- Not "=": the index on runners must not be used to find a row by its key.
       where q.tenant_id = l.t and q.execution_id = l.x and q.id = l.q
-        and q.runner_id is not distinct from p_state.runner_id and q.token = l.k and q.step_index = l.s
+        and q.runner_id is not distinct from p_state.runner_id and q.token = l.k and (q.step_index = l.s or l.p > 0)
       offset 0
     ) as q
   ),
@@ -103,10 +107,26 @@ begin
       where w.tenant_id = h.t and w.version_id = h.version_id and w.index = h.s
       offset 0
     ) as w
+  ),
+  linked as (
+    -- A step run ahead counts when it hangs only on the one before it, and that one completed: then nothing but this report
+    -- could have made it ready. What does not count is dropped, and its step becomes ready as ever.
+    select j.*, j.place = 0 or bool_and(j.place = 0 or coalesce(
+      j.outcome in ('completed', 'skipped', 'failed') and j.iteration = -1 and not p_state.failing_flags[j.slot]
+      and (j.step).dependencies = array[j.before] and (j.step).join_rule <> 'failed' and j.before_leads_on, false)) over chain
+      as is_linked
+    from (
+      select j.*, lag(j.s) over chain as before,
+        lag(j.outcome = 'completed' and (j.step).branches is null and cardinality((j.step).children) = 1) over chain
+        as before_leads_on
+      from judged as j
+      window chain as (partition by j.slot, j.q order by j.place)
+    ) as j
+    window chain as (partition by j.slot, j.q order by j.place)
   )
   select array_agg(
     row(
-      j.slot, j.t, j.x, j.q, j.version_id, j.s, j.iteration, j.attempt, j.generation, j.outcome, (j.step).id, (j.step).type,
+      j.slot, j.t, j.x, j.q, j.place, j.version_id, j.s, j.iteration, j.attempt, j.generation, j.outcome, (j.step).id, (j.step).type,
       (j.step).children,
       case when j.outcome = 'completed' and (j.step).branches is not null
         then flowgres.untaken_children(p_step => j.step, p_taken => j.taken) end,
@@ -133,9 +153,10 @@ begin
       case when j.outcome in ('failed', 'retrying', 'lost') then coalesce(j.error, jsonb_build_object(
         'code', 'report_invalid', 'message', 'the runner sent no error', 'class', 'internal')) end,
       j.detail, j.logs, j.workflow, j.version, j.input
-    )::flowgres.step_outcome order by j.slot, j.q)
+    )::flowgres.step_outcome order by j.slot, j.q, j.place)
   into p_state.outcomes
-  from judged as j;
+  from linked as j
+  where j.is_linked;
   p_state := flowgres.summarise_outcomes(p_state => p_state);
 end;
 $$;
@@ -155,13 +176,14 @@ begin
     bool_or(o.logs is not null),
     bool_or(o.edge is null),
     bool_or(not p_state.started_flags[o.slot]),
+    bool_or(o.place > 0),
     array_agg(o.slot) filter (where o.outcome in ('started', 'lost')),
     array_agg(
       row(o.slot, o.tenant_id, o.execution_id, o.version_id, o.queue_id, o.step_index, o.step, o.children, o.untaken,
         o.edge, o.outcome)::flowgres.resolved_step) filter (where o.edge is not null and o.iteration = -1)
   into
     p_state.has_children, p_state.has_unhandled, p_state.has_recorded, p_state.has_attempts, p_state.has_logs,
-    p_state.has_parked, p_state.has_beginning, p_state.active_slots, p_state.resolved
+    p_state.has_parked, p_state.has_beginning, p_state.has_ahead, p_state.active_slots, p_state.resolved
   from unnest(p_state.outcomes) as o;
 end;
 $$;

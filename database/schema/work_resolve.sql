@@ -18,6 +18,9 @@ begin
         case when c.child = any(f.untaken) then 'dead' else f.edge end as edge
       from unnest(v_frontier) as f
       cross join unnest(f.children) as c (child)
+      -- Those that were run ahead have ended already.
+      where not p_state.has_ahead
+        or (f.slot, c.child) not in (select o.slot, o.step_index from unnest(p_state.resolved) as o)
       order by f.slot, c.child
     ),
     judged as materialized (

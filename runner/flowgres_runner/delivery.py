@@ -70,6 +70,10 @@ class Delivery:
                     log.error("claim_refused", sqlstate=state, error=str(error))
                     await asyncio.sleep(backoff.next_seconds())
                     continue
+                if len(batch) == 1 and batch[0].head is not None:
+                    # The culprit may be a step run ahead, which then fails in its own name.
+                    batch = [batch[0].alone()]
+                    continue
                 if len(batch) == 1:
                     return await self._replace(batch[0], error)
             return await self._deliver_halves(batch)

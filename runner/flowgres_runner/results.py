@@ -35,12 +35,27 @@ UNDELIVERABLE = StepError(
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One object of the array that complete_and_claim takes, as text. `is_final`: the lease ends with it."""
+    """One object of the array that complete_and_claim takes, as text. `is_final`: the lease ends with it.
+
+    Steps that were run ahead under the same lease follow in the same text, so that nothing can separate them; `head` is
+    then the text of the leased step alone.
+    """
 
     claimed: ClaimedStep
     text: str
     is_final: bool = True
     is_replaced: bool = False
+    is_completed: bool = False
+    head: str | None = None
+
+    def followed_by(self, ahead: Result, place: int) -> Result:
+        """This result with that of the step run ahead after it."""
+        text = f'{self.text},{ahead.text[:-1]},"p":{place}}}'
+        return Result(self.claimed, text, is_completed=True, head=self.head or self.text)
+
+    def alone(self) -> Result:
+        """Without what was run ahead: the database makes those steps ready as ever."""
+        return self if self.head is None else Result(self.claimed, self.head, is_completed=True)
 
 
 class Outbox:
@@ -186,5 +201,6 @@ def _result(claimed: ClaimedStep, outcome: str, milliseconds: float, rest: str, 
         claimed,
         f'{{"t":"{claimed.tenant_id}","x":"{claimed.execution_id}","q":{claimed.queue_id},"k":{claimed.token},'
         f'"s":{claimed.step_index},"o":"{outcome}","ms":{milliseconds:.3f}{comma}{rest}}}',
-        is_final,
+        is_final=is_final,
+        is_completed=outcome == "completed",
     )

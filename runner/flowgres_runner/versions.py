@@ -21,7 +21,8 @@ class CompiledStep:
     """A step, prepared so that running it looks nothing up.
 
     `roots` are the names of the context that its templates may use: what no template mentions is not sent to the
-    evaluator. Exactly one of `pure` and `handler` is set, or neither when no handler serves the type.
+    evaluator. Exactly one of `pure` and `handler` is set, or neither when no handler serves the type. `next_index` is
+    the step that may be run ahead when this one has completed.
     """
 
     index: int
@@ -38,6 +39,7 @@ class CompiledStep:
     key: str
     output_key: str
     resume_key: str
+    next_index: int | None
     pure: PureHandler | None
     handler: Handler | None
 
@@ -112,6 +114,7 @@ def _compile_step(
         key=f"{key}:config",
         output_key=f"{key}:output",
         resume_key=f"{key}:resume",
+        next_index=raw.get("next"),
         pure=pure,  # type: ignore[arg-type]  # hasattr has told which of the two it is
         handler=None if pure is not None else handler,  # type: ignore[arg-type]
     )
