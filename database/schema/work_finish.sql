@@ -158,7 +158,9 @@ begin
       deadline_at = case when t.status in ('running', 'retrying') then coalesce(
         e.deadline_at, p_state.now + make_interval(secs => greatest(e.timeout_seconds - e.active_seconds, 0))) end,
       finished_at = case when t.is_finished then p_state.now end,
-      output = case when t.status = 'completed' then flowgres.collect_output(p_execution => e) end
+      output = case when t.status = 'completed' then flowgres.collect_output(
+        p_tenant_id => e.tenant_id, p_execution_id => e.id, p_version_id => e.version_id,
+        p_has_outputs => e.hidden_step_count > 0) end
     from turning as t
     where e.tenant_id = t.tenant_id and e.id = t.id
     returning t.slot, t.is_finished, e.tenant_id, e.id, e.status, e.event_seq, e.error, e.parent_execution_id
@@ -200,7 +202,9 @@ comment on function flowgres.derive_status(uuid, uuid) is $$running, retrying or
 
 Volatile on purpose: it must see what this transaction has just done to the queue.$$;
 
-create or replace function flowgres.collect_output(p_execution flowgres.executions)
+create or replace function flowgres.collect_output(
+  p_tenant_id uuid, p_execution_id uuid, p_version_id uuid, p_has_outputs boolean
+)
   returns jsonb language plpgsql volatile set search_path to ''
 as $$
 declare
@@ -208,19 +212,19 @@ declare
 begin
   select v.sink_indexes into v_sinks
   from flowgres.workflow_versions as v
-  where v.tenant_id = p_execution.tenant_id and v.id = p_execution.version_id;
-  if p_execution.hidden_step_count > 0 then
+  where v.tenant_id = p_tenant_id and v.id = p_version_id;
+  if p_has_outputs then
     return (
       select s.output
       from flowgres.step_executions as s
-      where s.tenant_id = p_execution.tenant_id and s.execution_id = p_execution.id and s.step_index = v_sinks[1]
+      where s.tenant_id = p_tenant_id and s.execution_id = p_execution_id and s.step_index = v_sinks[1]
         and s.iteration = -1);
   end if;
   return (
     select jsonb_object_agg(s.step, s.output)
     from flowgres.step_executions as s
-    where s.tenant_id = p_execution.tenant_id and s.execution_id = p_execution.id and s.step_index = any(v_sinks)
+    where s.tenant_id = p_tenant_id and s.execution_id = p_execution_id and s.step_index = any(v_sinks)
       and s.iteration = -1 and s.status = 'completed');
 end;
 $$;
-comment on function flowgres.collect_output(flowgres.executions) is $$The output of an execution that ends: what its outputs say, else the outputs of its last steps by id.$$;
+comment on function flowgres.collect_output(uuid, uuid, uuid, boolean) is $$The output of an execution that ends: what its outputs say, else the outputs of its last steps by id.$$;

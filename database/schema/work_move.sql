@@ -9,6 +9,7 @@ declare
   v_tenant_id uuid := flowgres.system_tenant_id();
   v_waiting integer := 0;
   v_ours integer;
+  v_slots integer;
 begin
   -- Tenants with ready steps, by skip scan: it stops at eight, so that it costs the same with a thousand.
   for i in 1..8 loop
@@ -24,7 +25,9 @@ begin
     return null;
   end if;
   select count(distinct t) into v_ours from unnest(p_state.tenant_ids) as t;
-  return greatest((cardinality(p_state.outcomes) + greatest(p_want, 0)) / (v_waiting + v_ours), 1);
+  -- A lease is one slot, however many steps were run ahead under it.
+  select count(*) into v_slots from unnest(p_state.outcomes) as o where o.place = 0;
+  return greatest((v_slots + greatest(p_want, 0)) / (v_waiting + v_ours), 1);
 end;
 $$;
 comment on function flowgres.share_of_tenant(flowgres.advance_state, integer) is $$How many steps of one tenant may be handed over; null when no other tenant waits.$$;
