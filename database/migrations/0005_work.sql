@@ -50,6 +50,7 @@ create table flowgres.runners (
   id uuid not null,
   name text not null,
   version text not null,
+  protocol integer not null,
   capabilities text[] not null default '{core}',
   labels text[] not null default '{}',
   concurrency integer not null default 100,

@@ -3,7 +3,7 @@
 set local role flowgres_owner;
 
 create or replace function flowgres.system_tenant_id()
-  returns uuid language sql immutable parallel safe set search_path to ''
+  returns uuid language sql immutable parallel safe
 as $$
   select '00000000-0000-0000-0000-000000000000'::uuid;
 $$;
@@ -45,13 +45,15 @@ $$;
 comment on function flowgres.require_tenant() is $$The tenant of this call; refuses a call without one.$$;
 
 create or replace function flowgres.actor()
-  returns text language sql stable set search_path to ''
+  returns text language plpgsql stable set search_path to ''
 as $$
+begin
   -- Any login can set the setting, so only those are believed that have authenticated somebody.
-  select coalesce(
+  return coalesce(
     case when session_user in ('flowgres_authenticator', 'flowgres_front')
       then nullif(current_setting('flowgres.actor', true), '') end,
     'login:' || session_user);
+end;
 $$;
 comment on function flowgres.actor() is $$Who was authenticated: the subject of the token, key:<prefix>, or login:<name> in SQL.$$;
 

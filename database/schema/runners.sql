@@ -23,9 +23,9 @@ begin
       p_message => format('the runner is for %L, this database is %L', p_info ->> 'environment', v_environment),
       p_hint => 'A copy of production must not send anything. Set ENV of the runner, or the setting environment.');
   end if;
-  insert into flowgres.runners (id, name, version, capabilities, labels, concurrency, started_at, seen_at)
+  insert into flowgres.runners (id, name, version, protocol, capabilities, labels, concurrency, started_at, seen_at)
   values (
-    p_runner_id, coalesce(p_info ->> 'name', 'runner'), coalesce(p_info ->> 'version', '?'),
+    p_runner_id, coalesce(p_info ->> 'name', 'runner'), coalesce(p_info ->> 'version', '?'), v_protocol,
     array['core'] || array(
       select t.value ->> 'type' from jsonb_array_elements(coalesce(p_info -> 'step_types', '[]')) as t (value)
       where not coalesce((t.value ->> 'core')::boolean, false)),
@@ -59,17 +59,18 @@ create or replace function flowgres.heartbeat(p_runner_id uuid, p_running jsonb,
 as $$
 declare
   v_now timestamptz := flowgres.now();
-  v_drained_at timestamptz;
+  v_must_drain boolean;
 begin
   update flowgres.runners as r
   set seen_at = v_now, stats = p_stats
   where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id and r.stopped_at is null
-  returning r.drained_at into v_drained_at;
+  returning r.drained_at is not null
+    or r.protocol <> (flowgres.setting(flowgres.system_tenant_id(), 'protocol'))::integer
+  into v_must_drain;
   return jsonb_build_object(
     'alive', found,
     'now', v_now,
-    'protocol', flowgres.setting(flowgres.system_tenant_id(), 'protocol'),
-    'drain', v_drained_at is not null,
+    'drain', coalesce(v_must_drain, false),
     'lost', (
       select coalesce(jsonb_agg((r.value ->> 2)::bigint), '[]')
       from jsonb_array_elements(p_running) as r (value)
@@ -82,8 +83,8 @@ $$;
 comment on function flowgres.heartbeat(uuid, jsonb, jsonb) is $$Show that a runner lives
 
 One row is the lease of all it has claimed. p_running lists leases as [tenant, execution, queue row, token]; the answer names
-those that it no longer holds, to be aborted. alive is false once it was given up: it must register anew. When the protocol is no
-longer its own, a breaking upgrade is under way: it drains.$$;
+those that it no longer holds, to be aborted. alive is false once it was given up: it must register anew. drain is
+true when it was told to finish, or a breaking upgrade has made its protocol one of the past.$$;
 
 create or replace function flowgres.declare_idle(p_runner_id uuid, p_idle boolean)
   returns double precision language plpgsql security definer set search_path to ''

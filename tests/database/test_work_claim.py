@@ -275,3 +275,15 @@ def test_runner_of_another_environment_is_refused(database: Database) -> None:
 
 def _row(lease: dict[str, Any]) -> list[Any]:
     return [str(lease["tenant_id"]), str(lease["execution_id"]), lease["queue_id"], lease["token"]]
+
+
+def test_runner_of_a_past_protocol_is_told_to_drain(database: Database, db: Db) -> None:
+    with hands(database) as runner:
+        beat = runner.db.call("flowgres.heartbeat", p_runner_id=runner.id, p_running=[], p_stats={})
+        assert (beat["alive"], beat["drain"]) == (True, False)
+        db.run("update flowgres.settings set value = '2' where name = 'protocol'")
+        beat = runner.db.call("flowgres.heartbeat", p_runner_id=runner.id, p_running=[], p_stats={})
+        assert (beat["alive"], beat["drain"]) == (True, True)
+        with pytest.raises(psycopg.Error) as caught:
+            Hands(runner.db)
+    assert caught.value.diag.constraint_name == "protocol_mismatch"
