@@ -96,6 +96,7 @@ create table flowgres.workflow_steps (
   retry_errors text[] not null,
   on_error text not null default 'fail',
   failure_handled boolean not null default false,
+  next_index smallint,
   constraint workflow_steps_pkey primary key (tenant_id, version_id, index),
   -- The id first: with the version first it would look as good as the primary key for finding a step by its index.
   constraint workflow_steps_id_key unique (id, version_id, tenant_id),
@@ -115,6 +116,7 @@ comment on column flowgres.workflow_steps.gates is $$Those dependencies that dec
 comment on column flowgres.workflow_steps.branches is $$For a condition: {"true": [indexes], "false": [indexes]}; other children are always taken.$$;
 comment on column flowgres.workflow_steps.join_rule is $$When to run: default, all, any, always, failed; end is the hidden outputs step (always, but not in a failing execution).$$;
 comment on column flowgres.workflow_steps.reference_indexes is $$Steps whose outputs its expressions name: a claim sends only those.$$;
+comment on column flowgres.workflow_steps.next_index is $$The step that may be run ahead after this one: it hangs on this one alone, and only computes.$$;
 comment on column flowgres.workflow_steps.failure_handled is $$A direct child joins on failed, so a failure here does not fail the execution.$$;
 
 create table flowgres.step_types (

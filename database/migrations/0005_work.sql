@@ -75,7 +75,6 @@ create type flowgres.step_report as (
   q bigint,
   k bigint,
   s smallint,
-  p smallint,
   o text,
   ms double precision,
   "out" jsonb,
@@ -86,19 +85,21 @@ create type flowgres.step_report as (
   seconds double precision,
   workflow text,
   version integer,
-  input jsonb
+  input jsonb,
+  ahead jsonb,
+  child uuid
 );
-comment on type flowgres.step_report is $$What a runner says of one step: its keys are the keys of the JSON it sends
+comment on type flowgres.step_report is $$What a runner says of one lease: its keys are the keys of the JSON it sends
 
-t tenant, x execution, q queue row, k token, s step index, p place, o outcome, ms elapsed milliseconds. Place 0 (or none) is the
-leased step; 1, 2, ... are steps that its runner ran ahead under the same lease, one after the other.$$;
+t tenant, x execution, q queue row, k token, s step index, o outcome, ms elapsed milliseconds. ahead: steps that its runner ran
+ahead under the same lease, one after the other, as an array of objects with s, o, ms, out, error, taken, detail, logs. child is
+set by the engine.$$;
 
 create type flowgres.step_outcome as (
   slot integer,
   tenant_id uuid,
   execution_id uuid,
   queue_id bigint,
-  place smallint,
   version_id uuid,
   step_index smallint,
   iteration integer,
@@ -107,27 +108,20 @@ create type flowgres.step_outcome as (
   outcome text,
   step text,
   step_type text,
-  children smallint[],
-  untaken smallint[],
   edge text,
+  untaken smallint[],
   is_unhandled boolean,
-  is_announced boolean,
   is_resumed boolean,
   is_recorded boolean,
   ready_at timestamptz,
   began_at timestamptz,
   due_at timestamptz,
-  priority smallint,
   child_execution_id uuid,
   output jsonb,
   error jsonb,
-  detail jsonb,
-  logs jsonb,
-  workflow text,
-  version integer,
-  input jsonb
+  detail jsonb
 );
-comment on type flowgres.step_outcome is $$A report that passed the fence, with what the engine decided about it.$$;
+comment on type flowgres.step_outcome is $$What the engine made of a report that is more than the end of a step at its first try.$$;
 
 create type flowgres.resolved_step as (
   slot integer,
@@ -185,24 +179,23 @@ create type flowgres.advance_state as (
   total_counts integer[],
   failing_flags boolean[],
   started_flags boolean[],
-  plain_flags boolean[],
+  touched_slots integer[],
+  last_seqs integer[],
+  newly_resolved integer[],
+  newly_completed integer[],
+  began_at timestamptz[],
+  moving_slots integer[],
+  lease_count integer,
+  done_slots integer[],
+  done_queue_ids bigint[],
   outcomes flowgres.step_outcome[],
-  has_children boolean,
-  has_unhandled boolean,
-  has_recorded boolean,
-  has_attempts boolean,
-  has_logs boolean,
-  has_parked boolean,
-  has_beginning boolean,
-  has_ahead boolean,
-  active_slots integer[],
-  resolved flowgres.resolved_step[],
+  frontier flowgres.resolved_step[],
   ended flowgres.resolved_step[],
   ready flowgres.ready_step[],
   failing_errors jsonb
 );
 comment on type flowgres.advance_state is $$One batch on its way through the advance
 
-The executions of the batch are numbered by slot; what is needed of them lies in arrays of fixed-width elements by slot, so
-that no statement has to join the batch with itself. The flags say which of the rarer statements have anything to do: unfolding
-the outcomes is what costs most here, so it is done as seldom as possible.$$;
+The executions of the batch are numbered by slot; what was read of them under the lock lies in arrays by slot, so that no
+statement has to join the batch with itself. What the batch has done to them lies in arrays beside touched_slots. Most reports
+are plain ends of steps: those are written as they are judged, and only the others travel on, as outcomes.$$;

@@ -73,6 +73,13 @@ as $$
     array(select r.index from named as r where r.id = any(h.names) order by r.index),
     '{}', null, 3::smallint, 1, 2, 300, true, '{timeout,connect,429,5xx}', 'fail', false
   from hidden as h;
+
+  update flowgres.workflow_steps as s
+  set next_index = n.index
+  from flowgres.workflow_steps as n
+  where s.tenant_id = p_tenant_id and s.version_id = p_version_id and s.branches is null and s.children = array[n.index]
+    and n.tenant_id = s.tenant_id and n.version_id = s.version_id and n.dependencies = array[s.index]
+    and n.join_rule <> 'failed' and n.type in ('transform', 'condition', 'log', 'outputs') and n.secret_names = '{}';
 $$;
 comment on function flowgres.compile_steps(uuid, uuid, jsonb) is $$Write the steps of a version: nodes and edges by number
 

@@ -161,10 +161,9 @@ begin
     order by r.stopped_at
   loop
     select array_agg(row(
-      l.tenant_id, l.execution_id, l.id, l.token, l.step_index, 0, 'lost',
-      extract(epoch from v_now - l.claimed_at) * 1000, null,
+      l.tenant_id, l.execution_id, l.id, l.token, l.step_index, 'lost', extract(epoch from v_now - l.claimed_at) * 1000, null,
       jsonb_build_object('code', 'lease_expired', 'message', 'the runner of this step is gone', 'class', 'lease_expired'),
-      null, null, null, null, null, null, null)::flowgres.step_report)
+      null, null, null, null, null, null, null, null, null)::flowgres.step_report)
     into v_reports
     from (
       select q.* from flowgres.work_queue as q where q.runner_id = v_runner_id order by q.id limit p_limit - v_count
@@ -207,13 +206,7 @@ begin
             'index', s.index, 'id', s.id, 'type', s.type, 'config', s.config, 'when', s.when_expression,
             'output', s.output_template, 'uses_secrets', to_jsonb(s.secret_names), 'timeout_seconds', s.timeout_seconds,
             'capability', s.capability,
-            -- The step that a runner may run ahead: it hangs on this one alone, and does nothing but compute.
-            'next', (
-              select n.index
-              from flowgres.workflow_steps as n
-              where n.tenant_id = s.tenant_id and n.version_id = s.version_id and s.children = array[n.index]
-                and s.branches is null and n.dependencies = array[s.index] and n.join_rule <> 'failed'
-                and n.type in ('transform', 'condition', 'log', 'outputs') and n.secret_names = '{}'),
+            'next', s.next_index,
             'branches', (
               select jsonb_object_agg(b.key, (
                 select coalesce(jsonb_agg(c.id order by c.index), '[]')

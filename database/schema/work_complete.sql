@@ -8,7 +8,7 @@ create or replace function flowgres.advance(
   p_capabilities text[],
   p_want integer
 )
-  returns setof flowgres.claimed_step language plpgsql set search_path to ''
+  returns setof flowgres.claimed_step language plpgsql
 as $$
 declare
   v_state flowgres.advance_state;
@@ -22,26 +22,31 @@ begin
     return;
   end if;
   -- From here on every statement has a snapshot younger than the locks.
-  v_state := flowgres.decide_outcomes(p_reports => p_reports, p_state => v_state);
-  if v_state.outcomes is null then
+  if exists (select from unnest(p_reports) as r where r.o = 'child') then
+    p_reports := flowgres.start_children(p_state => v_state, p_reports => p_reports);
+  end if;
+  v_state := flowgres.record_outcomes(p_reports => p_reports, p_state => v_state);
+  if v_state.touched_slots is null then
     return;
   end if;
-  if v_state.has_children then
-    v_state := flowgres.start_children(p_state => v_state);
-  end if;
-  perform flowgres.record_steps(p_state => v_state);
-  perform flowgres.record_attempts(p_state => v_state);
-  if v_state.has_unhandled then
+  if v_state.outcomes is not null then
+    perform flowgres.record_unusual(p_state => v_state);
     v_state := flowgres.begin_failing(p_state => v_state);
   end if;
-  v_state := flowgres.resolve_children(p_state => v_state);
+  if v_state.frontier is not null or v_state.ended is not null then
+    v_state := flowgres.resolve_children(p_state => v_state);
+  end if;
   if v_state.ready is not null then
     return query
     select c.* from flowgres.move_ready(
       p_state => v_state, p_share => flowgres.share_of_tenant(p_state => v_state, p_want => p_want)) as c;
+    v_state.moving_slots := v_state.moving_slots || array(select r.slot from unnest(v_state.ready) as r);
   end if;
   perform flowgres.settle_queue(p_state => v_state);
-  perform flowgres.finish_advance(p_state => v_state);
+  if v_state.ended is not null then
+    v_state := flowgres.record_ended(p_state => v_state);
+  end if;
+  perform flowgres.turn_executions(p_state => v_state);
 end;
 $$;
 comment on function flowgres.advance(uuid, flowgres.step_report[], text[], integer) is $$Advance the executions of a batch of reports

@@ -1,15 +1,14 @@
--- Advancing executions, fourth part: move the queue rows, hand ready steps over, wake parents.
+-- Advancing executions, fifth part: move the queue rows, hand ready steps over, wake parents.
 
 set local role flowgres_owner;
 
 create or replace function flowgres.share_of_tenant(p_state flowgres.advance_state, p_want integer)
-  returns integer language plpgsql stable set search_path to ''
+  returns integer language plpgsql stable
 as $$
 declare
   v_tenant_id uuid := flowgres.system_tenant_id();
   v_waiting integer := 0;
   v_ours integer;
-  v_slots integer;
 begin
   -- Tenants with ready steps, by skip scan: it stops at eight, so that it costs the same with a thousand.
   for i in 1..8 loop
@@ -26,14 +25,13 @@ begin
   end if;
   select count(distinct t) into v_ours from unnest(p_state.tenant_ids) as t;
   -- A lease is one slot, however many steps were run ahead under it.
-  select count(*) into v_slots from unnest(p_state.outcomes) as o where o.place = 0;
-  return greatest((v_slots + greatest(p_want, 0)) / (v_waiting + v_ours), 1);
+  return greatest((p_state.lease_count + greatest(p_want, 0)) / (v_waiting + v_ours), 1);
 end;
 $$;
 comment on function flowgres.share_of_tenant(flowgres.advance_state, integer) is $$How many steps of one tenant may be handed over; null when no other tenant waits.$$;
 
 create or replace function flowgres.move_ready(p_state flowgres.advance_state, p_share integer)
-  returns setof flowgres.claimed_step language plpgsql set search_path to ''
+  returns setof flowgres.claimed_step language plpgsql
 as $$
 begin
   return query
@@ -87,16 +85,18 @@ comment on function flowgres.move_ready(flowgres.advance_state, integer) is $$Re
 The first child takes the row of the step that ended; further ones get rows of their own.$$;
 
 create or replace function flowgres.settle_queue(p_state flowgres.advance_state)
-  returns void language plpgsql set search_path to ''
+  returns void language plpgsql
 as $$
 begin
-  delete from flowgres.work_queue as q
-  using unnest(p_state.resolved) as o
-  where q.tenant_id = o.tenant_id and q.execution_id = o.execution_id and q.id = o.queue_id
-    and q.runner_id is not distinct from p_state.runner_id
-    and o.queue_id not in (select r.queue_id from unnest(p_state.ready) as r);
+  if p_state.done_slots is not null then
+    delete from flowgres.work_queue as q
+    using unnest(p_state.done_slots, p_state.done_queue_ids) as d (slot, queue_id)
+    where q.tenant_id = p_state.tenant_ids[d.slot] and q.execution_id = p_state.execution_ids[d.slot] and q.id = d.queue_id
+      and q.runner_id is not distinct from p_state.runner_id
+      and d.queue_id not in (select r.queue_id from unnest(p_state.ready) as r);
+  end if;
 
-  if not p_state.has_parked then
+  if p_state.outcomes is null then
     return;
   end if;
   update flowgres.work_queue as q

@@ -1,24 +1,11 @@
--- Advancing executions, second part: write down what happened to the steps.
+-- Advancing executions, third part: the steps that are not done at their first report, and failures that end an execution.
 
 set local role flowgres_owner;
 
-create or replace function flowgres.record_steps(p_state flowgres.advance_state)
-  returns void language plpgsql set search_path to ''
+create or replace function flowgres.record_unusual(p_state flowgres.advance_state)
+  returns void language plpgsql
 as $$
 begin
-  insert into flowgres.step_executions (
-    tenant_id, execution_id, step_index, iteration, attempts, step, type, status, edge, untaken, runner_id, ready_at,
-    started_at, finished_at, output, error)
-  select
-    o.tenant_id, o.execution_id, o.step_index, o.iteration, o.attempt, o.step, o.step_type, o.outcome, o.edge, o.untaken,
-    p_state.runner_id, o.ready_at, case when o.outcome <> 'skipped' then o.began_at end, p_state.now, o.output, o.error
-  from unnest(p_state.outcomes) as o
-  where o.edge is not null and not o.is_recorded;
-
-  -- Inserting where a row may exist costs more, and most steps end at their first report.
-  if not p_state.has_recorded then
-    return;
-  end if;
   insert into flowgres.step_executions as s (
     tenant_id, execution_id, step_index, iteration, attempts, step, type, status, edge, untaken, runner_id,
     child_execution_id, ready_at, started_at, finished_at, due_at, output, error)
@@ -40,19 +27,7 @@ begin
     runner_id = excluded.runner_id, child_execution_id = coalesce(excluded.child_execution_id, s.child_execution_id),
     started_at = coalesce(s.started_at, excluded.started_at), finished_at = excluded.finished_at,
     due_at = excluded.due_at, output = excluded.output, error = excluded.error;
-end;
-$$;
-comment on function flowgres.record_steps(flowgres.advance_state) is $$Write the step rows of a batch
 
-An edge means the end: only terminal outcomes have one.$$;
-
-create or replace function flowgres.record_attempts(p_state flowgres.advance_state)
-  returns void language plpgsql set search_path to ''
-as $$
-begin
-  if not p_state.has_attempts then
-    return;
-  end if;
   insert into flowgres.attempts as a (
     tenant_id, execution_id, step_index, iteration, generation, attempt, step, status, runner_id, started_at,
     finished_at, error, detail)
@@ -68,10 +43,12 @@ begin
   set status = excluded.status, finished_at = excluded.finished_at, error = excluded.error, detail = excluded.detail;
 end;
 $$;
-comment on function flowgres.record_attempts(flowgres.advance_state) is $$Write the tries that say more than their step's own row.$$;
+comment on function flowgres.record_unusual(flowgres.advance_state) is $$Write the steps that go on or were written before, and the tries that say more than their step's own row
+
+An edge means the end: only terminal outcomes have one.$$;
 
 create or replace function flowgres.begin_failing(inout p_state flowgres.advance_state)
-  language plpgsql set search_path to ''
+  language plpgsql
 as $$
 declare
   v_cancelled flowgres.resolved_step[];
@@ -132,18 +109,11 @@ begin
   into v_cancelled
   from doomed as d;
 
-  select array_agg(o::flowgres.step_outcome order by o.slot, o.queue_id) into p_state.outcomes
-  from unnest(p_state.outcomes) as o
-  where not p_state.failing_errors ? o.slot::text or o.edge is not null or exists (
-    select from flowgres.work_queue as q
-    where q.tenant_id = o.tenant_id and q.execution_id = o.execution_id and q.id = o.queue_id);
-
   select array_agg(case when p_state.failing_errors ? i::text then true else p_state.failing_flags[i] end order by i)
   into p_state.failing_flags
   from generate_subscripts(p_state.failing_flags, 1) as i;
-  p_state.plain_flags := array(
-    select p_state.plain_flags[i] and not p_state.failing_flags[i] from generate_subscripts(p_state.plain_flags, 1) as i order by i);
-  p_state := flowgres.summarise_outcomes(p_state => p_state);
+  -- What was running or waiting there may be gone: only the queue can tell now.
+  p_state.moving_slots := array(select m.slot from unnest(p_state.moving_slots) as m (slot) where not p_state.failing_flags[m.slot]);
   p_state.ended := p_state.ended || v_cancelled;
 end;
 $$;

@@ -1,12 +1,12 @@
--- Advancing executions, third part: what the steps that ended mean to their children.
+-- Advancing executions, fourth part: what the steps that ended mean to their children.
 
 set local role flowgres_owner;
 
 create or replace function flowgres.resolve_children(inout p_state flowgres.advance_state)
-  language plpgsql set search_path to ''
+  language plpgsql
 as $$
 declare
-  v_frontier flowgres.resolved_step[] := p_state.resolved || p_state.ended;
+  v_frontier flowgres.resolved_step[] := p_state.frontier || p_state.ended;
   v_ready flowgres.ready_step[];
   v_skipped flowgres.resolved_step[];
 begin
@@ -18,9 +18,6 @@ begin
         case when c.child = any(f.untaken) then 'dead' else f.edge end as edge
       from unnest(v_frontier) as f
       cross join unnest(f.children) as c (child)
-      -- Those that were run ahead have ended already.
-      where not p_state.has_ahead
-        or (f.slot, c.child) not in (select o.slot, o.step_index from unnest(p_state.resolved) as o)
       order by f.slot, c.child
     ),
     judged as materialized (

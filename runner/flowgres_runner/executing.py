@@ -142,14 +142,14 @@ class Executor:
         done = await self._run(await self._prepare(claimed), began)
         results = {item.claimed.queue_id: result for item, result in done}
         # A step that only computes, and hangs on the one just completed alone, need not wait for the database.
-        for place in range(1, MAX_AHEAD + 1):
+        for _ in range(MAX_AHEAD):
             following = [after for item, result in done if (after := self._following(item, result)) is not None]
             if not following:
                 break
             done = await self._run(following, time.monotonic())
             for item, result in done:
                 queue_id = item.claimed.queue_id
-                results[queue_id] = results[queue_id].followed_by(result, place)
+                results[queue_id] = results[queue_id].followed_by(result)
         self._outbox.put(results.values())
 
     async def _run(self, prepared: Sequence[Prepared], began: float) -> list[tuple[Prepared, Result]]:

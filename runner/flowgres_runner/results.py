@@ -37,8 +37,8 @@ UNDELIVERABLE = StepError(
 class Result:
     """One object of the array that complete_and_claim takes, as text. `is_final`: the lease ends with it.
 
-    Steps that were run ahead under the same lease follow in the same text, so that nothing can separate them; `head` is
-    then the text of the leased step alone.
+    Steps that were run ahead under the same lease are members of the same object, so that nothing can separate them;
+    `head` is then the text of the leased step alone.
     """
 
     claimed: ClaimedStep
@@ -48,9 +48,11 @@ class Result:
     is_completed: bool = False
     head: str | None = None
 
-    def followed_by(self, ahead: Result, place: int) -> Result:
+    def followed_by(self, ahead: Result) -> Result:
         """This result with that of the step run ahead after it."""
-        text = f'{self.text},{ahead.text[:-1]},"p":{place}}}'
+        # Its keys come in a fixed order, first those of the lease, which is the same.
+        own = "{" + ahead.text[ahead.text.index('"s":') :]
+        text = f'{self.text[:-1]},"ahead":[{own}]}}' if self.head is None else f"{self.text[:-2]},{own}]}}"
         return Result(self.claimed, text, is_completed=True, head=self.head or self.text)
 
     def alone(self) -> Result:

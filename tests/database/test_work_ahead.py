@@ -14,10 +14,8 @@ CHAIN: list[dict[str, Any]] = [{"id": "a"}, {"id": "b", "depends_on": ["a"]}, {"
 
 def _report(runner: Any, lease: Any, *outcomes: tuple[int, dict[str, Any]]) -> list[Any]:
     """Report the leased step and those run ahead after it, as (step index, outcome)."""
-    results = [
-        {**runner.result(lease, outcome), "s": index, **({"p": place} if place else {})}
-        for place, (index, outcome) in enumerate(outcomes)
-    ]
+    first, *ahead = [{"s": index, "ms": 1.0, **outcome} for index, outcome in outcomes]
+    results = [{**runner.result(lease, first), "ahead": ahead}]
     return list(runner.report(results))
 
 

@@ -81,8 +81,8 @@ async def test_lost_connection_goes_through() -> None:
 
 async def test_steps_run_ahead_are_left_out_when_one_of_them_may_be_the_culprit() -> None:
     database = Database({1}, errors.UntranslatableCharacter, times=1)
-    chain = Result(result(1).claimed, '{"s":0}', is_completed=True).followed_by(Result(result(1).claimed, '{"s":1}'), 1)
-    assert chain.text == '{"s":0},{"s":1,"p":1}'
+    chain = Result(result(1).claimed, '{"s":0}', is_completed=True).followed_by(Result(result(1).claimed, '{"s":1}'))
+    assert chain.text == '{"s":0,"ahead":[{"s":1}]}'
     await database.deliver([chain])
     (taken,) = database.taken
     assert (taken.text, taken.is_replaced) == ('{"s":0}', False)
