@@ -93,8 +93,6 @@ begin
         ) as o) end
     from turning as t
     where e.tenant_id = t.tenant_id and e.id = t.id
-      -- Bounds that are known before the plan starts keep it to the partitions that it needs.
-      and e.id between p_state.execution_ids[1] and p_state.execution_ids[cardinality(p_state.execution_ids)]
     returning t.slot, t.is_finished, e.tenant_id, e.id, e.status, e.event_seq, e.error, e.parent_execution_id
   ),
   ended as (
