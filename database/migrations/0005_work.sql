@@ -179,6 +179,7 @@ create type flowgres.advance_state as (
   total_counts integer[],
   failing_flags boolean[],
   started_flags boolean[],
+  running_flags boolean[],
   touched_slots integer[],
   last_seqs integer[],
   newly_resolved integer[],

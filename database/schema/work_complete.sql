@@ -46,7 +46,7 @@ begin
   if v_state.ended is not null then
     v_state := flowgres.record_ended(p_state => v_state);
   end if;
-  perform flowgres.turn_executions(p_state => v_state);
+  perform flowgres.finish_advance(p_state => v_state);
 end;
 $$;
 comment on function flowgres.advance(uuid, flowgres.step_report[], text[], integer) is $$Advance the executions of a batch of reports

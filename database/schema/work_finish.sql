@@ -35,7 +35,31 @@ end;
 $$;
 comment on function flowgres.record_ended(flowgres.advance_state) is $$Append the events of steps that ended without a report: skipped ones, and those that a failure cancelled.$$;
 
-create or replace function flowgres.turn_executions(p_state flowgres.advance_state)
+create or replace function flowgres.finish_advance(p_state flowgres.advance_state)
+  returns void language plpgsql
+as $$
+declare
+  -- They were running and still are: something of them is ready or running for sure.
+  v_plain integer[] := array(
+    select m.slot from unnest(p_state.moving_slots) as m (slot) where p_state.running_flags[m.slot] and not p_state.failing_flags[m.slot]);
+begin
+  if v_plain <> '{}' then
+    -- No more than their numbers: no indexed column changes, so the row stays in place.
+    update flowgres.executions as e
+    set
+      event_seq = t.last_seq, resolved_count = e.resolved_count + t.resolved, completed_count = e.completed_count + t.completed
+    from unnest(p_state.touched_slots, p_state.last_seqs, p_state.newly_resolved, p_state.newly_completed)
+      as t (slot, last_seq, resolved, completed)
+    where e.tenant_id = p_state.tenant_ids[t.slot] and e.id = p_state.execution_ids[t.slot] and t.slot = any(v_plain);
+  end if;
+  if not p_state.touched_slots <@ v_plain then
+    perform flowgres.turn_executions(p_state => p_state, p_plain_slots => v_plain);
+  end if;
+end;
+$$;
+comment on function flowgres.finish_advance(flowgres.advance_state) is $$Bring the executions of a batch up to date: one update each, however many of their steps are in it.$$;
+
+create or replace function flowgres.turn_executions(p_state flowgres.advance_state, p_plain_slots integer[])
   returns void language plpgsql
 as $$
 declare
@@ -47,7 +71,6 @@ begin
       case
         when x.is_finished and p_state.failing_flags[t.slot] then 'failed'
         when x.is_finished then 'completed'
-        -- Something of these is ready or running for sure; the others have to ask the queue.
         when t.slot = any(p_state.moving_slots) then 'running'
         else flowgres.derive_status(p_tenant_id => p_state.tenant_ids[t.slot], p_execution_id => p_state.execution_ids[t.slot])
       end as status
@@ -57,9 +80,9 @@ begin
     cross join lateral (
       select p_state.resolved_counts[t.slot] + t.resolved >= p_state.total_counts[t.slot] as is_finished
     ) as x
+    where t.slot <> all(p_plain_slots)
   ),
   updated as (
-    -- Of an execution that just goes on no indexed column changes, so its row stays in place.
     update flowgres.executions as e
     set
       event_seq = t.last_seq + t.is_finished::integer,
@@ -110,7 +133,7 @@ begin
   end if;
 end;
 $$;
-comment on function flowgres.turn_executions(flowgres.advance_state) is $$Bring the executions of a batch up to date: one update each, however many of their steps are in it
+comment on function flowgres.turn_executions(flowgres.advance_state, integer[]) is $$Update executions whose status may change: those that begin, wait, or end
 
 Keeps the account of active time; writes the output and the last event of those that end, and wakes their parents.$$;
 

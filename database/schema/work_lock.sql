@@ -19,15 +19,18 @@ begin
   -- NO KEY: a plain FOR UPDATE would conflict with the KEY SHARE of foreign keys.
   select
     array_agg(l.tenant_id), array_agg(l.id), array_agg(l.event_seq), array_agg(l.resolved_count),
-    array_agg(l.total_count), array_agg(l.is_failing), array_agg(l.is_started)
+    array_agg(l.total_count), array_agg(l.is_failing), array_agg(l.is_started),
+    array_agg(l.status = 'running' and l.is_started)
   into
     p_state.tenant_ids, p_state.execution_ids, p_state.event_seqs, p_state.resolved_counts,
-    p_state.total_counts, p_state.failing_flags, p_state.started_flags
+    p_state.total_counts, p_state.failing_flags, p_state.started_flags,
+    p_state.running_flags
   from (select distinct r.t, r.x from unnest(p_reports) as r order by r.x) as wanted
   cross join lateral (
     select
       e.tenant_id, e.id, e.event_seq, e.resolved_count::integer as resolved_count,
-      e.step_count + e.hidden_step_count as total_count, e.is_failing, e.started_at is not null as is_started, e.finished_at
+      e.step_count + e.hidden_step_count as total_count, e.is_failing, e.started_at is not null as is_started,
+      e.finished_at, e.status
     from flowgres.executions as e
     where e.tenant_id = wanted.t and e.id = wanted.x and e.id between v_first and v_last
     for no key update
