@@ -100,7 +100,8 @@ class Link:
             try:
                 async with asyncio.timeout(seconds):
                     cursor = await connection.execute(query, parameters)
-                    return await cursor.fetchall() if cursor.description else []
+                    # `description` would tell the same, and build an object for each column to do so.
+                    return [] if cursor.rownumber is None else await cursor.fetchall()
             except TimeoutError as error:
                 await self._drop()
                 raise DatabaseUnreachableError(

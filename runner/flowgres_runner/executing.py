@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from flowgres_runner import queries
 from flowgres_runner.connection import Link, retry_until_reached
@@ -15,11 +15,12 @@ from flowgres_runner.evaluator import EvaluatorError, EvaluatorPool, RenderJob
 from flowgres_runner.evaluator.jobs import NotTaken, Rendered, RenderFailed, RenderResult
 from flowgres_runner.http.masks import Masker
 from flowgres_runner.logs import get_logger
+from flowgres_runner.prepared import ALL_ROOTS, Prepared
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.rendering import GatheredRenderer
 from flowgres_runner.results import Outbox, Result, encode_outcome
 from flowgres_runner.secrets import Placeholders
-from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Skipped, StepError, StepTask
+from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Skipped, StepError
 from flowgres_runner.steps.condition import with_field
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
 from flowgres_runner.versions import CompiledStep, Version, VersionCache
@@ -27,65 +28,10 @@ from flowgres_runner.versions import CompiledStep, Version, VersionCache
 log = get_logger(__name__)
 
 _SKIPPED = Skipped()
-_PENDING: dict[str, Json] = {"output": None, "status": "pending", "error": None, "attempts": 0}
 
-MAX_AHEAD = 15
-"""Steps run ahead under one lease: enough to save most round trips, few enough to share and to cancel."""
-
-StartTask = Callable[["Prepared", Json], None]
+StartTask = Callable[[Prepared, Json], None]
 GiveBack = Callable[[Sequence[ClaimedStep]], Awaitable[None]]
 _PAUSE_SECONDS = 1.0
-
-
-class Prepared:
-    """A claimed step with all that running it needs."""
-
-    __slots__ = ("claimed", "context", "resume", "step", "version")
-
-    def __init__(
-        self, claimed: ClaimedStep, step: CompiledStep, version: Version, context: ExecutionContext, resume: Json
-    ) -> None:
-        self.claimed = claimed
-        self.step = step
-        self.version = version
-        self.context = context
-        self.resume = resume
-
-    def expression_context(self, roots: frozenset[str], placeholders: Placeholders | None) -> dict[str, Json]:
-        """What expressions see, without those names that no template mentions."""
-        entry = self.context
-        known = entry.steps
-        steps: dict[str, Json] = {name: known.get(name, _PENDING) for name in self.step.references}
-        context: dict[str, Json] = {"steps": steps}
-        if "input" in roots:
-            context["input"] = entry.input
-        if "trigger" in roots:
-            context["trigger"] = entry.trigger
-        if "execution" in roots:
-            context["execution"] = {**entry.execution, "attempt": self.claimed.attempt}
-        if "workflow" in roots:
-            context["workflow"] = self.version.workflow
-        if "tenant" in roots:
-            context["tenant"] = self.version.tenant
-        if placeholders is not None and self.step.secret_names:
-            tokens = placeholders.tokens(self.claimed.tenant_id, self.step.secret_names)
-            context["secrets"] = tokens  # type: ignore[assignment]  # a dict of text is JSON
-        return context
-
-    def task(self, config: Json, default_timeout_seconds: float) -> StepTask:
-        """What the handler sees."""
-        claimed, step = self.claimed, self.step
-        return StepTask(
-            tenant_id=claimed.tenant_id,
-            execution_id=claimed.execution_id,
-            step_id=step.id,
-            iteration=claimed.iteration if claimed.iteration >= 0 else None,
-            attempt=claimed.attempt,
-            config=config,
-            timeout_seconds=step.timeout_seconds or default_timeout_seconds,
-            resume=self.resume,
-            trace_id=claimed.execution_id.replace("-", ""),
-        )
 
 
 class Executor:
@@ -139,79 +85,89 @@ class Executor:
 
     async def _execute(self, claimed: Sequence[ClaimedStep]) -> None:
         began = time.monotonic()
-        done = await self._run(await self._prepare(claimed), began)
-        results = {item.claimed.queue_id: result for item, result in done}
-        # A step that only computes, and hangs on the one just completed alone, need not wait for the database.
-        for _ in range(MAX_AHEAD):
-            following = [after for item, result in done if (after := self._following(item, result)) is not None]
-            if not following:
-                break
-            done = await self._run(following, time.monotonic())
-            for item, result in done:
-                queue_id = item.claimed.queue_id
-                results[queue_id] = results[queue_id].followed_by(result)
+        results: dict[int, Result] = {}
+        prepared = await self._prepare(claimed)
+        while prepared:
+            prepared = await self._run(prepared, began, results)
+            began = time.monotonic()
         self._outbox.put(results.values())
 
-    async def _run(self, prepared: Sequence[Prepared], began: float) -> list[tuple[Prepared, Result]]:
-        """Render and finish pure steps as one batch; those that wait for something begin as tasks, without a result."""
-        results: list[tuple[Prepared, Result]] = []
+    async def _run(self, prepared: Sequence[Prepared], began: float, results: dict[int, Result]) -> list[Prepared]:
+        """Render and finish pure steps as one batch; those that wait for something begin as tasks, without a result.
+
+        Returns the steps to run ahead after them: one that only computes, and hangs on the one just completed alone,
+        need not wait for the database.
+        """
+        following: list[Prepared | None] = []
         jobs: list[RenderJob] = []
         rendered_steps: list[Prepared] = []
         for item in prepared:
             if item.resume is not None and isinstance(item.step.pure, SubWorkflowHandler):
                 # The child's end is all it needs.
-                results.append((item, self._run_pure(item, None, began)))
+                following.append(self._finish(item, self._outcome_of_pure(item, None), began, results))
             else:
-                jobs.append(self._config_job(item))
+                jobs.append(item.config_job(self._placeholders))
                 rendered_steps.append(item)
         if jobs:
-            rendered = await self._pool.render(jobs)
+            answers = await self._pool.render(jobs)
             reshaped: list[tuple[Prepared, Completed]] = []
-            for item, answer in zip(rendered_steps, rendered, strict=True):
-                self._dispatch(item, answer, began, results, reshaped)
+            for item, job, answer in zip(rendered_steps, jobs, answers, strict=True):
+                following.append(self._take(item, job, answer, began, results, reshaped))
             if reshaped:
-                results += await self._reshape_batch(reshaped, began)
-        return results
+                answers = await self._pool.render([item.output_job(outcome) for item, outcome in reshaped])
+                for (item, completed), answer in zip(reshaped, answers, strict=True):
+                    following.append(self._finish(item, _reshaped(completed, answer), began, results))
+        return [after for after in following if after is not None]
 
-    def _following(self, item: Prepared, result: Result) -> Prepared | None:
-        """The step to run ahead after this one, if there is one and all that it refers to is known here."""
-        step, claimed = item.step, item.claimed
-        # A step that is tried again may have taken a runner with it: whose fault that was must stay clear.
-        if step.next_index is None or claimed.attempt > 1 or not result.is_completed:
-            return None
-        after = item.version.steps[step.next_index]
-        if after.pure is None or not item.context.knows(after.references):
-            return None
-        ahead = claimed._replace(step_index=after.index, attempt=1, handed=True, context=None, resume=None)
-        return Prepared(ahead, after, item.version, item.context, None)
-
-    def _dispatch(
+    def _take(
         self,
         item: Prepared,
+        job: RenderJob,
         answer: RenderResult,
         began: float,
-        results: list[tuple[Prepared, Result]],
+        results: dict[int, Result],
         reshaped: list[tuple[Prepared, Completed]],
-    ) -> None:
-        outcome: Outcome = _SKIPPED
-        if isinstance(answer, Rendered):
-            config = answer.value
-            if item.step.pure is None:
-                self._start_task(item, config)
-                return
-            if item.step.type == "condition" and isinstance(config, dict) and "expression" not in config:
-                config = with_field(config, item.expression_context(_ALL_ROOTS, None))
-            if item.step.secret_names:
-                # Nothing is sent from here, so no value is put in, and the stand-in is nobody's business.
-                tokens = self._placeholders.tokens(item.claimed.tenant_id, item.step.secret_names)
-                config = Masker(tuple(tokens.values())).json(config)
-            outcome = self._outcome_of_pure(item, config)
+    ) -> Prepared | None:
+        """Finish a rendered step, and those rendered along with it while each of them gives what the next was shown.
+
+        Returns the step to run ahead after them.
+        """
+        if not isinstance(answer, Rendered):
+            other = _SKIPPED if isinstance(answer, NotTaken) else _render_failure(answer)
+            return self._finish(item, other, began, results)
+        if item.step.pure is None:
+            self._start_task(item, answer.value)
+            return None
+        values: list[Json] = [answer.value, *answer.then[: len(job.then)]]
+        for taken, value in enumerate(values, 1):
+            outcome = self._outcome_of_rendered(item, value)
             if item.step.output is not None and isinstance(outcome, Completed):
                 reshaped.append((item, outcome))
-                return
-        elif isinstance(answer, RenderFailed):
-            outcome = _render_failure(answer)
-        results.append((item, self._encode(item.claimed, item.step, outcome, began)))
+                return None
+            after = self._finish(item, outcome, began, results)
+            if after is None or taken == len(values) or not _is_as_shown(item.step, value, outcome):
+                break
+            item, began = after, time.monotonic()
+        if after is not None and taken <= len(job.then):
+            after.goes_alone = True
+        return after
+
+    def _finish(self, item: Prepared, outcome: Outcome, began: float, results: dict[int, Result]) -> Prepared | None:
+        """Add the result of a step to those of its lease; the step to run ahead after it, if there is one."""
+        result = self._encode(item.claimed, item.step, outcome, began)
+        queue_id = item.claimed.queue_id
+        results[queue_id] = results[queue_id].followed_by(result) if item.place else result
+        return item.following() if result.is_completed else None
+
+    def _outcome_of_rendered(self, item: Prepared, config: Json) -> Outcome:
+        step = item.step
+        if step.type == "condition" and isinstance(config, dict) and "expression" not in config:
+            config = with_field(config, item.expression_context(ALL_ROOTS, None))
+        if step.secret_names:
+            # Nothing is sent from here, so no value is put in, and the stand-in is nobody's business.
+            tokens = self._placeholders.tokens(item.claimed.tenant_id, step.secret_names)
+            config = cast("Json", Masker(tuple(tokens.values())).json(config))
+        return self._outcome_of_pure(item, config)
 
     async def _prepare(self, claimed: Sequence[ClaimedStep]) -> list[Prepared]:
         versions = await self._versions.load({row.version_id for row in claimed})
@@ -252,14 +208,6 @@ class Executor:
             prepared.append(Prepared(row, step, version, entry, _parse(row.resume)))
         return prepared
 
-    def _config_job(self, item: Prepared) -> RenderJob:
-        step = item.step
-        context = item.expression_context(step.roots, self._placeholders)
-        if item.resume is not None:
-            # It was taken when it was suspended; a `when` is decided once.
-            return RenderJob(key=step.resume_key, template=step.config, context=context)
-        return RenderJob(key=step.key, template=step.config, context=context, when=step.when)
-
     def _outcome_of_pure(self, item: Prepared, config: Json) -> Outcome:
         pure = item.step.pure
         assert pure is not None  # noqa: S101 - the caller has looked
@@ -271,23 +219,11 @@ class Executor:
             )
             return internal_failure()
 
-    def _run_pure(self, item: Prepared, config: Json, began: float) -> Result:
-        return self._encode(item.claimed, item.step, self._outcome_of_pure(item, config), began)
-
-    async def _reshape_batch(
-        self, reshaped: list[tuple[Prepared, Completed]], began: float
-    ) -> list[tuple[Prepared, Result]]:
-        answers = await self._pool.render([_output_job(item, outcome) for item, outcome in reshaped])
-        return [
-            (item, self._encode(item.claimed, item.step, _reshaped(outcome, answer), began))
-            for (item, outcome), answer in zip(reshaped, answers, strict=True)
-        ]
-
     async def reshape(self, item: Prepared, outcome: Outcome) -> Outcome:
         """Apply a step's `output` to the outcome of a handler that was run as a task."""
         if item.step.output is None or not isinstance(outcome, Completed):
             return outcome
-        return _reshaped(outcome, await self._renderer.render(_output_job(item, outcome)))
+        return _reshaped(outcome, await self._renderer.render(item.output_job(outcome)))
 
     def report(self, claimed: ClaimedStep, step: CompiledStep | None, outcome: Outcome, *, milliseconds: float) -> None:
         """Put the result of one step into the outbox."""
@@ -316,9 +252,6 @@ class Executor:
         return encoded.result
 
 
-_ALL_ROOTS = frozenset({"input", "trigger", "execution", "workflow", "tenant"})
-
-
 def internal_failure() -> Failed:
     """A bug of ours or of a custom handler: the log has the traceback, the execution a fixed text."""
     return Failed(
@@ -340,12 +273,13 @@ def _render_failure(answer: RenderFailed) -> Failed:
     return Failed(StepError(code=answer.code, message=answer.message, error_class="expression"))
 
 
-def _output_job(item: Prepared, outcome: Completed) -> RenderJob:
-    context = item.expression_context(item.step.output_roots, None)
-    context["output"] = outcome.output
-    if item.step.type == "http":
-        context["response"] = outcome.output
-    return RenderJob(key=item.step.output_key, template=item.step.output, context=context)
+def _is_as_shown(step: CompiledStep, config: Any, outcome: Outcome) -> bool:
+    """Whether the output is that very part of the configuration which the steps rendered along with it were shown."""
+    if step.output_path is None or not isinstance(outcome, Completed):
+        return False
+    for name in step.output_path:
+        config = config[name]
+    return config is outcome.output
 
 
 def _reshaped(outcome: Completed, answer: RenderResult) -> Outcome:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowgres_runner.errors import OutputError
-from flowgres_runner.steps.base import Json
+
+if TYPE_CHECKING:
+    from flowgres_runner.steps.base import Json
 
 MAX_DEPTH = 64
 _EXACT_FLOAT_LIMIT = 1e16

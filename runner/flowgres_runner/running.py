@@ -9,10 +9,11 @@ from typing import Any
 
 from flowgres_runner.connection import retry_until_reached
 from flowgres_runner.errors import SecretError
-from flowgres_runner.executing import Prepared, internal_failure
+from flowgres_runner.executing import internal_failure
 from flowgres_runner.failpoints import pass_failpoint
 from flowgres_runner.http.masks import Masker
 from flowgres_runner.logs import get_logger
+from flowgres_runner.prepared import Prepared
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.results import encode_started
 from flowgres_runner.secrets import Placeholders, SecretStore, put_values

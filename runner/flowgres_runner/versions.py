@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flowgres_runner import queries
 from flowgres_runner.connection import Link, retry_until_reached
-from flowgres_runner.steps.base import Handler, Json, PureHandler
+from flowgres_runner.evaluator.jobs import Follower
+from flowgres_runner.evaluator.templates import has_expressions
+from flowgres_runner.logs import get_logger
+from flowgres_runner.steps.base import Handler, Json, PassingHandler, PureHandler
+
+log = get_logger(__name__)
 
 MAX_VERSIONS = 1_000
+MAX_AHEAD = 15
+"""Steps run ahead under one lease: enough to save most round trips, few enough to share and to cancel."""
 ROOTS = ("input", "trigger", "execution", "workflow", "tenant")
 
 
@@ -22,7 +29,8 @@ class CompiledStep:
 
     `roots` are the names of the context that its templates may use: what no template mentions is not sent to the
     evaluator. Exactly one of `pure` and `handler` is set, or neither when no handler serves the type. `next_index` is
-    the step that may be run ahead when this one has completed.
+    the step that may be run ahead when this one has completed. `output_path` is where in the rendered configuration the
+    output lies, None when that cannot be told beforehand; `chain` then is what can be rendered together with this step.
     """
 
     index: int
@@ -42,6 +50,21 @@ class CompiledStep:
     next_index: int | None
     pure: PureHandler | None
     handler: Handler | None
+    output_path: tuple[str, ...] | None
+    chain: Chain | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The steps that may be rendered together with the one before them, in their order.
+
+    `roots` are those of all members, the first included; `references` are the steps outside that the others refer to.
+    """
+
+    then: tuple[Follower, ...]
+    key: str
+    roots: frozenset[str]
+    references: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +107,12 @@ class VersionCache:
 def compile_version(raw: Mapping[str, Any], handlers: Mapping[str, Handler | PureHandler]) -> Version:
     """A version as get_version gives it, with the handlers of its steps."""
     version_id = str(raw["version_id"])
+    steps = {step["index"]: _compile_step(version_id, step, handlers) for step in raw["steps"]}
     return Version(
         id=version_id,
         workflow={"name": raw["workflow_name"], "version": raw["version"]},
         tenant={"slug": raw["tenant_slug"]},
-        steps={step["index"]: _compile_step(version_id, step, handlers) for step in raw["steps"]},
+        steps={index: replace(step, chain=_chain_after(step, steps)) for index, step in steps.items()},
     )
 
 
@@ -117,7 +141,39 @@ def _compile_step(
         next_index=raw.get("next"),
         pure=pure,  # type: ignore[arg-type]  # hasattr has told which of the two it is
         handler=None if pure is not None else handler,  # type: ignore[arg-type]
+        output_path=_output_path(raw, pure),
     )
+
+
+def _output_path(raw: Mapping[str, Any], handler: Handler | PureHandler | None) -> tuple[str, ...] | None:
+    # An `output` makes something else of it, and a secret is a stand-in while it is rendered, which never gets out.
+    if raw.get("output") is not None or raw.get("uses_secrets") or not isinstance(handler, PassingHandler):
+        return None
+    try:
+        return handler.output_path(raw.get("config"))
+    except Exception:
+        log.exception("handler_failed", type=raw["type"], when="output_path")
+        return None
+
+
+def _chain_after(head: CompiledStep, steps: Mapping[int, CompiledStep]) -> Chain | None:
+    """What can be rendered together with a step; a template without expressions is not even sent to be rendered."""
+    if head.when is None and not has_expressions(head.config):
+        return None
+    then: list[Follower] = []
+    roots, members = set(head.roots), {head.id}
+    references: dict[str, None] = {}
+    step = head
+    while step.next_index is not None and step.output_path is not None and len(then) < MAX_AHEAD:
+        after = steps[step.next_index]
+        if after.pure is None or after.secret_names:
+            break
+        then.append(Follower(after.key, after.config, after.when, after.references, step.id, step.output_path))
+        references |= dict.fromkeys(name for name in after.references if name not in members)
+        roots |= after.roots
+        members.add(after.id)
+        step = after
+    return Chain(tuple(then), f"{head.key}:chain", frozenset(roots), tuple(references)) if then else None
 
 
 def _roots(*templates: Json) -> frozenset[str]:

@@ -1,9 +1,11 @@
 """The work loop: lanes that carry results to the database and bring steps back.
 
 Each lane is a connection. What has arrived in the outbox during one round trip leaves with the next (group commit); a
-lone result leaves at once. Asking for steps rides along. When there is nothing to claim, the runner says that it is
-idle, claims once more (a start may have come in between and not have seen anybody idle), and then sleeps until NOTIFY,
-the next due step or the poll, whichever comes first; only the poll is a guarantee.
+lone result leaves at once. Asking for steps rides along. A claim that brought less than was asked for has emptied the
+queue: the next one goes with the results of that work, or comes a few milliseconds later, out of its way. When there is
+nothing to claim, the runner says that it is idle, claims once more (a start may have come in between and not have seen
+anybody idle), and then sleeps until NOTIFY, the next due step or the poll, whichever comes first; only the poll is a
+guarantee.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ MAX_BATCH = 300
 MAX_PURE_IN_FLIGHT = 900
 """Enough for a batch on the way in, one being rendered and one on the way out."""
 SMALL_BATCH = 16
+PAUSE_SECONDS = 0.005
+"""From a claim that emptied the queue to the next that no result takes along: nobody notifies a runner that works."""
+TENANTS_PER_CLAIM = 16
+"""How many a claim serves at most, as SQL has it: one that served so many may have left others out."""
 PARK_SECONDS = 5.0
 
 Execute = Callable[[Sequence[ClaimedStep]], Coroutine[Any, Any, None]]
@@ -59,19 +65,22 @@ class WorkLoop:
         self._before_claim = before_claim
         self._tasks: set[asyncio.Task[None]] = set()
         self._may_find_work = True
+        self._has_hint = False
         self._is_claiming = False
         self._is_idle = False
         self._is_stopping = False
         self._waiting_lanes = 0
         self._last_tenant_id: str | None = None
         self._poll_timer: asyncio.TimerHandle | None = None
+        self._pause_timer: asyncio.TimerHandle | None = None
         self.round_trips = 0
 
     # --- what others tell the loop
 
     def look_for_work(self) -> None:
         """There may be something to claim: a notification, a due step, a free slot."""
-        self._may_find_work = True
+        self._may_find_work = self._has_hint = True
+        self._end_pause()
         self._outbox.arrived.set()
 
     def stop_claiming(self) -> None:
@@ -110,7 +119,9 @@ class WorkLoop:
                 finally:
                     self._waiting_lanes -= 1
                 continue
-            self._is_claiming = self._is_claiming or want > 0
+            if want:
+                self._is_claiming = True
+                self._has_hint = False
             try:
                 with self._leases.call():
                     rows = await delivery.deliver(batch, want)
@@ -119,8 +130,9 @@ class WorkLoop:
                     # Something ended without a successor for us: it may have made a timer, a child or a parent ready.
                     self._is_idle = False
                     self._may_find_work = True
+                    self._end_pause()
                 if want:
-                    await self._after_claim(link, rows)
+                    await self._after_claim(link, rows, want)
             except DatabaseUnreachableError as error:
                 # Fenced, so sending them again is safe, whether or not they arrived.
                 self._outbox.put_back([result for result in batch if self._leases.holds(result.claimed)])
@@ -163,7 +175,10 @@ class WorkLoop:
         """How many steps to ask for; one lane asks at a time."""
         if self._is_stopping or self._is_claiming or not self._may_find_work:
             return 0
-        if 0 < leaving < SMALL_BATCH and self._waiting_lanes:
+        if self._pause_timer is not None:
+            if not leaving:
+                return 0
+        elif 0 < leaving < SMALL_BATCH and self._waiting_lanes:
             # A few results are somebody's latency: let another lane ask, beside them.
             self._outbox.arrived.set()
             return 0
@@ -173,22 +188,36 @@ class WorkLoop:
             return min(MAX_BATCH, self._running.free_slots)
         return max(0, min(MAX_PURE_IN_FLIGHT - len(self._leases) + leaving, MAX_BATCH + leaving))
 
-    async def _after_claim(self, link: Link, rows: list[ClaimedStep]) -> None:
+    async def _after_claim(self, link: Link, rows: list[ClaimedStep], want: int) -> None:
         claimed = [row for row in rows if not row.handed]
         if claimed:
             self._last_tenant_id = claimed[-1].tenant_id
             # The claim that found something has also taken the declaration back.
             self._is_idle = False
-            return
         if rows:
-            return  # handed steps may have used up the wish; ask again with the next results
+            # Handed steps may have used up the wish; ask again with the next results.
+            is_all = len(rows) < want and len({row.tenant_id for row in rows}) < TENANTS_PER_CLAIM
+            if is_all and not self._has_hint:
+                self._begin_pause()
+            return
         if self._is_idle:
-            self._may_find_work = False
+            # A hint that came during the claim may be of what the claim could not see yet.
+            self._may_find_work = self._has_hint
             self._sleep_until(self.poll_seconds)
             return
         due_seconds = await queries.declare_idle(link, runner_id=self._runner_id(), idle=True)
         self._is_idle = True
         self._sleep_until(self.poll_seconds if due_seconds is None else min(due_seconds, self.poll_seconds))
+
+    def _begin_pause(self) -> None:
+        """For a moment ask together with results only."""
+        self._end_pause()
+        self._pause_timer = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self.look_for_work)
+
+    def _end_pause(self) -> None:
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+            self._pause_timer = None
 
     def _sleep_until(self, seconds: float) -> None:
         """Look again after so long, or sooner if an earlier moment is set."""

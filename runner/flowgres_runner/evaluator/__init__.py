@@ -1,7 +1,7 @@
 """Rendering of untrusted expressions in separate processes under limits.
 
-`EvaluatorPool` (in the runner) sends batches of jobs to child processes; `sandbox` renders them there. Neither this
-file nor `sandbox` or `child` imports the rest of the runner: what the child imports is what an attacker could reach.
+`EvaluatorPool` (in the runner) sends batches of jobs to child processes; `sandbox` renders them there. What the
+child imports is what an attacker could reach: of the rest of the runner that is `json_values` alone.
 """
 
 from __future__ import annotations
@@ -9,10 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .jobs import NotTaken, Rendered, RenderFailed, RenderJob, RenderResult
+    from .jobs import Follower, NotTaken, Rendered, RenderFailed, RenderJob, RenderResult
     from .pool import EvaluatorError, EvaluatorPool
 
-__all__ = ["EvaluatorError", "EvaluatorPool", "NotTaken", "RenderFailed", "RenderJob", "RenderResult", "Rendered"]
+__all__ = [
+    "EvaluatorError",
+    "EvaluatorPool",
+    "Follower",
+    "NotTaken",
+    "RenderFailed",
+    "RenderJob",
+    "RenderResult",
+    "Rendered",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,9 @@
 """The evaluator process: renders batches from its socket under resource limits, without environment or database.
 
-Frames are a length of 4 bytes (big endian) and a body. From the parent: `marshal` of `(new templates, forgotten ids,
-jobs)` (this process trusts its parent). To the parent: JSON (the parent does not trust this process), an array of
-results in the order of the jobs: `[0, value]`, `[1]` for not taken, `[2, code, message]`; a long batch is answered in
-several frames. The first frame is `"ready"`.
+Frames are a length of 4 bytes (big endian) and a body. From the parent: `marshal` of `(new templates, new chains,
+forgotten numbers, jobs)` (this process trusts its parent). To the parent: JSON (the parent does not trust this
+process), an array of results in the order of the jobs: `[0, value, values of followers ...]`, `[1]` for not taken,
+`[2, code, message]`; a long batch is answered in several frames. The first frame is `"ready"`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import signal
 import struct
 import sys
 import time
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from .held import HeldTemplates
 from .sandbox import Template
 from .values import RenderError
 
@@ -38,45 +39,38 @@ def main(arguments: list[str]) -> NoReturn:
     _warm_up(output_bytes)
     baseline = _limit(memory_bytes)
     send(b'"ready"')
-    templates: dict[int, Template | RenderError] = {}
+    held = HeldTemplates()
     while True:
         frame = receive()
         if frame is None:
             os._exit(0)
-        new, forgotten, jobs = marshal.loads(frame)  # noqa: S302  from the parent, over a private socket
+        templates, chains, forgotten, jobs = marshal.loads(frame)  # noqa: S302  from the parent, over a private socket
         frame = None
-        for number in forgotten:
-            templates.pop(number, None)
+        held.update(templates, chains, forgotten)
         _extend_cpu_limit(len(jobs) * cpu_seconds)
-        tight = serve(templates, {number: (body, when) for number, body, when in new}, jobs, cpu_seconds, output_bytes)
+        tight = serve(held, jobs, cpu_seconds, output_bytes)
         jobs.clear()
         if tight and gc.collect() >= 0 and _memory_in_use() > baseline + memory_bytes // 4:
             os._exit(0)  # what a memory-hungry job left behind would make its successors fail; the parent respawns
 
 
-def serve(
-    templates: dict[int, Template | RenderError],
-    new: dict[int, tuple[Any, str | None]],
-    jobs: list[tuple[int, bytes]],
-    cpu_seconds: float,
-    output_bytes: int,
-) -> bool:
-    """Render the jobs in order and send their results; True when one of them ran out of memory."""
+def serve(held: HeldTemplates, jobs: list[tuple[int, bytes]], cpu_seconds: float, output_bytes: int) -> bool:
+    """Render the jobs in order and send their results; True when one of them ran out of memory.
+
+    The CPU time of a job counts for all members of a chain: who runs out of it in the middle is left out, and has all
+    of it when the parent asks again.
+    """
     results: list[str] = []
     tight = False
     flushed_at = time.monotonic()
-    for number, context in jobs:
+    for number, packed in jobs:
+        texts: list[str] = []
+        result = "[1]"
         try:
             try:
                 # It repeats, in case the first signal falls into code that ignores exceptions (a destructor).
                 signal.setitimer(signal.ITIMER_PROF, cpu_seconds, 0.05)
-                template = templates.get(number)
-                if template is None:
-                    template = templates[number] = _compile(*new[number])
-                if isinstance(template, RenderError):
-                    raise template
-                text = template.render(marshal.loads(context), output_bytes)  # noqa: S302  as above
-                result = "[1]" if text is None else f"[0,{text}]"
+                held.render(number, packed, output_bytes, texts)
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
         except RenderError as error:
@@ -89,7 +83,7 @@ def serve(
             result = '[2,"expression_limit","the expressions need too much memory"]'
         except Exception as error:
             result = json.dumps([2, "expression_error", type(error).__name__])
-        results.append(result)
+        results.append(f"[0,{','.join(texts)}]" if texts else result)
         now = time.monotonic()
         if now - flushed_at > FLUSH_SECONDS:
             send(f"[{','.join(results)}]".encode())
@@ -98,13 +92,6 @@ def serve(
     if results:
         send(f"[{','.join(results)}]".encode())
     return tight
-
-
-def _compile(body: Any, when: str | None) -> Template | RenderError:
-    try:
-        return Template(body, when)
-    except RenderError as error:
-        return error
 
 
 def receive() -> bytes | None:

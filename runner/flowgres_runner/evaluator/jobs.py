@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 Json = Any
 
 
 @dataclass(frozen=True, slots=True)
+class Follower:
+    """A template to render right after another one, because it sees what that one gave.
+
+    `after` names the step before it, whose output lies at `path` of what was rendered for it (an empty path: all of
+    it). It sees the context of the job, with the steps that `references` names as its `steps`.
+    """
+
+    key: str
+    template: Json
+    when: str | None
+    references: tuple[str, ...]
+    after: str
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RenderJob:
-    """Render a template against a context.
+    """Render a template against a context, and after it those that follow from it.
 
     `key` names the compiled template in the child's cache ("<version>:<step>:config"); a key that comes back with
-    another template is compiled anew. `context` is plain JSON. `when`, if any, decides first.
+    another template is compiled anew. `context` is plain JSON. `when`, if any, decides first. `known` are steps that
+    only followers see: {name: {output, status, error, attempts}}.
+
+    Followers are a favour: those that fail, are not taken, take long, or refer to a step that is not there are left
+    out, with all that come after them. Rendered by themselves they give the same, or say what is wrong.
     """
 
     key: str
     template: Json
     context: Mapping[str, Json]
     when: str | None = None
+    then: tuple[Follower, ...] = ()
+    known: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """The template with every text rendered. Read-only: a template without expressions is returned itself."""
+    """The template with every text rendered. Read-only: a template without expressions is returned itself.
+
+    `then` is what the first followers gave, at most as many as there are.
+    """
 
     value: Json
+    then: Sequence[Json] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 What keeps a batch of innocent jobs safe from a guilty one: the child bounds CPU time and memory per job and reports
 both as failures; should it hang in one long C call, crash, or be killed, the parent starts another and tries those
-members that have no result alone. Only a job that ends a child by itself fails.
+members that have no result alone, without what would follow them. Only a job that ends a child by itself fails.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import marshal
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .jobs import NotTaken, Rendered, RenderFailed, RenderJob, RenderResult
 from .process import ChildDiedError, EvaluatorProcess
-from .templates import KnownTemplate, TemplateCache
+from .templates import KnownChain, KnownTemplate, TemplateCache
 
 MAX_BATCH_BYTES = 8 << 20
 MIN_SPLIT = 16
@@ -25,8 +26,8 @@ _NOT_TAKEN = NotTaken()
 _LIMIT = RenderFailed(
     "expression_limit", "the expressions need too much time or memory: they ended their evaluator process"
 )
-_Member = tuple[int, KnownTemplate, bytes]
-"""Index among the jobs of the call, template, context as marshalled JSON."""
+_Member = tuple[int, KnownTemplate | KnownChain, bytes]
+"""Index among the jobs of the call, template or chain, what it sees as marshalled JSON."""
 
 
 class EvaluatorError(Exception):
@@ -77,23 +78,21 @@ class EvaluatorPool:
         """Render all jobs; the results are in their order. Raises EvaluatorError when no child can be started."""
         results: list[RenderResult | None] = [None] * len(jobs)
         members: list[_Member] = []
-        find, dumps = self._cache.find, marshal.dumps
         for index, job in enumerate(jobs):
-            known = find(job)
-            if known.constant:
+            known = self._cache.find_chain(job) if job.then else self._cache.find(job)
+            if known.parts[0].constant:
                 results[index] = Rendered(job.template)
                 continue
             try:
-                context = job.context if type(job.context) is dict else dict(job.context)
-                members.append((index, known, dumps(context)))
+                members.append((index, known, _packed(job)))
             except ValueError:
                 results[index] = RenderFailed("expression_error", "the context is no plain JSON")
         if members:
             batches = self._split(members)
             if len(batches) == 1:
-                await self._run(batches[0], results)
+                await self._run(batches[0], jobs, results)
             else:
-                await asyncio.gather(*(self._run(batch, results) for batch in batches))
+                await asyncio.gather(*(self._run(batch, jobs, results) for batch in batches))
         return [_LIMIT if result is None else result for result in results]
 
     def _split(self, members: list[_Member]) -> list[list[_Member]]:
@@ -109,7 +108,7 @@ class EvaluatorPool:
             batches[-1].append(member)
         return batches
 
-    async def _run(self, batch: list[_Member], results: list[RenderResult | None]) -> None:
+    async def _run(self, batch: list[_Member], jobs: Sequence[RenderJob], results: list[RenderResult | None]) -> None:
         worker = await self._idle.get()
         try:
             rest = await self._try(worker, batch, results)
@@ -119,17 +118,18 @@ class EvaluatorPool:
             return
         # The worker is free again for others; its successor starts with its next batch.
         async with self._suspects_lock:
-            for member in rest:
-                if await self._try(self._suspects, [member], results):
-                    results[member[0]] = _LIMIT
+            for index, known, _ in rest:
+                suspect = (index, known.parts[0], _packed(replace(jobs[index], then=())))
+                if await self._try(self._suspects, [suspect], results):
+                    results[index] = _LIMIT
 
     async def _try(
         self, worker: EvaluatorProcess, batch: list[_Member], results: list[RenderResult | None]
     ) -> list[_Member]:
         """Run a batch and store its results; returns the members without one, because the child died."""
         await self._revive(worker)
-        new, forgotten = worker.templates.select([known for _, known, _ in batch])
-        frame = marshal.dumps((new, forgotten, [(known.number, context) for _, known, context in batch]))
+        news = worker.templates.select(known for _, known, _ in batch)
+        frame = marshal.dumps((*news, [(known.number, packed) for _, known, packed in batch]))
         try:
             answers = await worker.run(frame, len(batch))
         except ChildDiedError as died:
@@ -147,10 +147,17 @@ class EvaluatorPool:
                     raise EvaluatorError("no evaluator process can be started") from error
 
 
+def _packed(job: RenderJob) -> bytes:
+    context = job.context if type(job.context) is dict else dict(job.context)
+    return marshal.dumps((context, dict(job.known)) if job.then else context)
+
+
 def _read_answer(answer: Any) -> RenderResult:
     match answer:
         case [0, value]:
             return Rendered(value)
+        case [0, value, *then]:
+            return Rendered(value, then)
         case [1]:
             return _NOT_TAKEN
         case [2, str(code), str(message)]:

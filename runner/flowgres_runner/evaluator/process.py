@@ -109,8 +109,8 @@ class EvaluatorProcess:
         results: list[Json] = []
         try:
             assert self._writer is not None, "start() comes first"  # noqa: S101
-            self._writer.write(_LENGTH.pack(len(frame)))
-            self._writer.write(frame)
+            # In one piece: the child would otherwise wake for the length, and wait again for the rest.
+            self._writer.write(_LENGTH.pack(len(frame)) + frame)
             cpu_before = self._cpu_used()
             while len(results) < count:
                 part = json.loads(await self._receive_in_time(cpu_before, len(frame)))

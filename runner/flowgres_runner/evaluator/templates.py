@@ -1,14 +1,15 @@
-"""Which templates a child knows: numbers for (key, template, when), bounded, oldest out first."""
+"""Which templates a child knows: numbers for templates and for chains of them, bounded, oldest out first."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from flowgres_definitions.expressions import has_expression
 
-from .jobs import RenderJob
+from .jobs import Follower, RenderJob
 
 Json = Any
 
@@ -22,9 +23,31 @@ class KnownTemplate:
     when: str | None
     constant: bool
 
-    def is_for(self, job: RenderJob) -> bool:
+    @property
+    def parts(self) -> tuple[KnownTemplate, ...]:
+        """The templates that a child has to hold for it."""
+        return (self,)
+
+    def is_for(self, job: RenderJob | Follower) -> bool:
         same = self.template is job.template or _identical(self.template, job.template)
         return same and self.when == job.when
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownChain:
+    """A template with those that follow it, under a number of its own. `links` is how the child gets to know them."""
+
+    number: int
+    parts: tuple[KnownTemplate, ...]
+    then: tuple[Follower, ...]
+
+    @property
+    def links(self) -> list[tuple[int, tuple[str, ...], str, tuple[str, ...]]]:
+        """(number, references, after, path) of each template but the first; see Follower."""
+        return [
+            (known.number, follower.references, follower.after, follower.path)
+            for known, follower in zip(self.parts[1:], self.then, strict=True)
+        ]
 
 
 def _identical(left: Json, right: Json) -> bool:
@@ -33,26 +56,43 @@ def _identical(left: Json, right: Json) -> bool:
 
 
 class TemplateCache:
-    """Numbers templates by key for one pool; a number is never used again for another template."""
+    """Numbers templates and chains by key for one pool; a number is never used again for another."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._next = 0
         self._by_key: OrderedDict[str, KnownTemplate] = OrderedDict()
+        self._chains: OrderedDict[str, KnownChain] = OrderedDict()
 
-    def find(self, job: RenderJob) -> KnownTemplate:
+    def find(self, job: RenderJob | Follower) -> KnownTemplate:
         """The numbered template of a job; a key that comes with another template gets a new number."""
         known = self._by_key.get(job.key)
         if known is not None and known.is_for(job):
             self._by_key.move_to_end(job.key)
             return known
-        self._next += 1
-        constant = job.when is None and not _has_expressions(job.template)
-        known = KnownTemplate(self._next, job.template, job.when, constant)
+        constant = job.when is None and not has_expressions(job.template)
+        known = KnownTemplate(self._number(), job.template, job.when, constant)
         self._by_key[job.key] = known
         if len(self._by_key) > self._size:
             self._by_key.popitem(last=False)
         return known
+
+    def find_chain(self, job: RenderJob) -> KnownChain:
+        """The numbered chain of a job with followers."""
+        chain = self._chains.get(job.key)
+        # Followers are made once per version, so these are nearly always the very same.
+        if chain is not None and chain.then is job.then and chain.parts[0].is_for(job):
+            self._chains.move_to_end(job.key)
+            return chain
+        chain = KnownChain(self._number(), (self.find(job), *(self.find(one) for one in job.then)), job.then)
+        self._chains[job.key] = chain
+        if len(self._chains) > self._size:
+            self._chains.popitem(last=False)
+        return chain
+
+    def _number(self) -> int:
+        self._next += 1
+        return self._next
 
 
 class SentTemplates:
@@ -62,23 +102,37 @@ class SentTemplates:
         self._size = size
         self._numbers: OrderedDict[int, None] = OrderedDict()
 
-    def select(self, wanted: list[KnownTemplate]) -> tuple[list[tuple[int, Json, str | None]], list[int]]:
-        """Templates to send with a batch, and numbers to forget (never one that the batch needs)."""
-        new = []
-        for known in wanted:
-            if known.number in self._numbers:
-                self._numbers.move_to_end(known.number)
-            else:
-                self._numbers[known.number] = None
-                new.append((known.number, known.template, known.when))
-        needed = len({known.number for known in wanted})
+    def select(
+        self, wanted: Iterable[KnownTemplate | KnownChain]
+    ) -> tuple[list[tuple[int, Json, str | None]], list[tuple[int, list[Any]]], list[int]]:
+        """Templates and chains to send with a batch, and numbers to forget (never one that the batch needs)."""
+        templates = []
+        chains = []
+        needed: set[int] = set()
+        for known in {known.number: known for known in wanted}.values():
+            for part in known.parts:
+                needed.add(part.number)
+                if self._is_new(part.number):
+                    templates.append((part.number, part.template, part.when))
+            if isinstance(known, KnownChain):
+                needed.add(known.number)
+                if self._is_new(known.number):
+                    chains.append((known.number, [known.parts[0].number, *known.links]))
         forgotten = []
-        while len(self._numbers) > max(self._size, needed):
+        while len(self._numbers) > max(self._size, len(needed)):
             forgotten.append(self._numbers.popitem(last=False)[0])
-        return new, forgotten
+        return templates, chains, forgotten
+
+    def _is_new(self, number: int) -> bool:
+        if number in self._numbers:
+            self._numbers.move_to_end(number)
+            return False
+        self._numbers[number] = None
+        return True
 
 
-def _has_expressions(template: Json) -> bool:
+def has_expressions(template: Json) -> bool:
+    """Whether any text of a template has an expression."""
     todo = [template]
     while todo:
         value = todo.pop()

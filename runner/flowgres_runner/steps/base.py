@@ -122,3 +122,19 @@ class PureHandler(Protocol):
     def run_now(self, task: StepTask) -> Outcome:
         """Run one attempt at once; return its outcome."""
         ...
+
+
+@runtime_checkable
+class PassingHandler(PureHandler, Protocol):
+    """A pure step type that passes on its rendered configuration, or a member of it, as its output.
+
+    Where that is known beforehand, steps can be rendered together with those that refer to their outputs.
+    """
+
+    def output_path(self, config: Json) -> tuple[str, ...] | None:
+        """Where in the configuration, given before it is rendered, the output will lie: `()` for all of it.
+
+        None when that cannot be said. `run_now` has to answer with that very object; whatever else it answers, a
+        failure for one, is right too, but then what was rendered together is rendered again.
+        """
+        ...

@@ -15,6 +15,10 @@ class OutputsHandler:
     type = "outputs"
     config_schema: Mapping[str, Json] = CONFIG_SCHEMA
 
+    def output_path(self, config: Json) -> tuple[str, ...] | None:
+        """All of it."""
+        return ()
+
     def run_now(self, task: StepTask) -> Outcome:
         """Answer with the rendered outputs."""
         return Completed(task.config)

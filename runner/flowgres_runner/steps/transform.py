@@ -51,6 +51,14 @@ class TransformHandler:
     type = "transform"
     config_schema: Mapping[str, Json] = CONFIG_SCHEMA
 
+    def output_path(self, config: Json) -> tuple[str, ...] | None:
+        """The member that is the output; edits make something new."""
+        if isinstance(config, dict):
+            for name in ("expression", "output"):
+                if name in config:
+                    return (name,)
+        return None
+
     def run_now(self, task: StepTask) -> Outcome:
         """Answer with the rendered configuration."""
         config = as_object(task.config)

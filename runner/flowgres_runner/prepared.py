@@ -1,0 +1,121 @@
+"""A step that is about to run: what its expressions see, and what its handler sees."""
+
+from __future__ import annotations
+
+from flowgres_runner.contexts import ExecutionContext
+from flowgres_runner.evaluator import RenderJob
+from flowgres_runner.queries import ClaimedStep
+from flowgres_runner.secrets import Placeholders
+from flowgres_runner.steps.base import Completed, Json, StepTask
+from flowgres_runner.versions import MAX_AHEAD, CompiledStep, Version
+
+ALL_ROOTS = frozenset({"input", "trigger", "execution", "workflow", "tenant"})
+
+_PENDING: dict[str, Json] = {"output": None, "status": "pending", "error": None, "attempts": 0}
+
+
+class Prepared:
+    """A claimed step with all that running it needs.
+
+    `place` counts the steps that were run ahead before it under the same lease. `goes_alone`: something was wrong when
+    steps of this lease were rendered together, so from here on each is rendered by itself.
+    """
+
+    __slots__ = ("claimed", "context", "goes_alone", "place", "resume", "step", "version")
+
+    def __init__(
+        self,
+        claimed: ClaimedStep,
+        step: CompiledStep,
+        version: Version,
+        context: ExecutionContext,
+        resume: Json,
+        *,
+        place: int = 0,
+        goes_alone: bool = False,
+    ) -> None:
+        self.claimed = claimed
+        self.step = step
+        self.version = version
+        self.context = context
+        self.resume = resume
+        self.place = place
+        self.goes_alone = goes_alone
+
+    def expression_context(self, roots: frozenset[str], placeholders: Placeholders | None) -> dict[str, Json]:
+        """What expressions see, without those names that no template mentions."""
+        entry = self.context
+        known = entry.steps
+        steps: dict[str, Json] = {name: known.get(name, _PENDING) for name in self.step.references}
+        context: dict[str, Json] = {"steps": steps}
+        if "input" in roots:
+            context["input"] = entry.input
+        if "trigger" in roots:
+            context["trigger"] = entry.trigger
+        if "execution" in roots:
+            context["execution"] = {**entry.execution, "attempt": self.claimed.attempt}
+        if "workflow" in roots:
+            context["workflow"] = self.version.workflow
+        if "tenant" in roots:
+            context["tenant"] = self.version.tenant
+        if placeholders is not None and self.step.secret_names:
+            tokens = placeholders.tokens(self.claimed.tenant_id, self.step.secret_names)
+            context["secrets"] = tokens  # type: ignore[assignment]  # a dict of text is JSON
+        return context
+
+    def task(self, config: Json, default_timeout_seconds: float) -> StepTask:
+        """What the handler sees."""
+        claimed, step = self.claimed, self.step
+        return StepTask(
+            tenant_id=claimed.tenant_id,
+            execution_id=claimed.execution_id,
+            step_id=step.id,
+            iteration=claimed.iteration if claimed.iteration >= 0 else None,
+            attempt=claimed.attempt,
+            config=config,
+            timeout_seconds=step.timeout_seconds or default_timeout_seconds,
+            resume=self.resume,
+            trace_id=claimed.execution_id.replace("-", ""),
+        )
+
+    def following(self) -> Prepared | None:
+        """The step to run ahead now that this one has completed, if there is one and all it refers to is known here."""
+        step, claimed = self.step, self.claimed
+        # A step that is tried again may have taken a runner with it: whose fault that was must stay clear.
+        if step.next_index is None or claimed.attempt > 1 or self.place == MAX_AHEAD:
+            return None
+        after = self.version.steps[step.next_index]
+        if after.pure is None or not self.context.knows(after.references):
+            return None
+        ahead = claimed._replace(step_index=after.index, attempt=1, handed=True, context=None, resume=None)
+        return Prepared(
+            ahead, after, self.version, self.context, None, place=self.place + 1, goes_alone=self.goes_alone
+        )
+
+    def config_job(self, placeholders: Placeholders) -> RenderJob:
+        """Render the configuration, and what can be rendered together with it."""
+        step, chain = self.step, self.step.chain
+        if self.resume is not None:
+            # It was taken when it was suspended; a `when` is decided once.
+            context = self.expression_context(step.roots, placeholders)
+            return RenderJob(key=step.resume_key, template=step.config, context=context)
+        known = self.context.steps
+        if chain is None or self.goes_alone or self.claimed.attempt > 1 or not self.context.knows(step.references):
+            context = self.expression_context(step.roots, placeholders)
+            return RenderJob(key=step.key, template=step.config, context=context, when=step.when)
+        return RenderJob(
+            key=chain.key,
+            template=step.config,
+            context=self.expression_context(chain.roots, placeholders),
+            when=step.when,
+            then=chain.then,
+            known={name: known[name] for name in chain.references if self.context.knows((name,))},
+        )
+
+    def output_job(self, outcome: Completed) -> RenderJob:
+        """Make the step's `output` of what its handler gave."""
+        context = self.expression_context(self.step.output_roots, None)
+        context["output"] = outcome.output
+        if self.step.type == "http":
+            context["response"] = outcome.output
+        return RenderJob(key=self.step.output_key, template=self.step.output, context=context)

@@ -1,0 +1,235 @@
+"""When the work loop asks for steps: never in the middle of the work it has, and never too late for what comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from flowgres_runner import queries, work_loop
+from flowgres_runner.connection import Link
+from flowgres_runner.leases import Leases
+from flowgres_runner.queries import ClaimedStep
+from flowgres_runner.results import Outbox, Result, encode_outcome
+from flowgres_runner.running import RunningSteps
+from flowgres_runner.secrets import Placeholders, SecretKeys, SecretStore
+from flowgres_runner.steps.base import ChildStarted, Completed, Outcome, Suspended
+from flowgres_runner.work_loop import WorkLoop
+from tests.support.database import Database, Db, Tenant
+from tests.support.engine import dag, import_workflow, start
+
+LONG = 60.0
+"""No test lasts as long: what is set to it does not happen."""
+
+
+class WatchedLink(Link):
+    """Notes the calls, as `claim:1` for one that brought a step, `complete+claim:0`, `complete`, `declare_idle`."""
+
+    calls: list[str]
+    before_answer: Callable[[str], None] | None = None
+
+    async def call(self, query: str, parameters: Sequence[Any] = (), **named: Any) -> list[Any]:
+        rows = await super().call(query, parameters, **named)
+        name = query.partition("flowgres.")[2].partition("(")[0]
+        if name == "complete_and_claim":
+            name = f"complete+claim:{len(rows)}" if parameters[2] else "complete"
+        elif name == "claim":
+            name = f"claim:{len(rows)}"
+        self.calls.append(name)
+        if self.before_answer is not None:
+            self.before_answer(name)
+        return rows
+
+
+class Loop:
+    """A real work loop on the test's database, whose steps wait until the test reports them. Nobody listens."""
+
+    def __init__(self, database: Database) -> None:
+        self.calls: list[str] = []
+        self.claimed: asyncio.Queue[ClaimedStep] = asyncio.Queue()
+        self.outbox = Outbox()
+        self.runner_id = str(uuid.uuid4())
+        self.links = [WatchedLink(database.dsn("runner"), application_name="test") for _ in range(2)]
+        for link in self.links:
+            link.calls = self.calls
+        placeholders = Placeholders()
+        self.loop = WorkLoop(
+            links=self.links,
+            outbox=self.outbox,
+            leases=Leases(),
+            running=RunningSteps(
+                concurrency=10,
+                default_timeout_seconds=1,
+                placeholders=placeholders,
+                secret_store=SecretStore(self.links[0], SecretKeys("")),
+            ),
+            execute=self._execute,
+            runner_id=lambda: self.runner_id,
+            poll_seconds=LONG,
+            before_claim=lambda: None,
+        )
+
+    async def _execute(self, claimed: Sequence[ClaimedStep]) -> None:
+        for step in claimed:
+            self.claimed.put_nowait(step)
+
+    async def take(self) -> ClaimedStep:
+        """The next step that was claimed."""
+        return await asyncio.wait_for(self.claimed.get(), 10)
+
+    def report(self, *steps: ClaimedStep, outcome: Outcome | None = None) -> None:
+        """Hand over results, as those of one batch."""
+        self.outbox.put([result(step, outcome or Completed(1)) for step in steps])
+
+    async def sleeps(self) -> list[str]:
+        """Wait until it has declared itself idle and looked once more; the calls until then."""
+        async with asyncio.timeout(10):
+            while self.calls[-2:] != ["declare_idle", "claim:0"]:
+                await asyncio.sleep(0.005)
+        calls = self.calls.copy()
+        self.calls.clear()
+        return calls
+
+
+def result(step: ClaimedStep, outcome: Outcome) -> Result:
+    return encode_outcome(step, outcome, milliseconds=1, max_bytes=1000).result
+
+
+@asynccontextmanager
+async def running(database: Database) -> AsyncIterator[Loop]:
+    lane = Loop(database)
+    info = {"name": "x", "version": "0", "protocol": 1, "environment": "development"}
+    await queries.register_runner(lane.links[0], runner_id=lane.runner_id, info=info)
+    lane.calls.clear()
+    task = asyncio.create_task(lane.loop.run())
+    try:
+        yield lane
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for link in lane.links:
+            await link.close()
+
+
+@pytest.fixture
+def workflow(db: Db, tenant: Tenant) -> str:
+    return import_workflow(db, tenant, dag("one", [{"id": "a"}]))
+
+
+async def test_claim_that_emptied_the_queue_is_followed_by_results_only(
+    database: Database, tenant: Tenant, workflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_loop, "PAUSE_SECONDS", LONG)
+    start(database, tenant, workflow)
+    async with running(database) as lane:
+        step = await lane.take()
+        await asyncio.sleep(0.05)
+        assert lane.calls == ["claim:1"]
+        lane.report(step)
+        assert await lane.sleeps() == ["claim:1", "complete+claim:0", "declare_idle", "claim:0"]
+
+
+async def test_work_that_comes_while_work_is_in_hand_is_found_after_a_pause(
+    database: Database, tenant: Tenant, workflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_loop, "PAUSE_SECONDS", 0.3)
+    start(database, tenant, workflow)
+    async with running(database) as lane:
+        first = await lane.take()
+        # Nobody is idle, so nobody is notified of this one.
+        start(database, tenant, workflow)
+        assert lane.calls == ["claim:1"]
+        second = await lane.take()
+        assert await lane.sleeps() == ["claim:1", "claim:1", "claim:0", "declare_idle", "claim:0"]
+        lane.report(first, second)
+        await lane.sleeps()
+
+
+async def test_results_of_slow_work_bring_what_came_meanwhile(
+    database: Database, tenant: Tenant, workflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_loop, "PAUSE_SECONDS", LONG)
+    start(database, tenant, workflow)
+    async with running(database) as lane:
+        first = await lane.take()
+        start(database, tenant, workflow)
+        lane.report(first)
+        lane.report(await lane.take())
+        assert await lane.sleeps() == ["claim:1", "complete+claim:1", "complete+claim:0", "declare_idle", "claim:0"]
+
+
+async def test_claim_that_brought_all_that_was_wanted_is_followed_by_another(
+    database: Database, tenant: Tenant, workflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_loop, "PAUSE_SECONDS", LONG)
+    monkeypatch.setattr(work_loop, "MAX_BATCH", 2)
+    for _ in range(5):
+        start(database, tenant, workflow)
+    async with running(database) as lane:
+        steps = [await lane.take() for _ in range(5)]
+        assert lane.calls == ["claim:2", "claim:2", "claim:1"]
+        lane.report(*steps)
+        await lane.sleeps()
+
+
+async def test_many_tenants_are_served_without_a_pause(
+    database: Database, db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_loop, "PAUSE_SECONDS", LONG)
+    for number in range(20):
+        tenant = database.make_tenant(f"tenant {number}")
+        start(database, tenant, import_workflow(db, tenant, dag("one", [{"id": "a"}])))
+    async with running(database) as lane:
+        steps = [await lane.take() for _ in range(20)]
+        assert lane.calls == ["claim:16", "claim:4"]
+        lane.report(*steps)
+        await lane.sleeps()
+
+
+@pytest.mark.parametrize("is_child", [False, True])
+async def test_what_results_make_ready_elsewhere_is_found_at_once(
+    database: Database, db: Db, tenant: Tenant, workflow: str, monkeypatch: pytest.MonkeyPatch, is_child: bool
+) -> None:
+    """A delay that is over, a child that begins, a parent whose child has ended."""
+    monkeypatch.setattr(work_loop, "PAUSE_SECONDS", LONG)
+    if is_child:
+        steps: list[dict[str, Any]] = [{"id": "p", "type": "sub_workflow", "config": {"workflow": workflow}}]
+        outcome: Outcome = ChildStarted(workflow, None, {})
+    else:
+        steps = [{"id": "d", "type": "delay", "config": {"seconds": 0}}]
+        outcome = Suspended(0)
+    start(database, tenant, import_workflow(db, tenant, dag("waiting", steps)))
+    async with running(database) as lane:
+        lane.report(await lane.take(), outcome=outcome)
+        if is_child:
+            lane.report(await lane.take())
+        step = await lane.take()
+        assert step.resume is not None
+        lane.report(step)
+        await lane.sleeps()
+
+
+async def test_hint_that_comes_during_the_last_claim_is_not_lost(
+    database: Database, tenant: Tenant, workflow: str
+) -> None:
+    async with running(database) as lane:
+        await lane.sleeps()
+
+        def start_unseen(name: str) -> None:
+            # The claim has its answer from before the start, and the notification overtakes it.
+            for link in lane.links:
+                link.before_answer = None
+            assert name == "claim:0"
+            start(database, tenant, workflow)
+            lane.loop.look_for_work()
+
+        for link in lane.links:
+            link.before_answer = start_unseen
+        lane.loop.look_for_work()
+        lane.report(await lane.take())
+        assert json.dumps(await lane.sleeps()).count("claim:1") == 1
