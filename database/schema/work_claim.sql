@@ -116,74 +116,81 @@ end;
 $$;
 comment on function flowgres.context_steps(uuid, uuid, smallint[]) is $$The outputs of only those steps that a step names.$$;
 
-create or replace function flowgres.pick_ready(p_capability text, p_tenants uuid[], p_limit integer)
-  returns tid[] language plpgsql
+create or replace function flowgres.pick_shares(
+  p_capability text, p_tenants uuid[], p_limit integer,
+  out rows tid[], out lowest_id uuid, out highest_id uuid
+)
+  language plpgsql
 as $$
 declare
-  v_rows tid[] := '{}';
-  v_picked tid[];
-  v_tenant_id uuid;
+  v_tenants uuid[] := p_tenants;
   v_sated uuid[] := '{}';
-  v_left integer := p_limit;
   v_share integer := (p_limit + cardinality(p_tenants) - 1) / cardinality(p_tenants);
+  v_left integer := p_limit;
+  v_offset integer := 0;
+  v_limit integer;
+  v_tenant_id uuid;
+  v_picked tid[];
+  v_ids uuid[];
 begin
-  foreach v_tenant_id in array p_tenants loop
-    exit when v_left <= 0;
-    select array(
-      select q.ctid
-      from flowgres.work_queue as q
-      where q.capability = p_capability and q.tenant_id = v_tenant_id and q.runner_id is null and q.due_at is null
-      order by q.priority, q.is_new, q.id
-      limit least(v_share, v_left)
-      for update skip locked)
-    into v_picked;
-    v_rows := v_rows || v_picked;
-    v_left := v_left - cardinality(v_picked);
-    if cardinality(v_picked) = v_share then
-      v_sated := v_sated || v_tenant_id;
-    end if;
+  rows := '{}';
+  -- Each gets its share; what one leaves, those who had theirs may have in a second round. Its offset passes over what they
+  -- have: if something went before that meanwhile, a row is picked twice, which does no harm.
+  for v_round in 1..2 loop
+    foreach v_tenant_id in array v_tenants loop
+      exit when v_left <= 0;
+      v_limit := case v_round when 1 then least(v_share, v_left) else v_left end;
+      select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id) into v_picked, v_ids
+      from (
+        select q.ctid, q.execution_id
+        from flowgres.work_queue as q
+        where q.capability = p_capability and q.tenant_id = v_tenant_id and q.runner_id is null and q.due_at is null
+        order by q.priority, q.is_new, q.id
+        limit v_limit offset v_offset
+        for update skip locked
+      ) as p;
+      continue when v_picked is null;
+      rows := rows || v_picked;
+      lowest_id := least(lowest_id, v_ids[1]);
+      highest_id := greatest(highest_id, v_ids[cardinality(v_ids)]);
+      v_left := v_left - cardinality(v_picked);
+      if cardinality(v_picked) = v_share then
+        v_sated := v_sated || v_tenant_id;
+      end if;
+    end loop;
+    v_tenants := v_sated;
+    v_offset := v_share;
   end loop;
-  -- Each had its share; what one left, the others may have. The offset passes over what is picked already: if something
-  -- came before it meanwhile, a row is picked twice, which does no harm.
-  if v_left <= 0 or cardinality(p_tenants) = 1 then
-    return v_rows;
-  end if;
-  foreach v_tenant_id in array v_sated loop
-    exit when v_left <= 0;
-    select array(
-      select q.ctid
-      from flowgres.work_queue as q
-      where q.capability = p_capability and q.tenant_id = v_tenant_id and q.runner_id is null and q.due_at is null
-      order by q.priority, q.is_new, q.id
-      limit v_left offset v_share
-      for update skip locked)
-    into v_picked;
-    v_rows := v_rows || v_picked;
-    v_left := v_left - cardinality(v_picked);
-  end loop;
-  return v_rows;
 end;
 $$;
-comment on function flowgres.pick_ready(text, uuid[], integer) is $$Lock the next ready steps of some tenants, each its fair share; returns the addresses of their rows.$$;
+comment on function flowgres.pick_shares(text, uuid[], integer) is $$Lock the next ready steps of some tenants, each its fair share
 
-create or replace function flowgres.pick_suspect(p_runner_id uuid, p_names text[], p_after_tenant uuid)
-  returns tid[] language plpgsql
+Returns the addresses of their rows, and between which ids their executions lie.$$;
+
+create or replace function flowgres.pick_suspect(
+  p_runner_id uuid, p_lines text[], p_after_tenant uuid,
+  out rows tid[], out lowest_id uuid, out highest_id uuid
+)
+  language plpgsql
 as $$
 declare
-  v_name text;
-  v_rows tid[];
+  v_line text;
+  v_pick record;
 begin
+  rows := '{}';
   if exists (select from flowgres.work_queue as q where q.runner_id = p_runner_id and q.capability like 'alone:%') then
-    return '{}';
+    return;
   end if;
-  foreach v_name in array p_names loop
-    continue when v_name not like 'alone:%';
-    v_rows := flowgres.pick_ready(
-      p_capability => v_name, p_limit => 1, p_tenants => flowgres.tenants_in_turn(
-        p_capability => v_name, p_after_tenant => p_after_tenant, p_limit => 1));
-    exit when v_rows <> '{}';
+  foreach v_line in array p_lines loop
+    continue when v_line not like 'alone:%';
+    v_pick := flowgres.pick_shares(
+      p_capability => v_line, p_limit => 1, p_tenants => flowgres.tenants_in_turn(
+        p_capability => v_line, p_after_tenant => p_after_tenant, p_limit => 1));
+    rows := v_pick.rows;
+    lowest_id := v_pick.lowest_id;
+    highest_id := v_pick.highest_id;
+    exit when rows <> '{}';
   end loop;
-  return v_rows;
 end;
 $$;
 comment on function flowgres.pick_suspect(uuid, text[], uuid) is $$Pick one step that was lost with its runner twice, unless the runner holds one
@@ -191,35 +198,42 @@ comment on function flowgres.pick_suspect(uuid, text[], uuid) is $$Pick one step
 Such rows have the capability "alone:<capability>" until they are done. One of them may kill its runner again; the others,
 which only happened to be beside it, then do not run out of attempts with it.$$;
 
-create or replace function flowgres.take_ready(
-  p_runner_id uuid, p_capabilities text[], p_want integer, p_after_tenant uuid
-)
-  returns setof flowgres.claimed_step language plpgsql
+set local role flowgres_engine;
+
+create or replace function flowgres.claim(p_runner_id uuid, p_want integer, p_after_tenant uuid)
+  returns setof flowgres.claimed_step language plpgsql security definer set search_path to ''
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
+  set enable_sort to off set jit to off set plan_cache_mode to force_generic_plan
 as $$
 declare
   v_now timestamptz := flowgres.now();
   v_may_claim boolean;
   v_is_idle boolean;
   v_has_due boolean;
-  v_names text[];
+  v_lines text[];
   v_lowest uuid[];
   v_highest uuid[];
+  v_picked tid[];
+  v_ids uuid[];
+  v_pick record;
   v_rows tid[] := '{}';
+  v_lowest_id uuid;
+  v_highest_id uuid;
 begin
   for v_look in 1..2 loop
     -- One look says most of what there is to know: whether the runner may have anything (not when it was told to stop, or
-    -- was given up), whether something is due, and in which lines, by capability, anything stands. Most calls find
-    -- nothing, or the steps of one tenant, whose id is then the lowest and the highest.
+    -- was given up), whether something is due, and in which lines, one for each capability, anything stands. Most calls
+    -- find nothing, or the steps of one tenant, whose id is then both the lowest and the highest.
     select
       r.drained_at is null and r.stopped_at is null, r.is_idle,
       exists (select from flowgres.work_queue as q where q.due_at <= v_now),
-      l.names, l.lowest, l.highest
-    into v_may_claim, v_is_idle, v_has_due, v_names, v_lowest, v_highest
+      l.lines, l.lowest, l.highest
+    into v_may_claim, v_is_idle, v_has_due, v_lines, v_lowest, v_highest
     from flowgres.runners as r
     cross join lateral (
-      select array_agg(p.prefix || c.name) as names, array_agg(f.tenant_id) as lowest, array_agg(t.tenant_id) as highest
+      select array_agg(p.prefix || c.name) as lines, array_agg(f.tenant_id) as lowest, array_agg(t.tenant_id) as highest
       from (values ('alone:'), ('')) as p (prefix)
-      cross join unnest(coalesce(p_capabilities, r.capabilities)) as c (name)
+      cross join unnest(r.capabilities) as c (name)
       cross join lateral (
         select q.tenant_id
         from flowgres.work_queue as q
@@ -242,28 +256,47 @@ begin
     exit when not (v_has_due and v_may_claim) or v_look = 2;
     perform flowgres.promote_due(p_limit => 1000);
   end loop;
-  if v_names is null or not v_may_claim then
+  if v_lines is null or p_want <= 0 or not v_may_claim then
     return;
   end if;
 
-  if v_names[1] like 'alone:%' then
-    v_rows := flowgres.pick_suspect(p_runner_id => p_runner_id, p_names => v_names, p_after_tenant => p_after_tenant);
-  end if;
-  for v_line in 1..cardinality(v_names) loop
+  for v_line in 1..cardinality(v_lines) loop
     exit when cardinality(v_rows) >= p_want;
-    continue when v_names[v_line] like 'alone:%';
-    v_rows := v_rows || flowgres.pick_ready(
-      p_capability => v_names[v_line],
-      p_tenants => case when v_lowest[v_line] = v_highest[v_line] then array[v_lowest[v_line]] else flowgres.tenants_in_turn(
-        p_capability => v_names[v_line], p_after_tenant => p_after_tenant, p_limit => 16) end,
-      p_limit => p_want - cardinality(v_rows));
+    if v_lines[v_line] like 'alone:%' then
+      -- The suspects of all lines are asked for at once.
+      continue when v_line > 1;
+      v_pick := flowgres.pick_suspect(p_runner_id => p_runner_id, p_lines => v_lines, p_after_tenant => p_after_tenant);
+    elsif v_lowest[v_line] = v_highest[v_line] then
+      select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id) into v_picked, v_ids
+      from (
+        select q.ctid, q.execution_id
+        from flowgres.work_queue as q
+        where q.capability = v_lines[v_line] and q.tenant_id = v_lowest[v_line] and q.runner_id is null
+          and q.due_at is null
+        order by q.priority, q.is_new, q.id
+        limit p_want - cardinality(v_rows)
+        for update skip locked
+      ) as p;
+      continue when v_picked is null;
+      v_rows := v_rows || v_picked;
+      v_lowest_id := least(v_lowest_id, v_ids[1]);
+      v_highest_id := greatest(v_highest_id, v_ids[cardinality(v_ids)]);
+      continue;
+    else
+      v_pick := flowgres.pick_shares(
+        p_capability => v_lines[v_line], p_limit => p_want - cardinality(v_rows), p_tenants => flowgres.tenants_in_turn(
+          p_capability => v_lines[v_line], p_after_tenant => p_after_tenant, p_limit => 16));
+    end if;
+    v_rows := v_rows || v_pick.rows;
+    v_lowest_id := least(v_lowest_id, v_pick.lowest_id);
+    v_highest_id := greatest(v_highest_id, v_pick.highest_id);
   end loop;
   if v_rows = '{}' then
     return;
   end if;
 
   -- The rows by their addresses: with a limit that the planner does not know it would otherwise plan for a tenth of the
-  -- table.
+  -- table. The bounds of the ids spare the plan the beginning of all the periods of history that have nothing to do with it.
   return query
   update flowgres.work_queue as q
   set
@@ -283,7 +316,7 @@ begin
           from flowgres.workflow_steps as w
           where w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index) end)
       from flowgres.executions as e
-      where e.tenant_id = q.tenant_id and e.id = q.execution_id
+      where e.tenant_id = q.tenant_id and e.id = q.execution_id and e.id between v_lowest_id and v_highest_id
     ),
     q.resume;
 
@@ -293,27 +326,10 @@ begin
   end if;
 end;
 $$;
-comment on function flowgres.take_ready(uuid, text[], integer, uuid) is $$Take ready steps for a runner, each tenant its fair share
+comment on function flowgres.claim(uuid, integer, uuid) is $$Take up to p_want ready steps, each tenant its fair share
 
-p_capabilities null means those that the runner has registered. Writes work_queue only, apart from the runner's own row; a
-step counts as running from here, and is recorded with its first report.$$;
-
-set local role flowgres_engine;
-
-create or replace function flowgres.claim(p_runner_id uuid, p_want integer, p_after_tenant uuid)
-  returns setof flowgres.claimed_step language plpgsql security definer set search_path to ''
-  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
-  set enable_sort to off set jit to off set plan_cache_mode to force_generic_plan
-as $$
-begin
-  return query
-  select t.* from flowgres.take_ready(
-    p_runner_id => p_runner_id, p_capabilities => null, p_want => p_want, p_after_tenant => p_after_tenant) as t;
-end;
-$$;
-comment on function flowgres.claim(uuid, integer, uuid) is $$Take up to p_want ready steps
-
-p_after_tenant is the tenant served last: the turn goes on behind it.$$;
+p_after_tenant is the tenant served last: the turn goes on behind it. Writes work_queue only, apart from the runner's own
+row; a step counts as running from here, and is recorded with its first report.$$;
 
 create or replace function flowgres.get_contexts(p_runner_id uuid, p_rows jsonb)
   returns table (queue_id bigint, context jsonb) language plpgsql stable security definer set search_path to ''
@@ -348,3 +364,17 @@ $$;
 comment on function flowgres.get_contexts(uuid, jsonb) is $$Contexts of leased steps, given as [[tenant, execution, queue row, token], ...]
 
 For a step that was handed over to a runner that has not seen all it refers to.$$;
+
+set local role flowgres_owner;
+
+create or replace function flowgres.take_ready(
+  p_runner_id uuid, p_capabilities text[], p_want integer, p_after_tenant uuid
+)
+  returns setof flowgres.claimed_step language plpgsql
+as $$
+begin
+  return query
+  select c.* from flowgres.claim(p_runner_id => p_runner_id, p_want => p_want, p_after_tenant => p_after_tenant) as c;
+end;
+$$;
+comment on function flowgres.take_ready(uuid, text[], integer, uuid) is $$The claim inside complete_and_claim.$$;
