@@ -20,25 +20,27 @@ create or replace function flowgres.insert_executions(
   p_parent_step_index smallint default null,
   p_parent_queue_id bigint default null
 )
-  returns void language plpgsql set search_path to ''
+  returns integer language plpgsql
 as $$
 declare
   v_tenant_id uuid := p_version.tenant_id;
   v_priority smallint := coalesce(p_priority, p_version.priority);
 begin
-  insert into flowgres.executions (
-    tenant_id, id, workflow_id, version_id, version, priority, depth, step_count, hidden_step_count, max_retries,
-    timeout_seconds, scheduled_at, created_at, parent_execution_id, parent_step_index, parent_queue_id, trigger_type,
-    correlation_id, idempotency_key, created_by, input, metadata)
-  select
-    v_tenant_id, s.id, p_version.workflow_id, p_version.id, p_version.version, v_priority, p_depth, p_version.step_count,
-    p_version.hidden_step_count, p_max_retries, p_version.timeout_seconds, p_scheduled_at, p_now, p_parent_execution_id,
-    p_parent_step_index, p_parent_queue_id, p_trigger_type,
-    coalesce(p_correlation_id, case when p_version.correlation_path is not null
-      then left(jsonb_path_query_first(s.input, p_version.correlation_path, '{}', true) #>> '{}', 255) end),
-    p_idempotency_key, p_created_by, s.input, p_metadata
-  from unnest(p_ids, p_inputs) as s (id, input);
-
+  -- One statement for both tables: to begin and to end one costs as much as a row.
+  with started as (
+    insert into flowgres.executions (
+      tenant_id, id, workflow_id, version_id, version, priority, depth, step_count, hidden_step_count, max_retries,
+      timeout_seconds, scheduled_at, created_at, parent_execution_id, parent_step_index, parent_queue_id, trigger_type,
+      correlation_id, idempotency_key, created_by, input, metadata)
+    select
+      v_tenant_id, s.id, p_version.workflow_id, p_version.id, p_version.version, v_priority, p_depth, p_version.step_count,
+      p_version.hidden_step_count, p_max_retries, p_version.timeout_seconds, p_scheduled_at, p_now, p_parent_execution_id,
+      p_parent_step_index, p_parent_queue_id, p_trigger_type,
+      coalesce(p_correlation_id, case when p_version.correlation_path is not null
+        then left(jsonb_path_query_first(s.input, p_version.correlation_path, '{}', true) #>> '{}', 255) end),
+      p_idempotency_key, p_created_by, s.input, p_metadata
+    from unnest(p_ids, p_inputs) as s (id, input)
+  )
   insert into flowgres.work_queue (
     tenant_id, execution_id, version_id, due_at, ready_at, step_index, priority, is_new, capability)
   select
@@ -47,32 +49,38 @@ begin
   from flowgres.workflow_steps as w
   cross join unnest(p_ids) as s (id)
   where w.tenant_id = v_tenant_id and w.version_id = p_version.id and w.index = any(p_version.root_indexes);
+  return cardinality(p_ids);
 end;
 $$;
-comment on function flowgres.insert_executions is $$Write executions and the queue rows of their first steps
+comment on function flowgres.insert_executions is $$Write executions and the queue rows of their first steps; returns how many executions
 
-Set-based: ids and inputs are parallel arrays. Checks nothing; its callers have.$$;
+Set-based: ids and inputs are parallel arrays. Checks nothing; its callers have. Of the version it reads only what
+start_execution fills in.$$;
 
 create or replace function flowgres.wake_runners()
-  returns void language plpgsql set search_path to ''
+  returns boolean language plpgsql
 as $$
+declare
+  v_must_tell boolean := transaction_timestamp() <> statement_timestamp()
+    and nullif(current_setting('request.method', true), '') is null;
 begin
   -- NOTIFY takes a lock of the whole database at commit, so it is sent only when somebody sleeps. Inside a transaction
   -- block nobody knows when the commit comes, nor who sleeps by then: there it is always sent, and leaves at the commit.
-  if exists (select from flowgres.runners as r where r.is_idle and r.stopped_at is null)
-    or (
-      transaction_timestamp() <> statement_timestamp()
-      and nullif(current_setting('request.method', true), '') is null
-    )
-  then
+  if not v_must_tell then
+    v_must_tell := exists (select from flowgres.runners as r where r.is_idle and r.stopped_at is null);
+  end if;
+  if v_must_tell then
     perform pg_notify('flowgres_work', '');
   end if;
+  return v_must_tell;
 end;
 $$;
-comment on function flowgres.wake_runners() is $$Tell sleeping runners that there is work; the payload is empty, because any login can listen.$$;
+comment on function flowgres.wake_runners() is $$Tell sleeping runners that there is work; returns whether it was told
+
+The payload is empty, because any login can listen.$$;
 
 create or replace function flowgres.check_payload(p_tenant_id uuid, p_payload jsonb, p_what text)
-  returns void language plpgsql set search_path to ''
+  returns void language plpgsql
 as $$
 begin
   -- The stored size is a cheap bound: anything this small is neither too large nor too deep.
@@ -158,19 +166,48 @@ create or replace function flowgres.start_execution(
   p_max_retries integer,
   p_metadata jsonb
 )
-  returns jsonb language plpgsql security definer set search_path to ''
+  returns jsonb language plpgsql security definer set search_path to '' set plan_cache_mode to force_generic_plan
 as $$
 declare
-  v_tenant_id uuid := flowgres.require_tenant();
   v_now timestamptz := flowgres.now();
   v_id uuid := flowgres.uuid_v7(v_now);
+  v_tenant_id uuid;
+  v_workflow_id uuid;
   v_workflow flowgres.workflows;
   v_version flowgres.workflow_versions;
   v_hash bytea;
   v_key flowgres.idempotency_keys;
+  v_count integer;
+  v_is_told boolean;
+  v_status text;
 begin
-  perform flowgres.check_tenant_may_start(v_tenant_id);
-  v_workflow := flowgres.find_workflow(p_tenant_id => v_tenant_id, p_workflow => p_workflow);
+  -- When all is well, one query finds all that a start needs, and no more: the definitions themselves can be large.
+  select
+    v.tenant_id, v.id, v.workflow_id, v.version, v.step_count, v.hidden_step_count, v.root_indexes, v.inputs,
+    v.timeout_seconds, v.priority, v.correlation_path
+  into
+    v_version.tenant_id, v_version.id, v_version.workflow_id, v_version.version, v_version.step_count,
+    v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.timeout_seconds, v_version.priority,
+    v_version.correlation_path
+  from flowgres.tenants as t
+  join flowgres.workflows as w on w.tenant_id = t.tenant_id
+  join flowgres.workflow_versions as v
+    on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = coalesce(p_version, w.active_version)
+  -- The policies leave one tenant; asking once more which would cost as much as a table.
+  where t.status <> 'suspended'
+    and w.name = p_workflow and w.deleted_at is null and (p_version is not null or w.status = 'active')
+    and v.state not in ('draft', 'invalid');
+  -- Otherwise these say what is amiss, the version only after the key: a repeated call is answered whatever became of the
+  -- workflow since. They also find a workflow by its id.
+  if v_version.id is null then
+    v_tenant_id := flowgres.require_tenant();
+    perform flowgres.check_tenant_may_start(v_tenant_id);
+    v_workflow := flowgres.find_workflow(p_tenant_id => v_tenant_id, p_workflow => p_workflow);
+    v_workflow_id := v_workflow.id;
+  else
+    v_tenant_id := v_version.tenant_id;
+    v_workflow_id := v_version.workflow_id;
+  end if;
   if p_priority not between 0 and 9 then
     perform flowgres.fail(
       p_status => 400, p_code => 'priority_invalid', p_message => format('priority %s is not between 0 and 9', p_priority),
@@ -181,7 +218,9 @@ begin
       p_status => 422, p_code => 'not_available_yet', p_message => 'retries of a whole execution are not available yet',
       p_hint => 'Give the steps a retry policy.');
   end if;
-  perform flowgres.check_payload(p_tenant_id => v_tenant_id, p_payload => p_input, p_what => 'the input');
+  if pg_column_size(p_input) >= 512 then
+    perform flowgres.check_payload(p_tenant_id => v_tenant_id, p_payload => p_input, p_what => 'the input');
+  end if;
 
   if p_idempotency_key is not null then
     if length(p_idempotency_key) not between 1 and 255 or p_idempotency_key !~ '^[[:print:]]+$' then
@@ -194,7 +233,7 @@ begin
     -- A concurrent call with the same key waits here until the other one commits or rolls back.
     insert into flowgres.idempotency_keys as k (tenant_id, workflow_id, key, execution_id, payload_hash, expires_at)
     values (
-      v_tenant_id, v_workflow.id, p_idempotency_key, v_id, v_hash,
+      v_tenant_id, v_workflow_id, p_idempotency_key, v_id, v_hash,
       v_now + make_interval(days => (flowgres.setting(v_tenant_id, 'idempotency_key_days'))::integer))
     on conflict (tenant_id, workflow_id, key) do update
     set execution_id = excluded.execution_id, payload_hash = excluded.payload_hash, expires_at = excluded.expires_at
@@ -203,13 +242,16 @@ begin
     if v_key.execution_id is null then
       select k.* into strict v_key
       from flowgres.idempotency_keys as k
-      where k.tenant_id = v_tenant_id and k.workflow_id = v_workflow.id and k.key = p_idempotency_key;
+      where k.tenant_id = v_tenant_id and k.workflow_id = v_workflow_id and k.key = p_idempotency_key;
       return flowgres.answer_repeated_start(p_key => v_key, p_payload_hash => v_hash);
     end if;
   end if;
 
-  v_version := flowgres.find_version(p_workflow => v_workflow, p_version => p_version);
-  perform flowgres.insert_executions(
+  if v_version.id is null then
+    v_version := flowgres.find_version(p_workflow => v_workflow, p_version => p_version);
+  end if;
+  -- Assignments, and not "perform": that would be a query around each call.
+  v_count := flowgres.insert_executions(
     p_version => v_version,
     p_ids => array[v_id],
     p_inputs => array[flowgres.check_input(p_inputs => v_version.inputs, p_input => p_input)],
@@ -221,9 +263,9 @@ begin
     p_metadata => p_metadata,
     p_idempotency_key => p_idempotency_key,
     p_created_by => flowgres.actor());
-  perform flowgres.wake_runners();
+  v_is_told := flowgres.wake_runners();
   if nullif(current_setting('request.method', true), '') is not null then
-    perform set_config('response.status', '201', true);
+    v_status := set_config('response.status', '201', true);
   end if;
   return jsonb_build_object('execution_id', v_id, 'status', 'queued', 'created', true);
 end;

@@ -96,7 +96,7 @@ begin
     from pg_catalog.pg_proc as p
     where p.pronamespace = 'flowgres'::regnamespace and p.proowner = 'flowgres_owner'::regrole
       and p.proname not in (
-        'set_clock', 'protect_table', 'tenant_predicate', 'seed_settings', 'use_tenant', 'grant_functions',
+        'set_clock', 'write_clock_shift', 'protect_table', 'tenant_predicate', 'seed_settings', 'use_tenant', 'grant_functions',
         'create_history_period', 'create_history_ahead', 'retire_history', 'maintain_history', 'pre_request',
         'assume_caller')
   loop
@@ -107,8 +107,8 @@ $$;
 
 -- Everybody: who am I, what time is it, how to refuse. Policies and wrappers evaluate these as the caller.
 select flowgres.grant_functions('flowgres', array[
-  'tenant_id', 'system_tenant_id', 'now', 'actor', 'fail', 'version', 'refuse_caller', 'authenticate', 'assume_caller',
-  'check_privilege', 'pre_request'
+  'tenant_id', 'tenant_of_login', 'system_tenant_id', 'now', 'clock_shift', 'actor', 'fail', 'version', 'refuse_caller',
+  'authenticate', 'assume_caller', 'check_privilege', 'pre_request'
 ], 'flowgres_anon, flowgres_viewer, flowgres_operator, flowgres_front, flowgres_runner, flowgres_sql, flowgres_authenticator');
 select flowgres.grant_functions('flowgres', array[
   'require_tenant', 'setting', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics', 'is_operator'

@@ -9,21 +9,28 @@ as $$
 $$;
 comment on function flowgres.system_tenant_id() is $$Owner of the rows that belong to the installation itself.$$;
 
--- PostgREST and the front have authenticated the caller, and an operator may see all tenants anyway: they may name the
--- tenant. Any other login could set its own settings, so it belongs to the tenant it is mapped to. SECURITY DEFINER,
--- because a login need not read the table of logins; plpgsql, because its plan is kept.
-create or replace function flowgres.tenant_id()
+-- SECURITY DEFINER, because a login need not read the table of logins; plpgsql, because its plan is kept.
+create or replace function flowgres.tenant_of_login()
   returns uuid language plpgsql stable security definer set search_path to ''
 as $$
 begin
-  if session_user in ('flowgres_authenticator', 'flowgres_front')
-    or pg_has_role(session_user, 'flowgres_operator', 'member')
-  then
-    return nullif(current_setting('flowgres.tenant_id', true), '')::uuid;
-  end if;
   return (select l.tenant_id from flowgres.tenant_logins as l where l.login_name = session_user);
 end;
 $$;
+comment on function flowgres.tenant_of_login() is $$The tenant that the login of this session is mapped to, or null.$$;
+
+-- PostgREST and the front have authenticated the caller, and an operator may see all tenants anyway: they may name the
+-- tenant. Any other login could set its own settings, so it belongs to the tenant it is mapped to.
+--
+-- Every policy asks this once a query and table, so it is made to be inlined: one expression, no SET clause. RETURN, and not
+-- a body in quotes, because that is parsed here and now: no search_path of a caller can change what the words mean.
+create or replace function flowgres.tenant_id()
+  returns uuid language sql stable
+return case
+  when session_user in ('flowgres_authenticator', 'flowgres_front') or pg_has_role(session_user, 'flowgres_operator', 'member')
+    then nullif(current_setting('flowgres.tenant_id', true), '')::uuid
+  else flowgres.tenant_of_login()
+end;
 comment on function flowgres.tenant_id() is $$The tenant of this call, or null
 
 Every tenant policy compares with (select flowgres.tenant_id()): the sub-select makes it one evaluation a query.$$;
@@ -44,17 +51,13 @@ end;
 $$;
 comment on function flowgres.require_tenant() is $$The tenant of this call; refuses a call without one.$$;
 
+-- Any login can set the setting, so only those are believed that have authenticated somebody.
 create or replace function flowgres.actor()
-  returns text language plpgsql stable set search_path to ''
-as $$
-begin
-  -- Any login can set the setting, so only those are believed that have authenticated somebody.
-  return coalesce(
-    case when session_user in ('flowgres_authenticator', 'flowgres_front')
-      then nullif(current_setting('flowgres.actor', true), '') end,
-    'login:' || session_user);
-end;
-$$;
+  returns text language sql stable
+return coalesce(
+  case when session_user in ('flowgres_authenticator', 'flowgres_front')
+    then nullif(current_setting('flowgres.actor', true), '') end,
+  'login:' || session_user);
 comment on function flowgres.actor() is $$Who was authenticated: the subject of the token, key:<prefix>, or login:<name> in SQL.$$;
 
 create or replace function flowgres.use_tenant(p_slug text)

@@ -58,13 +58,13 @@ $$;
 comment on function flowgres.promote_due(integer) is $$Make due steps ready, a bounded number: a million future timers cost one look at the index.$$;
 
 create or replace function flowgres.tenants_in_turn(p_capability text, p_after_tenant uuid, p_limit integer)
-  returns uuid[] language plpgsql stable set search_path to ''
+  returns uuid[] language plpgsql stable
 as $$
 declare
   v_after uuid := coalesce(p_after_tenant, '00000000-0000-0000-0000-000000000000');
   v_tenants uuid[] := '{}';
   v_tenant_id uuid := v_after;
-  v_has_wrapped boolean := false;
+  v_has_wrapped boolean := p_after_tenant is null;
 begin
   -- A skip scan by hand: from one tenant with ready steps to the next, once around.
   while cardinality(v_tenants) < p_limit loop
@@ -78,8 +78,9 @@ begin
       v_has_wrapped := true;
       v_tenant_id := '00000000-0000-0000-0000-000000000000';
     else
-      exit when v_has_wrapped and v_tenant_id > v_after;
+      exit when v_has_wrapped and v_tenant_id > p_after_tenant;
       v_tenants := v_tenants || v_tenant_id;
+      exit when v_tenant_id = p_after_tenant;
     end if;
   end loop;
   return v_tenants;
@@ -115,147 +116,87 @@ end;
 $$;
 comment on function flowgres.context_steps(uuid, uuid, smallint[]) is $$The outputs of only those steps that a step names.$$;
 
-create or replace function flowgres.lease_ready(
-  p_runner_id uuid, p_capability text, p_tenant_id uuid, p_limit integer, p_now timestamptz
+create or replace function flowgres.pick_shares(
+  p_capability text, p_tenants uuid[], p_limit integer,
+  out rows tid[], out lowest_id uuid, out highest_id uuid
 )
-  returns setof flowgres.claimed_step language plpgsql set search_path to ''
+  language plpgsql
 as $$
 declare
-  v_rows tid[];
+  v_tenants uuid[] := p_tenants;
+  v_sated uuid[] := '{}';
+  v_share integer := (p_limit + cardinality(p_tenants) - 1) / cardinality(p_tenants);
+  v_left integer := p_limit;
+  v_offset integer := 0;
+  v_limit integer;
+  v_tenant_id uuid;
+  v_picked tid[];
+  v_ids uuid[];
 begin
-  -- First the row addresses into an array, then the update by address: with a limit that the planner does not know it
-  -- would otherwise plan for a tenth of the table.
-  select array(
-    select q.ctid
-    from flowgres.work_queue as q
-    where q.capability = p_capability and q.tenant_id = p_tenant_id and q.runner_id is null and q.due_at is null
-    order by q.priority, q.is_new, q.id
-    limit p_limit
-    for update skip locked)
-  into v_rows;
-  if v_rows = '{}' then
-    return;
-  end if;
-  return query
-  with leased as (
-    update flowgres.work_queue as q
-    set
-      runner_id = p_runner_id, token = q.token + 1, claimed_at = p_now, is_new = false,
-      attempt = q.attempt + (q.resume is null)::integer
-    where q.ctid = any(v_rows)
-    returning q.*
-  )
-  select
-    l.id, l.token, l.tenant_id, l.execution_id, l.version_id, l.step_index, l.iteration, l.attempt, l.generation, false,
-    c.context, l.resume
-  from leased as l
-  -- "offset 0" keeps the planner from turning look-ups by key into a join that reads a tenant, as it would on new tables.
-  cross join lateral (
-    select w.reference_indexes
-    from flowgres.workflow_steps as w
-    where w.tenant_id = l.tenant_id and w.version_id = l.version_id and w.index = l.step_index
-    offset 0
-  ) as w
-  cross join lateral (
-    select flowgres.build_context(
-      p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
-      p_began_at => coalesce(e.started_at, e.created_at),
-      p_steps => case when w.reference_indexes = '{}' then '{}'::jsonb else flowgres.context_steps(
-        p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => w.reference_indexes) end) as context
-    from flowgres.executions as e
-    where e.tenant_id = l.tenant_id and e.id = l.execution_id
-    offset 0
-  ) as c;
-end;
-$$;
-comment on function flowgres.lease_ready(uuid, text, uuid, integer, timestamptz) is $$Lease the next ready steps of one tenant
-
-Writes work_queue only; the step counts as running from here, and is recorded with its first report.$$;
-
-create or replace function flowgres.take_suspect(p_runner_id uuid, p_capabilities text[], p_after_tenant uuid)
-  returns setof flowgres.claimed_step language plpgsql set search_path to ''
-as $$
-declare
-  v_capability text;
-  v_tenants uuid[];
-begin
-  foreach v_capability in array p_capabilities loop
-    v_tenants := flowgres.tenants_in_turn(
-      p_capability => 'alone:' || v_capability, p_after_tenant => p_after_tenant, p_limit => 1);
-    continue when v_tenants = '{}';
-    if exists (select from flowgres.work_queue as q where q.runner_id = p_runner_id and q.capability like 'alone:%') then
-      return;
-    end if;
-    return query
-    select l.* from flowgres.lease_ready(
-      p_runner_id => p_runner_id, p_capability => 'alone:' || v_capability, p_tenant_id => v_tenants[1], p_limit => 1,
-      p_now => flowgres.now()) as l;
-    if found then
-      return;
-    end if;
+  rows := '{}';
+  -- Each gets its share; what one leaves, those who had theirs may have in a second round. Its offset passes over what they
+  -- have: if something went before that meanwhile, a row is picked twice, which does no harm.
+  for v_round in 1..2 loop
+    foreach v_tenant_id in array v_tenants loop
+      exit when v_left <= 0;
+      v_limit := case v_round when 1 then least(v_share, v_left) else v_left end;
+      select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id) into v_picked, v_ids
+      from (
+        select q.ctid, q.execution_id
+        from flowgres.work_queue as q
+        where q.capability = p_capability and q.tenant_id = v_tenant_id and q.runner_id is null and q.due_at is null
+        order by q.priority, q.is_new, q.id
+        limit v_limit offset v_offset
+        for update skip locked
+      ) as p;
+      continue when v_picked is null;
+      rows := rows || v_picked;
+      lowest_id := least(lowest_id, v_ids[1]);
+      highest_id := greatest(highest_id, v_ids[cardinality(v_ids)]);
+      v_left := v_left - cardinality(v_picked);
+      if cardinality(v_picked) = v_share then
+        v_sated := v_sated || v_tenant_id;
+      end if;
+    end loop;
+    v_tenants := v_sated;
+    v_offset := v_share;
   end loop;
 end;
 $$;
-comment on function flowgres.take_suspect(uuid, text[], uuid) is $$Take one step that was lost with its runner twice, unless the runner holds one
+comment on function flowgres.pick_shares(text, uuid[], integer) is $$Lock the next ready steps of some tenants, each its fair share
+
+Returns the addresses of their rows, and between which ids their executions lie.$$;
+
+create or replace function flowgres.pick_suspect(
+  p_runner_id uuid, p_lines text[], p_after_tenant uuid,
+  out rows tid[], out lowest_id uuid, out highest_id uuid
+)
+  language plpgsql
+as $$
+declare
+  v_line text;
+  v_pick record;
+begin
+  rows := '{}';
+  if exists (select from flowgres.work_queue as q where q.runner_id = p_runner_id and q.capability like 'alone:%') then
+    return;
+  end if;
+  foreach v_line in array p_lines loop
+    continue when v_line not like 'alone:%';
+    v_pick := flowgres.pick_shares(
+      p_capability => v_line, p_limit => 1, p_tenants => flowgres.tenants_in_turn(
+        p_capability => v_line, p_after_tenant => p_after_tenant, p_limit => 1));
+    rows := v_pick.rows;
+    lowest_id := v_pick.lowest_id;
+    highest_id := v_pick.highest_id;
+    exit when rows <> '{}';
+  end loop;
+end;
+$$;
+comment on function flowgres.pick_suspect(uuid, text[], uuid) is $$Pick one step that was lost with its runner twice, unless the runner holds one
 
 Such rows have the capability "alone:<capability>" until they are done. One of them may kill its runner again; the others,
 which only happened to be beside it, then do not run out of attempts with it.$$;
-
-create or replace function flowgres.take_ready(
-  p_runner_id uuid, p_capabilities text[], p_want integer, p_after_tenant uuid
-)
-  returns setof flowgres.claimed_step language plpgsql set search_path to ''
-as $$
-declare
-  v_now timestamptz := flowgres.now();
-  v_left integer := p_want;
-  v_capability text;
-  v_tenants uuid[];
-  v_tenant_id uuid;
-  v_share integer;
-  v_taken integer;
-begin
-  -- A runner that was told to stop, or was given up, gets nothing.
-  perform from flowgres.runners as r
-  where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id
-    and r.drained_at is null and r.stopped_at is null;
-  if not found then
-    return;
-  end if;
-  perform flowgres.promote_due(p_limit => 1000);
-
-  return query
-  select s.* from flowgres.take_suspect(
-    p_runner_id => p_runner_id, p_capabilities => p_capabilities, p_after_tenant => p_after_tenant) as s;
-  get diagnostics v_taken = row_count;
-  v_left := v_left - v_taken;
-
-  foreach v_capability in array p_capabilities loop
-    exit when v_left <= 0;
-    v_tenants := flowgres.tenants_in_turn(p_capability => v_capability, p_after_tenant => p_after_tenant, p_limit => 16);
-    -- Each gets its share; what one leaves, the others may have in a second round.
-    v_share := ceil(v_left::numeric / greatest(cardinality(v_tenants), 1))::integer;
-    for round in 1..2 loop
-      foreach v_tenant_id in array v_tenants loop
-        exit when v_left <= 0;
-        return query
-        select l.* from flowgres.lease_ready(
-          p_runner_id => p_runner_id, p_capability => v_capability, p_tenant_id => v_tenant_id,
-          p_limit => case round when 1 then least(v_share, v_left) else v_left end, p_now => v_now) as l;
-        get diagnostics v_taken = row_count;
-        v_left := v_left - v_taken;
-      end loop;
-      exit when cardinality(v_tenants) <= 1;
-    end loop;
-  end loop;
-
-  if v_left < p_want then
-    update flowgres.runners as r set is_idle = false
-    where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id and r.is_idle;
-  end if;
-end;
-$$;
-comment on function flowgres.take_ready(uuid, text[], integer, uuid) is $$Take ready steps for a runner, each tenant its fair share.$$;
 
 set local role flowgres_engine;
 
@@ -264,16 +205,131 @@ create or replace function flowgres.claim(p_runner_id uuid, p_want integer, p_af
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
   set enable_sort to off set jit to off set plan_cache_mode to force_generic_plan
 as $$
+declare
+  v_now timestamptz := flowgres.now();
+  v_may_claim boolean;
+  v_is_idle boolean;
+  v_has_due boolean;
+  v_lines text[];
+  v_lowest uuid[];
+  v_highest uuid[];
+  v_picked tid[];
+  v_ids uuid[];
+  v_pick record;
+  v_rows tid[] := '{}';
+  v_lowest_id uuid;
+  v_highest_id uuid;
 begin
+  for v_look in 1..2 loop
+    -- One look says most of what there is to know: whether the runner may have anything (not when it was told to stop, or
+    -- was given up), whether something is due, and in which lines, one for each capability, anything stands. Most calls
+    -- find nothing, or the steps of one tenant, whose id is then both the lowest and the highest.
+    select
+      r.drained_at is null and r.stopped_at is null, r.is_idle,
+      exists (select from flowgres.work_queue as q where q.due_at <= v_now),
+      l.lines, l.lowest, l.highest
+    into v_may_claim, v_is_idle, v_has_due, v_lines, v_lowest, v_highest
+    from flowgres.runners as r
+    cross join lateral (
+      select array_agg(p.prefix || c.name) as lines, array_agg(f.tenant_id) as lowest, array_agg(t.tenant_id) as highest
+      from (values ('alone:'), ('')) as p (prefix)
+      cross join unnest(r.capabilities) as c (name)
+      cross join lateral (
+        select q.tenant_id
+        from flowgres.work_queue as q
+        where q.capability = p.prefix || c.name and q.runner_id is null and q.due_at is null
+        order by q.tenant_id
+        limit 1
+      ) as f
+      cross join lateral (
+        select q.tenant_id
+        from flowgres.work_queue as q
+        where q.capability = p.prefix || c.name and q.runner_id is null and q.due_at is null
+        order by q.tenant_id desc
+        limit 1
+      ) as t
+    ) as l
+    where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id;
+    if not found then
+      perform flowgres.require_runner(p_runner_id => p_runner_id);
+    end if;
+    exit when not (v_has_due and v_may_claim) or v_look = 2;
+    perform flowgres.promote_due(p_limit => 1000);
+  end loop;
+  if v_lines is null or p_want <= 0 or not v_may_claim then
+    return;
+  end if;
+
+  for v_line in 1..cardinality(v_lines) loop
+    exit when cardinality(v_rows) >= p_want;
+    if v_lines[v_line] like 'alone:%' then
+      -- The suspects of all lines are asked for at once.
+      continue when v_line > 1;
+      v_pick := flowgres.pick_suspect(p_runner_id => p_runner_id, p_lines => v_lines, p_after_tenant => p_after_tenant);
+    elsif v_lowest[v_line] = v_highest[v_line] then
+      select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id) into v_picked, v_ids
+      from (
+        select q.ctid, q.execution_id
+        from flowgres.work_queue as q
+        where q.capability = v_lines[v_line] and q.tenant_id = v_lowest[v_line] and q.runner_id is null
+          and q.due_at is null
+        order by q.priority, q.is_new, q.id
+        limit p_want - cardinality(v_rows)
+        for update skip locked
+      ) as p;
+      continue when v_picked is null;
+      v_rows := v_rows || v_picked;
+      v_lowest_id := least(v_lowest_id, v_ids[1]);
+      v_highest_id := greatest(v_highest_id, v_ids[cardinality(v_ids)]);
+      continue;
+    else
+      v_pick := flowgres.pick_shares(
+        p_capability => v_lines[v_line], p_limit => p_want - cardinality(v_rows), p_tenants => flowgres.tenants_in_turn(
+          p_capability => v_lines[v_line], p_after_tenant => p_after_tenant, p_limit => 16));
+    end if;
+    v_rows := v_rows || v_pick.rows;
+    v_lowest_id := least(v_lowest_id, v_pick.lowest_id);
+    v_highest_id := greatest(v_highest_id, v_pick.highest_id);
+  end loop;
+  if v_rows = '{}' then
+    return;
+  end if;
+
+  -- The rows by their addresses: with a limit that the planner does not know it would otherwise plan for a tenth of the
+  -- table. The bounds of the ids spare the plan the beginning of all the periods of history that have nothing to do with it.
   return query
-  select t.* from flowgres.take_ready(
-    p_runner_id => p_runner_id, p_capabilities => flowgres.require_runner(p_runner_id => p_runner_id), p_want => p_want,
-    p_after_tenant => p_after_tenant) as t;
+  update flowgres.work_queue as q
+  set
+    runner_id = p_runner_id, token = q.token + 1, claimed_at = v_now, is_new = false,
+    attempt = q.attempt + (q.resume is null)::integer
+  where q.ctid = any(v_rows)
+  returning
+    q.id, q.token, q.tenant_id, q.execution_id, q.version_id, q.step_index, q.iteration, q.attempt, q.generation, false,
+    (
+      select flowgres.build_context(
+        p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
+        p_began_at => coalesce(e.started_at, e.created_at),
+        -- Before its first report an execution has no steps to refer to.
+        p_steps => case when e.started_at is null then '{}'::jsonb else (
+          select case when w.reference_indexes = '{}' then '{}'::jsonb else flowgres.context_steps(
+            p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => w.reference_indexes) end
+          from flowgres.workflow_steps as w
+          where w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index) end)
+      from flowgres.executions as e
+      where e.tenant_id = q.tenant_id and e.id = q.execution_id and e.id between v_lowest_id and v_highest_id
+    ),
+    q.resume;
+
+  if v_is_idle then
+    update flowgres.runners as r set is_idle = false
+    where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id and r.is_idle;
+  end if;
 end;
 $$;
-comment on function flowgres.claim(uuid, integer, uuid) is $$Take up to p_want ready steps
+comment on function flowgres.claim(uuid, integer, uuid) is $$Take up to p_want ready steps, each tenant its fair share
 
-p_after_tenant is the tenant served last: the turn goes on behind it.$$;
+p_after_tenant is the tenant served last: the turn goes on behind it. Writes work_queue only, apart from the runner's own
+row; a step counts as running from here, and is recorded with its first report.$$;
 
 create or replace function flowgres.get_contexts(p_runner_id uuid, p_rows jsonb)
   returns table (queue_id bigint, context jsonb) language plpgsql stable security definer set search_path to ''
@@ -308,3 +364,17 @@ $$;
 comment on function flowgres.get_contexts(uuid, jsonb) is $$Contexts of leased steps, given as [[tenant, execution, queue row, token], ...]
 
 For a step that was handed over to a runner that has not seen all it refers to.$$;
+
+set local role flowgres_owner;
+
+create or replace function flowgres.take_ready(
+  p_runner_id uuid, p_capabilities text[], p_want integer, p_after_tenant uuid
+)
+  returns setof flowgres.claimed_step language plpgsql
+as $$
+begin
+  return query
+  select c.* from flowgres.claim(p_runner_id => p_runner_id, p_want => p_want, p_after_tenant => p_after_tenant) as c;
+end;
+$$;
+comment on function flowgres.take_ready(uuid, text[], integer, uuid) is $$The claim inside complete_and_claim.$$;

@@ -113,7 +113,7 @@ def test_definer_functions_have_an_empty_search_path_and_an_owner_of_ours(db: Db
 
 def test_definer_functions_that_tenants_may_call_are_under_the_tenant_policy(db: Db) -> None:
     # Those of the owner and the engine see all tenants: each of these was looked at.
-    allowed = {"tenant_id", "now", "authenticate_key", "is_tenant_open", "health"}
+    allowed = {"tenant_of_login", "authenticate_key", "is_tenant_open", "health"}
     callable_by = " or ".join(f"has_function_privilege('{role}', p.oid, 'execute')" for role in TENANT_ROLES)
     names = db.column(
         "select p.proname from pg_proc as p where p.pronamespace = 'flowgres'::regnamespace and p.prosecdef"
@@ -224,6 +224,29 @@ def test_login_that_is_not_trusted_cannot_choose_its_tenant(database: Database, 
                 second.tenant_id,
             )
             assert login.column("select slug from flowgres_api.tenants") == ["second"]
+    finally:
+        db.run("revoke flowgres_viewer from flowgres_sql")
+
+
+def test_login_cannot_change_what_the_words_of_the_policies_mean(database: Database, db: Db) -> None:
+    other = database.make_tenant("Other")
+    db.run("grant flowgres_viewer to flowgres_sql")
+    db.run("create schema forged authorization flowgres_sql")
+    try:
+        with database.connect("sql") as login:
+            for signature, answer in (
+                ("current_setting(text, boolean) returns text", f"'{other.tenant_id}'"),
+                ("pg_has_role(name, text, text) returns boolean", "true"),
+                ("pg_has_role(name, name, text) returns boolean", "true"),
+            ):
+                login.run(f"create function forged.{signature} language sql immutable return {answer}")
+            login.run("create function forged.same(name, text) returns boolean language sql immutable return true")
+            login.run("create operator forged.= (function = forged.same, leftarg = name, rightarg = text)")
+            login.run(f"set flowgres.tenant_id = '{other.tenant_id}'")
+            login.run("set search_path = forged, pg_catalog")
+            assert login.value("select current_setting('x', true)") == other.tenant_id
+            assert login.value("select flowgres.tenant_id()") is None
+            assert login.column("select slug from flowgres_api.tenants") == []
     finally:
         db.run("revoke flowgres_viewer from flowgres_sql")
 

@@ -62,6 +62,90 @@ def test_share_that_one_tenant_leaves_goes_to_the_other(
         assert len(runner.claim(8)) == 8
 
 
+def test_turn_goes_on_behind_the_tenant_served_last(database: Database, db: Db) -> None:
+    tenants = sorted((database.make_tenant(name) for name in ("A", "B", "C")), key=lambda tenant: tenant.tenant_id)
+    for each in tenants:
+        name = import_workflow(db, each, dag("single", [{"id": "only"}]))
+        for _ in range(2):
+            start(database, each, name)
+    served: list[str] = []
+    with hands(database) as runner:
+        for _ in range(6):
+            (lease,) = runner.claim(1, after=served[-1]) if served else runner.claim(1)
+            served.append(str(lease["tenant_id"]))
+    assert served == [each.tenant_id for each in tenants] * 2
+
+
+def test_claim_takes_what_several_tenants_have_left(database: Database, db: Db, tenant: Tenant, single: str) -> None:
+    names = {tenant: single}
+    for other in (database.make_tenant("Few"), database.make_tenant("Many")):
+        names[other] = import_workflow(db, other, dag("single", [{"id": "only"}]))
+    for each, count in zip(names, (5, 1, 9), strict=True):
+        for _ in range(count):
+            start(database, each, names[each])
+    with hands(database) as runner:
+        leases = runner.claim(14)
+        assert len({lease["queue_id"] for lease in leases}) == len(leases) == 14
+        assert len(runner.claim(14)) == 1
+
+
+def test_claim_looks_at_every_capability_of_its_runner(database: Database, db: Db, tenant: Tenant, single: str) -> None:
+    for _ in range(3):
+        start(database, tenant, single)
+    db.run("update flowgres.work_queue set capability = 'special' where id = (select max(id) from flowgres.work_queue)")
+    with hands(database) as plain, hands(database) as special:
+        db.run("update flowgres.runners set capabilities = '{core,special}' where id = %s", special.id)
+        assert len(plain.claim(1)) == 1
+        assert len(special.claim(10)) == 2
+        assert plain.claim(10) == []
+
+
+def test_claimed_steps_bring_the_outputs_they_name_and_no_others(database: Database, db: Db, tenant: Tenant) -> None:
+    steps: list[dict[str, Any]] = [
+        {"id": "a"},
+        {"id": "b", "depends_on": ["a"]},
+        {"id": "c", "depends_on": ["b"], "config": {"expression": "{{ steps.a.output }}"}},
+    ]
+    start(database, tenant, import_workflow(db, tenant, dag("named", steps)), input={"n": 1})
+    contexts = []
+    with hands(database) as first, hands(database) as second:
+        (lease,) = first.claim(1)
+        contexts.append(lease["context"])
+        for output in (10, 20):
+            (lease,) = first.report([first.result(lease, completed(output))])
+            first.db.call("flowgres.release", p_runner_id=first.id, p_rows=[_row(lease)])
+            (again,) = second.claim(1)
+            contexts.append(again["context"])
+            second.db.call("flowgres.release", p_runner_id=second.id, p_rows=[_row(again)])
+            (lease,) = first.claim(1)
+    assert [context["input"] for context in contexts] == [{"n": 1}] * 3
+    assert [context["steps"] for context in contexts[:2]] == [{}, {}]
+    assert {step: told["output"] for step, told in contexts[2]["steps"].items()} == {"a": 10}
+
+
+def test_claim_reads_no_more_of_a_large_backlog_than_it_takes(database: Database, db: Db, tenant: Tenant) -> None:
+    name = import_workflow(db, tenant, dag("single", [{"id": "only"}]))
+    with database.as_role("member", tenant_id=tenant.tenant_id) as api:
+        api.call("flowgres_api.start_executions", workflow=name, inputs=[{} for _ in range(5000)])
+    with hands(database) as runner:
+        query = "select * from flowgres.claim(%s, 10, null)"
+        assert len(runner.db.all(query, runner.id)) == 10
+        plan = runner.db.value(f"explain (analyze, buffers, format json) {query}", runner.id)[0]["Plan"]
+    assert plan["Actual Rows"] == 10
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 600
+
+
+def test_runner_that_was_told_to_drain_claims_nothing(
+    database: Database, db: Db, tenant: Tenant, single: str, clock: Clock
+) -> None:
+    start(database, tenant, single, scheduled_at=clock.now().replace(year=clock.now().year + 1).isoformat())
+    clock.advance(seconds=366 * 86400)
+    with hands(database) as runner:
+        db.run("update flowgres.runners set drained_at = now() where id = %s", runner.id)
+        assert runner.claim(1) == []
+        assert db.value("select due_at is not null from flowgres.work_queue")
+
+
 def test_children_of_a_busy_tenant_wait_while_others_do(database: Database, db: Db, tenant: Tenant) -> None:
     name = import_workflow(db, tenant, dag("wide", [{"id": "a"}, {"id": "b", "depends_on": ["a"]}]))
     other = database.make_tenant("Other")
