@@ -24,11 +24,13 @@ create table flowgres.work_queue (
   constraint work_queue_pkey primary key (tenant_id, execution_id, id),
   constraint work_queue_lease_is_not_due check (runner_id is null or due_at is null)
 ) with (
-  -- Rows are re-pointed in place from step to step: leave room on the page, and sweep early.
+  -- Rows are re-pointed in place from step to step: leave room on the page, and sweep early. But gather no statistics: of a
+  -- queue that fills and empties they are out of date at once, and each time every session plans its functions anew.
   fillfactor = 70,
   autovacuum_vacuum_scale_factor = 0.02,
   autovacuum_vacuum_threshold = 2000,
-  autovacuum_vacuum_cost_delay = 0
+  autovacuum_vacuum_cost_delay = 0,
+  autovacuum_analyze_threshold = 2000000000
 );
 comment on table flowgres.work_queue is $$Steps that are ready, leased or due later
 
@@ -61,7 +63,7 @@ create table flowgres.runners (
   stopped_at timestamptz,
   stats jsonb,
   constraint runners_pkey primary key (tenant_id, id)
-) with (fillfactor = 50);
+) with (fillfactor = 50, autovacuum_analyze_threshold = 2000000000);
 comment on table flowgres.runners is $$Runner processes, alive or gone
 
 One row a process; its heartbeat is the lease of everything it has claimed.$$;

@@ -231,7 +231,10 @@ begin
     into v_may_claim, v_is_idle, v_has_due, v_lines, v_lowest, v_highest
     from flowgres.runners as r
     cross join lateral (
-      select array_agg(p.prefix || c.name) as lines, array_agg(f.tenant_id) as lowest, array_agg(t.tenant_id) as highest
+      select
+        array_agg(p.prefix || c.name order by p.prefix desc) as lines,
+        array_agg(f.tenant_id order by p.prefix desc) as lowest,
+        array_agg(t.tenant_id order by p.prefix desc) as highest
       from (values ('alone:'), ('')) as p (prefix)
       cross join unnest(r.capabilities) as c (name)
       cross join lateral (
@@ -263,7 +266,7 @@ begin
   for v_line in 1..cardinality(v_lines) loop
     exit when cardinality(v_rows) >= p_want;
     if v_lines[v_line] like 'alone:%' then
-      -- The suspects of all lines are asked for at once.
+      -- The lines of suspects come first, and are asked for at once.
       continue when v_line > 1;
       v_pick := flowgres.pick_suspect(p_runner_id => p_runner_id, p_lines => v_lines, p_after_tenant => p_after_tenant);
     elsif v_lowest[v_line] = v_highest[v_line] then
@@ -364,17 +367,3 @@ $$;
 comment on function flowgres.get_contexts(uuid, jsonb) is $$Contexts of leased steps, given as [[tenant, execution, queue row, token], ...]
 
 For a step that was handed over to a runner that has not seen all it refers to.$$;
-
-set local role flowgres_owner;
-
-create or replace function flowgres.take_ready(
-  p_runner_id uuid, p_capabilities text[], p_want integer, p_after_tenant uuid
-)
-  returns setof flowgres.claimed_step language plpgsql
-as $$
-begin
-  return query
-  select c.* from flowgres.claim(p_runner_id => p_runner_id, p_want => p_want, p_after_tenant => p_after_tenant) as c;
-end;
-$$;
-comment on function flowgres.take_ready(uuid, text[], integer, uuid) is $$The claim inside complete_and_claim.$$;

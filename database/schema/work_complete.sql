@@ -82,9 +82,7 @@ begin
   end if;
   if p_want > 0 then
     return query
-    select c.* from flowgres.take_ready(
-      p_runner_id => p_runner_id, p_capabilities => v_capabilities, p_want => p_want,
-      p_after_tenant => p_after_tenant) as c;
+    select c.* from flowgres.claim(p_runner_id => p_runner_id, p_want => p_want, p_after_tenant => p_after_tenant) as c;
   end if;
 end;
 $$;

@@ -35,6 +35,8 @@ PARTS: tuple[Part, ...] = (
     Part("W3 at once", "W3", http.measure_at_once),
     Part("W3 stock httpx", "W3", http.measure_stock_httpx),
     Part("W3 after 20 ms", "W3", http.measure_after_20_ms),
+    Part("W3 slots of one runner", "W3", http.measure_slots_of_one),
+    Part("W3 slots of two runners", "W3", http.measure_slots_of_two),
     Part("W4 PostgREST", "W4", start.measure_api),
     Part("W4 SQL", "W4", start.measure_sql),
     Part("W4 bulk", "W4", start.measure_bulk),

@@ -14,6 +14,7 @@ class Scale:
     fan_executions: int = 1_500
     http_executions: int = 4_000
     stock_http_executions: int = 1_000
+    slot_executions: int = 1_500
     load_seconds: float = 5.0
     bulk_calls: int = 5
     backlog_ready: int = 1_000_000
@@ -45,6 +46,7 @@ QUICK = Scale(
     fan_executions=150,
     http_executions=300,
     stock_http_executions=100,
+    slot_executions=150,
     load_seconds=1.5,
     bulk_calls=2,
     backlog_ready=100_000,

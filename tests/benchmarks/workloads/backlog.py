@@ -52,7 +52,6 @@ TIMERS = """
     tenant_id, execution_id, version_id, due_at, ready_at, step_index, priority, is_new, capability)
   select s.tenant_id, s.id, s.version_id, s.scheduled_at, s.scheduled_at, 0, 5, true, 'core' from started as s
 """
-HISTORY_TABLES = ("executions", "step_executions", "work_queue")
 
 
 def measure(context: Context) -> None:
@@ -69,9 +68,7 @@ def measure(context: Context) -> None:
         for _ in range(SMALL_BACKLOG, scale.backlog_ready, MAX_BULK):
             large.start_many("chain", MAX_BULK)
         for site in (small, timers, large):
-            # As autovacuum would leave them: the tables were filled faster than it comes round.
-            for table in HISTORY_TABLES:
-                site.admin.run(f"vacuum (analyze) flowgres.{table}")
+            site.settle()
         for _ in range(context.rounds):
             for site, key in ((small, "small"), (large, "large"), (timers, "timers")):
                 samples = _claims(site, scale.claims)

@@ -24,17 +24,37 @@ def measure_after_20_ms(context: Context) -> None:
     context.record("w3.20ms", _rate(context, context.scale.http_executions, delay_seconds=0.02))
 
 
+def measure_slots_of_one(context: Context) -> None:
+    """The echo answers after 100 ms: a runner of the default concurrency is bound by how many steps wait at once."""
+    context.record("w3.slots.one", _rate(context, context.scale.slot_executions, delay_seconds=0.1, concurrency=None))
+
+
+def measure_slots_of_two(context: Context) -> None:
+    """The same with two runners."""
+    context.record(
+        "w3.slots.two", _rate(context, context.scale.slot_executions, delay_seconds=0.1, concurrency=None, runners=2)
+    )
+
+
 def measure_stock_httpx(context: Context) -> None:
     """The yardstick: httpx with its own transport in an otherwise equal runner."""
     context.record("w3.httpx", _rate(context, context.scale.stock_http_executions, module=STOCK_MODULE))
 
 
-def _rate(context: Context, count: int, *, delay_seconds: float = 0.0, module: str = RUNNER_MODULE) -> float:
-    environment = {"RUNNER_CONCURRENCY": str(CONCURRENCY)}
+def _rate(
+    context: Context,
+    count: int,
+    *,
+    delay_seconds: float = 0.0,
+    module: str = RUNNER_MODULE,
+    concurrency: int | None = CONCURRENCY,
+    runners: int = 1,
+) -> float:
+    environment = {} if concurrency is None else {"RUNNER_CONCURRENCY": str(concurrency)}
     with (
         _echo(context.lab, delay_seconds) as url,
         context.lab.site() as site,
-        site.runners(1, module=module, environment=environment),
+        site.runners(runners, module=module, environment=environment),
     ):
         site.import_workflow(posts(url))
         site.run("posts", WARM_UP_EXECUTIONS)
