@@ -38,7 +38,7 @@ def measure_two_runners(context: Context) -> None:
 
 
 def measure_idle_latency(context: Context) -> None:
-    """One execution at a time, where there were others: from the call of start_execution until a client sees its end."""
+    """One execution at a time, where others ran: from the call of start_execution until a client sees its end."""
     with context.lab.site() as site, site.runners(1):
         _warm_up(site)
         site.run("chain", HISTORY_EXECUTIONS)
