@@ -163,12 +163,13 @@ create type flowgres.claimed_step as (
   attempt smallint,
   generation smallint,
   handed boolean,
-  context jsonb,
+  context json,
   resume jsonb
 );
 comment on type flowgres.claimed_step is $$A leased step, as a runner receives it
 
-context is null when the step was handed over to the runner that completed its parent.$$;
+context is null when the step was handed over to the runner that completed its parent. It is json, which is made in one go as
+the text that leaves.$$;
 
 create type flowgres.advance_state as (
   now timestamptz,

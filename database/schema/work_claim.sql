@@ -90,24 +90,24 @@ comment on function flowgres.tenants_in_turn(text, uuid, integer) is $$Tenants w
 
 -- One expression, without a search_path and without a query: so it is inlined, and a claim of hundreds calls no function.
 create or replace function flowgres.build_context(
-  p_execution_id uuid, p_input jsonb, p_trigger jsonb, p_trigger_type text, p_began_at timestamptz, p_steps jsonb
+  p_execution_id uuid, p_input jsonb, p_trigger jsonb, p_trigger_type text, p_began_at timestamptz, p_steps json
 )
-  returns jsonb language sql stable
+  returns json language sql stable
 as $$
-  select jsonb_build_object(
+  select json_build_object(
     'input', p_input,
-    'trigger', case when p_trigger is null then jsonb_build_object('type', p_trigger_type) else p_trigger end,
-    'execution', jsonb_build_object('id', p_execution_id, 'started_at', p_began_at),
+    'trigger', case when p_trigger is null then json_build_object('type', p_trigger_type) else p_trigger::json end,
+    'execution', json_build_object('id', p_execution_id, 'started_at', p_began_at),
     'steps', p_steps);
 $$;
 comment on function flowgres.build_context is $$What the expressions of a step may see of their execution.$$;
 
 create or replace function flowgres.context_steps(p_tenant_id uuid, p_execution_id uuid, p_reference_indexes smallint[])
-  returns jsonb language plpgsql stable set search_path to ''
+  returns json language plpgsql stable set search_path to ''
 as $$
 begin
   return coalesce((
-    select jsonb_object_agg(s.step, jsonb_build_object(
+    select json_object_agg(s.step, json_build_object(
       'output', s.output, 'status', s.status, 'error', s.error, 'attempts', s.attempts))
     from flowgres.step_executions as s
     where s.tenant_id = p_tenant_id and s.execution_id = p_execution_id and s.step_index = any(p_reference_indexes)
@@ -211,8 +211,8 @@ declare
   v_is_idle boolean;
   v_has_due boolean;
   v_lines text[];
-  v_lowest uuid[];
-  v_highest uuid[];
+  v_tenants uuid[];
+  v_are_alone boolean[];
   v_picked tid[];
   v_ids uuid[];
   v_pick record;
@@ -222,28 +222,22 @@ declare
 begin
   for v_look in 1..2 loop
     -- One look says most of what there is to know: whether the runner may have anything (not when it was told to stop, or
-    -- was given up), whether something is due, and in which lines, one for each capability, anything stands. Most calls
-    -- find nothing, or the steps of one tenant, whose id is then both the lowest and the highest.
+    -- was given up), whether something is due, in which lines, one for each capability, anything stands, and whether it is
+    -- all of one tenant: then there is none before the last one. (Not the first one: there the index begins with what has
+    -- been taken already, until a vacuum.) Most calls find nothing, or the steps of one tenant.
     select
       r.drained_at is null and r.stopped_at is null, r.is_idle,
       exists (select from flowgres.work_queue as q where q.due_at <= v_now),
-      l.lines, l.lowest, l.highest
-    into v_may_claim, v_is_idle, v_has_due, v_lines, v_lowest, v_highest
+      l.lines, l.tenants, l.are_alone
+    into v_may_claim, v_is_idle, v_has_due, v_lines, v_tenants, v_are_alone
     from flowgres.runners as r
     cross join lateral (
       select
         array_agg(p.prefix || c.name order by p.prefix desc) as lines,
-        array_agg(f.tenant_id order by p.prefix desc) as lowest,
-        array_agg(t.tenant_id order by p.prefix desc) as highest
+        array_agg(t.tenant_id order by p.prefix desc) as tenants,
+        array_agg(b.tenant_id is null order by p.prefix desc) as are_alone
       from (values ('alone:'), ('')) as p (prefix)
       cross join unnest(r.capabilities) as c (name)
-      cross join lateral (
-        select q.tenant_id
-        from flowgres.work_queue as q
-        where q.capability = p.prefix || c.name and q.runner_id is null and q.due_at is null
-        order by q.tenant_id
-        limit 1
-      ) as f
       cross join lateral (
         select q.tenant_id
         from flowgres.work_queue as q
@@ -251,6 +245,13 @@ begin
         order by q.tenant_id desc
         limit 1
       ) as t
+      left join lateral (
+        select q.tenant_id
+        from flowgres.work_queue as q
+        where q.capability = p.prefix || c.name and q.runner_id is null and q.due_at is null and q.tenant_id < t.tenant_id
+        order by q.tenant_id desc
+        limit 1
+      ) as b on true
     ) as l
     where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id;
     if not found then
@@ -269,12 +270,12 @@ begin
       -- The lines of suspects come first, and are asked for at once.
       continue when v_line > 1;
       v_pick := flowgres.pick_suspect(p_runner_id => p_runner_id, p_lines => v_lines, p_after_tenant => p_after_tenant);
-    elsif v_lowest[v_line] = v_highest[v_line] then
+    elsif v_are_alone[v_line] then
       select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id) into v_picked, v_ids
       from (
         select q.ctid, q.execution_id
         from flowgres.work_queue as q
-        where q.capability = v_lines[v_line] and q.tenant_id = v_lowest[v_line] and q.runner_id is null
+        where q.capability = v_lines[v_line] and q.tenant_id = v_tenants[v_line] and q.runner_id is null
           and q.due_at is null
         order by q.priority, q.is_new, q.id
         limit p_want - cardinality(v_rows)
@@ -313,8 +314,8 @@ begin
         p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
         p_began_at => coalesce(e.started_at, e.created_at),
         -- Before its first report an execution has no steps to refer to.
-        p_steps => case when e.started_at is null then '{}'::jsonb else (
-          select case when w.reference_indexes = '{}' then '{}'::jsonb else flowgres.context_steps(
+        p_steps => case when e.started_at is null then '{}'::json else (
+          select case when w.reference_indexes = '{}' then '{}'::json else flowgres.context_steps(
             p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => w.reference_indexes) end
           from flowgres.workflow_steps as w
           where w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index) end)
@@ -335,7 +336,7 @@ p_after_tenant is the tenant served last: the turn goes on behind it. Writes wor
 row; a step counts as running from here, and is recorded with its first report.$$;
 
 create or replace function flowgres.get_contexts(p_runner_id uuid, p_rows jsonb)
-  returns table (queue_id bigint, context jsonb) language plpgsql stable security definer set search_path to ''
+  returns table (queue_id bigint, context json) language plpgsql stable security definer set search_path to ''
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
   set plan_cache_mode to force_generic_plan
 as $$
@@ -356,7 +357,7 @@ begin
     select flowgres.build_context(
       p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
       p_began_at => coalesce(e.started_at, e.created_at),
-      p_steps => case when l.reference_indexes = '{}' then '{}'::jsonb else flowgres.context_steps(
+      p_steps => case when l.reference_indexes = '{}' then '{}'::json else flowgres.context_steps(
         p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => l.reference_indexes) end) as context
     from flowgres.executions as e
     where e.tenant_id = l.tenant_id and e.id = l.execution_id

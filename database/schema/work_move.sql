@@ -70,12 +70,12 @@ begin
       q.runner_id
   )
   select m.id, m.token, m.tenant_id, m.execution_id, m.version_id, m.step_index, m.iteration, m.attempt, m.generation,
-    true, null::jsonb, null::jsonb
+    true, null::json, null::jsonb
   from moved as m
   where m.runner_id is not null
   union all
   select a.id, a.token, a.tenant_id, a.execution_id, a.version_id, a.step_index, a.iteration, a.attempt, a.generation,
-    true, null::jsonb, null::jsonb
+    true, null::json, null::jsonb
   from added as a
   where a.runner_id is not null;
 end;

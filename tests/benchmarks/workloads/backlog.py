@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 
-import psycopg
-
+from flowgres_runner import queries
+from flowgres_runner.connection import Link
+from flowgres_runner.runner import PROTOCOL
 from tests.benchmarks.definitions import CHAIN_LENGTH, chain
 from tests.benchmarks.figures import percentile
 from tests.benchmarks.lab import MAX_BULK, Site
@@ -14,7 +16,7 @@ from tests.benchmarks.parts import Context
 
 WANT = 100
 SMALL_BACKLOG = 10_000
-CLAIM = "select * from flowgres.claim(%s::uuid, %s, null)"
+WARM_UP_CLAIMS = 10
 
 # History as the engine writes it, but set by set: a million executions one after the other would take an hour.
 FINISHED_EXECUTIONS = """
@@ -77,22 +79,28 @@ def measure(context: Context) -> None:
 
 
 def _claims(site: Site, count: int) -> list[float]:
-    """Milliseconds of claims as a runner makes them, commit and round trip included; what was taken is replaced."""
+    """Milliseconds of claims, made with the runner's own code; what was taken is replaced."""
+    samples = asyncio.run(_time_claims(site.database.url("runner"), count))
+    site.start_many("chain", (count + WARM_UP_CLAIMS) * WANT)
+    return samples
+
+
+async def _time_claims(url: str, count: int) -> list[float]:
     samples = []
     runner_id = str(uuid.uuid4())
-    with psycopg.connect(site.database.dsn("runner"), autocommit=True) as connection:
-        connection.execute(
-            "select flowgres.register_runner(%s::uuid, %s::jsonb)",
-            [runner_id, '{"name": "bench", "version": "0", "protocol": 1, "environment": "development"}'],
-        )
+    link = Link(url, application_name="flowgres-bench")
+    try:
+        info = {"name": "bench", "version": "0", "protocol": PROTOCOL, "environment": "development"}
+        await queries.register_runner(link, runner_id=runner_id, info=info)
         # The first ones make the connection's plans; a runner keeps its connection for days.
-        for number in range(-5, count):
+        for number in range(-WARM_UP_CLAIMS, count):
             began = time.perf_counter()
-            rows = connection.execute(CLAIM, [runner_id, WANT], prepare=True).fetchall()
+            rows = await queries.claim(link, runner_id=runner_id, want=WANT, after_tenant_id=None)
             elapsed = (time.perf_counter() - began) * 1000
             if len(rows) != WANT:
                 raise RuntimeError(f"a claim of {WANT} got {len(rows)}")
             if number >= 0:
                 samples.append(elapsed)
-    site.start_many("chain", (count + 5) * WANT)
+    finally:
+        await link.close()
     return samples
