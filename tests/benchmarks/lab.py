@@ -59,6 +59,14 @@ def tuned_options() -> dict[str, str]:
     }
 
 
+def busy_seconds() -> float:
+    """Seconds that the cores of this machine have worked since it began, added up; Linux only."""
+    user, nice, system, _idle, _waiting, *interrupts = map(
+        int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+    )
+    return float(user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
 def vacuum_catalogs(connection: psycopg.Connection[Any]) -> None:
     """Do for a new database what autovacuum would otherwise do during a measurement."""
     tables = connection.execute(
@@ -77,6 +85,8 @@ class Site:
         self.tenant = tenant
         self.admin = admin
         self.service = service
+        self.busy_percent = 0.0
+        """How much of all cores was at work during the last run: what more runners could still use is the rest."""
 
     @property
     def service_dsn(self) -> str:
@@ -105,7 +115,9 @@ class Site:
         with self.service.connection.transaction():
             self.start_many(workflow, count)
             began = self.service.value("select clock_timestamp()")
+        at, busy = time.monotonic(), busy_seconds()
         self.wait_until("not exists (select from flowgres.work_queue)", timeout_seconds=timeout_seconds)
+        self.busy_percent = 100 * (busy_seconds() - busy) / ((time.monotonic() - at) * (os.cpu_count() or 1))
         row = self.admin.one(
             "select count(*) filter (where status = 'completed') as completed, count(*) as started,"
             " extract(epoch from max(finished_at) - %s)::float8 as seconds"

@@ -27,6 +27,7 @@ def measure_one_runner(context: Context) -> None:
         seconds = site.run("chain", count)
         written = _wal_bytes(site) - before
         context.record("w1.one", count * CHAIN_LENGTH / seconds)
+        context.record("w1.busy", site.busy_percent)
         context.record("w1.wal", written / (count * CHAIN_LENGTH))
 
 
