@@ -176,7 +176,8 @@ class WorkLoop:
         if self._is_stopping or self._is_claiming or not self._may_find_work:
             return 0
         if self._pause_timer is not None:
-            if not leaving:
+            # When the last of what was held is leaving, it is not to wait for a look either: that comes after it.
+            if not leaving or (leaving < SMALL_BATCH and len(self._leases) <= leaving):
                 return 0
         elif 0 < leaving < SMALL_BATCH and self._waiting_lanes:
             # A few results are somebody's latency: let another lane ask, beside them.
