@@ -61,10 +61,15 @@ class Result:
 
 
 class Outbox:
-    """Results that wait for the next round trip, first in first out."""
+    """Results that wait for the next round trip, first in first out; those of one execution in one batch at a time.
+
+    The database locks the executions of a batch. A second batch with results of the same one would wait there, for as
+    long as the first one takes, and all that it carries with it.
+    """
 
     def __init__(self) -> None:
         self._results: deque[Result] = deque()
+        self._sending: set[str] = set()
         self.arrived = asyncio.Event()
 
     def __len__(self) -> int:
@@ -76,13 +81,29 @@ class Outbox:
         self.arrived.set()
 
     def take(self, limit: int) -> list[Result]:
-        """Remove up to `limit` of the oldest."""
+        """Remove up to `limit` of the oldest of executions of which nothing is on its way; `settle` ends that."""
         results = self._results
-        if len(results) <= limit:
+        if self._sending:
+            batch: list[Result] = []
+            held: list[Result] = []
+            while results and len(batch) < limit:
+                result = results.popleft()
+                (held if result.claimed.execution_id in self._sending else batch).append(result)
+            results.extendleft(reversed(held))
+        elif len(results) <= limit:
             batch = list(results)
             results.clear()
-            return batch
-        return [results.popleft() for _ in range(limit)]
+        else:
+            batch = [results.popleft() for _ in range(limit)]
+        self._sending.update([result.claimed.execution_id for result in batch])
+        return batch
+
+    def settle(self, batch: list[Result]) -> None:
+        """Nothing of this batch is on its way any more."""
+        if batch:
+            self._sending.difference_update([result.claimed.execution_id for result in batch])
+            if self._results:
+                self.arrived.set()
 
     def put_back(self, batch: list[Result]) -> None:
         """Return a batch that did not get through, ahead of all others."""

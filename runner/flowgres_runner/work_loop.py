@@ -144,6 +144,7 @@ class WorkLoop:
                 await asyncio.sleep(backoff.next_seconds())
                 continue
             finally:
+                self._outbox.settle(batch)
                 if want:
                     self._is_claiming = False
             if was_lost:

@@ -72,4 +72,23 @@ def test_outbox_keeps_the_order_of_what_is_put_back() -> None:
     batch = outbox.take(3)
     assert outbox.arrived.is_set()
     outbox.put_back(batch)
+    outbox.settle(batch)
     assert [result.text for result in outbox.take(10)] == ["0", "1", "2", "3", "4"]
+
+
+def test_outbox_gives_results_of_one_execution_to_one_lane_at_a_time() -> None:
+    outbox = Outbox()
+    other = STEP._replace(execution_id="018f0000-0000-7000-8000-00000000000b")
+    outbox.put([Result(STEP, "a0"), Result(STEP, "a1"), Result(other, "b0"), Result(STEP, "a2"), Result(other, "b1")])
+    first = outbox.take(1)
+    assert [result.text for result in first] == ["a0"]
+    second = outbox.take(10)
+    assert [result.text for result in second] == ["b0", "b1"]
+    outbox.put([Result(STEP, "a3")])
+    outbox.arrived.clear()
+    assert outbox.take(10) == []
+    outbox.settle(second)
+    assert outbox.take(10) == []
+    outbox.settle(first)
+    assert outbox.arrived.is_set(), "somebody has to come for what was held back"
+    assert [result.text for result in outbox.take(10)] == ["a1", "a2", "a3"]
