@@ -51,6 +51,7 @@ class Loop:
 
     def __init__(self, database: Database) -> None:
         self.calls: list[str] = []
+        self.batches: list[int] = []
         self.claimed: asyncio.Queue[ClaimedStep] = asyncio.Queue()
         self.outbox = Outbox()
         self.runner_id = str(uuid.uuid4())
@@ -75,6 +76,7 @@ class Loop:
         )
 
     async def _execute(self, claimed: Sequence[ClaimedStep]) -> None:
+        self.batches.append(len(claimed))
         for step in claimed:
             self.claimed.put_nowait(step)
 
@@ -183,6 +185,20 @@ async def test_claim_that_brought_all_that_was_wanted_is_followed_by_another(
     async with running(database) as lane:
         steps = [await lane.take() for _ in range(5)]
         assert lane.calls == ["claim:2", "claim:2", "claim:1"]
+        lane.report(*steps)
+        await lane.sleeps()
+
+
+async def test_steps_of_a_fan_out_are_run_in_several_batches(
+    database: Database, db: Db, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_loop, "MAX_BATCH", 2)
+    branches = [{"id": f"b{number}", "depends_on": ["first"]} for number in range(5)]
+    start(database, tenant, import_workflow(db, tenant, dag("fan", [{"id": "first"}, *branches])))
+    async with running(database) as lane:
+        lane.report(await lane.take())
+        steps = [await lane.take() for _ in branches]
+        assert lane.batches == [1, 2, 2, 1]
         lane.report(*steps)
         await lane.sleeps()
 
