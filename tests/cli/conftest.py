@@ -6,12 +6,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.api import Api
+from tests.support.database import Database
+from tests.support.runner import Runner
+
+from .texts import BREAK, GREET, INNER, OUTER, SLEEP
 
 TIMEOUT_SECONDS = 120
 
@@ -93,3 +100,47 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="module")
+def anonymous(
+    module_database: Database, module_api: Api, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Flowgres]:
+    """The program with a server, a runner and a front, but without credentials."""
+    folder = tmp_path_factory.mktemp("cli")
+    runner = Runner(module_database, log_path=folder / "runner.log", environment={"FLOWGRES_API_URL": module_api.url})
+    runner.start()
+    try:
+        flowgres = Flowgres(folder, {"FLOWGRES_API_URL": module_api.url, "FLOWGRES_FRONT_URL": runner.url})
+        _wait_for_front(flowgres)
+        yield flowgres
+    finally:
+        runner.stop()
+
+
+def _wait_for_front(flowgres: Flowgres) -> None:
+    deadline = time.monotonic() + 15
+    while True:
+        findings = {finding["check"]: finding for finding in flowgres("doctor").json}
+        if findings["front"]["result"] == "ok":
+            return
+        assert time.monotonic() < deadline, findings["front"]
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def live(anonymous: Flowgres, module_database: Database) -> Flowgres:
+    """The program as the administrator of a tenant that has the workflows above."""
+    registered = anonymous("tenants", "register", "Acme Corp", "--dsn", module_database.dsn("operator"))
+    assert registered.code == 0, registered.err
+    live = anonymous.with_environment(FLOWGRES_API_KEY=registered.json["api_key"])
+    flows = live.folder / "flows"
+    flows.mkdir()
+    texts = {"a_outer": OUTER, "b_inner": INNER, "break": BREAK, "greet": GREET, "sleep": SLEEP}
+    for name, text in texts.items():
+        (flows / f"{name}.yaml").write_text(text)
+    imported = live("import", "flows")
+    assert imported.code == 0, imported.err
+    assert [row["name"] for row in imported.json] == ["inner", "outer", "break", "greet", "sleep"]
+    assert all(row["created"] for row in imported.json)
+    return live

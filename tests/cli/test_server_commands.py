@@ -5,89 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.api import Api
 from tests.support.database import Database
-from tests.support.runner import Runner
 
 from .conftest import Flowgres
-
-GREET = """\
-name: greet
-description: Greets somebody
-inputs:
-  name: {type: string, default: world}
-  times: {type: integer, default: 1}
-steps:
-  - id: hello
-    type: transform
-    config: {expression: "{{ ('Hello ' ~ input.name ~ '! ') * input.times }}"}
-  - {id: tell, type: log, config: {level: warning, message: "greeted {{ input.name }}"}}
-outputs: {text: "{{ steps.hello.output }}"}
-"""
-BREAK = """\
-name: break
-steps:
-  - {id: bad, type: transform, config: {expression: "{{ input.missing.field }}"}}
-"""
-SLEEP = """\
-name: sleep
-inputs: {seconds: {type: number, default: 300}}
-steps:
-  - {id: nap, type: delay, config: {seconds: "{{ input.seconds }}"}}
-"""
-INNER = "name: inner\nsteps:\n  - {id: deep, type: transform, config: {expression: '{{ 42 }}'}}\n"
-OUTER = "name: outer\nsteps:\n  - {id: call, type: sub_workflow, config: {workflow: inner, input: {}}}\n"
-
-
-@pytest.fixture(scope="module")
-def anonymous(
-    module_database: Database, module_api: Api, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Flowgres]:
-    """The program with a server, a runner and a front, but without credentials."""
-    folder = tmp_path_factory.mktemp("cli")
-    runner = Runner(module_database, log_path=folder / "runner.log", environment={"FLOWGRES_API_URL": module_api.url})
-    runner.start()
-    try:
-        flowgres = Flowgres(folder, {"FLOWGRES_API_URL": module_api.url, "FLOWGRES_FRONT_URL": runner.url})
-        _wait_for_front(flowgres)
-        yield flowgres
-    finally:
-        runner.stop()
-
-
-def _wait_for_front(flowgres: Flowgres) -> None:
-    deadline = time.monotonic() + 15
-    while True:
-        findings = {finding["check"]: finding for finding in flowgres("doctor").json}
-        if findings["front"]["result"] == "ok":
-            return
-        assert time.monotonic() < deadline, findings["front"]
-        time.sleep(0.05)
-
-
-@pytest.fixture(scope="module")
-def live(anonymous: Flowgres, module_database: Database) -> Flowgres:
-    """The program as the administrator of a tenant that has the workflows above."""
-    registered = anonymous("tenants", "register", "Acme Corp", "--dsn", module_database.dsn("operator"))
-    assert registered.code == 0, registered.err
-    live = anonymous.with_environment(FLOWGRES_API_KEY=registered.json["api_key"])
-    flows = live.folder / "flows"
-    flows.mkdir()
-    texts = {"a_outer": OUTER, "b_inner": INNER, "break": BREAK, "greet": GREET, "sleep": SLEEP}
-    for name, text in texts.items():
-        (flows / f"{name}.yaml").write_text(text)
-    imported = live("import", "flows")
-    assert imported.code == 0, imported.err
-    assert [row["name"] for row in imported.json] == ["inner", "outer", "break", "greet", "sleep"]
-    assert all(row["created"] for row in imported.json)
-    return live
 
 
 def test_registration_is_refused_to_strangers_when_it_is_switched_off(anonymous: Flowgres) -> None:
@@ -236,81 +160,6 @@ def test_input_that_breaks_the_declaration_is_an_error_of_the_server(live: Flowg
     answer = live("run", "greet", "-d", '{"times": "many"}')
     assert answer.code == 1
     assert "times" in answer.err
-
-
-def test_import_again_is_unchanged_and_a_new_text_a_new_version(live: Flowgres, write: Callable[..., Path]) -> None:
-    path = write("again.yaml", GREET.replace("name: greet", "name: again"))
-    first = live("import", str(path)).json[0]
-    assert (first["version"], first["result"]) == (1, "created")
-    assert live("import", str(path)).json[0]["result"] == "unchanged"
-    path.write_text(path.read_text().replace("Hello", "Goodbye"))
-    assert live("import", str(path)).json[0]["version"] == 2
-    assert live("workflows", "show", "again").json["active_version"] == 2
-
-
-def test_dry_run_tells_what_would_happen_and_changes_nothing(live: Flowgres, write: Callable[..., Path]) -> None:
-    path = write("dry.yaml", GREET.replace("name: greet", "name: dry"))
-    greet = str(live.folder / "flows" / "greet.yaml")
-    answer = live("import", str(path), greet, "--dry-run")
-    assert answer.code == 0, answer.err
-    assert [row["action"] for row in answer.json] == ["new workflow", "unchanged"]
-    assert live("workflows", "show", "dry").code == 3
-
-
-def test_nothing_is_sent_when_one_file_is_wrong(live: Flowgres, write: Callable[..., Path]) -> None:
-    write("both/a_good.yaml", GREET.replace("name: greet", "name: half"))
-    bad = write("both/b_bad.yaml", GREET.replace("type: transform", "type: transfrom").replace("expression", "exp"))
-    answer = live("import", str(bad.parent))
-    assert answer.code == 4
-    assert "b_bad.yaml:" in answer.err
-    assert live("workflows", "show", "half").code == 3
-
-
-def test_what_only_the_server_knows_is_exit_4_with_its_place(live: Flowgres, write: Callable[..., Path]) -> None:
-    text = "name: circle\nsteps:\n  - {id: a, type: sub_workflow, config: {workflow: circle, input: {}}}\n"
-    path = str(write("circle.yaml", text))
-    assert live("validate", path).code in (0, 4)
-    for arguments in (("validate", "--server", path), ("import", "--dry-run", path), ("import", path)):
-        answer = live(*arguments)
-        assert answer.code == 4, arguments
-        assert "3:" in answer.err
-
-
-def test_import_without_a_front_is_exit_9(live: Flowgres) -> None:
-    answer = live("import", "flows/greet.yaml", FLOWGRES_FRONT_URL="http://127.0.0.1:1")
-    assert answer.code == 9
-    assert "front" in answer.err
-
-
-def test_front_and_api_that_are_mixed_up_are_told(live: Flowgres) -> None:
-    front = live.environment["FLOWGRES_FRONT_URL"]
-    answer = live("workflows", "list", FLOWGRES_API_URL=front)
-    assert answer.code == 9
-    assert "mixed up" in answer.err
-    answer = live("import", "flows/greet.yaml", FLOWGRES_FRONT_URL=live.environment["FLOWGRES_API_URL"])
-    assert answer.code == 9
-    assert "mixed up" in answer.err
-
-
-def test_workflow_life_cycle(live: Flowgres, write: Callable[..., Path]) -> None:
-    path = write("cycle.yaml", GREET.replace("name: greet", "name: cycle"))
-    live("import", str(path))
-    assert live("workflows", "deactivate", "cycle").json["status"] == "inactive"
-    assert live("run", "cycle").code == 6
-    assert live("workflows", "activate", "cycle").json["status"] == "active"
-    assert live("workflows", "delete", "cycle", stdin="n\n").code == 130
-    assert live("workflows", "delete", "cycle", "--yes").code == 0
-    assert live("workflows", "show", "cycle").code == 3
-
-
-def test_workflow_in_use_is_not_deleted_unless_its_executions_are_cancelled(
-    live: Flowgres, write: Callable[..., Path]
-) -> None:
-    live("import", str(write("busy.yaml", SLEEP.replace("name: sleep", "name: busy"))))
-    execution_id = live("run", "busy", "--detach", "-o", "id").out.strip()
-    assert live("workflows", "delete", "busy", "--yes").code == 6
-    assert live("workflows", "delete", "busy", "--yes", "--cancel-running").code == 0
-    assert live("executions", "show", execution_id).json["status"] == "cancelled"
 
 
 def test_lists_come_in_every_form(live: Flowgres) -> None:
