@@ -21,7 +21,7 @@ class Scale:
     backlog_finished: int = 5_000_000
     timers: int = 1_000_000
     idle_tenants: int = 1_000
-    claims: int = 150
+    claims: int = 80
     in_flight: int = 100_000
     dbos_executions: int = 400
     procrastinate_executions: int = 600
