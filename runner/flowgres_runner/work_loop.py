@@ -246,8 +246,8 @@ class WorkLoop:
                 # They stay ours until the runner has signed off; then others rescue them.
                 log.warning("release_failed", steps=len(rows), error=error.message)
             return
-        # Tasks for batches, not for the steps: this lane is free for other results meanwhile. A fan-out can bring thousands
-        # of steps at once; the first of them are to be on their way back while the last are still being rendered.
+        # Tasks for batches, not for the steps: this lane is free for other results meanwhile. A fan-out can bring
+        # thousands of steps at once; the first are to be on their way back while the last are still being rendered.
         for first in range(0, len(rows), MAX_BATCH):
             task = asyncio.create_task(self._execute(rows[first : first + MAX_BATCH]))
             self._tasks.add(task)
