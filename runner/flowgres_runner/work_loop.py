@@ -4,8 +4,8 @@ Each lane is a connection. What has arrived in the outbox during one round trip 
 lone result leaves at once. Asking for steps rides along. A claim that brought less than was asked for has emptied the
 queue: the next one goes with the results of that work, or comes a few milliseconds later, out of its way. When there is
 nothing to claim, the runner says that it is idle, claims once more (a start may have come in between and not have seen
-anybody idle), and then sleeps until NOTIFY, the next due step or the poll, whichever comes first; only the poll is a
-guarantee.
+anybody idle) and again a moment later (it may have been about to commit), and sleeps until NOTIFY, the next due step
+or the poll, whichever comes first; only the poll is a guarantee.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ MAX_PURE_IN_FLIGHT = 900
 SMALL_BATCH = 16
 PAUSE_SECONDS = 0.005
 """From a claim that emptied the queue to the next that no result takes along: nobody notifies a runner that works."""
+SECOND_LOOK_SECONDS = 0.01
+"""From lying down to one more look: a start may have seen nobody asleep just before, and commit just after."""
 TENANTS_PER_CLAIM = 16
 """How many a claim serves at most, as SQL has it: one that served so many may have left others out."""
 PARK_SECONDS = 5.0
@@ -209,7 +211,12 @@ class WorkLoop:
             return
         due_seconds = await queries.declare_idle(link, runner_id=self._runner_id(), idle=True)
         self._is_idle = True
+        asyncio.get_running_loop().call_later(SECOND_LOOK_SECONDS, self._look_again)
         self._sleep_until(self.poll_seconds if due_seconds is None else min(due_seconds, self.poll_seconds))
+
+    def _look_again(self) -> None:
+        if self._is_idle:
+            self.look_for_work()
 
     def _begin_pause(self) -> None:
         """For a moment ask together with results only."""

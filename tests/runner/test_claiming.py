@@ -118,6 +118,11 @@ async def running(database: Database) -> AsyncIterator[Loop]:
             await link.close()
 
 
+@pytest.fixture(autouse=True)
+def _no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work_loop, "SECOND_LOOK_SECONDS", LONG)
+
+
 @pytest.fixture
 def workflow(db: Db, tenant: Tenant) -> str:
     return import_workflow(db, tenant, dag("one", [{"id": "a"}]))
@@ -238,6 +243,23 @@ async def test_what_results_make_ready_elsewhere_is_found_at_once(
         assert step.resume is not None
         lane.report(step)
         await lane.sleeps()
+
+
+async def test_start_that_saw_nobody_asleep_and_commits_late_is_found_by_a_second_look(
+    database: Database, tenant: Tenant, workflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_loop, "PAUSE_SECONDS", LONG)
+    monkeypatch.setattr(work_loop, "SECOND_LOOK_SECONDS", 0.2)
+    async with running(database) as lane:
+        await lane.sleeps()
+        # Nobody listens here, and the poll is far away.
+        start(database, tenant, workflow)
+        step = await lane.take()
+        assert lane.calls == ["claim:1"]
+        lane.report(step)
+        await lane.sleeps()
+        await asyncio.sleep(0.5)
+        assert lane.calls == ["claim:0"], "one look, and then sleep"
 
 
 async def test_hint_that_comes_during_the_last_claim_is_not_lost(
