@@ -7,9 +7,9 @@ from flowgres_runner.evaluator import RenderJob
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Json, StepTask
-from flowgres_runner.versions import MAX_AHEAD, CompiledStep, Version
+from flowgres_runner.versions import MAX_AHEAD, ROOTS, CompiledStep, Version
 
-ALL_ROOTS = frozenset({"input", "trigger", "execution", "workflow", "tenant"})
+ALL_ROOTS = frozenset(ROOTS)
 
 _PENDING: dict[str, Json] = {"output": None, "status": "pending", "error": None, "attempts": 0}
 

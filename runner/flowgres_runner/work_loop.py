@@ -33,7 +33,7 @@ MAX_PURE_IN_FLIGHT = 900
 SMALL_BATCH = 16
 PAUSE_SECONDS = 0.005
 """From a claim that emptied the queue to the next that no result takes along: nobody notifies a runner that works."""
-SECOND_LOOK_SECONDS = 0.01
+LATE_LOOK_SECONDS = 0.01
 """From lying down to one more look: a start may have seen nobody asleep just before, and commit just after."""
 TENANTS_PER_CLAIM = 16
 """How many a claim serves at most, as SQL has it: one that served so many may have left others out."""
@@ -126,7 +126,11 @@ class WorkLoop:
                 self._has_hint = False
             try:
                 with self._leases.call():
-                    rows = await delivery.deliver(batch, want)
+                    try:
+                        rows = await delivery.deliver(batch, want)
+                    finally:
+                        # Before anything else is waited for: another lane may go on with these executions.
+                        self._outbox.settle(batch)
                     self._leases.settle(batch, rows)
                 if len(rows) < len(batch):
                     # Something ended without a successor for us: it may have made a timer, a child or a parent ready.
@@ -146,7 +150,6 @@ class WorkLoop:
                 await asyncio.sleep(backoff.next_seconds())
                 continue
             finally:
-                self._outbox.settle(batch)
                 if want:
                     self._is_claiming = False
             if was_lost:
@@ -211,7 +214,7 @@ class WorkLoop:
             return
         due_seconds = await queries.declare_idle(link, runner_id=self._runner_id(), idle=True)
         self._is_idle = True
-        asyncio.get_running_loop().call_later(SECOND_LOOK_SECONDS, self._look_again)
+        asyncio.get_running_loop().call_later(LATE_LOOK_SECONDS, self._look_again)
         self._sleep_until(self.poll_seconds if due_seconds is None else min(due_seconds, self.poll_seconds))
 
     def _look_again(self) -> None:

@@ -89,6 +89,11 @@ def test_claim_takes_what_several_tenants_have_left(database: Database, db: Db, 
         assert len(runner.claim(14)) == 1
 
 
+def test_nothing_is_picked_when_others_have_taken_it_since_the_look(db: Db) -> None:
+    picked = db.one("select * from flowgres.pick_shares(p_capability => 'core', p_tenants => '{}', p_limit => 5)")
+    assert picked == {"rows": [], "lowest_id": None, "highest_id": None}
+
+
 def test_claim_looks_at_every_capability_of_its_runner(database: Database, db: Db, tenant: Tenant, single: str) -> None:
     for _ in range(3):
         start(database, tenant, single)

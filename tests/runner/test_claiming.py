@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from flowgres_runner import queries, work_loop
-from flowgres_runner.connection import Link
+from flowgres_runner.connection import Backoff, Link
+from flowgres_runner.errors import DatabaseUnreachableError
 from flowgres_runner.leases import Leases
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.results import Outbox, Result, encode_outcome
@@ -32,10 +33,15 @@ class WatchedLink(Link):
 
     calls: list[str]
     before_answer: Callable[[str], None] | None = None
+    breaks_off: asyncio.Event | None = None
+    """Set it, and the next report does not get through."""
 
     async def call(self, query: str, parameters: Sequence[Any] = (), **named: Any) -> list[Any]:
-        rows = await super().call(query, parameters, **named)
         name = query.partition("flowgres.")[2].partition("(")[0]
+        if name == "complete_and_claim" and self.breaks_off is not None and self.breaks_off.is_set():
+            self.breaks_off.clear()
+            raise DatabaseUnreachableError("broken off", hint="")
+        rows = await super().call(query, parameters, **named)
         if name == "complete_and_claim":
             name = f"complete+claim:{len(rows)}" if parameters[2] else "complete"
         elif name == "claim":
@@ -52,17 +58,20 @@ class Loop:
     def __init__(self, database: Database) -> None:
         self.calls: list[str] = []
         self.batches: list[int] = []
+        self.breaks_off = asyncio.Event()
+        self.leases = Leases()
         self.claimed: asyncio.Queue[ClaimedStep] = asyncio.Queue()
         self.outbox = Outbox()
         self.runner_id = str(uuid.uuid4())
         self.links = [WatchedLink(database.dsn("runner"), application_name="test") for _ in range(2)]
         for link in self.links:
             link.calls = self.calls
+            link.breaks_off = self.breaks_off
         placeholders = Placeholders()
         self.loop = WorkLoop(
             links=self.links,
             outbox=self.outbox,
-            leases=Leases(),
+            leases=self.leases,
             running=RunningSteps(
                 concurrency=10,
                 default_timeout_seconds=1,
@@ -120,7 +129,7 @@ async def running(database: Database) -> AsyncIterator[Loop]:
 
 @pytest.fixture(autouse=True)
 def _no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work_loop, "SECOND_LOOK_SECONDS", LONG)
+    monkeypatch.setattr(work_loop, "LATE_LOOK_SECONDS", LONG)
 
 
 @pytest.fixture
@@ -249,7 +258,7 @@ async def test_start_that_saw_nobody_asleep_and_commits_late_is_found_by_a_secon
     database: Database, tenant: Tenant, workflow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work_loop, "PAUSE_SECONDS", LONG)
-    monkeypatch.setattr(work_loop, "SECOND_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(work_loop, "LATE_LOOK_SECONDS", 0.2)
     async with running(database) as lane:
         await lane.sleeps()
         # Nobody listens here, and the poll is far away.
@@ -260,6 +269,24 @@ async def test_start_that_saw_nobody_asleep_and_commits_late_is_found_by_a_secon
         await lane.sleeps()
         await asyncio.sleep(0.5)
         assert lane.calls == ["claim:0"], "one look, and then sleep"
+
+
+async def test_results_of_a_call_that_broke_off_go_through_another_lane(
+    database: Database, tenant: Tenant, workflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backoff, "next_seconds", lambda _self: LONG)
+    start(database, tenant, workflow)
+    async with running(database) as lane:
+        step = await lane.take()
+        lookup = Link(database.dsn("runner"), application_name="test")
+        reconciling = asyncio.create_task(lane.leases.reconcile_forever(lookup, lambda: lane.runner_id))
+        lane.breaks_off.set()
+        lane.report(step)
+        async with asyncio.timeout(10):
+            while not any(call.startswith("complete") for call in lane.calls):
+                await asyncio.sleep(0.005)
+        reconciling.cancel()
+        await lookup.close()
 
 
 async def test_hint_that_comes_during_the_last_claim_is_not_lost(
