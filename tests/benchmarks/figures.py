@@ -54,7 +54,7 @@ LINES: tuple[Line, ...] = (
     Line("w1/pgbench", "  against pgbench", "x", at_least(0.7), ("w1.one", "pgbench")),
     Line("w1.busy", "  share of all cores at work", "%"),
     Line("w1.two", "W1 chain of 6, two runners", "steps/s"),
-    Line("w1.two/one", "  against one runner", "x", None, ("w1.two", "w1.one")),
+    Line("w1.two/one", "  against one runner", "x", at_least(1.25), ("w1.two", "w1.one")),
     Line("w1.wal", "WAL per W1 step", "bytes", at_most(1_200)),
     Line("idle.p50", "idle latency of 6 steps, p50 (client)", "ms", at_most(8)),
     Line("idle.p99", "idle latency of 6 steps, p99 (client)", "ms", at_most(15)),
