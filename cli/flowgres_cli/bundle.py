@@ -11,7 +11,7 @@ from importlib.resources.abc import Traversable
 from flowgres_cli.errors import CliError
 
 MIGRATION_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
-SCHEMA_NAME = re.compile(r"[a-z0-9_]+\.sql")
+SCHEMA_NAME = re.compile(r"([a-z0-9_]+/)?[a-z0-9_]+\.sql")
 
 
 class BundleError(CliError):
@@ -20,7 +20,7 @@ class BundleError(CliError):
 
 @dataclass(frozen=True, slots=True)
 class SqlFile:
-    """One file: `name` without directory, its text, and for migrations the number."""
+    """One file: its name (with the folder, for a schema file), its text, and for migrations the number."""
 
     name: str
     text: str
@@ -104,6 +104,9 @@ def _migrations(directory: Traversable) -> tuple[SqlFile, ...]:
 
 def _schema(directory: Traversable) -> tuple[SqlFile, ...]:
     present = {entry.name: entry for entry in _sql_files(directory)}
+    for folder in directory.iterdir():
+        if folder.is_dir():
+            present |= {f"{folder.name}/{entry.name}": entry for entry in _sql_files(folder)}
     lines = (line.partition("#")[0].strip() for line in directory.joinpath("ORDER").read_text("utf-8").splitlines())
     order = [line for line in lines if line]
     wrong = sorted(set(order) ^ set(present)) + [name for name in order if order.count(name) > 1]

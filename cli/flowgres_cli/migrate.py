@@ -202,7 +202,7 @@ def _preparation(lock_timeout_seconds: float) -> str:
     """What holds at the start of every file: the installing user's own role, no search path, limits on locks alone."""
     return (
         "reset role;\n"
-        "set local search_path to '';\n"
+        "set local search_path to pg_catalog, pg_temp;\n"
         "set local client_min_messages to warning;\n"
         "set local check_function_bodies to on;\n"
         "set local statement_timeout to 0;\n"

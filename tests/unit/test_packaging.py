@@ -52,7 +52,7 @@ def wheel_files(built: Path) -> set[str]:
 
 
 def test_wheel_ships_every_sql_file_and_their_order(wheel_files: set[str]) -> None:
-    expected = source_files("migrations/*.sql", "schema/*.sql", "schema/ORDER")
+    expected = source_files("migrations/*.sql", "schema/**/*.sql", "schema/ORDER")
     assert expected
     assert {f"flowgres_database/{name}" for name in expected} <= wheel_files
 
@@ -84,7 +84,7 @@ def test_wheel_carries_no_tests(wheel_files: set[str]) -> None:
 def test_sdist_ships_every_sql_file_and_their_order(built: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    assert {f"database/{name}" for name in source_files("migrations/*.sql", "schema/*.sql", "schema/ORDER")} <= names
+    assert {f"database/{name}" for name in source_files("migrations/*.sql", "schema/**/*.sql", "schema/ORDER")} <= names
 
 
 def test_installed_wheel_reads_its_sql_without_the_repository(built: Path, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_installed_wheel_reads_its_sql_without_the_repository(built: Path, tmp_p
     )
     path, migrations, schema_files = json.loads(answer.stdout)
     assert path.startswith(str(target))
-    assert (migrations, schema_files) == (len(source_files("migrations/*.sql")), len(source_files("schema/*.sql")))
+    assert (migrations, schema_files) == (len(source_files("migrations/*.sql")), len(source_files("schema/**/*.sql")))
 
 
 def test_this_install_reads_the_sql_of_the_repository() -> None:

@@ -1,0 +1,246 @@
+-- Everything wrong with a definition, at once, with paths.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.check_name(p_path text, p_name text, p_pattern text)
+  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_slug text;
+begin
+  if p_name = any(flowgres.reserved_names()) then
+    return array[flowgres.problem(
+      p_path => p_path, p_code => 'reserved_name', p_message => format('"%s" is a reserved word', p_name),
+      p_hint => 'Choose another name.')];
+  end if;
+  if p_name !~ p_pattern then
+    v_slug := case when length(p_name) <= 200 and p_name ~ '[A-Za-z]' then flowgres.slugify(p_name) end;
+    return array[flowgres.problem(
+      p_path => p_path, p_code => 'invalid_name',
+      p_message => format('"%s" is not a name', left(p_name, 60)),
+      p_hint => concat_ws(' ',
+        case when p_pattern like '^[A-Z%' then 'A letter' else 'A lower-case letter' end,
+        case when p_pattern like '%-]%' then 'and then letters, digits, _ and -, 63 at most.'
+          else 'and then letters, digits and _, 63 at most.' end,
+        'For example ' || case when p_pattern like '%-]%' then v_slug else replace(v_slug, '-', '_') end || '.'))];
+  end if;
+  return '{}';
+end;
+$$;
+comment on function flowgres.check_name(text, text, text) is $$Whether a name is an identifier and not a reserved word.$$;
+
+create or replace function flowgres.check_inputs(p_inputs jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_errors jsonb[] := '{}';
+  v_shape jsonb := flowgres.definition_shape('input');
+  v_found jsonb[];
+  v_input record;
+begin
+  for v_input in select i.key, i.value, flowgres.join_path('inputs', i.key) as path from jsonb_each(p_inputs) as i loop
+    if v_input.key !~ '^[A-Za-z_][A-Za-z0-9_-]{0,62}$' then
+      v_errors := v_errors || flowgres.problem(
+        p_path => v_input.path, p_code => 'invalid_name', p_message => format('"%s" is not the name of an input', left(v_input.key, 60)),
+        p_hint => 'Letters, digits and _, 63 at most.');
+    end if;
+    v_found := flowgres.check_shape(p_path => v_input.path, p_value => v_input.value, p_shape => v_shape);
+    if cardinality(v_found) = 0 and v_input.value ? 'default' then
+      v_found := array(
+        select flowgres.problem(
+          p_path => v_input.path || '.default', p_code => p ->> 'code', p_message => 'the default does not fit: ' || (p ->> 'message'))
+        from unnest(flowgres.check_input_value(
+          p_path => v_input.key, p_declaration => v_input.value, p_value => v_input.value -> 'default')) as p);
+    end if;
+    v_errors := v_errors || v_found;
+  end loop;
+  return v_errors;
+end;
+$$;
+comment on function flowgres.check_inputs(jsonb) is $$Whether the declarations of a workflow's inputs are sound, their defaults included.$$;
+
+create or replace function flowgres.check_settings(p_settings jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_errors jsonb[] := flowgres.check_shape(
+    p_path => 'settings', p_value => p_settings, p_shape => flowgres.definition_shape('settings'));
+  v_path text := p_settings ->> 'correlation_id';
+  v_key text;
+begin
+  foreach v_key in array array['concurrency', 'retention', 'max_retries'] loop
+    if p_settings ? v_key and p_settings -> v_key not in ('null', '0') then
+      v_errors := v_errors || flowgres.not_available(p_path => 'settings.' || v_key, p_what => format('the setting "%s"', v_key));
+    end if;
+  end loop;
+  if jsonb_typeof(p_settings -> 'correlation_id') = 'string' then
+    if v_path like '%{{%' then
+      v_errors := v_errors || flowgres.problem(
+        p_path => 'settings.correlation_id', p_code => 'expression_not_allowed',
+        p_message => 'an expression is not allowed here: the database reads it at the start',
+        p_hint => 'Write a jsonpath on the input, such as $.order_id.');
+    elsif v_path !~ '^\s*((lax|strict)\s+)?\$' then
+      v_errors := v_errors || flowgres.problem(
+        p_path => 'settings.correlation_id', p_code => 'jsonpath_invalid',
+        p_message => 'this is no jsonpath on the input', p_hint => 'Write a jsonpath on the input, such as $.order_id.');
+    elsif v_path like '%like_regex%' or v_path like '%**%' then
+      v_errors := v_errors || flowgres.problem(
+        p_path => 'settings.correlation_id', p_code => 'jsonpath_invalid',
+        p_message => 'like_regex and ** are not allowed here', p_hint => 'Name a member of the input, such as $.order_id.');
+    else
+      begin
+        perform v_path::jsonpath;
+      exception when others then
+        v_errors := v_errors || flowgres.problem(
+          p_path => 'settings.correlation_id', p_code => 'jsonpath_invalid',
+          p_message => format('"%s" is not a jsonpath', left(v_path, 60)),
+          p_hint => 'Write a jsonpath on the input, such as $.order_id.');
+      end;
+    end if;
+  end if;
+  return v_errors;
+end;
+$$;
+comment on function flowgres.check_settings(jsonb) is $$Whether the settings of a workflow are sound; jsonpath is tried by parsing it.$$;
+
+create or replace function flowgres.check_triggers(p_triggers jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_errors jsonb[] := '{}';
+  v_trigger record;
+  v_type text;
+begin
+  for v_trigger in
+    select t.value, format('triggers[%s]', t.position - 1) as path
+    from jsonb_array_elements(p_triggers) with ordinality as t (value, position)
+    where jsonb_typeof(t.value) = 'object'
+  loop
+    v_type := v_trigger.value ->> 'type';
+    if v_type in ('table', 'event') then
+      v_errors := v_errors || flowgres.not_available(p_path => v_trigger.path || '.type', p_what => format('the trigger "%s"', v_type));
+    elsif v_type in ('webhook', 'cron') then
+      v_errors := v_errors || flowgres.check_shape(
+        p_path => v_trigger.path, p_value => v_trigger.value, p_shape => flowgres.definition_shape(v_type));
+      if jsonb_typeof(v_trigger.value -> 'path') = 'string' then
+        v_errors := v_errors || flowgres.check_name(
+          p_path => v_trigger.path || '.path', p_name => v_trigger.value ->> 'path', p_pattern => '^[A-Za-z][A-Za-z0-9_-]{0,62}$');
+      end if;
+      if v_type = 'webhook' and v_trigger.value ->> 'secret' !~ '^[A-Za-z][A-Za-z0-9_]{0,62}$' then
+        v_errors := v_errors || flowgres.inline_secret(p_path => v_trigger.path || '.secret');
+      end if;
+    elsif v_type is null then
+      v_errors := v_errors || flowgres.problem(
+        p_path => v_trigger.path || '.type', p_code => 'missing_key', p_message => '"type" is missing', p_hint => 'One of: webhook, cron.');
+    else
+      v_errors := v_errors || flowgres.problem(
+        p_path => v_trigger.path || '.type', p_code => 'unknown_word',
+        p_message => format('"%s" is not a kind of trigger', left(v_type, 60)),
+        p_hint => flowgres.did_you_mean(p_word => v_type, p_known => array['webhook', 'cron']));
+    end if;
+  end loop;
+  return v_errors;
+end;
+$$;
+comment on function flowgres.check_triggers(jsonb) is $$Whether triggers are sound in their structure; cron expressions are checked where they can be read.$$;
+
+create or replace function flowgres.inline_secret(p_path text)
+  returns jsonb language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+  select flowgres.problem(
+    p_path => p_path, p_code => 'inline_secret', p_message => 'a secret cannot be given here in plain text',
+    p_hint => 'Store it (PUT /secrets/NAME) and name it, or import through POST /workflows, which does that for you.');
+$$;
+comment on function flowgres.inline_secret(text) is $$The problem of a secret in plain text; it never repeats the text.$$;
+
+create or replace function flowgres.not_available(p_path text, p_what text)
+  returns jsonb language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+  select flowgres.problem(
+    p_path => p_path, p_code => 'not_available_yet', p_message => p_what || ' is not available yet',
+    p_hint => 'Remove it: it would be ignored, and that is worse than being refused.');
+$$;
+comment on function flowgres.not_available(text, text) is $$The problem of a documented feature that this version does not carry out.$$;
+
+create or replace function flowgres.check_input_value(p_path text, p_declaration jsonb, p_value jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_type text := p_declaration ->> 'type';
+  v_text text := p_value #>> '{}';
+begin
+  if v_type <> 'any' and not flowgres.is_kind(p_value, v_type) then
+    return array[flowgres.problem(p_path, 'wrong_kind', format('%s must be of type %s, not %s', p_path, v_type, jsonb_typeof(p_value)))];
+  end if;
+  if p_declaration ? 'enum' and not p_declaration -> 'enum' @> jsonb_build_array(p_value) then
+    return array[flowgres.problem(
+      p_path, 'not_allowed', format('%s is not one of the allowed values', p_path), left(p_declaration ->> 'enum', 300))];
+  end if;
+  case jsonb_typeof(p_value)
+    when 'number' then
+      if v_text::numeric < (p_declaration ->> 'minimum')::numeric or v_text::numeric > (p_declaration ->> 'maximum')::numeric then
+        return array[flowgres.problem(p_path, 'out_of_range', format('%s is out of range', p_path), concat_ws(
+          ' and ', 'At least ' || (p_declaration ->> 'minimum'), 'at most ' || (p_declaration ->> 'maximum')))];
+      end if;
+    when 'string' then
+      if length(v_text) < (p_declaration ->> 'min_length')::integer or length(v_text) > (p_declaration ->> 'max_length')::integer then
+        return array[flowgres.problem(
+          p_path, 'wrong_length', format('%s has %s characters', p_path, length(v_text)), concat_ws(
+            ' and ', 'At least ' || (p_declaration ->> 'min_length'), 'at most ' || (p_declaration ->> 'max_length')))];
+      end if;
+    when 'array' then
+      if jsonb_array_length(p_value) < (p_declaration ->> 'min_length')::integer
+        or jsonb_array_length(p_value) > (p_declaration ->> 'max_length')::integer
+      then
+        return array[flowgres.problem(
+          p_path, 'wrong_length', format('%s has %s elements', p_path, jsonb_array_length(p_value)), concat_ws(
+            ' and ', 'At least ' || (p_declaration ->> 'min_length'), 'at most ' || (p_declaration ->> 'max_length')))];
+      end if;
+    else null;
+  end case;
+  return '{}';
+end;
+$$;
+comment on function flowgres.check_input_value(text, jsonb, jsonb) is $$What is wrong with one input, by its declaration.$$;
+
+create or replace function flowgres.check_input(p_inputs jsonb, p_input jsonb)
+  returns jsonb language plpgsql immutable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_errors jsonb[] := '{}';
+  v_input jsonb := p_input;
+  v_declared record;
+begin
+  if jsonb_typeof(p_input) is distinct from 'object' then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'input_invalid', p_message => 'the input is not an object',
+      p_hint => 'Send a JSON object, such as {"order_id": "1"}.');
+  end if;
+  if p_inputs is null then
+    return p_input;
+  end if;
+  for v_declared in select i.key, i.value from jsonb_each(p_inputs) as i loop
+    if not p_input ? v_declared.key then
+      if v_declared.value ? 'default' then
+        v_input := v_input || jsonb_build_object(v_declared.key, v_declared.value -> 'default');
+      elsif v_declared.value -> 'required' = 'true' then
+        v_errors := v_errors || flowgres.problem(v_declared.key, 'required', format('%s is required', v_declared.key));
+      end if;
+    else
+      v_errors := v_errors || flowgres.check_input_value(
+        p_path => v_declared.key, p_declaration => v_declared.value, p_value => p_input -> v_declared.key);
+    end if;
+  end loop;
+  if cardinality(v_errors) > 0 then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'input_invalid',
+      p_message => 'the input does not fit: ' || left((select string_agg(e ->> 'message', '; ') from unnest(v_errors) as e), 500),
+      p_details => to_jsonb(v_errors)::text,
+      p_hint => 'The workflow declares its inputs: see /workflow_versions.');
+  end if;
+  return v_input;
+end;
+$$;
+comment on function flowgres.check_input(jsonb, jsonb) is $$The input of an execution with its defaults, or 422 with everything that is wrong with it
+
+Members that are not declared pass: a webhook's sender adds what it likes.$$;

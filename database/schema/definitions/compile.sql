@@ -1,0 +1,140 @@
+-- From a canonical definition to the rows that executions run on.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.compile_steps(p_tenant_id uuid, p_version_id uuid, p_definition jsonb)
+  returns void language sql set search_path to pg_catalog, pg_temp
+as $$
+  with named as materialized (
+    select
+      (s.position - 1)::smallint as index, s.value ->> 'id' as id, s.value as step,
+      flowgres.find_names(p_value => flowgres.step_expressions(s.value), p_root => 'steps') as names
+    from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
+  ),
+  edges as materialized (
+    select distinct f.index as source, t.index as target
+    from named as t
+    cross join lateral jsonb_array_elements_text(t.step -> 'depends_on') as d (id)
+    join named as f on f.id = d.id
+  ),
+  branches as materialized (
+    select n.index as source, b.name, t.index as target
+    from named as n
+    cross join lateral (values ('true'), ('false')) as b (name)
+    cross join lateral jsonb_array_elements_text(coalesce(n.step #> array['config', b.name || '_branch'], '[]')) as l (id)
+    join named as t on t.id = l.id
+    where n.step ->> 'type' = 'condition'
+  ),
+  -- The workflow's own outputs are rendered by one more step, which waits for whatever ends last.
+  hidden as materialized (
+    select
+      flowgres.find_names(p_value => p_definition -> 'outputs', p_root => 'steps') as names,
+      (select count(*) from named)::smallint as index,
+      array(select n.index from named as n where n.index not in (select e.source from edges as e) order by n.index) as dependencies
+    where p_definition ? 'outputs'
+  )
+  insert into flowgres.workflow_steps (
+    tenant_id, version_id, index, id, type, description, capability, dependencies, children, gates, branches,
+    join_rule, when_expression, config, output_template, reference_indexes, secret_names, timeout_seconds,
+    max_attempts, retry_delay_seconds, retry_factor, retry_max_delay_seconds, retry_jitter, retry_errors,
+    on_error, failure_handled)
+  select
+    p_tenant_id, p_version_id, n.index, n.id, n.step ->> 'type', n.step ->> 'description',
+    case when n.step ->> 'type' = any(flowgres.core_step_types()) then 'core' else n.step ->> 'type' end,
+    array(select e.source from edges as e where e.target = n.index order by e.source),
+    array(select e.target from edges as e where e.source = n.index order by e.target)
+    || array(select h.index from hidden as h where n.index = any(h.dependencies)),
+    array(select distinct b.source from branches as b where b.target = n.index order by b.source),
+    case when n.step ->> 'type' = 'condition' then jsonb_build_object(
+      'true', array(select b.target from branches as b where b.source = n.index and b.name = 'true' order by b.target),
+      'false', array(select b.target from branches as b where b.source = n.index and b.name = 'false' order by b.target))
+    end,
+    coalesce(n.step ->> 'join', 'default'),
+    n.step ->> 'when',
+    n.step -> 'config',
+    n.step -> 'output',
+    array(select r.index from named as r where r.id = any(n.names) order by r.index),
+    flowgres.find_names(p_value => n.step -> 'config', p_root => 'secrets'),
+    (n.step ->> 'timeout')::double precision,
+    coalesce((n.step #>> '{retry,attempts}')::smallint, 3::smallint),
+    coalesce((n.step #>> '{retry,delay}')::double precision, 1),
+    coalesce((n.step #>> '{retry,factor}')::double precision, 2),
+    coalesce((n.step #>> '{retry,max_delay}')::double precision, 300),
+    coalesce((n.step #>> '{retry,jitter}')::boolean, true),
+    case when n.step #> '{retry,errors}' is null then '{timeout,connect,429,5xx}'::text[]
+      else array(select jsonb_array_elements_text(n.step #> '{retry,errors}')) end,
+    coalesce(n.step ->> 'on_error', 'fail'),
+    exists (select from edges as e join named as c on c.index = e.target where e.source = n.index and c.step ->> 'join' = 'failed')
+  from named as n
+  union all
+  select
+    p_tenant_id, p_version_id, h.index, '$outputs', 'outputs', null, 'core', h.dependencies, '{}', '{}', null,
+    'end', null, p_definition -> 'outputs', null,
+    array(select r.index from named as r where r.id = any(h.names) order by r.index),
+    '{}', null, 3::smallint, 1, 2, 300, true, '{timeout,connect,429,5xx}', 'fail', false
+  from hidden as h;
+
+  update flowgres.workflow_steps as s
+  set next_index = n.index
+  from flowgres.workflow_steps as n
+  where s.tenant_id = p_tenant_id and s.version_id = p_version_id and s.branches is null and s.children = array[n.index]
+    and n.tenant_id = s.tenant_id and n.version_id = s.version_id and n.dependencies = array[s.index]
+    and n.join_rule <> 'failed' and n.type in ('transform', 'condition', 'log', 'outputs') and n.secret_names = '{}';
+$$;
+comment on function flowgres.compile_steps(uuid, uuid, jsonb) is $$Write the steps of a version: nodes and edges by number
+
+The definition is canonical and was checked.$$;
+
+create or replace function flowgres.compile_version(
+  p_tenant_id uuid,
+  p_workflow_id uuid,
+  p_version integer,
+  p_state text,
+  p_source jsonb,
+  p_definition jsonb
+)
+  returns flowgres.workflow_versions language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_version flowgres.workflow_versions;
+  v_now timestamptz := flowgres.now();
+  v_id uuid := flowgres.uuid_v7(v_now);
+begin
+  insert into flowgres.workflow_versions (
+    tenant_id, id, workflow_id, version, version_label, state, checksum, source, definition, step_count,
+    hidden_step_count, root_indexes, sink_indexes, inputs, timeout_seconds, priority, correlation_path, created_by, created_at)
+  values (
+    p_tenant_id, v_id, p_workflow_id, p_version, p_definition ->> 'version', p_state,
+    flowgres.definition_checksum(p_definition), p_source, p_definition,
+    jsonb_array_length(p_definition -> 'steps'), case when p_definition ? 'outputs' then 1 else 0 end, '{}', '{}',
+    p_definition -> 'inputs',
+    coalesce(
+      (p_definition #>> '{settings,timeout}')::double precision,
+      (flowgres.setting(p_tenant_id, 'execution_timeout_seconds'))::double precision),
+    coalesce((p_definition #>> '{settings,priority}')::smallint, 5::smallint),
+    (p_definition #>> '{settings,correlation_id}')::jsonpath,
+    flowgres.actor(), v_now);
+  perform flowgres.compile_steps(p_tenant_id => p_tenant_id, p_version_id => v_id, p_definition => p_definition);
+  update flowgres.workflow_versions as v
+  set
+    root_indexes = array(
+      select s.index from flowgres.workflow_steps as s
+      where s.tenant_id = p_tenant_id and s.version_id = v_id and s.dependencies = '{}' order by s.index),
+    sink_indexes = array(
+      select s.index from flowgres.workflow_steps as s
+      where s.tenant_id = p_tenant_id and s.version_id = v_id and s.children = '{}' order by s.index)
+  where v.tenant_id = p_tenant_id and v.id = v_id
+  returning v.* into v_version;
+  return v_version;
+end;
+$$;
+comment on function flowgres.compile_version(uuid, uuid, integer, text, jsonb, jsonb) is $$Store a version and its compiled steps
+
+The definition is canonical and was checked; the source is the text as it was given.$$;
+
+create or replace function flowgres.definition_checksum(p_definition jsonb)
+  returns text language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+  select encode(sha256(convert_to(p_definition::text, 'UTF8')), 'hex');
+$$;
+comment on function flowgres.definition_checksum(jsonb) is $$What tells whether two definitions are the same: jsonb has one order of keys, so equal content is equal text.$$;

@@ -1,0 +1,202 @@
+-- What the expressions of a definition name: other steps, and secrets.
+--
+-- Found as text, never parsed: whether an expression is sound is decided where it can be parsed, outside the database.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.find_names(p_value jsonb, p_root text)
+  returns text[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+begin
+  if p_value is null or position(p_root in p_value::text) = 0 then
+    return '{}';
+  end if;
+  -- Quoted text is matched too, so that it is passed over: steps['a'] names a step, 'steps.a' is a text.
+  return (
+    select coalesce(array_agg(distinct n.name), '{}')
+    from jsonb_path_query(p_value, 'strict $.** ? (@.type() == "string" && @ like_regex "{{" flag "q")') as s (value)
+    cross join lateral regexp_matches(s.value #>> '{}', '\{\{(.*?)\}\}', 'g') as e (expression)
+    cross join lateral regexp_matches(
+      e.expression[1],
+      '(?<![\w.])' || p_root
+      || '\s*(?:\.\s*([A-Za-z_]\w*)|\[\s*(?:''([^'']*)''|"([^"]*)")\s*\])|''[^'']*''|"[^"]*"', 'g'
+    ) as f (found)
+    cross join lateral (values (coalesce(f.found[1], f.found[2], f.found[3]))) as n (name)
+    where n.name is not null);
+end;
+$$;
+comment on function flowgres.find_names(jsonb, text) is $$Names that follow a root in the expressions of a value: steps.NAME and steps['NAME'] for steps.$$;
+
+create or replace function flowgres.find_path(p_path text, p_value jsonb, p_root text, p_name text)
+  returns text language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return coalesce(
+    (
+      select t.path from flowgres.list_texts(p_path => p_path, p_value => p_value) as t
+      where position(p_name in t.text) > 0 and p_name = any(flowgres.find_names(p_value => to_jsonb(t.text), p_root => p_root))
+      order by t.path limit 1
+    ), p_path);
+end;
+$$;
+comment on function flowgres.find_path(text, jsonb, text, text) is $$Where in a value an expression names something; asked only to report a mistake.$$;
+
+create or replace function flowgres.step_expressions(p_step jsonb)
+  returns jsonb language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+  select jsonb_strip_nulls(jsonb_build_object(
+    'config', case
+      -- The field of a condition is a path, which names a step without braces.
+      when p_step ->> 'type' = 'condition' and p_step #>> '{config,field}' not like '%{{%'
+        then jsonb_set(p_step -> 'config', '{field}', to_jsonb('{{ ' || (p_step #>> '{config,field}') || ' }}'))
+      else p_step -> 'config'
+    end,
+    'when', p_step -> 'when', 'output', p_step -> 'output'));
+$$;
+comment on function flowgres.step_expressions(jsonb) is $$The parts of a step in which expressions are rendered.$$;
+
+create or replace function flowgres.check_references(
+  p_steps jsonb, p_outputs jsonb, p_ids text[], p_sorted integer[], p_from integer[], p_to integer[]
+)
+  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_errors jsonb[] := '{}';
+  v_ancestors bit varying[];
+  v_is_sorted boolean := cardinality(p_sorted) = cardinality(p_ids);
+  v_name record;
+begin
+  for v_name in
+    select
+      s.position - 1 as step, flowgres.step_expressions(s.value) as value, n.name,
+      array_position(p_ids, n.name) - 1 as target
+    from jsonb_array_elements(p_steps) with ordinality as s (value, position)
+    cross join lateral unnest(flowgres.find_names(p_value => flowgres.step_expressions(s.value), p_root => 'steps')) as n (name)
+    where position('steps' in s.value::text) > 0
+    order by s.position, n.name
+  loop
+    if v_name.target is null then
+      v_errors := v_errors || flowgres.problem(
+        p_path => flowgres.find_path(format('steps[%s]', v_name.step), v_name.value, 'steps', v_name.name),
+        p_code => 'unknown_step', p_message => format('no step has the id "%s"', left(v_name.name, 60)),
+        p_hint => flowgres.did_you_mean(p_word => v_name.name, p_known => p_ids));
+    elsif v_is_sorted then
+      v_ancestors := coalesce(v_ancestors, flowgres.find_ancestors(p_sorted => p_sorted, p_from => p_from, p_to => p_to));
+      if get_bit(v_ancestors[v_name.step + 1], v_name.target) = 0 then
+        v_errors := v_errors || flowgres.problem(
+          p_path => flowgres.find_path(format('steps[%s]', v_name.step), v_name.value, 'steps', v_name.name),
+          p_code => 'reference_not_ancestor',
+          p_message => format('"%s" does not wait for "%s", so its result may not be there', p_ids[v_name.step + 1], v_name.name),
+          p_hint => format('Add "%s" to depends_on.', v_name.name));
+      end if;
+    end if;
+  end loop;
+  for v_name in
+    select n.name from unnest(flowgres.find_names(p_value => p_outputs, p_root => 'steps')) as n (name)
+    where n.name <> all(array_remove(p_ids, null))
+  loop
+    v_errors := v_errors || flowgres.problem(
+      p_path => flowgres.find_path('outputs', p_outputs, 'steps', v_name.name),
+      p_code => 'unknown_step', p_message => format('no step has the id "%s"', left(v_name.name, 60)),
+      p_hint => flowgres.did_you_mean(p_word => v_name.name, p_known => p_ids));
+  end loop;
+  return v_errors;
+end;
+$$;
+comment on function flowgres.check_references(jsonb, jsonb, text[], integer[], integer[], integer[]) is $$Expressions that name no step, or a step that is no ancestor.$$;
+
+create or replace function flowgres.check_secrets(p_definition jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_errors jsonb[] := '{}';
+  v_text record;
+begin
+  if position('secrets' in p_definition::text) = 0 then
+    return v_errors;
+  end if;
+  for v_text in
+    select t.path, t.text,
+      -- What an http step sends is the only place where a runner puts secrets in.
+      p.type = 'http' and t.path ~ '^steps\[\d+\]\.config\.(url|headers|query|json|body|form|auth)\M' as may_name
+    from (
+      select format('steps[%s]', s.position - 1) as path, flowgres.step_expressions(s.value) as value, s.value ->> 'type' as type
+      from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
+      where position('secrets' in s.value::text) > 0
+      union all
+      select 'outputs', p_definition -> 'outputs', null
+    ) as p
+    cross join lateral flowgres.list_texts(p_path => p.path, p_value => p.value) as t
+    where position('secrets' in t.text) > 0
+  loop
+    case flowgres.secret_use(p_text => v_text.text)
+      when 'none' then continue;
+      when 'named' then
+        continue when v_text.may_name;
+        v_errors := v_errors || flowgres.problem(
+          p_path => v_text.path, p_code => 'secret_misuse', p_message => 'a secret cannot be used here',
+          p_hint => 'Secrets may be named in what an http step sends: url, headers, query, json, body, form, auth.');
+      else
+        v_errors := v_errors || flowgres.problem(
+          p_path => v_text.path, p_code => 'secret_misuse', p_message => 'a secret can only be put in as it is',
+          p_hint => 'Write {{ secrets.NAME }}: filters, methods and operators cannot see its value.');
+    end case;
+  end loop;
+  return v_errors;
+end;
+$$;
+comment on function flowgres.check_secrets(jsonb) is $$Secrets that are named where they would end up in stored data, or computed with.$$;
+
+create or replace function flowgres.secret_use(p_text text)
+  returns text language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_use text := 'none';
+  v_expression text;
+begin
+  for v_expression in select e.found[1] from regexp_matches(p_text, '\{\{(.*?)\}\}', 'g') as e (found) loop
+    -- secrets['KEY'] is secrets.KEY, and any other quoted text is no name.
+    v_expression := regexp_replace(v_expression, '(?<![\w.])secrets\s*\[\s*(?:''[^'']*''|"[^"]*")\s*\]', 'secrets.KEY', 'g');
+    v_expression := regexp_replace(v_expression, '''[^'']*''|"[^"]*"', '''''', 'g');
+    continue when v_expression !~ '(?<![\w.])secrets\M';
+    v_expression := regexp_replace(v_expression, '(?<![\w.])secrets\s*\.\s*[A-Za-z_]\w*', '$', 'g');
+    -- Beside a name may stand ~, a comma, brackets of lists and objects, if and else; all else would compute with it.
+    if v_expression ~ '(?<![\w.])secrets\M'
+      or v_expression ~ '\$\s*([-+*/%<>=!|.[(]|(is|in|and|or|not)\M)'
+      or v_expression ~ '([-+*/%<>=!]|\w\(|\m(is|in|and|or|not|if))\s*\$'
+    then
+      return 'computed';
+    end if;
+    v_use := 'named';
+  end loop;
+  return v_use;
+end;
+$$;
+comment on function flowgres.secret_use(text) is $$How the expressions of a text use secrets: none, named (put in as they are) or computed
+
+Read from the text alone, so a computation further away is left to where expressions are parsed.$$;
+
+create or replace function flowgres.list_texts(p_path text, p_value jsonb)
+  returns table (path text, text text) language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with recursive parts as (
+    select p_path as path, p_value as value, 0 as depth
+    union all
+    select c.path, c.value, p.depth + 1
+    from parts as p
+    cross join lateral (
+      select flowgres.join_path(p.path, o.key) as path, o.value
+      from jsonb_each(case when jsonb_typeof(p.value) = 'object' then p.value else '{}' end) as o
+      union all
+      select format('%s[%s]', p.path, e.position - 1), e.value
+      from jsonb_array_elements(case when jsonb_typeof(p.value) = 'array' then p.value else '[]' end)
+        with ordinality as e (value, position)
+    ) as c
+    where p.depth < 64
+  )
+  select p.path, p.value #>> '{}' from parts as p where jsonb_typeof(p.value) = 'string' order by p.path;
+end;
+$$;
+comment on function flowgres.list_texts(text, jsonb) is $$Every text in a value, with its path.$$;

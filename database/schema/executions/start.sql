@@ -1,0 +1,354 @@
+-- Starting executions: one, many, or as the child of a step.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.insert_executions(
+  p_version flowgres.workflow_versions,
+  p_ids uuid[],
+  p_inputs jsonb[],
+  p_now timestamptz,
+  p_priority smallint default null,
+  p_scheduled_at timestamptz default null,
+  p_correlation_id text default null,
+  p_max_retries smallint default 0,
+  p_metadata jsonb default null,
+  p_trigger_type text default 'api',
+  p_idempotency_key text default null,
+  p_created_by text default null,
+  p_depth smallint default 0,
+  p_parent_execution_id uuid default null,
+  p_parent_step_index smallint default null,
+  p_parent_queue_id bigint default null
+)
+  returns integer language plpgsql
+as $$
+declare
+  v_tenant_id uuid := p_version.tenant_id;
+  v_priority smallint := coalesce(p_priority, p_version.priority);
+begin
+  -- One statement for both tables: to begin and to end one costs as much as a row.
+  with started as (
+    insert into flowgres.executions (
+      tenant_id, id, workflow_id, version_id, version, priority, depth, step_count, hidden_step_count, max_retries,
+      timeout_seconds, scheduled_at, created_at, parent_execution_id, parent_step_index, parent_queue_id, trigger_type,
+      correlation_id, idempotency_key, created_by, input, metadata)
+    select
+      v_tenant_id, s.id, p_version.workflow_id, p_version.id, p_version.version, v_priority, p_depth, p_version.step_count,
+      p_version.hidden_step_count, p_max_retries, p_version.timeout_seconds, p_scheduled_at, p_now, p_parent_execution_id,
+      p_parent_step_index, p_parent_queue_id, p_trigger_type,
+      coalesce(p_correlation_id, case when p_version.correlation_path is not null
+        then left(jsonb_path_query_first(s.input, p_version.correlation_path, '{}', true) #>> '{}', 255) end),
+      p_idempotency_key, p_created_by, s.input, p_metadata
+    from unnest(p_ids, p_inputs) as s (id, input)
+  )
+  insert into flowgres.work_queue (
+    tenant_id, execution_id, version_id, due_at, ready_at, step_index, priority, is_new, capability)
+  select
+    v_tenant_id, s.id, p_version.id, case when p_scheduled_at > p_now then p_scheduled_at end,
+    greatest(p_now, p_scheduled_at), w.index, v_priority, true, w.capability
+  from flowgres.workflow_steps as w
+  cross join unnest(p_ids) as s (id)
+  where w.tenant_id = v_tenant_id and w.version_id = p_version.id and w.index = any(p_version.root_indexes);
+  return cardinality(p_ids);
+end;
+$$;
+comment on function flowgres.insert_executions is $$Write executions and the queue rows of their first steps; returns how many executions
+
+Set-based: ids and inputs are parallel arrays. Checks nothing; its callers have. Of the version it reads only what
+start_execution fills in.$$;
+
+create or replace function flowgres.wake_runners()
+  returns boolean language plpgsql
+as $$
+declare
+  v_must_tell boolean := transaction_timestamp() <> statement_timestamp()
+    and nullif(current_setting('request.method', true), '') is null;
+begin
+  -- NOTIFY takes a lock of the whole database at commit, so it is sent only when somebody sleeps. Inside a transaction
+  -- block nobody knows when the commit comes, nor who sleeps by then: there it is always sent, and leaves at the commit.
+  if not v_must_tell then
+    v_must_tell := exists (select from flowgres.runners as r where r.is_idle and r.stopped_at is null);
+  end if;
+  if v_must_tell then
+    perform pg_notify('flowgres_work', '');
+  end if;
+  return v_must_tell;
+end;
+$$;
+comment on function flowgres.wake_runners() is $$Tell sleeping runners that there is work; returns whether it was told
+
+The payload is empty, because any login can listen.$$;
+
+create or replace function flowgres.check_payload(p_tenant_id uuid, p_payload jsonb, p_what text)
+  returns void language plpgsql
+as $$
+begin
+  -- The stored size is a cheap bound: anything this small is neither too large nor too deep.
+  if pg_column_size(p_payload) < 512 then
+    return;
+  end if;
+  if pg_column_size(p_payload) > 65536
+    and octet_length(p_payload::text) > (flowgres.setting(p_tenant_id, 'max_payload_bytes'))::integer
+  then
+    perform flowgres.fail(
+      p_status => 413, p_code => 'payload_too_large',
+      p_message => format('%s is larger than %s bytes', p_what, flowgres.setting(p_tenant_id, 'max_payload_bytes')),
+      p_hint => 'Store large data elsewhere and pass a reference.');
+  end if;
+  if p_payload @? '$.**{64}' then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'payload_too_deep', p_message => format('%s is nested deeper than 64 levels', p_what),
+      p_hint => 'Flatten the data.');
+  end if;
+end;
+$$;
+comment on function flowgres.check_payload(uuid, jsonb, text) is $$Refuse JSON that is too large or too deep to be stored.$$;
+
+create or replace function flowgres.find_version(p_workflow flowgres.workflows, p_version integer)
+  returns flowgres.workflow_versions language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_version flowgres.workflow_versions;
+begin
+  if p_version is null and (p_workflow).status <> 'active' then
+    perform flowgres.fail(
+      p_status => 409, p_code => 'workflow_not_active',
+      p_message => format('workflow %L is %s', (p_workflow).name, (p_workflow).status),
+      p_hint => format('Activate it: flowgres workflows activate %s', (p_workflow).name));
+  end if;
+  select v.* into v_version
+  from flowgres.workflow_versions as v
+  where v.tenant_id = (p_workflow).tenant_id and v.workflow_id = (p_workflow).id
+    and v.version = coalesce(p_version, (p_workflow).active_version);
+  if v_version.id is null then
+    perform flowgres.fail(
+      p_status => 404, p_code => 'version_not_found',
+      p_message => format('workflow %L has no version %s', (p_workflow).name, p_version),
+      p_hint => 'List /workflow_versions.');
+  end if;
+  if v_version.state in ('draft', 'invalid') then
+    perform flowgres.fail(
+      p_status => 409, p_code => 'version_not_ready',
+      p_message => format('version %s of workflow %L is %s', v_version.version, (p_workflow).name, v_version.state),
+      p_hint => 'Activate the draft, or import a corrected definition.');
+  end if;
+  return v_version;
+end;
+$$;
+comment on function flowgres.find_version(flowgres.workflows, integer) is $$The version to start: the one asked for, else the active one.$$;
+
+create or replace function flowgres.check_tenant_may_start(p_tenant_id uuid)
+  returns void language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_status text;
+begin
+  select t.status into v_status from flowgres.tenants as t where t.tenant_id = p_tenant_id;
+  if v_status = 'suspended' then
+    perform flowgres.fail(
+      p_status => 403, p_code => 'tenant_suspended', p_message => 'this tenant is suspended',
+      p_hint => 'Ask the operator of this installation.');
+  end if;
+end;
+$$;
+comment on function flowgres.check_tenant_may_start(uuid) is $$Refuse starts of a suspended tenant.$$;
+
+set local role flowgres_definer;
+
+create or replace function flowgres.start_execution(
+  p_workflow text,
+  p_input jsonb,
+  p_idempotency_key text,
+  p_version integer,
+  p_priority integer,
+  p_scheduled_at timestamptz,
+  p_correlation_id text,
+  p_max_retries integer,
+  p_metadata jsonb
+)
+  returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_now timestamptz := flowgres.now();
+  v_id uuid := flowgres.uuid_v7(v_now);
+  v_tenant_id uuid;
+  v_workflow_id uuid;
+  v_workflow flowgres.workflows;
+  v_version flowgres.workflow_versions;
+  v_hash bytea;
+  v_key flowgres.idempotency_keys;
+  v_count integer;
+  v_is_told boolean;
+  v_status text;
+begin
+  -- When all is well, one query finds all that a start needs, and no more: the definitions themselves can be large.
+  select
+    v.tenant_id, v.id, v.workflow_id, v.version, v.step_count, v.hidden_step_count, v.root_indexes, v.inputs,
+    v.timeout_seconds, v.priority, v.correlation_path
+  into
+    v_version.tenant_id, v_version.id, v_version.workflow_id, v_version.version, v_version.step_count,
+    v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.timeout_seconds, v_version.priority,
+    v_version.correlation_path
+  from flowgres.tenants as t
+  join flowgres.workflows as w on w.tenant_id = t.tenant_id
+  join flowgres.workflow_versions as v
+    on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = coalesce(p_version, w.active_version)
+  -- The policies leave one tenant; asking once more which would cost as much as a table.
+  where t.status <> 'suspended'
+    and w.name = p_workflow and w.deleted_at is null and (p_version is not null or w.status = 'active')
+    and v.state not in ('draft', 'invalid');
+  -- Otherwise these say what is amiss, the version only after the key: a repeated call is answered whatever became of the
+  -- workflow since. They also find a workflow by its id.
+  if v_version.id is null then
+    v_tenant_id := flowgres.require_tenant();
+    perform flowgres.check_tenant_may_start(v_tenant_id);
+    v_workflow := flowgres.find_workflow(p_tenant_id => v_tenant_id, p_workflow => p_workflow);
+    v_workflow_id := v_workflow.id;
+  else
+    v_tenant_id := v_version.tenant_id;
+    v_workflow_id := v_version.workflow_id;
+  end if;
+  if p_priority not between 0 and 9 then
+    perform flowgres.fail(
+      p_status => 400, p_code => 'priority_invalid', p_message => format('priority %s is not between 0 and 9', p_priority),
+      p_hint => '0 goes first, 9 last.');
+  end if;
+  if p_max_retries <> 0 then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'not_available_yet', p_message => 'retries of a whole execution are not available yet',
+      p_hint => 'Give the steps a retry policy.');
+  end if;
+  if pg_column_size(p_input) >= 512 then
+    perform flowgres.check_payload(p_tenant_id => v_tenant_id, p_payload => p_input, p_what => 'the input');
+  end if;
+
+  if p_idempotency_key is not null then
+    if length(p_idempotency_key) not between 1 and 255 or p_idempotency_key !~ '^[[:print:]]+$' then
+      perform flowgres.fail(
+        p_status => 400, p_code => 'idempotency_key_invalid',
+        p_message => 'an idempotency key is 1 to 255 printable characters', p_hint => 'A UUID is a good key.');
+    end if;
+    v_hash := sha256(convert_to(jsonb_build_array(
+      p_input, p_version, p_priority, p_scheduled_at, p_correlation_id, p_metadata)::text, 'UTF8'));
+    -- A concurrent call with the same key waits here until the other one commits or rolls back.
+    insert into flowgres.idempotency_keys as k (tenant_id, workflow_id, key, execution_id, payload_hash, expires_at)
+    values (
+      v_tenant_id, v_workflow_id, p_idempotency_key, v_id, v_hash,
+      v_now + make_interval(days => (flowgres.setting(v_tenant_id, 'idempotency_key_days'))::integer))
+    on conflict (tenant_id, workflow_id, key) do update
+    set execution_id = excluded.execution_id, payload_hash = excluded.payload_hash, expires_at = excluded.expires_at
+    where k.expires_at <= v_now
+    returning k.* into v_key;
+    if v_key.execution_id is null then
+      select k.* into strict v_key
+      from flowgres.idempotency_keys as k
+      where k.tenant_id = v_tenant_id and k.workflow_id = v_workflow_id and k.key = p_idempotency_key;
+      return flowgres.answer_repeated_start(p_key => v_key, p_payload_hash => v_hash);
+    end if;
+  end if;
+
+  if v_version.id is null then
+    v_version := flowgres.find_version(p_workflow => v_workflow, p_version => p_version);
+  end if;
+  -- Assignments, and not "perform": that would be a query around each call.
+  v_count := flowgres.insert_executions(
+    p_version => v_version,
+    p_ids => array[v_id],
+    p_inputs => array[flowgres.check_input(p_inputs => v_version.inputs, p_input => p_input)],
+    p_now => v_now,
+    p_priority => p_priority::smallint,
+    p_scheduled_at => p_scheduled_at,
+    p_correlation_id => p_correlation_id,
+    p_max_retries => p_max_retries::smallint,
+    p_metadata => p_metadata,
+    p_idempotency_key => p_idempotency_key,
+    p_created_by => flowgres.actor());
+  v_is_told := flowgres.wake_runners();
+  if nullif(current_setting('request.method', true), '') is not null then
+    v_status := set_config('response.status', '201', true);
+  end if;
+  return jsonb_build_object('execution_id', v_id, 'status', 'queued', 'created', true);
+end;
+$$;
+comment on function flowgres.start_execution is $$Start one execution
+
+With an idempotency key the first call creates, and a repeated one answers with the same execution.$$;
+
+create or replace function flowgres.start_executions(p_workflow text, p_inputs jsonb)
+  returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_tenant_id uuid := flowgres.require_tenant();
+  v_now timestamptz := flowgres.now();
+  v_workflow flowgres.workflows;
+  v_version flowgres.workflow_versions;
+  v_inputs jsonb[];
+  v_ids uuid[];
+  v_most integer := (flowgres.setting(v_tenant_id, 'max_bulk_starts'))::integer;
+begin
+  perform flowgres.check_tenant_may_start(v_tenant_id);
+  if jsonb_typeof(p_inputs) is distinct from 'array' then
+    perform flowgres.fail(
+      p_status => 400, p_code => 'inputs_invalid', p_message => 'inputs is not an array of objects',
+      p_hint => 'Send {"workflow": "...", "inputs": [{...}, {...}]}.');
+  end if;
+  if jsonb_array_length(p_inputs) > v_most then
+    perform flowgres.fail(
+      p_status => 413, p_code => 'too_many_inputs',
+      p_message => format('%s inputs are more than the %s of one call', jsonb_array_length(p_inputs), v_most),
+      p_hint => 'Send them in several calls.');
+  end if;
+  v_workflow := flowgres.find_workflow(p_tenant_id => v_tenant_id, p_workflow => p_workflow);
+  v_version := flowgres.find_version(p_workflow => v_workflow, p_version => null);
+  if v_version.inputs is null then
+    select array_agg(i.value), array_agg(flowgres.uuid_v7(v_now)) into v_inputs, v_ids
+    from jsonb_array_elements(p_inputs) as i (value);
+    if exists (select from unnest(v_inputs) as i where jsonb_typeof(i) <> 'object') then
+      perform flowgres.check_input(p_inputs => null, p_input => '[]');
+    end if;
+  else
+    select array_agg(flowgres.check_input(p_inputs => v_version.inputs, p_input => i.value)), array_agg(flowgres.uuid_v7(v_now))
+    into v_inputs, v_ids
+    from jsonb_array_elements(p_inputs) as i (value);
+  end if;
+  perform flowgres.check_payload(p_tenant_id => v_tenant_id, p_payload => i, p_what => 'an input')
+  from unnest(v_inputs) as i
+  where pg_column_size(i) >= 512;
+  if v_ids is not null then
+    perform flowgres.insert_executions(
+      p_version => v_version, p_ids => v_ids, p_inputs => v_inputs, p_now => v_now, p_created_by => flowgres.actor());
+    perform flowgres.wake_runners();
+  end if;
+  if nullif(current_setting('request.method', true), '') is not null then
+    perform set_config('response.status', '201', true);
+  end if;
+  return to_jsonb(coalesce(v_ids, '{}'));
+end;
+$$;
+comment on function flowgres.start_executions(text, jsonb) is $$Start many executions of one workflow in one transaction: all or none; returns their ids in the order of the inputs.$$;
+
+set local role flowgres_owner;
+
+create or replace function flowgres.answer_repeated_start(p_key flowgres.idempotency_keys, p_payload_hash bytea)
+  returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+begin
+  if (p_key).payload_hash <> p_payload_hash then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'idempotency_key_reused',
+      p_message => format('idempotency key %L was used with another payload', (p_key).key),
+      p_details => format('It started execution %s.', (p_key).execution_id),
+      p_hint => 'Use a new key for a new request.');
+  end if;
+  if nullif(current_setting('request.method', true), '') is not null then
+    perform set_config('response.status', '200', true);
+  end if;
+  return jsonb_build_object(
+    'execution_id', (p_key).execution_id,
+    'status', coalesce(
+      (select e.status from flowgres.executions as e where e.tenant_id = (p_key).tenant_id and e.id = (p_key).execution_id),
+      'pruned'),
+    'created', false);
+end;
+$$;
+comment on function flowgres.answer_repeated_start(flowgres.idempotency_keys, bytea) is $$Answer a start whose key is known: the same execution, or 422 for another payload.$$;

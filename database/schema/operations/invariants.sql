@@ -1,0 +1,101 @@
+-- What must always hold, as one query. Tests run it after every fault; operators may at any time.
+
+set local role flowgres_engine;
+
+create or replace function flowgres.check_invariants(p_is_drained boolean default false)
+  returns table (rule text, tenant_id uuid, execution_id uuid, detail text)
+  language sql stable security definer set search_path to pg_catalog, pg_temp
+as $$
+  -- Nothing is lost: what has not ended has work in the queue, and after a drain nothing is left at all.
+  select 'unfinished_execution_has_work', e.tenant_id, e.id, e.status
+  from flowgres.executions as e
+  where e.finished_at is null and (p_is_drained or not exists (
+    select from flowgres.work_queue as q where q.tenant_id = e.tenant_id and q.execution_id = e.id))
+  union all
+  select 'finished_execution_has_no_work', q.tenant_id, q.execution_id, q.id::text
+  from flowgres.work_queue as q
+  left join flowgres.executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
+  where e.id is null or e.finished_at is not null
+  union all
+  -- Nothing happens twice.
+  select 'step_ends_once', v.tenant_id, v.execution_id, v.step || ': ' || count(*)
+  from flowgres.events as v
+  where v.type in ('step_completed', 'step_failed', 'step_skipped', 'step_cancelled')
+  group by v.tenant_id, v.execution_id, v.step
+  having count(*) > (
+    select e.generation from flowgres.executions as e where e.tenant_id = v.tenant_id and e.id = v.execution_id)
+  union all
+  select 'execution_ends_once', v.tenant_id, v.execution_id, count(*)::text
+  from flowgres.events as v
+  where v.type in ('execution_completed', 'execution_failed', 'execution_cancelled')
+  group by v.tenant_id, v.execution_id
+  having count(*) > (
+    select e.generation from flowgres.executions as e where e.tenant_id = v.tenant_id and e.id = v.execution_id)
+  union all
+  select 'step_is_queued_once', q.tenant_id, q.execution_id, q.step_index::text
+  from flowgres.work_queue as q
+  group by q.tenant_id, q.execution_id, q.step_index, q.iteration
+  having count(*) > 1
+  union all
+  -- Events have no gaps: as many as the last number says, counting those that one row tells for two.
+  select 'events_have_no_gaps', e.tenant_id, e.id, format('%s of %s', coalesce(v.told, 0), e.event_seq)
+  from flowgres.executions as e
+  left join (
+    select v.tenant_id, v.execution_id, count(*) + count(v.began_at) as told, max(v.seq) as last_seq
+    from flowgres.events as v group by v.tenant_id, v.execution_id
+  ) as v on v.tenant_id = e.tenant_id and v.execution_id = e.id
+  where coalesce(v.told, 0) <> e.event_seq or coalesce(v.last_seq, 0) <> e.event_seq
+  union all
+  -- Every step of an ended execution has ended.
+  select 'ended_execution_resolved_every_step', e.tenant_id, e.id, format('%s of %s', count(s.step_index), e.step_count)
+  from flowgres.executions as e
+  left join flowgres.step_executions as s
+    on s.tenant_id = e.tenant_id and s.execution_id = e.id and s.iteration = -1 and s.finished_at is not null
+  where e.finished_at is not null
+  group by e.tenant_id, e.id, e.step_count, e.hidden_step_count
+  having count(s.step_index) <> e.step_count + e.hidden_step_count
+  union all
+  -- Order: a step that waits for all its parents ends after them.
+  select 'successor_ends_after_predecessors', s.tenant_id, s.execution_id, s.step
+  from flowgres.step_executions as s
+  join flowgres.executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  join flowgres.workflow_steps as w
+    on w.tenant_id = e.tenant_id and w.version_id = e.version_id and w.index = s.step_index
+  join flowgres.step_executions as p
+    on p.tenant_id = s.tenant_id and p.execution_id = s.execution_id and p.step_index = any(w.dependencies) and p.iteration = -1
+  where s.status in ('completed', 'failed') and w.join_rule not in ('any', 'failed') and s.finished_at < p.finished_at
+  union all
+  -- Nothing is held by a runner that does not exist.
+  select 'lease_has_a_runner', q.tenant_id, q.execution_id, q.runner_id::text
+  from flowgres.work_queue as q
+  where q.runner_id is not null and not exists (select from flowgres.runners as r where r.id = q.runner_id)
+  union all
+  -- No row mixes tenants, and none stands alone: there are no foreign keys that would say so.
+  select 'step_belongs_to_an_execution', s.tenant_id, s.execution_id, s.step
+  from flowgres.step_executions as s
+  where not exists (select from flowgres.executions as e where e.tenant_id = s.tenant_id and e.id = s.execution_id)
+  union all
+  select 'event_belongs_to_an_execution', v.tenant_id, v.execution_id, v.seq::text
+  from flowgres.events as v
+  where not exists (select from flowgres.executions as e where e.tenant_id = v.tenant_id and e.id = v.execution_id)
+  union all
+  select 'execution_belongs_to_a_version', e.tenant_id, e.id, e.version_id::text
+  from flowgres.executions as e
+  where not exists (
+    select from flowgres.workflow_versions as v
+    where v.tenant_id = e.tenant_id and v.id = e.version_id and v.workflow_id = e.workflow_id)
+  union all
+  -- A parent never waits for a child that has ended.
+  select 'parent_is_woken_by_its_child', e.tenant_id, e.parent_execution_id, e.id::text
+  from flowgres.executions as e
+  join flowgres.work_queue as q
+    on q.tenant_id = e.tenant_id and q.execution_id = e.parent_execution_id and q.id = e.parent_queue_id
+      and q.step_index = e.parent_step_index
+  where e.finished_at is not null and q.due_at = 'infinity' and not exists (
+    select from flowgres.step_executions as s
+    where s.tenant_id = q.tenant_id and s.execution_id = q.execution_id and s.step_index = q.step_index
+      and s.child_execution_id <> e.id);
+$$;
+comment on function flowgres.check_invariants(boolean) is $$Violations of what the engine promises; no rows when all is well
+
+With p_is_drained also every execution that has not ended. Reads all history: for tests, and for an operator with a doubt.$$;

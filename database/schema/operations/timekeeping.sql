@@ -1,0 +1,139 @@
+-- What must happen because time has passed. Called by every runner about once a second; each call is bounded.
+
+set local role flowgres_engine;
+
+create or replace function flowgres.expire_executions(p_limit integer)
+  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_row record;
+  v_count integer := 0;
+begin
+  for v_row in
+    select l.tenant_id, l.id, l.timeout_seconds
+    from (
+      select e.tenant_id, e.id, e.timeout_seconds
+      from flowgres.executions as e
+      where e.deadline_at <= flowgres.now()
+      order by e.deadline_at
+      limit p_limit
+      -- One that somebody holds is the next sweep's: the others are not to wait for it.
+      for no key update skip locked
+    ) as l
+    order by l.id
+  loop
+    v_count := v_count + flowgres.end_execution(
+      p_tenant_id => v_row.tenant_id, p_execution_id => v_row.id, p_status => 'failed',
+      p_error => jsonb_build_object(
+        'code', 'execution_timeout', 'class', 'timeout',
+        'message', format('the execution was active for more than %s s', v_row.timeout_seconds)),
+      p_reason => null, p_actor => 'engine')::integer;
+  end loop;
+  return v_count;
+end;
+$$;
+comment on function flowgres.expire_executions(integer) is $$Fail executions whose active time has run out; returns how many.$$;
+
+create or replace function flowgres.prune(p_limit integer)
+  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := flowgres.now();
+  v_count integer;
+begin
+  delete from flowgres.idempotency_keys as k
+  where (k.tenant_id, k.workflow_id, k.key) in (
+    select d.tenant_id, d.workflow_id, d.key
+    from flowgres.idempotency_keys as d
+    where d.expires_at <= v_now
+    order by d.expires_at
+    limit p_limit
+    for update skip locked);
+  get diagnostics v_count = row_count;
+  delete from flowgres.runners as r
+  where r.stopped_at < v_now - interval '7 days'
+    and not exists (select from flowgres.work_queue as q where q.runner_id = r.id);
+  return v_count;
+end;
+$$;
+comment on function flowgres.prune(integer) is $$Delete idempotency keys that have expired and runners long gone, a bounded number.$$;
+
+create or replace function flowgres.unchecked_versions(p_limit integer)
+  returns table (version_id uuid, definition jsonb) language plpgsql stable security definer set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select v.id, v.definition from flowgres.workflow_versions as v
+  where v.state = 'checking'
+  order by v.created_at
+  limit p_limit;
+end;
+$$;
+comment on function flowgres.unchecked_versions(integer) is $$Versions imported by SQL whose expressions no runner has parsed yet.$$;
+
+create or replace function flowgres.confirm_version(p_version_id uuid, p_errors jsonb)
+  returns boolean language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_version flowgres.workflow_versions;
+begin
+  update flowgres.workflow_versions as v
+  set
+    state = case when jsonb_array_length(coalesce(p_errors, '[]')) = 0 then 'ready' else 'invalid' end,
+    errors = nullif(p_errors, '[]')
+  where v.id = p_version_id and v.state = 'checking'
+  returning v.* into v_version;
+  if v_version.state = 'invalid' then
+    update flowgres.workflows as w
+    set status = 'inactive', active_version = null, updated_at = flowgres.now()
+    where w.tenant_id = v_version.tenant_id and w.id = v_version.workflow_id and w.active_version = v_version.version;
+  end if;
+  return found;
+end;
+$$;
+comment on function flowgres.confirm_version(uuid, jsonb) is $$Say what parsing the expressions of a version has shown
+
+Without errors it is ready; with errors it is invalid, and deactivated if it was the active one.$$;
+
+create or replace function flowgres.get_secrets(p_tenant_id uuid, p_names text[])
+  returns table (name text, key_id text, nonce bytea, ciphertext bytea) language sql stable security definer set search_path to pg_catalog, pg_temp
+as $$
+  select s.name, s.key_id, s.nonce, s.ciphertext
+  from flowgres.secrets as s
+  where s.tenant_id = p_tenant_id and s.name = any(p_names);
+$$;
+comment on function flowgres.get_secrets(uuid, text[]) is $$Encrypted secrets of a tenant, for the runner that has the key.$$;
+
+create or replace function flowgres.engine_health()
+  returns jsonb language plpgsql stable security definer set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select jsonb_build_object(
+      'live_runners', (select count(*) from flowgres.runners as r where r.stopped_at is null
+        and r.seen_at > flowgres.now() - make_interval(
+          secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision)),
+      'lag_seconds', coalesce((
+        -- The oldest of the first thousand is a bound that costs the same whatever the backlog.
+        select greatest(extract(epoch from flowgres.now() - min(f.ready_at)), 0)
+        from (
+          select q.ready_at from flowgres.work_queue as q
+          where q.runner_id is null and q.due_at is null order by q.capability, q.tenant_id limit 1000
+        ) as f), 0)));
+end;
+$$;
+comment on function flowgres.engine_health() is $$Live runners, and how long ready steps wait, in seconds.$$;
+
+create or replace function flowgres.engine_metrics()
+  returns jsonb language plpgsql stable security definer set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return flowgres.engine_health() || (
+    select jsonb_build_object(
+      'ready', count(*) filter (where q.runner_id is null and q.due_at is null),
+      'leased', count(*) filter (where q.runner_id is not null),
+      'due', count(*) filter (where q.due_at is not null))
+    from flowgres.work_queue as q);
+end;
+$$;
+comment on function flowgres.engine_metrics() is $$Counts of the queue, for Prometheus.$$;

@@ -1,0 +1,55 @@
+-- Limits and switches: defaults of the installation, overrides of tenants.
+
+set local role flowgres_owner;
+
+insert into flowgres.settings (name, value, description) values
+  ('protocol', '1', 'Number that runners and this database must agree on; raised by breaking migrations'),
+  ('self_registration_enabled', 'false', 'Whether anyone may register a tenant'),
+  ('max_steps_per_workflow', '50', 'Steps of one workflow'),
+  ('max_definition_bytes', '1048576', 'Size of one definition'),
+  ('max_payload_bytes', '1048576', 'Size of one input'),
+  ('max_output_bytes', '1048576', 'Size of one output'),
+  ('max_json_depth', '64', 'Depth of stored JSON'),
+  ('max_sub_workflow_depth', '3', 'Nesting of sub-workflows; the root is level 0'),
+  ('max_bulk_starts', '10000', 'Inputs of one start_executions'),
+  ('execution_timeout_seconds', '300', 'Active time of an execution whose definition names none'),
+  ('http_step_timeout_seconds', '30', 'Time of one attempt of a step that names none'),
+  ('max_delay_seconds', '31536000', 'Longest delay of a step'),
+  ('lease_seconds', '30', 'A runner not seen for this long loses what it claimed'),
+  ('heartbeat_seconds', '3', 'How often a runner shows that it lives'),
+  ('poll_seconds', '1', 'How often an idle runner looks for work without being told'),
+  ('history_period_days', '7', 'Span of one history partition'),
+  ('history_ahead_count', '4', 'History partitions created ahead'),
+  ('log_retention_days', '30', 'How long finished executions are kept'),
+  ('delivery_retention_days', '7', 'How long webhook deliveries are kept'),
+  ('idempotency_key_days', '30', 'How long the key of a start is kept'),
+  ('rate_limit_per_minute', '600', 'Starts of one tenant in a minute'),
+  ('environment', '"development"', 'Which environment this database is: a runner of another one refuses to work')
+on conflict (tenant_id, name) do nothing;
+
+create or replace function flowgres.setting(p_tenant_id uuid, p_name text)
+  returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select s.value
+    from flowgres.settings as s
+    where s.name = p_name and s.tenant_id in (p_tenant_id, '00000000-0000-0000-0000-000000000000')
+    order by s.tenant_id desc
+    limit 1);
+end;
+$$;
+comment on function flowgres.setting(uuid, text) is $$The value of a setting for a tenant: its own, else the installation's.$$;
+
+create or replace function flowgres.seed_settings(p_settings jsonb)
+  returns integer language sql set search_path to pg_catalog, pg_temp
+as $$
+  with seeded as (
+    insert into flowgres.settings (name, value)
+    select e.key, e.value from jsonb_each(p_settings) as e
+    on conflict (tenant_id, name) do update set value = excluded.value, updated_at = clock_timestamp()
+    returning 1
+  )
+  select count(*)::integer from seeded;
+$$;
+comment on function flowgres.seed_settings(jsonb) is $$Set the installation's defaults, as the installer does from its environment.$$;

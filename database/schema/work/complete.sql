@@ -1,0 +1,92 @@
+-- The hot path: report results, advance their executions, take the next steps, in one call.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.advance(
+  p_runner_id uuid,
+  p_reports flowgres.step_report[],
+  p_capabilities text[],
+  p_want integer
+)
+  returns setof flowgres.claimed_step language plpgsql
+as $$
+declare
+  v_state flowgres.advance_state;
+begin
+  v_state.now := flowgres.now();
+  v_state.runner_id := p_runner_id;
+  v_state.capabilities := p_capabilities;
+
+  v_state := flowgres.lock_executions(p_reports => p_reports, p_state => v_state);
+  if v_state.execution_ids is null then
+    return;
+  end if;
+  -- From here on every statement has a snapshot younger than the locks.
+  if exists (select from unnest(p_reports) as r where r.o = 'child') then
+    p_reports := flowgres.start_children(p_state => v_state, p_reports => p_reports);
+  end if;
+  v_state := flowgres.record_outcomes(p_reports => p_reports, p_state => v_state);
+  if v_state.touched_slots is null then
+    return;
+  end if;
+  if v_state.outcomes is not null then
+    perform flowgres.record_unusual(p_state => v_state);
+    v_state := flowgres.begin_failing(p_state => v_state);
+  end if;
+  if v_state.frontier is not null or v_state.ended is not null then
+    v_state := flowgres.resolve_children(p_state => v_state);
+  end if;
+  if v_state.ready is not null then
+    return query
+    select c.* from flowgres.move_ready(
+      p_state => v_state, p_share => flowgres.share_of_tenant(p_state => v_state, p_want => p_want)) as c;
+    v_state.moving_slots := v_state.moving_slots || array(select r.slot from unnest(v_state.ready) as r);
+  end if;
+  perform flowgres.settle_queue(p_state => v_state);
+  if v_state.ended is not null then
+    v_state := flowgres.record_ended(p_state => v_state);
+  end if;
+  perform flowgres.finish_advance(p_state => v_state);
+end;
+$$;
+comment on function flowgres.advance(uuid, flowgres.step_report[], text[], integer) is $$Advance the executions of a batch of reports
+
+Locks in the order executions, steps, queue rows, each by id. Returns the steps handed over to the runner.$$;
+
+set local role flowgres_engine;
+
+create or replace function flowgres.complete_and_claim(
+  p_runner_id uuid,
+  p_results jsonb,
+  p_want integer,
+  p_after_tenant uuid
+)
+  returns setof flowgres.claimed_step language plpgsql security definer set search_path to pg_catalog, pg_temp
+  -- One held lock must not stall a whole batch: the runner halves it and tries again.
+  set lock_timeout to '2s'
+  -- The batches are small and every table is reached by key: whatever else a plan could do would be worse on a bad day.
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
+  set jit to off set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_capabilities text[] := flowgres.require_runner(p_runner_id => p_runner_id);
+  v_reports flowgres.step_report[];
+begin
+  perform flowgres.require_read_committed();
+  if jsonb_array_length(p_results) > 0 then
+    select array_agg(r::flowgres.step_report) into v_reports
+    from jsonb_populate_recordset(null::flowgres.step_report, p_results) as r;
+    return query
+    select a.* from flowgres.advance(
+      p_runner_id => p_runner_id, p_reports => v_reports, p_capabilities => v_capabilities, p_want => p_want) as a;
+  end if;
+  if p_want > 0 then
+    return query
+    select c.* from flowgres.claim(p_runner_id => p_runner_id, p_want => p_want, p_after_tenant => p_after_tenant) as c;
+  end if;
+end;
+$$;
+comment on function flowgres.complete_and_claim(uuid, jsonb, integer, uuid) is $$Report a batch of results and take the next steps
+
+Results are objects with the keys of flowgres.step_report. A result whose lease is gone is dropped. Returns the steps that
+the results made ready, and up to p_want others: what the runner has room for besides the slots that the results free.$$;

@@ -1,0 +1,229 @@
+-- Runner processes: registration, heartbeat, release, rescue.
+
+set local role flowgres_engine;
+
+create or replace function flowgres.register_runner(p_runner_id uuid, p_info jsonb)
+  returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_system_id uuid := flowgres.system_tenant_id();
+  v_now timestamptz := flowgres.now();
+  v_environment text := flowgres.setting(v_system_id, 'environment') #>> '{}';
+  v_protocol integer := (flowgres.setting(v_system_id, 'protocol'))::integer;
+begin
+  if (p_info ->> 'protocol')::integer is distinct from v_protocol then
+    perform flowgres.fail(
+      p_status => 409, p_code => 'protocol_mismatch',
+      p_message => format('the runner speaks protocol %s, the database %s', p_info ->> 'protocol', v_protocol),
+      p_hint => 'Install the same version of flowgres: flowgres db upgrade, or upgrade the runner.');
+  end if;
+  if p_info ->> 'environment' is distinct from v_environment then
+    perform flowgres.fail(
+      p_status => 409, p_code => 'environment_mismatch',
+      p_message => format('the runner is for %L, this database is %L', p_info ->> 'environment', v_environment),
+      p_hint => 'A copy of production must not send anything. Set ENV of the runner, or the setting environment.');
+  end if;
+  insert into flowgres.runners (id, name, version, protocol, capabilities, labels, concurrency, started_at, seen_at)
+  values (
+    p_runner_id, coalesce(p_info ->> 'name', 'runner'), coalesce(p_info ->> 'version', '?'), v_protocol,
+    array['core'] || array(
+      select t.value ->> 'type' from jsonb_array_elements(coalesce(p_info -> 'step_types', '[]')) as t (value)
+      where not coalesce((t.value ->> 'core')::boolean, false)),
+    array(select jsonb_array_elements_text(coalesce(p_info -> 'labels', '[]'))),
+    coalesce((p_info ->> 'concurrency')::integer, 100), v_now, v_now);
+  insert into flowgres.step_types (type, config_schema, is_core)
+  select t.value ->> 'type', coalesce(t.value -> 'config_schema', '{}'), coalesce((t.value ->> 'core')::boolean, false)
+  from jsonb_array_elements(coalesce(p_info -> 'step_types', '[]')) as t (value)
+  order by 1
+  on conflict (tenant_id, type) do update
+  set config_schema = excluded.config_schema, is_core = excluded.is_core, updated_at = clock_timestamp();
+  return jsonb_build_object(
+    'now', v_now,
+    'lease_seconds', flowgres.setting(v_system_id, 'lease_seconds'),
+    'heartbeat_seconds', flowgres.setting(v_system_id, 'heartbeat_seconds'),
+    'poll_seconds', flowgres.setting(v_system_id, 'poll_seconds'),
+    'step_timeout_seconds', flowgres.setting(v_system_id, 'http_step_timeout_seconds'),
+    'max_output_bytes', flowgres.setting(v_system_id, 'max_output_bytes'),
+    'max_json_depth', flowgres.setting(v_system_id, 'max_json_depth'),
+    'max_delay_seconds', flowgres.setting(v_system_id, 'max_delay_seconds'));
+end;
+$$;
+comment on function flowgres.register_runner(uuid, jsonb) is $$Announce a new runner process
+
+p_info: {name, version, protocol, environment, step_types: [{type, config_schema, core}], labels, concurrency}. Returns the
+settings that runners follow.$$;
+
+create or replace function flowgres.heartbeat(p_runner_id uuid, p_running jsonb, p_stats jsonb)
+  returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
+as $$
+declare
+  v_now timestamptz := flowgres.now();
+  v_must_drain boolean;
+begin
+  update flowgres.runners as r
+  set seen_at = v_now, stats = p_stats
+  where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id and r.stopped_at is null
+  returning r.drained_at is not null
+    or r.protocol <> (flowgres.setting(flowgres.system_tenant_id(), 'protocol'))::integer
+  into v_must_drain;
+  return jsonb_build_object(
+    'alive', found,
+    'now', v_now,
+    'drain', coalesce(v_must_drain, false),
+    'lost', (
+      select coalesce(jsonb_agg((r.value ->> 2)::bigint), '[]')
+      from jsonb_array_elements(p_running) as r (value)
+      where not exists (
+        select from flowgres.work_queue as q
+        where q.tenant_id = (r.value ->> 0)::uuid and q.execution_id = (r.value ->> 1)::uuid
+          and q.id = (r.value ->> 2)::bigint and q.runner_id = p_runner_id and q.token = (r.value ->> 3)::bigint)));
+end;
+$$;
+comment on function flowgres.heartbeat(uuid, jsonb, jsonb) is $$Show that a runner lives
+
+One row is the lease of all it has claimed. p_running lists leases as [tenant, execution, queue row, token]; the answer names
+those that it no longer holds, to be aborted. alive is false once it was given up: it must register anew. drain is
+true when it was told to finish, or a breaking upgrade has made its protocol one of the past.$$;
+
+create or replace function flowgres.declare_idle(p_runner_id uuid, p_idle boolean)
+  returns double precision language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_due_at timestamptz;
+begin
+  update flowgres.runners as r set is_idle = p_idle
+  where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id and r.is_idle <> p_idle;
+  select q.due_at into v_due_at from flowgres.work_queue as q where q.due_at is not null order by q.due_at limit 1;
+  return case when v_due_at < 'infinity' then greatest(extract(epoch from v_due_at - flowgres.now()), 0) end;
+end;
+$$;
+comment on function flowgres.declare_idle(uuid, boolean) is $$Say that a runner is about to sleep, so that starts wake it; returns the seconds to the next due step, or null
+
+The runner claims once more afterwards: what came in between is found then.$$;
+
+create or replace function flowgres.release(p_runner_id uuid, p_rows jsonb)
+  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
+as $$
+declare
+  v_count integer;
+begin
+  -- The queue row alone, as the claim did; the attempt is given back, because nothing is wrong with the step. What was
+  -- announced stays announced: it is the same attempt that begins again, and its step row is there.
+  update flowgres.work_queue as q
+  set
+    runner_id = null, claimed_at = null, ready_at = flowgres.now(),
+    attempt = q.attempt - (q.resume is null)::integer
+  from jsonb_array_elements(p_rows) as r (value)
+  where q.tenant_id = (r.value ->> 0)::uuid and q.execution_id = (r.value ->> 1)::uuid and q.id = (r.value ->> 2)::bigint
+    and q.runner_id = p_runner_id and q.token = (r.value ->> 3)::bigint;
+  get diagnostics v_count = row_count;
+  if v_count > 0 then
+    perform flowgres.wake_runners();
+  end if;
+  return v_count;
+end;
+$$;
+comment on function flowgres.release(uuid, jsonb) is $$Give leases back unused, attempts refunded; rows as [tenant, execution, queue row, token].$$;
+
+create or replace function flowgres.stop_runner(p_runner_id uuid)
+  returns void language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+begin
+  update flowgres.runners as r set stopped_at = flowgres.now(), is_idle = false
+  where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id and r.stopped_at is null;
+end;
+$$;
+comment on function flowgres.stop_runner(uuid) is $$Sign a runner off; what it still holds is rescued at once by the next sweep.$$;
+
+create or replace function flowgres.rescue_expired_leases(p_limit integer)
+  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
+as $$
+declare
+  v_now timestamptz := flowgres.now();
+  v_lease interval := make_interval(secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision);
+  v_runner_id uuid;
+  v_reports flowgres.step_report[];
+  v_count integer := 0;
+begin
+  perform flowgres.require_read_committed();
+  update flowgres.runners as r
+  set stopped_at = v_now, is_idle = false
+  where r.stopped_at is null and r.seen_at < v_now - v_lease;
+
+  -- Leases of a runner that is gone, whether it signed off or was given up just now.
+  for v_runner_id in
+    select r.id
+    from flowgres.runners as r
+    where r.stopped_at is not null and exists (select from flowgres.work_queue as q where q.runner_id = r.id)
+    order by r.stopped_at
+  loop
+    select array_agg(row(
+      l.tenant_id, l.execution_id, l.id, l.token, l.step_index, 'lost', extract(epoch from v_now - l.claimed_at) * 1000, null,
+      jsonb_build_object('code', 'lease_expired', 'message', 'the runner of this step is gone', 'class', 'lease_expired'),
+      null, null, null, null, null, null, null, null, null)::flowgres.step_report)
+    into v_reports
+    from (
+      select q.* from flowgres.work_queue as q where q.runner_id = v_runner_id order by q.id limit p_limit - v_count
+    ) as l
+    -- Somebody who holds an execution must not keep the others from being rescued: it is the next sweep's.
+    cross join lateral (
+      select from flowgres.executions as e
+      where e.tenant_id = l.tenant_id and e.id = l.execution_id
+      for no key update skip locked
+    ) as e;
+    if v_reports is not null then
+      perform flowgres.advance(
+        p_runner_id => v_runner_id, p_reports => v_reports, p_capabilities => '{}', p_want => 0);
+      v_count := v_count + cardinality(v_reports);
+    end if;
+    exit when v_count >= p_limit;
+  end loop;
+  if v_count > 0 then
+    perform flowgres.wake_runners();
+  end if;
+  return v_count;
+end;
+$$;
+comment on function flowgres.rescue_expired_leases(integer) is $$Free what dead runners hold, a bounded number; returns how many
+
+The attempt stays counted: a step that kills its runner is failed after its attempts.$$;
+
+create or replace function flowgres.get_version(p_version_id uuid)
+  returns jsonb language plpgsql stable security definer set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select jsonb_build_object(
+      'version_id', v.id, 'workflow_id', v.workflow_id, 'workflow_name', w.name, 'version', v.version,
+      'tenant_id', v.tenant_id, 'tenant_slug', t.slug, 'timeout_seconds', v.timeout_seconds,
+      'compiled_format', v.compiled_format,
+      'steps', (
+        select jsonb_agg(
+          jsonb_build_object(
+            'index', s.index, 'id', s.id, 'type', s.type, 'config', s.config, 'when', s.when_expression,
+            'output', s.output_template, 'uses_secrets', to_jsonb(s.secret_names), 'timeout_seconds', s.timeout_seconds,
+            'capability', s.capability,
+            'next', s.next_index,
+            'branches', (
+              select jsonb_object_agg(b.key, (
+                select coalesce(jsonb_agg(c.id order by c.index), '[]')
+                from flowgres.workflow_steps as c
+                where c.tenant_id = s.tenant_id and c.version_id = s.version_id and to_jsonb(c.index) <@ b.value))
+              from jsonb_each(s.branches) as b),
+            'references', (
+              select coalesce(jsonb_agg(r.id order by r.index), '[]')
+              from flowgres.workflow_steps as r
+              where r.tenant_id = s.tenant_id and r.version_id = s.version_id and r.index = any(s.reference_indexes)))
+          order by s.index)
+        from flowgres.workflow_steps as s
+        where s.tenant_id = v.tenant_id and s.version_id = v.id))
+    from flowgres.workflow_versions as v
+    join flowgres.workflows as w on w.tenant_id = v.tenant_id and w.id = v.workflow_id
+    join flowgres.tenants as t on t.tenant_id = v.tenant_id
+    where v.id = p_version_id);
+end;
+$$;
+comment on function flowgres.get_version(uuid) is $$A compiled version, for the runners' cache: it never changes.$$;
