@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import psycopg
-
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import assert_invariants, completed, dag, failed, get, hands, import_workflow, start
 
@@ -86,21 +84,23 @@ def test_batches_over_the_same_executions_do_not_deadlock(database: Database, db
     assert_invariants(db)
 
 
-def test_held_execution_does_not_stall_a_batch_for_long(database: Database, db: Db, tenant: Tenant) -> None:
+def test_held_execution_is_passed_over_and_the_others_are_recorded(database: Database, db: Db, tenant: Tenant) -> None:
     name = import_workflow(db, tenant, dag("held", [{"id": "only"}]))
-    execution_id = start(database, tenant, name)
+    ids = [start(database, tenant, name) for _ in range(20)]
     with hands(database) as runner, database.connect() as holder:
-        (lease,) = runner.claim(1)
+        results = [runner.result(lease, completed()) for lease in runner.claim(20)]
+        # Whoever waited for the lock would be refused at once.
+        runner.db.run("set lock_timeout to '100ms'")
         with holder.connection.transaction():
-            holder.run("select from flowgres.executions where id = %s for update", execution_id)
-            try:
-                runner.report([runner.result(lease, completed())])
-            except psycopg.errors.LockNotAvailable:
-                pass
-            else:
-                raise AssertionError("the report did not notice the lock")
-        runner.report([runner.result(lease, completed())])
-    assert get(database, tenant, execution_id)["status"] == "completed"
+            holder.run("select from flowgres.executions where id = %s for no key update", ids[7])
+            (row,) = runner.report_once(results)
+            assert (row["is_passed_over"], str(row["execution_id"])) == (True, ids[7])
+            statuses = dict.fromkeys(ids, "completed") | {ids[7]: "queued"}
+            rows = db.all("select id::text, status from flowgres.executions")
+            assert {row["id"]: row["status"] for row in rows} == statuses
+        assert runner.report_once([result for result in results if result["x"] == ids[7]]) == []
+    assert get(database, tenant, ids[7])["status"] == "completed"
+    assert_invariants(db)
 
 
 def test_report_reads_a_bounded_number_of_rows_on_tables_never_analysed(

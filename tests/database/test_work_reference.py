@@ -65,8 +65,11 @@ def expected(steps: list[Step]) -> tuple[str, dict[str, str]]:
         for j in range(i + 1, len(steps)):
             if i in steps[j]["parents"]:
                 edges[i, j] = str(out)
-                if step["branches"] and status[i] == "completed":
-                    untaken = step["branches"]["false" if step["takes"] == "true" else "true"]
+                if step["branches"] and out == "taken":
+                    # One that failed and goes on has taken neither.
+                    untaken = list(step["branches"]["false" if step["takes"] == "true" else "true"])
+                    if status[i] == "failed":
+                        untaken += step["branches"][step["takes"]]
                     if j in untaken:
                         edges[i, j] = "dead"
     names = {steps[i]["id"]: s for i, s in status.items()}

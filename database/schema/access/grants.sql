@@ -35,15 +35,16 @@ $$;
 -- Reading: a view runs with its caller's rights, so the tables beneath it are granted too, never with what a view hides.
 grant select on
   flowgres.tenants, flowgres.settings, flowgres.workflows, flowgres.workflow_versions, flowgres.workflow_steps,
-  flowgres.step_types, flowgres.executions, flowgres.step_executions, flowgres.attempts, flowgres.events
+  flowgres.step_types, flowgres.executions, flowgres.step_executions, flowgres.attempts, flowgres.events, flowgres.all_events
 to flowgres_viewer;
+grant select on flowgres.all_events to flowgres_engine, flowgres_definer;
 grant select (tenant_id, name, created_at, updated_at, updated_by) on flowgres.secrets to flowgres_viewer, flowgres_operator;
 grant select (
   tenant_id, id, name, version, capabilities, labels, concurrency, is_idle, started_at, seen_at, drained_at, stopped_at
 ) on flowgres.runners to flowgres_viewer;
 grant select (
   tenant_id, execution_id, id, version_id, runner_id, due_at, ready_at, claimed_at, iteration, step_index, attempt,
-  generation, priority, resume
+  generation, priority, resume, held, waits_for
 ) on flowgres.work_queue to flowgres_viewer;
 grant select (tenant_id, prefix, name, role, roles, created_by, created_at, expires_at, revoked_at)
 on flowgres.api_keys to flowgres_admin;
@@ -111,7 +112,7 @@ select flowgres.grant_functions('flowgres', array[
   'authenticate', 'assume_caller', 'check_privilege', 'pre_request'
 ], 'flowgres_anon, flowgres_viewer, flowgres_operator, flowgres_front, flowgres_runner, flowgres_sql, flowgres_authenticator');
 select flowgres.grant_functions('flowgres', array[
-  'require_tenant', 'setting', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics', 'is_operator'
+  'require_tenant', 'setting', 'describe_outcome', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics', 'is_operator'
 ], 'flowgres_viewer, flowgres_operator');
 select flowgres.grant_functions('flowgres', array['use_tenant'], 'flowgres_operator');
 select flowgres.grant_functions('flowgres', array['maintain_history'], 'flowgres_runner');
@@ -146,8 +147,8 @@ select flowgres.grant_functions('flowgres', array['authenticate_key', 'is_tenant
 select flowgres.grant_functions('flowgres', array['write_installation_setting'], 'flowgres_definer');
 select flowgres.grant_functions('flowgres', array['engine_health'], 'flowgres_front, flowgres_runner');
 select flowgres.grant_functions('flowgres', array[
-  'register_runner', 'heartbeat', 'claim', 'complete_and_claim', 'get_contexts', 'release', 'release_unknown', 'declare_idle', 'stop_runner',
-  'get_version', 'rescue_expired_leases', 'expire_executions', 'prune', 'cancel_orphan', 'get_secrets', 'unchecked_versions',
+  'register_runner', 'heartbeat', 'claim', 'complete_and_claim', 'complete_chains', 'get_contexts', 'release', 'release_unknown', 'declare_idle', 'stop_runner',
+  'get_version', 'rescue_expired_leases', 'expire_executions', 'prune', 'cancel_orphan', 'wake_pending', 'get_secrets', 'unchecked_versions',
   'confirm_version', 'engine_metrics'
 ], 'flowgres_runner');
 

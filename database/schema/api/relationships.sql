@@ -21,7 +21,7 @@ comment on function flowgres_api.attempts(flowgres_api.executions) is $$The atte
 create or replace function flowgres_api.execution_events(flowgres_api.executions)
   returns setof flowgres_api.execution_events language sql stable rows 20
 as $$
-  select v.* from flowgres_api.execution_events as v where v.tenant_id = $1.tenant_id and v.execution_id = $1.id;
+  select v.* from flowgres_api.execution_events as v where v.tenant_id = $1.tenant_id and v.execution_id = $1.id order by v.seq;
 $$;
 comment on function flowgres_api.execution_events(flowgres_api.executions) is $$The events of an execution, for embedding.$$;
 

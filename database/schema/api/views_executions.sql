@@ -39,7 +39,9 @@ select
   e.timeout_seconds,
   e.deadline_at
 from flowgres.executions as e
-left join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id;
+left join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+-- Always true, and what the index for lists asks for: see executions_list_idx.
+where e.created_at > '-infinity'::timestamptz;
 
 comment on view flowgres_api.executions is $$Executions
 
@@ -94,7 +96,7 @@ select
   s.output,
   s.error,
   coalesce(greatest(q.attempt, s.attempts), s.attempts) as attempts,
-  coalesce(s.ready_at, q.ready_at) as ready_at,
+  coalesce(s.ready_at, q.ready_at, s.started_at) as ready_at,
   coalesce(s.started_at, q.claimed_at) as started_at,
   s.finished_at,
   case when q.runner_id is null and isfinite(q.due_at) then q.due_at end as due_at,
@@ -232,7 +234,7 @@ comment on column flowgres_api.attempts.execution_id is $$The execution$$;
 comment on column flowgres_api.attempts.step is $$The step's id in the definition$$;
 comment on column flowgres_api.attempts.iteration is $$Number of a foreach iteration, from 0; null for the step itself$$;
 comment on column flowgres_api.attempts.attempt is $$Number of the try, from 1$$;
-comment on column flowgres_api.attempts.status is $$running, completed, failed, lost (its runner went away) or discarded (its result came too late)$$;
+comment on column flowgres_api.attempts.status is $$running, completed, failed, lost (its runner went away), cancelled, or discarded (cancelled, and its result came too late)$$;
 comment on column flowgres_api.attempts.error is $$Why it failed: code, message, class$$;
 comment on column flowgres_api.attempts.runner is $$Name of the runner that made it$$;
 comment on column flowgres_api.attempts.started_at is $$When it began$$;
@@ -242,23 +244,8 @@ comment on column flowgres_api.attempts.generation is $$Generation of the execut
 comment on column flowgres_api.attempts.runner_id is $$Identifier of the runner that made it$$;
 
 create or replace view flowgres_api.execution_events with (security_invoker = true) as
-select
-  v.tenant_id,
-  v.execution_id,
-  v.seq,
-  v.type,
-  v.level,
-  v.step,
-  v.message,
-  v.details,
-  v.actor,
-  v.at
-from flowgres.events as v
-union all
--- A row with began_at stands for the start of its step as well, under the number before its own.
-select v.tenant_id, v.execution_id, v.seq - 1, 'step_started', 'info', v.step, null, null, null, v.began_at
-from flowgres.events as v
-where v.began_at is not null;
+select v.tenant_id, v.execution_id, v.seq, v.type, v.level, v.step, v.message, v.details, v.actor, v.at
+from flowgres.all_events as v;
 
 comment on view flowgres_api.execution_events is $$Events of executions
 

@@ -125,6 +125,7 @@ begin
       where s.tenant_id = p_tenant_id and s.version_id = v_id and s.children = '{}' order by s.index)
   where v.tenant_id = p_tenant_id and v.id = v_id
   returning v.* into v_version;
+  perform flowgres.compile_chains(p_tenant_id => p_tenant_id, p_version_id => v_id);
   return v_version;
 end;
 $$;

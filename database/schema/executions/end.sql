@@ -2,86 +2,96 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.end_execution(
-  p_tenant_id uuid, p_execution_id uuid, p_status text, p_error jsonb, p_reason text, p_actor text
-)
-  returns boolean language plpgsql set search_path to pg_catalog, pg_temp
+create or replace function flowgres.hold_executions(p_execution_ids uuid[], p_tenant_ids uuid[])
+  returns flowgres.advance_state language plpgsql
 as $$
 declare
-  v_now timestamptz := flowgres.now();
-  v_execution flowgres.executions;
-  v_step_events integer;
+  v_state flowgres.advance_state;
 begin
-  select e.* into v_execution
-  from flowgres.executions as e
-  where e.tenant_id = p_tenant_id and e.id = p_execution_id and e.finished_at is null
-  for no key update;
-  if v_execution.id is null then
-    return false;
-  end if;
-
-  with doomed as materialized (
-    select w.index, w.id, w.type
-    from flowgres.workflow_steps as w
-    where w.tenant_id = p_tenant_id and w.version_id = v_execution.version_id
-      and not exists (
-        select from flowgres.step_executions as s
-        where s.tenant_id = p_tenant_id and s.execution_id = p_execution_id and s.step_index = w.index
-          and s.iteration = -1 and s.finished_at is not null)
-  ),
-  cancelled as (
-    insert into flowgres.step_executions as s (
-      tenant_id, execution_id, step_index, step, type, status, edge, finished_at)
-    select p_tenant_id, p_execution_id, d.index, d.id, d.type, 'cancelled', 'dead', v_now
-    from doomed as d
-    on conflict (tenant_id, execution_id, step_index, iteration) do update
-    set status = 'cancelled', edge = 'dead', finished_at = v_now, due_at = null
-    returning s.step_index, s.step, s.type, s.child_execution_id
-  ),
-  orphaned as (
-    insert into flowgres.cancellations (tenant_id, execution_id, requested_at, reason)
-    select p_tenant_id, c.child_execution_id, v_now, 'the parent was ended'
-    from cancelled as c
-    where c.child_execution_id is not null
-    on conflict (tenant_id, execution_id) do nothing
-  ),
-  told as (
-    insert into flowgres.events (tenant_id, execution_id, seq, at, type, step)
-    select
-      p_tenant_id, p_execution_id, v_execution.event_seq + row_number() over (order by c.step_index), v_now,
-      'step_cancelled', c.step
-    from cancelled as c
-    where c.type <> 'outputs'
-    returning 1
-  )
-  select count(*) into v_step_events from told;
-
-  -- Whoever runs a step of it loses the lease here, and learns so at the next heartbeat.
-  delete from flowgres.work_queue as q where q.tenant_id = p_tenant_id and q.execution_id = p_execution_id;
-
-  insert into flowgres.events (tenant_id, execution_id, seq, at, type, level, message, actor, details)
-  values (
-    p_tenant_id, p_execution_id, v_execution.event_seq + v_step_events + 1, v_now, 'execution_' || p_status,
-    case p_status when 'failed' then 'error' else 'info' end, coalesce(p_reason, p_error ->> 'message'), p_actor, p_error);
-
-  update flowgres.executions as e
-  set
-    status = p_status, error = coalesce(p_error, e.error), finished_at = v_now, deadline_at = null, active_since = null,
-    active_seconds = e.active_seconds + coalesce(extract(epoch from v_now - e.active_since), 0),
-    event_seq = v_execution.event_seq + v_step_events + 1,
-    resolved_count = e.step_count + e.hidden_step_count
-  where e.tenant_id = p_tenant_id and e.id = p_execution_id;
-
-  if v_execution.parent_execution_id is not null then
-    perform flowgres.wake_parent(p_tenant_id => p_tenant_id, p_execution_id => p_execution_id);
-  end if;
-  return true;
+  v_state := flowgres.lock_executions(p_tenant_ids => p_tenant_ids, p_execution_ids => p_execution_ids, p_state => v_state);
+  v_state.newly_resolved := array_fill(0, array[coalesce(cardinality(v_state.execution_ids), 0)]);
+  v_state.newly_completed := v_state.newly_resolved;
+  v_state.touched_slots := array(select s from generate_subscripts(v_state.execution_ids, 1) as s);
+  v_state.capabilities := '{}';
+  v_state.room := 0;
+  v_state.lease_count := 0;
+  return v_state;
 end;
 $$;
-comment on function flowgres.end_execution is $$End an execution now: cancelled, or failed by its timeout
+comment on function flowgres.hold_executions(uuid[], uuid[]) is $$The state of an advance without reports: those of these executions that are free and have not ended.$$;
 
-Steps that have not ended are cancelled, running ones lose their lease, children are left to cancel_orphan. False when it had
-already ended.$$;
+create or replace function flowgres.end_held(
+  p_state flowgres.advance_state, p_status text, p_error jsonb, p_reason text, p_actor text
+)
+  returns integer language plpgsql
+as $$
+begin
+  if p_state.execution_ids is null then
+    return 0;
+  end if;
+  p_state := flowgres.cancel_steps(
+    p_slots => p_state.touched_slots, p_spares_always => false, p_reason => p_error ->> 'message', p_state => p_state);
+  insert into flowgres.events (tenant_id, execution_id, seq, at, type, level, message, actor, details)
+  select
+    p_state.tenant_ids[s.slot], p_state.execution_ids[s.slot], p_state.last_seqs[s.slot] + 1, p_state.now, 'execution_' || p_status,
+    case p_status when 'failed' then 'error' else 'info' end, coalesce(p_reason, p_error ->> 'message'), p_actor, p_error
+  from unnest(p_state.touched_slots) as s (slot);
+  update flowgres.executions as e
+  set
+    status = p_status, error = coalesce(p_error, e.error), finished_at = p_state.now, deadline_at = null, active_since = null,
+    active_seconds = e.active_seconds + coalesce(extract(epoch from p_state.now - e.active_since), 0),
+    event_seq = p_state.last_seqs[s.slot] + 1,
+    resolved_count = e.step_count + e.hidden_step_count
+  from unnest(p_state.touched_slots) as s (slot)
+  where e.tenant_id = p_state.tenant_ids[s.slot] and e.id = p_state.execution_ids[s.slot];
+  perform flowgres.wake_parked(p_tenant_ids => p_state.tenant_ids, p_child_ids => p_state.execution_ids);
+  return cardinality(p_state.execution_ids);
+end;
+$$;
+comment on function flowgres.end_held(flowgres.advance_state, text, jsonb, text, text) is $$End the executions of a state now; returns how many
+
+Steps that have not ended are cancelled, running ones lose their lease, children are left to cancel_orphan, parents are woken.$$;
+
+create or replace function flowgres.cancel_tree(
+  p_tenant_id uuid, p_execution_ids uuid[], p_reason text, p_actor text, p_limit integer default 1000
+)
+  returns integer language plpgsql
+as $$
+declare
+  v_level uuid[] := p_execution_ids;
+  v_count integer := 0;
+  v_ended integer;
+begin
+  -- Level by level, each by id: who waits for the lock of an execution holds none of a deeper one. The engine itself never
+  -- waits for one, so nobody can wait in a circle.
+  while v_level <> '{}' loop
+    v_level := array(
+      select e.id from flowgres.executions as e
+      where e.tenant_id = p_tenant_id and e.id = any(v_level)
+      order by e.id
+      for no key update);
+    v_ended := flowgres.end_held(
+      p_state => flowgres.hold_executions(
+        p_execution_ids => v_level, p_tenant_ids => array_fill(p_tenant_id, array[cardinality(v_level)])),
+      p_status => 'cancelled',
+      p_error => jsonb_build_object('code', 'cancelled', 'message', coalesce(p_reason, 'the execution was cancelled')),
+      p_reason => p_reason, p_actor => p_actor);
+    v_count := v_count + v_ended;
+    exit when v_count >= p_limit;
+    -- Their children leave with them, in this transaction; of very many the rest is left to the next sweep.
+    v_level := array(
+      select e.id from flowgres.executions as e
+      where e.tenant_id = p_tenant_id and e.parent_execution_id = any(v_level) and e.finished_at is null
+      order by e.id
+      limit p_limit - v_count);
+    delete from flowgres.cancellations as c where c.tenant_id = p_tenant_id and c.execution_id = any(v_level);
+  end loop;
+  return v_count;
+end;
+$$;
+comment on function flowgres.cancel_tree(uuid, uuid[], text, text, integer) is $$Cancel executions and their descendants, up to a bound; returns how many
+
+Descendants beyond it are cancelled by the next sweeps.$$;
 
 set local role flowgres_definer;
 
@@ -92,10 +102,10 @@ declare
   v_tenant_id uuid := flowgres.require_tenant();
   v_status text;
 begin
-  if not flowgres.end_execution(
-    p_tenant_id => v_tenant_id, p_execution_id => p_execution_id, p_status => 'cancelled',
-    p_error => jsonb_build_object('code', 'cancelled', 'message', coalesce(nullif(p_reason, ''), 'the execution was cancelled')),
-    p_reason => nullif(p_reason, ''), p_actor => flowgres.actor())
+  perform flowgres.check_length(p_argument => 'reason', p_value => p_reason, p_most => 1000);
+  if flowgres.cancel_tree(
+    p_tenant_id => v_tenant_id, p_execution_ids => array[p_execution_id], p_reason => nullif(p_reason, ''),
+    p_actor => flowgres.actor()) = 0
   then
     select e.status into v_status
     from flowgres.executions as e where e.tenant_id = v_tenant_id and e.id = p_execution_id;
@@ -114,134 +124,75 @@ comment on function flowgres.cancel_execution(uuid, text) is $$Cancel an executi
 
 After it no new step starts; running ones are aborted within 5 s. Cancelling twice is no error.$$;
 
-create or replace function flowgres.get_execution(p_execution_id uuid)
-  returns jsonb language plpgsql stable security definer set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_tenant_id uuid := flowgres.require_tenant();
-  v_answer jsonb;
-begin
-  select
-    jsonb_build_object(
-      'id', e.id, 'tenant_id', e.tenant_id, 'workflow_id', e.workflow_id, 'workflow_name', w.name, 'version', e.version,
-      'status', flowgres.visible_status(p_execution => e), 'input', e.input, 'output', e.output, 'error', e.error,
-      'priority', e.priority, 'correlation_id', e.correlation_id, 'idempotency_key', e.idempotency_key,
-      'trigger_type', e.trigger_type, 'parent_execution_id', e.parent_execution_id, 'replayed_from', e.replayed_from,
-      'generation', e.generation, 'metadata', e.metadata, 'created_by', e.created_by)
-    || jsonb_build_object(
-      'steps_completed', e.completed_count - (e.hidden_step_count > 0 and e.status = 'completed')::integer,
-      'total_steps', e.step_count,
-      'progress', flowgres.progress_percent(p_execution => e),
-      'scheduled_at', e.scheduled_at, 'created_at', e.created_at, 'started_at', e.started_at, 'finished_at', e.finished_at,
-      'steps', flowgres.list_steps(p_execution => e))
-  into v_answer
-  from flowgres.executions as e
-  join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
-  where e.tenant_id = v_tenant_id and e.id = p_execution_id;
-  if v_answer is null then
-    perform flowgres.fail_execution_not_found(p_execution_id => p_execution_id);
-  end if;
-  return v_answer;
-end;
-$$;
-comment on function flowgres.get_execution(uuid) is $$An execution with every step of its workflow, whether it ran or not.$$;
-
-set local role flowgres_owner;
-
-create or replace function flowgres.fail_execution_not_found(p_execution_id uuid)
-  returns void language plpgsql set search_path to pg_catalog, pg_temp
-as $$
-begin
-  perform flowgres.fail(
-    p_status => 404, p_code => 'execution_not_found', p_message => format('execution %s does not exist', p_execution_id),
-    p_hint => 'List /executions.');
-end;
-$$;
-comment on function flowgres.fail_execution_not_found(uuid) is $$Refuse an execution id that is unknown to this tenant.$$;
-
-create or replace function flowgres.visible_status(p_execution flowgres.executions)
-  returns text language plpgsql stable set search_path to pg_catalog, pg_temp
-as $$
-begin
-  -- A claim writes the queue alone, so a first step that is running shows there before it shows in the execution.
-  if p_execution.status in ('queued', 'waiting', 'retrying') and exists (
-    select from flowgres.work_queue as q
-    where q.tenant_id = p_execution.tenant_id and q.execution_id = p_execution.id and q.runner_id is not null)
-  then
-    return 'running';
-  end if;
-  return p_execution.status;
-end;
-$$;
-comment on function flowgres.visible_status(flowgres.executions) is $$The status as a person would say it: running as soon as a step is leased.$$;
-
-create or replace function flowgres.progress_percent(p_execution flowgres.executions)
-  returns integer language sql immutable parallel safe
-as $$
-  select case
-    when (p_execution).status = 'completed' then 100
-    else least(99, 100 * (p_execution).resolved_count / greatest((p_execution).step_count + (p_execution).hidden_step_count, 1))
-  end;
-$$;
-comment on function flowgres.progress_percent(flowgres.executions) is $$Percent of the steps that have ended; 100 only when completed.$$;
-
-create or replace function flowgres.list_steps(p_execution flowgres.executions)
-  returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
-as $$
-begin
-  return (
-    select jsonb_agg(
-      jsonb_build_object(
-        'step', w.id, 'type', w.type, 'status', x.status, 'output', s.output, 'error', s.error,
-        'attempts', greatest(coalesce(s.attempts, 0), coalesce(q.attempt, 0)),
-        'ready_at', coalesce(q.ready_at, s.ready_at), 'started_at', coalesce(s.started_at, q.claimed_at),
-        'finished_at', s.finished_at, 'due_at', s.due_at, 'child_execution_id', s.child_execution_id,
-        'depends_on', (
-          select coalesce(jsonb_agg(d.id order by d.index), '[]')
-          from flowgres.workflow_steps as d
-          where d.tenant_id = w.tenant_id and d.version_id = w.version_id and d.index = any(w.dependencies)))
-      order by w.index)
-    from flowgres.workflow_steps as w
-    left join flowgres.step_executions as s
-      on s.tenant_id = w.tenant_id and s.execution_id = p_execution.id and s.step_index = w.index and s.iteration = -1
-    left join flowgres.work_queue as q
-      on q.tenant_id = w.tenant_id and q.execution_id = p_execution.id and q.step_index = w.index and q.iteration = -1
-    cross join lateral (select case
-      when s.finished_at is not null then s.status
-      when q.runner_id is not null then 'running'
-      when q.id is not null and q.due_at is null then 'ready'
-      else coalesce(s.status, 'pending')
-    end as status) as x
-    where w.tenant_id = p_execution.tenant_id and w.version_id = p_execution.version_id and w.type <> 'outputs');
-end;
-$$;
-comment on function flowgres.list_steps(flowgres.executions) is $$Every step of an execution with its status, output, error and attempts, in the order of the definition.$$;
-
 set local role flowgres_engine;
 
 create or replace function flowgres.cancel_orphan()
   returns boolean language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
-  v_row flowgres.cancellations;
+  v_row record;
 begin
-  -- One a call, so that no two executions are locked out of order.
-  select c.* into v_row
+  -- One a call, and one that nobody holds: the others are not to wait for it.
+  select c.tenant_id, c.execution_id, c.reason, e.id is not null as is_there into v_row
   from flowgres.cancellations as c
+  left join lateral (
+    select e.id from flowgres.executions as e where e.tenant_id = c.tenant_id and e.id = c.execution_id
+  ) as e on true
+  where e.id is null or exists (
+    select from flowgres.executions as f
+    where f.tenant_id = c.tenant_id and f.id = c.execution_id
+    for no key update skip locked)
   order by c.requested_at
   limit 1
-  for update skip locked;
+  for update of c skip locked;
   if v_row.execution_id is null then
     return false;
   end if;
-  perform flowgres.end_execution(
-    p_tenant_id => v_row.tenant_id, p_execution_id => v_row.execution_id, p_status => 'cancelled',
-    p_error => jsonb_build_object('code', 'cancelled', 'message', v_row.reason), p_reason => v_row.reason,
-    p_actor => 'engine');
+  perform flowgres.end_held(
+    p_state => flowgres.hold_executions(
+      p_execution_ids => array[v_row.execution_id], p_tenant_ids => array[v_row.tenant_id]),
+    p_status => 'cancelled', p_error => jsonb_build_object('code', 'cancelled', 'message', v_row.reason),
+    p_reason => v_row.reason, p_actor => 'engine');
   delete from flowgres.cancellations as c where c.tenant_id = v_row.tenant_id and c.execution_id = v_row.execution_id;
   return true;
 end;
 $$;
-comment on function flowgres.cancel_orphan() is $$Cancel one child whose parent has ended; false when there is none
+comment on function flowgres.cancel_orphan() is $$Cancel one child whose parent has ended; false when there is none that is free
 
 Call it until it says so.$$;
+
+create or replace function flowgres.expire_executions(p_limit integer)
+  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_tenant_ids uuid[];
+  v_ids uuid[];
+  v_state flowgres.advance_state;
+begin
+  select array_agg(l.tenant_id), array_agg(l.id) into v_tenant_ids, v_ids
+  from (
+    select e.tenant_id, e.id
+    from flowgres.executions as e
+    where e.deadline_at <= flowgres.now()
+    order by e.deadline_at
+    limit p_limit
+    -- One that somebody holds is the next sweep's: the others are not to wait for it.
+    for no key update skip locked
+  ) as l;
+  if v_ids is null then
+    return 0;
+  end if;
+  v_state := flowgres.hold_executions(p_execution_ids => v_ids, p_tenant_ids => v_tenant_ids);
+  select jsonb_object_agg(s.slot, jsonb_build_object(
+    'code', 'execution_timeout', 'class', 'timeout',
+    'message', format('the execution was active for more than %s s', e.timeout_seconds)))
+  into v_state.failing_errors
+  from unnest(v_state.touched_slots) as s (slot)
+  join flowgres.executions as e on e.tenant_id = v_state.tenant_ids[s.slot] and e.id = v_state.execution_ids[s.slot];
+  -- As any failure that nothing handles: what joins always still runs.
+  v_state := flowgres.begin_failing(p_state => v_state);
+  perform flowgres.carry_on(p_state => v_state);
+  return cardinality(v_state.execution_ids);
+end;
+$$;
+comment on function flowgres.expire_executions(integer) is $$Fail executions whose active time has run out; returns how many.$$;

@@ -13,12 +13,14 @@ create or replace function flowgres.insert_executions(
   p_max_retries smallint default 0,
   p_metadata jsonb default null,
   p_trigger_type text default 'api',
+  p_trigger jsonb default null,
   p_idempotency_key text default null,
   p_created_by text default null,
+  p_replayed_from uuid default null,
   p_depth smallint default 0,
-  p_parent_execution_id uuid default null,
-  p_parent_step_index smallint default null,
-  p_parent_queue_id bigint default null
+  p_parent_execution_ids uuid[] default null,
+  p_parent_step_indexes smallint[] default null,
+  p_parent_queue_ids bigint[] default null
 )
   returns integer language plpgsql
 as $$
@@ -30,22 +32,23 @@ begin
   with started as (
     insert into flowgres.executions (
       tenant_id, id, workflow_id, version_id, version, priority, depth, step_count, hidden_step_count, max_retries,
-      timeout_seconds, scheduled_at, created_at, parent_execution_id, parent_step_index, parent_queue_id, trigger_type,
-      correlation_id, idempotency_key, created_by, input, metadata)
+      timeout_seconds, scheduled_at, created_at, parent_execution_id, parent_step_index, parent_queue_id, trigger_type, trigger,
+      correlation_id, idempotency_key, created_by, replayed_from, input, metadata)
     select
       v_tenant_id, s.id, p_version.workflow_id, p_version.id, p_version.version, v_priority, p_depth, p_version.step_count,
-      p_version.hidden_step_count, p_max_retries, p_version.timeout_seconds, p_scheduled_at, p_now, p_parent_execution_id,
-      p_parent_step_index, p_parent_queue_id, p_trigger_type,
+      p_version.hidden_step_count, p_max_retries, p_version.timeout_seconds, p_scheduled_at, p_now, s.parent_id,
+      s.parent_step_index, s.parent_queue_id, p_trigger_type, p_trigger,
       coalesce(p_correlation_id, case when p_version.correlation_path is not null
         then left(jsonb_path_query_first(s.input, p_version.correlation_path, '{}', true) #>> '{}', 255) end),
-      p_idempotency_key, p_created_by, s.input, p_metadata
-    from unnest(p_ids, p_inputs) as s (id, input)
+      p_idempotency_key, coalesce(p_created_by, 'execution:' || s.parent_id), p_replayed_from, s.input, p_metadata
+    from unnest(p_ids, p_inputs, p_parent_execution_ids, p_parent_step_indexes, p_parent_queue_ids)
+      as s (id, input, parent_id, parent_step_index, parent_queue_id)
   )
   insert into flowgres.work_queue (
-    tenant_id, execution_id, version_id, due_at, ready_at, step_index, priority, is_new, capability)
+    tenant_id, execution_id, version_id, due_at, waits_for, ready_at, step_index, priority, is_new, capability)
   select
     v_tenant_id, s.id, p_version.id, case when p_scheduled_at > p_now then p_scheduled_at end,
-    greatest(p_now, p_scheduled_at), w.index, v_priority, true, w.capability
+    case when p_scheduled_at > p_now then 'start' end, greatest(p_now, p_scheduled_at), w.index, v_priority, true, w.capability
   from flowgres.workflow_steps as w
   cross join unnest(p_ids) as s (id)
   where w.tenant_id = v_tenant_id and w.version_id = p_version.id and w.index = any(p_version.root_indexes);
@@ -54,55 +57,50 @@ end;
 $$;
 comment on function flowgres.insert_executions is $$Write executions and the queue rows of their first steps; returns how many executions
 
-Set-based: ids and inputs are parallel arrays. Checks nothing; its callers have. Of the version it reads only what
-start_execution fills in.$$;
+The tenant is that of the version. Set-based: ids, inputs and parents are parallel arrays. Checks nothing; its callers have. Of
+the version it reads only what start_execution fills in.$$;
 
-create or replace function flowgres.wake_runners()
-  returns boolean language plpgsql
+create or replace function flowgres.start_versions(
+  p_version flowgres.workflow_versions,
+  p_inputs jsonb[],
+  p_now timestamptz,
+  p_trigger_type text,
+  p_trigger jsonb default null,
+  p_priority smallint default null,
+  p_created_by text default null,
+  p_replayed_from uuid default null,
+  p_depth smallint default 0,
+  p_parent_execution_ids uuid[] default null,
+  p_parent_step_indexes smallint[] default null,
+  p_parent_queue_ids bigint[] default null
+)
+  returns uuid[] language plpgsql
 as $$
 declare
-  v_must_tell boolean := transaction_timestamp() <> statement_timestamp()
-    and nullif(current_setting('request.method', true), '') is null;
+  v_ids uuid[] := array(select flowgres.uuid_v7(p_now) from generate_subscripts(p_inputs, 1));
 begin
-  -- NOTIFY takes a lock of the whole database at commit, so it is sent only when somebody sleeps. Inside a transaction
-  -- block nobody knows when the commit comes, nor who sleeps by then: there it is always sent, and leaves at the commit.
-  if not v_must_tell then
-    v_must_tell := exists (select from flowgres.runners as r where r.is_idle and r.stopped_at is null);
-  end if;
-  if v_must_tell then
-    perform pg_notify('flowgres_work', '');
-  end if;
-  return v_must_tell;
+  perform flowgres.insert_executions(
+    p_version => p_version,
+    p_ids => v_ids,
+    p_inputs => array(
+      select flowgres.check_input(p_inputs => p_version.inputs, p_input => i.value)
+      from unnest(p_inputs) with ordinality as i (value, place) order by i.place),
+    p_now => p_now,
+    p_priority => p_priority,
+    p_trigger_type => p_trigger_type,
+    p_trigger => p_trigger,
+    p_created_by => p_created_by,
+    p_replayed_from => p_replayed_from,
+    p_depth => p_depth,
+    p_parent_execution_ids => p_parent_execution_ids,
+    p_parent_step_indexes => p_parent_step_indexes,
+    p_parent_queue_ids => p_parent_queue_ids);
+  return v_ids;
 end;
 $$;
-comment on function flowgres.wake_runners() is $$Tell sleeping runners that there is work; returns whether it was told
+comment on function flowgres.start_versions is $$Start executions of a version for its tenant, whoever calls: children, triggers, replays
 
-The payload is empty, because any login can listen.$$;
-
-create or replace function flowgres.check_payload(p_tenant_id uuid, p_payload jsonb, p_what text)
-  returns void language plpgsql
-as $$
-begin
-  -- The stored size is a cheap bound: anything this small is neither too large nor too deep.
-  if pg_column_size(p_payload) < 512 then
-    return;
-  end if;
-  if pg_column_size(p_payload) > 65536
-    and octet_length(p_payload::text) > (flowgres.setting(p_tenant_id, 'max_payload_bytes'))::integer
-  then
-    perform flowgres.fail(
-      p_status => 413, p_code => 'payload_too_large',
-      p_message => format('%s is larger than %s bytes', p_what, flowgres.setting(p_tenant_id, 'max_payload_bytes')),
-      p_hint => 'Store large data elsewhere and pass a reference.');
-  end if;
-  if p_payload @? '$.**{64}' then
-    perform flowgres.fail(
-      p_status => 422, p_code => 'payload_too_deep', p_message => format('%s is nested deeper than 64 levels', p_what),
-      p_hint => 'Flatten the data.');
-  end if;
-end;
-$$;
-comment on function flowgres.check_payload(uuid, jsonb, text) is $$Refuse JSON that is too large or too deep to be stored.$$;
+The inputs are checked; returns the ids in their order. The caller decides whether that version may start.$$;
 
 create or replace function flowgres.find_version(p_workflow flowgres.workflows, p_version integer)
   returns flowgres.workflow_versions language plpgsql stable set search_path to pg_catalog, pg_temp
@@ -220,6 +218,12 @@ begin
   end if;
   if pg_column_size(p_input) >= 512 then
     perform flowgres.check_payload(p_tenant_id => v_tenant_id, p_payload => p_input, p_what => 'the input');
+  end if;
+  if p_metadata is not null then
+    perform flowgres.check_metadata(p_metadata => p_metadata);
+  end if;
+  if length(p_correlation_id) > 255 then
+    perform flowgres.check_length(p_argument => 'correlation_id', p_value => p_correlation_id, p_most => 255);
   end if;
 
   if p_idempotency_key is not null then

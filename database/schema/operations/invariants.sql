@@ -19,14 +19,14 @@ as $$
   union all
   -- Nothing happens twice.
   select 'step_ends_once', v.tenant_id, v.execution_id, v.step || ': ' || count(*)
-  from flowgres.events as v
+  from flowgres.all_events as v
   where v.type in ('step_completed', 'step_failed', 'step_skipped', 'step_cancelled')
   group by v.tenant_id, v.execution_id, v.step
   having count(*) > (
     select e.generation from flowgres.executions as e where e.tenant_id = v.tenant_id and e.id = v.execution_id)
   union all
   select 'execution_ends_once', v.tenant_id, v.execution_id, count(*)::text
-  from flowgres.events as v
+  from flowgres.all_events as v
   where v.type in ('execution_completed', 'execution_failed', 'execution_cancelled')
   group by v.tenant_id, v.execution_id
   having count(*) > (
@@ -37,12 +37,31 @@ as $$
   group by q.tenant_id, q.execution_id, q.step_index, q.iteration
   having count(*) > 1
   union all
-  -- Events have no gaps: as many as the last number says, counting those that one row tells for two.
+  select 'queued_step_has_not_ended', q.tenant_id, q.execution_id, s.step
+  from flowgres.work_queue as q
+  join flowgres.step_executions as s
+    on s.tenant_id = q.tenant_id and s.execution_id = q.execution_id and s.step_index = q.step_index and s.iteration = q.iteration
+  where s.finished_at is not null
+  union all
+  -- Times follow the numbers.
+  select 'events_follow_time', v.tenant_id, v.execution_id, v.seq::text
+  from (
+    select
+      v.tenant_id, v.execution_id, v.seq, v.at,
+      max(v.at) over (partition by v.tenant_id, v.execution_id order by v.seq rows between unbounded preceding and 1 preceding) as before
+    from flowgres.all_events as v
+    where v.type not in ('step_started', 'execution_started')
+  ) as v
+  where v.at < v.before
+  union all
+  -- Events have no gaps, and no number twice: as many as the last number says, counting those that other rows tell.
   select 'events_have_no_gaps', e.tenant_id, e.id, format('%s of %s', coalesce(v.told, 0), e.event_seq)
   from flowgres.executions as e
   left join (
-    select v.tenant_id, v.execution_id, count(*) + count(v.began_at) as told, max(v.seq) as last_seq
-    from flowgres.events as v group by v.tenant_id, v.execution_id
+    select
+      v.tenant_id, v.execution_id, case when count(*) = count(distinct v.seq) then count(*) else -1 end as told,
+      max(v.seq) as last_seq
+    from flowgres.all_events as v group by v.tenant_id, v.execution_id
   ) as v on v.tenant_id = e.tenant_id and v.execution_id = e.id
   where coalesce(v.told, 0) <> e.event_seq or coalesce(v.last_seq, 0) <> e.event_seq
   union all
@@ -85,16 +104,18 @@ as $$
     select from flowgres.workflow_versions as v
     where v.tenant_id = e.tenant_id and v.id = e.version_id and v.workflow_id = e.workflow_id)
   union all
-  -- A parent never waits for a child that has ended.
-  select 'parent_is_woken_by_its_child', e.tenant_id, e.parent_execution_id, e.id::text
-  from flowgres.executions as e
-  join flowgres.work_queue as q
-    on q.tenant_id = e.tenant_id and q.execution_id = e.parent_execution_id and q.id = e.parent_queue_id
-      and q.step_index = e.parent_step_index
-  where e.finished_at is not null and q.due_at = 'infinity' and not exists (
-    select from flowgres.step_executions as s
-    where s.tenant_id = q.tenant_id and s.execution_id = q.execution_id and s.step_index = q.step_index
-      and s.child_execution_id <> e.id);
+  -- What waits for a child waits for one that is there and has not ended, or whose end is about to be told.
+  select 'parent_is_woken_by_its_child', q.tenant_id, q.execution_id, q.waits_for
+  from flowgres.work_queue as q
+  left join flowgres.executions as e on e.tenant_id = q.tenant_id and 'child:' || e.id = q.waits_for
+  where q.waits_for like 'child:%' and (e.id is null or e.finished_at is not null)
+    and not exists (
+      select from flowgres.pending_wakes as w where w.tenant_id = q.tenant_id and w.execution_id = e.id)
+  union all
+  -- A parked row says what it waits for, and only a parked one does.
+  select 'parked_row_waits_for_something', q.tenant_id, q.execution_id, q.id::text
+  from flowgres.work_queue as q
+  where (q.due_at is null) <> (q.waits_for is null) or (q.due_at = 'infinity' and q.waits_for not like 'child:%');
 $$;
 comment on function flowgres.check_invariants(boolean) is $$Violations of what the engine promises; no rows when all is well
 

@@ -99,7 +99,7 @@ as $$
     (
       select q.capability, q.tenant_id, q.priority, q.is_new, q.ready_at
       from flowgres.work_queue as q
-      where q.runner_id is null and q.due_at is null
+      where flowgres.is_ready(q)
       order by q.capability, q.tenant_id, q.priority, q.is_new, q.id
       limit 1
     )
@@ -109,7 +109,7 @@ as $$
     cross join lateral (
       select q.capability, q.tenant_id, q.priority, q.is_new, q.ready_at
       from flowgres.work_queue as q
-      where q.runner_id is null and q.due_at is null
+      where flowgres.is_ready(q)
         and (q.capability, q.tenant_id, q.priority, q.is_new) > (h.capability, h.tenant_id, h.priority, h.is_new)
       order by q.capability, q.tenant_id, q.priority, q.is_new, q.id
       limit 1

@@ -2,38 +2,6 @@
 
 set local role flowgres_engine;
 
-create or replace function flowgres.expire_executions(p_limit integer)
-  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_row record;
-  v_count integer := 0;
-begin
-  for v_row in
-    select l.tenant_id, l.id, l.timeout_seconds
-    from (
-      select e.tenant_id, e.id, e.timeout_seconds
-      from flowgres.executions as e
-      where e.deadline_at <= flowgres.now()
-      order by e.deadline_at
-      limit p_limit
-      -- One that somebody holds is the next sweep's: the others are not to wait for it.
-      for no key update skip locked
-    ) as l
-    order by l.id
-  loop
-    v_count := v_count + flowgres.end_execution(
-      p_tenant_id => v_row.tenant_id, p_execution_id => v_row.id, p_status => 'failed',
-      p_error => jsonb_build_object(
-        'code', 'execution_timeout', 'class', 'timeout',
-        'message', format('the execution was active for more than %s s', v_row.timeout_seconds)),
-      p_reason => null, p_actor => 'engine')::integer;
-  end loop;
-  return v_count;
-end;
-$$;
-comment on function flowgres.expire_executions(integer) is $$Fail executions whose active time has run out; returns how many.$$;
-
 create or replace function flowgres.prune(p_limit integer)
   returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
@@ -118,7 +86,7 @@ begin
         select greatest(extract(epoch from flowgres.now() - min(f.ready_at)), 0)
         from (
           select q.ready_at from flowgres.work_queue as q
-          where q.runner_id is null and q.due_at is null order by q.capability, q.tenant_id limit 1000
+          where flowgres.is_ready(q) order by q.capability, q.tenant_id limit 1000
         ) as f), 0)));
 end;
 $$;
@@ -130,7 +98,7 @@ as $$
 begin
   return flowgres.engine_health() || (
     select jsonb_build_object(
-      'ready', count(*) filter (where q.runner_id is null and q.due_at is null),
+      'ready', count(*) filter (where flowgres.is_ready(q)),
       'leased', count(*) filter (where q.runner_id is not null),
       'due', count(*) filter (where q.due_at is not null))
     from flowgres.work_queue as q);

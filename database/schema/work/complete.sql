@@ -6,19 +6,29 @@ create or replace function flowgres.advance(
   p_runner_id uuid,
   p_reports flowgres.step_report[],
   p_capabilities text[],
-  p_want integer
+  p_want integer,
+  p_room integer default null
 )
   returns setof flowgres.claimed_step language plpgsql
 as $$
 declare
   v_state flowgres.advance_state;
 begin
-  v_state.now := flowgres.now();
   v_state.runner_id := p_runner_id;
   v_state.capabilities := p_capabilities;
-
-  v_state := flowgres.lock_executions(p_reports => p_reports, p_state => v_state);
+  v_state := flowgres.lock_executions(
+    p_tenant_ids => array(select r.t from unnest(p_reports) as r), p_execution_ids => array(select r.x from unnest(p_reports) as r),
+    p_state => v_state);
+  if v_state.passed_over_ids is not null then
+    return query
+    select (flowgres.make_claimed_step(
+      p_queue_id => r.q, p_token => r.k, p_tenant_id => r.t, p_execution_id => r.x, p_version_id => null, p_step_index => r.s,
+      p_iteration => null, p_attempt => null, p_generation => null, p_is_passed_over => true)).*
+    from unnest(p_reports) as r
+    where r.x = any(v_state.passed_over_ids);
+  end if;
   if v_state.execution_ids is null then
+    perform flowgres.discard_reports(p_reports => p_reports, p_state => v_state);
     return;
   end if;
   -- From here on every statement has a snapshot younger than the locks.
@@ -26,32 +36,53 @@ begin
     p_reports := flowgres.start_children(p_state => v_state, p_reports => p_reports);
   end if;
   v_state := flowgres.record_outcomes(p_reports => p_reports, p_state => v_state);
-  if v_state.touched_slots is null then
-    return;
+  if v_state.held_count < cardinality(p_reports) then
+    perform flowgres.discard_reports(p_reports => p_reports, p_state => v_state);
+    if v_state.touched_slots is null then
+      return;
+    end if;
   end if;
+  v_state.room := coalesce(p_room, v_state.lease_count + greatest(p_want, 0));
   if v_state.outcomes is not null then
     perform flowgres.record_unusual(p_state => v_state);
-    v_state := flowgres.begin_failing(p_state => v_state);
+    v_state.failing_errors := flowgres.find_failures(p_state => v_state);
+    if v_state.failing_errors is not null then
+      v_state := flowgres.begin_failing(p_state => v_state);
+    end if;
   end if;
-  if v_state.frontier is not null or v_state.ended is not null then
-    v_state := flowgres.resolve_children(p_state => v_state);
-  end if;
-  if v_state.ready is not null then
-    return query
-    select c.* from flowgres.move_ready(
-      p_state => v_state, p_share => flowgres.share_of_tenant(p_state => v_state, p_want => p_want)) as c;
-    v_state.moving_slots := v_state.moving_slots || array(select r.slot from unnest(v_state.ready) as r);
-  end if;
-  perform flowgres.settle_queue(p_state => v_state);
-  if v_state.ended is not null then
-    v_state := flowgres.record_ended(p_state => v_state);
-  end if;
-  perform flowgres.finish_advance(p_state => v_state);
+  return query select c.* from flowgres.carry_on(p_state => v_state) as c;
 end;
 $$;
-comment on function flowgres.advance(uuid, flowgres.step_report[], text[], integer) is $$Advance the executions of a batch of reports
+comment on function flowgres.advance(uuid, flowgres.step_report[], text[], integer, integer) is $$Advance the executions of a batch of reports
 
-Locks in the order executions, steps, queue rows, each by id. Returns the steps handed over to the runner.$$;
+Locks in the order executions, steps, queue rows, each by id. Returns the steps handed over to the runner, and in the same form
+the reports that were passed over because somebody else holds their execution.$$;
+
+create or replace function flowgres.carry_on(p_state flowgres.advance_state)
+  returns setof flowgres.claimed_step language plpgsql
+as $$
+declare
+  v_handed flowgres.claimed_step[];
+begin
+  if p_state.frontier is not null or p_state.outcomes is not null then
+    p_state := flowgres.resolve_children(p_state => p_state);
+  end if;
+  if p_state.ready is not null then
+    v_handed := flowgres.move_ready(
+      p_state => p_state, p_room => flowgres.room_for_ready(p_state => p_state),
+      p_share => flowgres.share_of_tenant(p_state => p_state));
+    p_state.moving_slots := p_state.moving_slots || array(select r.slot from unnest(p_state.ready) as r);
+  end if;
+  perform flowgres.settle_queue(p_state => p_state);
+  perform flowgres.finish_advance(p_state => p_state);
+  if v_handed is not null then
+    return query select h.* from unnest(v_handed) as h;
+  end if;
+end;
+$$;
+comment on function flowgres.carry_on(flowgres.advance_state) is $$From what has ended to what comes next: children, queue rows, executions
+
+Returns the steps handed over to the runner.$$;
 
 set local role flowgres_engine;
 
@@ -59,10 +90,11 @@ create or replace function flowgres.complete_and_claim(
   p_runner_id uuid,
   p_results jsonb,
   p_want integer,
-  p_after_tenant uuid
+  p_after_tenant uuid,
+  p_room integer default null
 )
   returns setof flowgres.claimed_step language plpgsql security definer set search_path to pg_catalog, pg_temp
-  -- One held lock must not stall a whole batch: the runner halves it and tries again.
+  -- Executions are passed over when they are held; a row of the queue is held for moments only.
   set lock_timeout to '2s'
   -- The batches are small and every table is reached by key: whatever else a plan could do would be worse on a bad day.
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
@@ -78,7 +110,7 @@ begin
     from jsonb_populate_recordset(null::flowgres.step_report, p_results) as r;
     return query
     select a.* from flowgres.advance(
-      p_runner_id => p_runner_id, p_reports => v_reports, p_capabilities => v_capabilities, p_want => p_want) as a;
+      p_runner_id => p_runner_id, p_reports => v_reports, p_capabilities => v_capabilities, p_want => p_want, p_room => p_room) as a;
   end if;
   if p_want > 0 then
     return query
@@ -86,7 +118,8 @@ begin
   end if;
 end;
 $$;
-comment on function flowgres.complete_and_claim(uuid, jsonb, integer, uuid) is $$Report a batch of results and take the next steps
+comment on function flowgres.complete_and_claim(uuid, jsonb, integer, uuid, integer) is $$Report a batch of results and take the next steps
 
 Results are objects with the keys of flowgres.step_report. A result whose lease is gone is dropped. Returns the steps that
-the results made ready, and up to p_want others: what the runner has room for besides the slots that the results free.$$;
+the results made ready, as far as p_room goes (null: as many as leases end, and p_want), and up to p_want others. A row with
+is_passed_over is no lease: it names a result that was not taken, because somebody holds its execution; send it again.$$;

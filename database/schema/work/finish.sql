@@ -2,39 +2,6 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.record_ended(inout p_state flowgres.advance_state)
-  language plpgsql
-as $$
-begin
-  with ended as materialized (
-    select
-      e.slot, e.step, e.outcome,
-      -- The hidden outputs step has no event.
-      (sum((e.step <> '$outputs')::integer) over (partition by e.slot order by e.position))::integer as place
-    from unnest(p_state.ended) with ordinality as e (
-      slot, tenant_id, execution_id, version_id, queue_id, step_index, step, children, untaken, edge, outcome, position)
-  ),
-  told as (
-    insert into flowgres.events (tenant_id, execution_id, seq, at, type, step)
-    select
-      p_state.tenant_ids[t.slot], p_state.execution_ids[t.slot], t.last_seq + e.place, p_state.now, 'step_' || e.outcome, e.step
-    from unnest(p_state.touched_slots, p_state.last_seqs) as t (slot, last_seq)
-    join ended as e on e.slot = t.slot
-    where e.step <> '$outputs'
-  )
-  select
-    array_agg(t.last_seq + coalesce(c.events, 0) order by t.position),
-    array_agg(t.resolved + coalesce(c.steps, 0) order by t.position)
-  into p_state.last_seqs, p_state.newly_resolved
-  from unnest(p_state.touched_slots, p_state.last_seqs, p_state.newly_resolved) with ordinality
-    as t (slot, last_seq, resolved, position)
-  left join (
-    select e.slot, max(e.place) as events, count(*)::integer as steps from ended as e group by e.slot
-  ) as c on c.slot = t.slot;
-end;
-$$;
-comment on function flowgres.record_ended(flowgres.advance_state) is $$Append the events of steps that ended without a report: skipped ones, and those that a failure cancelled.$$;
-
 create or replace function flowgres.finish_advance(p_state flowgres.advance_state)
   returns void language plpgsql
 as $$
@@ -47,10 +14,10 @@ begin
     -- No more than their numbers: no indexed column changes, so the row stays in place.
     update flowgres.executions as e
     set
-      event_seq = t.last_seq, resolved_count = e.resolved_count + t.resolved, completed_count = e.completed_count + t.completed
-    from unnest(p_state.touched_slots, p_state.last_seqs, p_state.newly_resolved, p_state.newly_completed)
-      as t (slot, last_seq, resolved, completed)
-    where e.tenant_id = p_state.tenant_ids[t.slot] and e.id = p_state.execution_ids[t.slot] and t.slot = any(v_plain);
+      event_seq = p_state.last_seqs[t.slot], resolved_count = e.resolved_count + p_state.newly_resolved[t.slot],
+      completed_count = e.completed_count + p_state.newly_completed[t.slot]
+    from (select distinct v.slot from unnest(v_plain) as v (slot)) as t
+    where e.tenant_id = p_state.tenant_ids[t.slot] and e.id = p_state.execution_ids[t.slot];
   end if;
   if not p_state.touched_slots <@ v_plain then
     perform flowgres.turn_executions(p_state => p_state, p_plain_slots => v_plain);
@@ -63,40 +30,42 @@ create or replace function flowgres.turn_executions(p_state flowgres.advance_sta
   returns void language plpgsql
 as $$
 declare
-  v_woken integer[];
+  v_tenant_ids uuid[];
+  v_woken uuid[];
 begin
   with turning as materialized (
     select
-      t.*, p_state.tenant_ids[t.slot] as tenant_id, p_state.execution_ids[t.slot] as id, x.is_finished,
+      t.slot, p_state.last_seqs[t.slot] as last_seq, p_state.tenant_ids[t.slot] as tenant_id, p_state.execution_ids[t.slot] as id,
+      x.is_finished,
       case
         when x.is_finished and p_state.failing_flags[t.slot] then 'failed'
         when x.is_finished then 'completed'
         when t.slot = any(p_state.moving_slots) then 'running'
         else flowgres.derive_status(p_tenant_id => p_state.tenant_ids[t.slot], p_execution_id => p_state.execution_ids[t.slot])
       end as status
-    from unnest(
-      p_state.touched_slots, p_state.last_seqs, p_state.newly_resolved, p_state.newly_completed, p_state.began_at)
-      as t (slot, last_seq, resolved, completed, began_at)
+    from unnest(p_state.touched_slots) as t (slot)
     cross join lateral (
-      select p_state.resolved_counts[t.slot] + t.resolved >= p_state.total_counts[t.slot] as is_finished
+      select p_state.resolved_counts[t.slot] + p_state.newly_resolved[t.slot] >= p_state.total_counts[t.slot] as is_finished
     ) as x
     where t.slot <> all(p_plain_slots)
   ),
   updated as (
     update flowgres.executions as e
     set
+      -- A row tells of the end of one that failed; of one that completed the execution itself does.
       event_seq = t.last_seq + t.is_finished::integer,
-      resolved_count = e.resolved_count + t.resolved,
-      completed_count = e.completed_count + t.completed,
-      is_failing = p_state.failing_flags[t.slot],
+      resolved_count = e.resolved_count + p_state.newly_resolved[t.slot],
+      completed_count = e.completed_count + p_state.newly_completed[t.slot],
+      phase = case when p_state.failing_flags[t.slot] and e.phase = 'run' then 'always' else e.phase end,
       error = coalesce(e.error, p_state.failing_errors -> t.slot::text),
-      started_at = coalesce(e.started_at, t.began_at),
+      started_at = coalesce(e.started_at, p_state.began_at[t.slot]),
       status = t.status,
       active_since = case when t.status in ('running', 'retrying') then coalesce(e.active_since, p_state.now) end,
       active_seconds = e.active_seconds + case
         when t.status in ('running', 'retrying') or e.active_since is null then 0
         else extract(epoch from p_state.now - e.active_since) end,
-      deadline_at = case when t.status in ('running', 'retrying') then coalesce(
+      -- The time is for the run itself: what still runs after a failure has the timeouts of its steps.
+      deadline_at = case when t.status in ('running', 'retrying') and not p_state.failing_flags[t.slot] then coalesce(
         e.deadline_at, p_state.now + make_interval(secs => greatest(e.timeout_seconds - e.active_seconds, 0))) end,
       finished_at = case when t.is_finished then p_state.now end,
       -- What its outputs say, else the outputs of its last steps by id.
@@ -120,16 +89,15 @@ begin
   ),
   ended as (
     insert into flowgres.events (tenant_id, execution_id, seq, at, type, level, message, details)
-    select u.tenant_id, u.id, u.event_seq, p_state.now, 'execution_' || u.status,
-      case when u.status = 'failed' then 'error' else 'info' end, u.error ->> 'message', u.error
+    select u.tenant_id, u.id, u.event_seq, p_state.now, 'execution_failed', 'error', u.error ->> 'message', u.error
     from updated as u
-    where u.is_finished
+    where u.is_finished and u.status = 'failed'
   )
-  select array_agg(u.slot) into v_woken from updated as u where u.is_finished and u.parent_execution_id is not null;
+  select array_agg(u.tenant_id order by u.id), array_agg(u.id order by u.id) into v_tenant_ids, v_woken
+  from updated as u where u.is_finished and u.parent_execution_id is not null;
 
   if v_woken is not null then
-    perform flowgres.wake_parent(p_tenant_id => p_state.tenant_ids[s.slot], p_execution_id => p_state.execution_ids[s.slot])
-    from unnest(v_woken) as s (slot);
+    perform flowgres.wake_parked(p_tenant_ids => v_tenant_ids, p_child_ids => v_woken);
   end if;
 end;
 $$;

@@ -5,100 +5,166 @@ set local role flowgres_owner;
 -- The parts of the advance have no search_path of their own: the functions that runners call have set it, and setting it again in
 -- each part would cost a tenth of a small call.
 
-create or replace function flowgres.lock_executions(p_reports flowgres.step_report[], inout p_state flowgres.advance_state)
+create or replace function flowgres.lock_executions(
+  p_tenant_ids uuid[], p_execution_ids uuid[], inout p_state flowgres.advance_state
+)
   language plpgsql
 as $$
 declare
   v_first uuid;
   v_last uuid;
+  v_count integer;
+  v_locked integer;
+  v_seen uuid[];
 begin
   -- Bounds that are known before the plan starts keep it to the partitions that it needs.
-  select r.x into v_first from unnest(p_reports) as r order by r.x limit 1;
-  select r.x into v_last from unnest(p_reports) as r order by r.x desc limit 1;
-  -- In the order of their ids, as everywhere: then no two callers can wait for each other.
+  select min(x.id::text)::uuid, max(x.id::text)::uuid, count(distinct x.id)
+  into v_first, v_last, v_count
+  from unnest(p_execution_ids) as x (id);
+  -- Nobody waits here: what somebody else holds is passed over, and its results are sent again. So one held execution does
+  -- not keep the others of a batch, and two batches cannot wait for each other.
   -- NO KEY: a plain FOR UPDATE would conflict with the KEY SHARE of foreign keys.
   select
-    array_agg(l.tenant_id), array_agg(l.id), array_agg(l.event_seq), array_agg(l.resolved_count),
-    array_agg(l.total_count), array_agg(l.is_failing), array_agg(l.is_started),
-    array_agg(l.status = 'running' and l.is_started)
+    array_agg(l.tenant_id) filter (where l.finished_at is null), array_agg(l.id) filter (where l.finished_at is null),
+    array_agg(l.version_id) filter (where l.finished_at is null), array_agg(l.event_seq) filter (where l.finished_at is null),
+    array_agg(l.resolved_count) filter (where l.finished_at is null),
+    array_agg(l.total_count) filter (where l.finished_at is null), array_agg(l.priority) filter (where l.finished_at is null),
+    array_agg(l.generation) filter (where l.finished_at is null),
+    array_agg(l.phase <> 'run') filter (where l.finished_at is null),
+    array_agg(l.is_started) filter (where l.finished_at is null),
+    array_agg(l.status = 'running' and l.is_started) filter (where l.finished_at is null),
+    count(*), array_agg(l.id)
   into
-    p_state.tenant_ids, p_state.execution_ids, p_state.event_seqs, p_state.resolved_counts,
-    p_state.total_counts, p_state.failing_flags, p_state.started_flags,
-    p_state.running_flags
-  from (select distinct r.t, r.x from unnest(p_reports) as r order by r.x) as wanted
+    p_state.tenant_ids, p_state.execution_ids, p_state.version_ids, p_state.event_seqs, p_state.resolved_counts,
+    p_state.total_counts, p_state.priorities, p_state.generations, p_state.failing_flags, p_state.started_flags,
+    p_state.running_flags, v_locked, v_seen
+  from (select distinct x.t, x.id from unnest(p_tenant_ids, p_execution_ids) as x (t, id) order by x.id) as wanted
   cross join lateral (
     select
-      e.tenant_id, e.id, e.event_seq, e.resolved_count::integer as resolved_count,
-      e.step_count + e.hidden_step_count as total_count, e.is_failing, e.started_at is not null as is_started,
-      e.finished_at, e.status
+      e.tenant_id, e.id, e.version_id, e.event_seq, e.resolved_count::integer as resolved_count,
+      e.step_count + e.hidden_step_count as total_count, e.priority, e.generation, e.phase,
+      e.started_at is not null as is_started, e.finished_at, e.status
     from flowgres.executions as e
-    where e.tenant_id = wanted.t and e.id = wanted.x and e.id between v_first and v_last
-    for no key update
-  ) as l
-  where l.finished_at is null;
+    where e.tenant_id = wanted.t and e.id = wanted.id and e.id between v_first and v_last
+    for no key update skip locked
+  ) as l;
+  p_state.last_seqs := p_state.event_seqs;
+  -- Not before the locks: then the times of an execution never run backwards along its numbers.
+  p_state.now := flowgres.now();
+  if v_locked < v_count then
+    p_state.passed_over_ids := array(
+      select distinct e.id
+      from unnest(p_tenant_ids, p_execution_ids) as x (t, id)
+      join flowgres.executions as e on e.tenant_id = x.t and e.id = x.id
+      where e.finished_at is null and x.id <> all(coalesce(v_seen, '{}')));
+  end if;
 end;
 $$;
-comment on function flowgres.lock_executions(flowgres.step_report[], flowgres.advance_state) is $$Lock the executions of a batch and number them by slot.$$;
+comment on function flowgres.lock_executions(uuid[], uuid[], flowgres.advance_state) is $$Lock those of these executions that are free, in the order of their ids, and number by slot those that have not ended
+
+passed_over_ids are those that somebody else holds.$$;
 
 create or replace function flowgres.start_children(p_state flowgres.advance_state, inout p_reports flowgres.step_report[])
   language plpgsql
 as $$
 declare
-  v_report flowgres.step_report;
-  v_position integer := 0;
-  v_depth smallint;
-  v_priority smallint;
-  v_workflow flowgres.workflows;
-  v_version flowgres.workflow_versions;
-  v_message text;
-  v_code text;
+  v_group record;
 begin
-  foreach v_report in array p_reports loop
-    v_position := v_position + 1;
-    continue when v_report.o <> 'child';
-    v_report.child := null;
-    select q.priority, e.depth + 1 into v_priority, v_depth
-    from flowgres.work_queue as q
-    join flowgres.executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
-    where q.tenant_id = v_report.t and q.execution_id = v_report.x and q.id = v_report.q
-      and q.runner_id is not distinct from p_state.runner_id and q.token = v_report.k and q.step_index = v_report.s
-      and e.finished_at is null;
-    -- Without the lease there is no child; the report is dropped with the others that the fence refuses.
-    continue when not found;
-    begin
-      if v_depth > (flowgres.setting(v_report.t, 'max_sub_workflow_depth'))::integer then
-        perform flowgres.fail(
-          p_status => 422, p_code => 'nesting_too_deep', p_message => format('level %s of sub-workflows is too deep', v_depth));
-      end if;
-      v_workflow := flowgres.find_workflow(p_tenant_id => v_report.t, p_workflow => v_report.workflow);
-      v_version := flowgres.find_version(p_workflow => v_workflow, p_version => v_report.version);
-      v_report.child := flowgres.uuid_v7(p_state.now);
-      perform flowgres.insert_executions(
-        p_version => v_version,
-        p_ids => array[v_report.child],
-        p_inputs => array[flowgres.check_input(p_inputs => v_version.inputs, p_input => coalesce(v_report.input, '{}'))],
-        p_now => p_state.now,
-        p_priority => v_priority,
-        p_trigger_type => 'sub_workflow',
-        p_created_by => 'execution:' || v_report.x,
-        p_depth => v_depth,
-        p_parent_execution_id => v_report.x,
-        p_parent_step_index => v_report.s,
-        p_parent_queue_id => v_report.q);
-    exception when others then
-      -- What a user can cause here (no such workflow, bad input, too deep) ends this step and not its batch.
-      get stacked diagnostics v_message = message_text, v_code = constraint_name;
-      if sqlstate not like 'FG%' then
-        raise;
-      end if;
-      v_report.child := null;
-      v_report.o := 'refused';
-      v_report.error := jsonb_build_object('code', v_code, 'message', v_message, 'class', 'child');
-    end;
-    p_reports[v_position] := v_report;
+  -- No child for a lease that is given back meanwhile: all rows of the batch are locked, in their order, before one is used.
+  perform from (
+    select q.id
+    from (select r.t, r.x, r.q from unnest(p_reports) as r order by r.x, r.q) as r
+    cross join lateral (
+      select q.id from flowgres.work_queue as q where q.tenant_id = r.t and q.execution_id = r.x and q.id = r.q for update
+    ) as q
+  ) as locked;
+  for v_group in
+    select
+      g.tenant_id, g.workflow, g.version, g.depth, g.priority, array_agg(g.place order by g.place) as places
+    from (
+      select r.t as tenant_id, r.workflow, r.version, e.depth + 1 as depth, q.priority, n.place
+      from generate_subscripts(p_reports, 1) as n (place)
+      cross join lateral (select (p_reports[n.place]).*) as r
+      join flowgres.work_queue as q
+        on q.tenant_id = r.t and q.execution_id = r.x and q.id = r.q and q.runner_id is not distinct from p_state.runner_id
+          and q.token = r.k and q.step_index = r.s
+      join flowgres.executions as e on e.tenant_id = r.t and e.id = r.x
+      where r.o = 'child' and r.x = any(p_state.execution_ids)
+    ) as g
+    group by g.tenant_id, g.workflow, g.version, g.depth, g.priority
+  loop
+    p_reports := flowgres.start_alike(
+      p_state => p_state, p_reports => p_reports, p_places => v_group.places, p_depth => v_group.depth::smallint,
+      p_priority => v_group.priority);
   end loop;
 end;
 $$;
 comment on function flowgres.start_children(flowgres.advance_state, flowgres.step_report[]) is $$Start the child executions that sub_workflow steps ask for
 
-Puts the id of the child into its report; a report whose child cannot start becomes refused, which is a failure without retry.$$;
+Puts the id of the child into its report; a report whose child cannot start becomes refused, which is a failure without retry.
+Without its lease there is no child, and the report is dropped with the others that the fence refuses.$$;
+
+create or replace function flowgres.start_alike(
+  p_state flowgres.advance_state, inout p_reports flowgres.step_report[], p_places integer[], p_depth smallint,
+  p_priority smallint
+)
+  language plpgsql
+as $$
+declare
+  v_report flowgres.step_report := p_reports[p_places[1]];
+  v_version flowgres.workflow_versions;
+  v_ids uuid[];
+  v_message text;
+  v_code text;
+  v_place integer;
+  v_middle integer := cardinality(p_places) / 2;
+begin
+  -- One subtransaction for all of them: a transaction has room for few, and most groups are fine.
+  begin
+    if p_depth > (flowgres.setting(v_report.t, 'max_sub_workflow_depth'))::integer then
+      perform flowgres.fail(
+        p_status => 422, p_code => 'nesting_too_deep', p_message => format('level %s of sub-workflows is too deep', p_depth));
+    end if;
+    v_version := flowgres.find_version(
+      p_workflow => flowgres.find_workflow(p_tenant_id => v_report.t, p_workflow => v_report.workflow),
+      p_version => v_report.version);
+    v_ids := flowgres.start_versions(
+      p_version => v_version,
+      p_inputs => array(select coalesce((p_reports[p.place]).input, '{}') from unnest(p_places) with ordinality as p (place, i) order by p.i),
+      p_now => p_state.now,
+      p_priority => p_priority,
+      p_trigger_type => 'sub_workflow',
+      p_depth => p_depth,
+      p_parent_execution_ids => array(select (p_reports[p.place]).x from unnest(p_places) with ordinality as p (place, i) order by p.i),
+      p_parent_step_indexes => array(select (p_reports[p.place]).s from unnest(p_places) with ordinality as p (place, i) order by p.i),
+      p_parent_queue_ids => array(select (p_reports[p.place]).q from unnest(p_places) with ordinality as p (place, i) order by p.i));
+    for i in 1..cardinality(p_places) loop
+      v_report := p_reports[p_places[i]];
+      v_report.child := v_ids[i];
+      p_reports[p_places[i]] := v_report;
+    end loop;
+    return;
+  exception when others then
+    -- What a user can cause here (no such workflow, bad input, too deep) ends this step and not its batch.
+    get stacked diagnostics v_message = message_text, v_code = constraint_name;
+    if sqlstate not like 'FG%' then
+      raise;
+    end if;
+  end;
+  if v_middle = 0 then
+    v_place := p_places[1];
+    v_report := p_reports[v_place];
+    v_report.o := 'refused';
+    v_report.error := jsonb_build_object('code', v_code, 'message', v_message, 'class', 'child');
+    p_reports[v_place] := v_report;
+    return;
+  end if;
+  -- Somebody among them has a bad input: halve, until that one is alone.
+  p_reports := flowgres.start_alike(
+    p_state => p_state, p_reports => p_reports, p_places => p_places[:v_middle], p_depth => p_depth, p_priority => p_priority);
+  p_reports := flowgres.start_alike(
+    p_state => p_state, p_reports => p_reports, p_places => p_places[v_middle + 1:], p_depth => p_depth,
+    p_priority => p_priority);
+end;
+$$;
+comment on function flowgres.start_alike(flowgres.advance_state, flowgres.step_report[], integer[], smallint, smallint) is $$Start children of one workflow, those of the reports at these places; one that cannot start is refused alone.$$;

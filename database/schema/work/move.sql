@@ -1,8 +1,8 @@
--- Advancing executions, fifth part: move the queue rows, hand ready steps over, wake parents.
+-- Advancing executions, fifth part: move the queue rows, hand ready steps over, wake those that wait.
 
 set local role flowgres_owner;
 
-create or replace function flowgres.share_of_tenant(p_state flowgres.advance_state, p_want integer)
+create or replace function flowgres.share_of_tenant(p_state flowgres.advance_state)
   returns integer language plpgsql stable
 as $$
 declare
@@ -14,7 +14,7 @@ begin
   for i in 1..8 loop
     select q.tenant_id into v_tenant_id
     from flowgres.work_queue as q
-    where q.capability = 'core' and q.runner_id is null and q.due_at is null and q.tenant_id > v_tenant_id
+    where q.capability = 'core' and flowgres.is_ready(q) and q.tenant_id > v_tenant_id
     order by q.capability, q.tenant_id
     limit 1;
     exit when v_tenant_id is null;
@@ -24,23 +24,48 @@ begin
     return null;
   end if;
   select count(distinct t) into v_ours from unnest(p_state.tenant_ids) as t;
-  -- A lease is one slot, however many steps were run ahead under it.
-  return greatest((p_state.lease_count + greatest(p_want, 0)) / (v_waiting + v_ours), 1);
+  return greatest(p_state.room / (v_waiting + v_ours), 1);
 end;
 $$;
-comment on function flowgres.share_of_tenant(flowgres.advance_state, integer) is $$How many steps of one tenant may be handed over; null when no other tenant waits.$$;
+comment on function flowgres.share_of_tenant(flowgres.advance_state) is $$How many steps of one tenant may be handed over; null when no other tenant waits.$$;
 
-create or replace function flowgres.move_ready(p_state flowgres.advance_state, p_share integer)
-  returns setof flowgres.claimed_step language plpgsql
+create or replace function flowgres.room_for_ready(p_state flowgres.advance_state)
+  returns integer language plpgsql stable
 as $$
+declare
+  v_fanned integer := cardinality(p_state.ready) - p_state.lease_count;
+  v_idle integer;
 begin
-  return query
+  -- As many as were held go on here. What a fan-out brings on top is shared with those that have nothing to do.
+  if v_fanned <= 0 or p_state.room <= p_state.lease_count then
+    return p_state.room;
+  end if;
+  select count(*) into v_idle
+  from flowgres.runners as r
+  where r.is_idle and r.stopped_at is null and r.drained_at is null and r.id is distinct from p_state.runner_id;
+  return least(p_state.room, p_state.lease_count + v_fanned / (v_idle + 1));
+end;
+$$;
+comment on function flowgres.room_for_ready(flowgres.advance_state) is $$How many of the steps that became ready may be handed to the runner that made them so.$$;
+
+create or replace function flowgres.move_ready(p_state flowgres.advance_state, p_room integer, p_share integer)
+  returns flowgres.claimed_step[] language plpgsql
+as $$
+declare
+  v_handed flowgres.claimed_step[];
+  v_count integer;
+begin
   with ranked as materialized (
     select
-      r.*, row_number() over (partition by r.queue_id, r.slot order by r.step_index) as place,
-      (p_share is null or row_number() over (partition by r.tenant_id order by r.slot, r.step_index) <= p_share)
-        and r.capability = any(p_state.capabilities) as is_handed
-    from unnest(p_state.ready) as r
+      f.*, p_state.tenant_ids[f.slot] as tenant_id, p_state.execution_ids[f.slot] as execution_id,
+      row_number() over (order by f.place > 1, f.slot, f.step_index) <= p_room
+        and (p_share is null or row_number() over (
+          partition by p_state.tenant_ids[f.slot] order by f.place > 1, f.slot, f.step_index) <= p_share)
+        and f.capability = any(p_state.capabilities) as is_handed
+    from (
+      select r.*, row_number() over (partition by r.queue_id, r.slot order by r.step_index) + (r.queue_id is null)::integer as place
+      from unnest(p_state.ready) as r
+    ) as f
   ),
   moved as (
     -- In place, and without touching an indexed column when it is handed over: a heap-only update.
@@ -48,52 +73,69 @@ begin
     set
       step_index = r.step_index, iteration = -1, capability = r.capability, token = q.token + 1,
       attempt = r.is_handed::integer, runner_id = case when r.is_handed then p_state.runner_id end,
-      claimed_at = case when r.is_handed then p_state.now end, ready_at = p_state.now, is_announced = false, resume = null
+      claimed_at = case when r.is_handed then p_state.now end, ready_at = p_state.now, is_announced = false, resume = null,
+      waits_for = null
     from ranked as r
     where r.place = 1 and q.tenant_id = r.tenant_id and q.execution_id = r.execution_id and q.id = r.queue_id
       and q.runner_id is not distinct from p_state.runner_id
-    returning q.id, q.token, q.tenant_id, q.execution_id, q.version_id, q.step_index, q.iteration, q.attempt, q.generation,
-      q.runner_id
+    returning q.*
   ),
   added as (
     insert into flowgres.work_queue as q (
       tenant_id, execution_id, version_id, runner_id, token, ready_at, claimed_at, step_index, attempt, generation, priority,
       capability)
     select
-      r.tenant_id, r.execution_id, r.version_id, case when r.is_handed then p_state.runner_id end, 1, p_state.now,
-      case when r.is_handed then p_state.now end, r.step_index, r.is_handed::integer,
-      s.generation, s.priority, r.capability
+      r.tenant_id, r.execution_id, p_state.version_ids[r.slot], case when r.is_handed then p_state.runner_id end, 1, p_state.now,
+      case when r.is_handed then p_state.now end, r.step_index, r.is_handed::integer, p_state.generations[r.slot],
+      p_state.priorities[r.slot], r.capability
     from ranked as r
-    join flowgres.work_queue as s on s.tenant_id = r.tenant_id and s.execution_id = r.execution_id and s.id = r.queue_id
     where r.place > 1
-    returning q.id, q.token, q.tenant_id, q.execution_id, q.version_id, q.step_index, q.iteration, q.attempt, q.generation,
-      q.runner_id
+    returning q.*
   )
-  select m.id, m.token, m.tenant_id, m.execution_id, m.version_id, m.step_index, m.iteration, m.attempt, m.generation,
-    true, null::json, null::jsonb
-  from moved as m
-  where m.runner_id is not null
-  union all
-  select a.id, a.token, a.tenant_id, a.execution_id, a.version_id, a.step_index, a.iteration, a.attempt, a.generation,
-    true, null::json, null::jsonb
-  from added as a
-  where a.runner_id is not null;
+  select
+    array_agg(flowgres.make_claimed_step(
+      p_queue_id => q.id, p_token => q.token, p_tenant_id => q.tenant_id, p_execution_id => q.execution_id,
+      p_version_id => q.version_id, p_step_index => q.step_index, p_iteration => q.iteration, p_attempt => q.attempt,
+      p_generation => q.generation, p_handed => true)) filter (where q.runner_id is not null),
+    count(*)
+  into v_handed, v_count
+  from (select m.* from moved as m union all select a.* from added as a) as q;
+  if v_count <> cardinality(p_state.ready) then
+    raise exception 'of % ready steps % have a row in the queue', cardinality(p_state.ready), v_count;
+  end if;
+  if coalesce(cardinality(v_handed), 0) < v_count then
+    -- Nobody but the poll would find them.
+    perform flowgres.wake_runners();
+  end if;
+  return v_handed;
 end;
 $$;
-comment on function flowgres.move_ready(flowgres.advance_state, integer) is $$Re-point queue rows at the steps that became ready; returns those handed over to this runner
+comment on function flowgres.move_ready(flowgres.advance_state, integer, integer) is $$Re-point queue rows at the steps that became ready; returns those handed over to this runner
 
 The first child takes the row of the step that ended; further ones get rows of their own.$$;
 
 create or replace function flowgres.settle_queue(p_state flowgres.advance_state)
   returns void language plpgsql
 as $$
+declare
+  v_count integer;
+  v_expected integer;
 begin
   if p_state.done_slots is not null then
     delete from flowgres.work_queue as q
     using unnest(p_state.done_slots, p_state.done_queue_ids) as d (slot, queue_id)
     where q.tenant_id = p_state.tenant_ids[d.slot] and q.execution_id = p_state.execution_ids[d.slot] and q.id = d.queue_id
       and q.runner_id is not distinct from p_state.runner_id
-      and d.queue_id not in (select r.queue_id from unnest(p_state.ready) as r);
+      and d.queue_id not in (select r.queue_id from unnest(p_state.ready) as r where r.queue_id is not null);
+    get diagnostics v_count = row_count;
+    -- Those of failing executions have left with the others.
+    select count(*) into v_expected
+    from unnest(p_state.done_slots, p_state.done_queue_ids) as d (slot, queue_id)
+    where not p_state.failing_flags[d.slot]
+      and d.queue_id not in (select r.queue_id from unnest(p_state.ready) as r where r.queue_id is not null);
+    if v_count < v_expected then
+      raise exception 'of % rows of steps that ended % are in the queue', v_expected, v_count;
+    end if;
   end if;
 
   if p_state.outcomes is null then
@@ -103,6 +145,7 @@ begin
   set
     runner_id = case when o.outcome = 'started' then q.runner_id end,
     due_at = o.due_at,
+    waits_for = o.waits_for,
     -- A retry begins anew; a lost step goes on from where it was resumed.
     resume = case when o.outcome in ('suspended', 'child') then '{}'::jsonb when o.outcome <> 'retrying' then q.resume end,
     is_announced = o.outcome in ('started', 'suspended', 'child'),
@@ -120,19 +163,3 @@ begin
 end;
 $$;
 comment on function flowgres.settle_queue(flowgres.advance_state) is $$Delete the rows of steps that ended, park those that wait or are tried again.$$;
-
-create or replace function flowgres.wake_parent(p_tenant_id uuid, p_execution_id uuid)
-  returns void language plpgsql set search_path to pg_catalog, pg_temp
-as $$
-begin
-  update flowgres.work_queue as q
-  set
-    due_at = null, ready_at = flowgres.now(), is_new = false,
-    resume = jsonb_build_object('status', e.status, 'output', e.output, 'error', e.error, 'execution_id', e.id)
-  from flowgres.executions as e
-  where e.tenant_id = p_tenant_id and e.id = p_execution_id
-    and q.tenant_id = e.tenant_id and q.execution_id = e.parent_execution_id and q.id = e.parent_queue_id
-    and q.step_index = e.parent_step_index and q.runner_id is null and q.due_at is not null;
-end;
-$$;
-comment on function flowgres.wake_parent(uuid, uuid) is $$Make the step that waits for this ended execution ready again, with the child's result.$$;

@@ -21,6 +21,15 @@ as $$
 $$;
 comment on function flowgres.backoff_seconds is $$Seconds until the next attempt: exponential, capped, with full jitter.$$;
 
+create or replace function flowgres.may_retry(p_error jsonb, p_retry_errors text[], p_attempt smallint, p_max_attempts smallint)
+  returns boolean language sql immutable parallel safe
+as $$
+  -- The same definition and the same data fail the same way again: of these no policy makes a second attempt.
+  select p_attempt < p_max_attempts and (p_error ->> 'class') = any(p_retry_errors)
+    and (p_error ->> 'class') not in ('definition', 'expression', 'validation');
+$$;
+comment on function flowgres.may_retry(jsonb, text[], smallint, smallint) is $$Whether a failure is tried again: attempts are left, its class is one that the step retries, and one that can pass.$$;
+
 create or replace function flowgres.untaken_children(p_tenant_id uuid, p_version_id uuid, p_branches jsonb, p_taken text[])
   returns smallint[] language sql stable set search_path to pg_catalog, pg_temp
 as $$
@@ -56,10 +65,11 @@ begin
       -- A step that ended while its announcement still waited to be sent: the end says it all.
       and (r.o <> 'started' or not exists (
         select from unnest(p_reports) as f where f.x = r.x and f.q = r.q and f.k = r.k and f.o <> 'started'))
+    order by r.x, r.q
   ),
   held as materialized (
-    -- The fence: the row must still be leased to this runner, under this token, for this step. It is not locked: a leased row is
-    -- changed only under the lock of its execution, which we hold, or given back by its own runner.
+    -- The fence: the row must still be leased to this runner, under this token, for this step. It is locked, in the order of
+    -- the rows: its own runner may be giving it back at this very moment.
     select
       l.slot, l.t, l.x, l.q, l.s, l.o, l.ms, l."out", l.error, l.taken, l.detail, l.logs, l.seconds, l.ahead, l.child,
       q.version_id, q.iteration, q.attempt, q.generation, q.is_announced, q.is_resumed, q.ready_at
@@ -71,7 +81,7 @@ begin
       -- Not "=": the index on runners must not be used to find a row by its key.
       where q.tenant_id = l.t and q.execution_id = l.x and q.id = l.q
         and q.runner_id is not distinct from p_state.runner_id and q.token = l.k and q.step_index = l.s
-      offset 0
+      for update
     ) as q
   ),
   reported as (
@@ -96,7 +106,9 @@ begin
       r.*, w.*,
       case
         when r.o = 'completed' then 'completed'
-        when r.o = 'failed' and r.attempt < w.max_attempts and (r.error ->> 'class') = any(w.retry_errors) then 'retrying'
+        when r.o = 'failed' and flowgres.may_retry(
+          p_error => r.error, p_retry_errors => w.retry_errors, p_attempt => r.attempt, p_max_attempts => w.max_attempts)
+          then 'retrying'
         -- A step that took its runner with it is tried a few times whatever its own policy: the runner may not be its fault.
         when r.o = 'lost' and r.attempt + r.is_resumed::integer >= greatest(w.max_attempts, 3) then 'failed'
         when r.o in ('skipped', 'lost', 'suspended', 'child', 'started') then r.o
@@ -106,8 +118,8 @@ begin
     cross join lateral (
       select
         w.id, w.type, w.children, w.branches, w.next_index, w.on_error, w.failure_handled, w.max_attempts, w.retry_errors,
-        w.retry_delay_seconds, w.retry_factor, w.retry_max_delay_seconds, w.retry_jitter,
-        w.join_rule in ('any', 'failed') or w.gates <> '{}' as is_early
+        w.retry_delay_seconds, w.retry_factor, w.retry_max_delay_seconds, w.retry_jitter, w.join_rule,
+        w.timeout_seconds, w.join_rule in ('any', 'failed') or w.gates <> '{}' as is_early
       from flowgres.workflow_steps as w
       where w.tenant_id = r.t and w.version_id = r.version_id and w.index = r.s
       offset 0
@@ -115,14 +127,16 @@ begin
   ),
   linked as (
     -- A step run ahead counts when it hangs on the one before it alone, and that one completed: then nothing but this report
-    -- could have made it ready. What does not count is dropped, and its step becomes ready as ever.
+    -- could have made it ready. What does not count is dropped, and so is one that is to be tried again: its step becomes
+    -- ready as ever.
     select
       k.*, bool_and(k.follows) over chain as is_linked, lead(k.follows) over chain is true as is_followed
     from (
       select
         j.*,
         j.place = 0 or coalesce(
-          j.s = lag(case when j.outcome = 'completed' then j.next_index end) over (partition by j.q order by j.place), false)
+          j.outcome <> 'retrying'
+          and j.s = lag(case when j.outcome = 'completed' then j.next_index end) over (partition by j.q order by j.place), false)
         as follows
       from judged as j
     ) as k
@@ -130,15 +144,12 @@ begin
   ),
   outcomes as materialized (
     select
-      l.slot, l.t, l.x, l.q, l.place, l.version_id, l.s, l.iteration, l.attempt, l.generation, l.outcome, l.id, l.type, l.children,
-      l.is_followed,
-      case
-        when l.outcome = 'completed' then 'taken'
-        when l.outcome = 'skipped' then 'dead'
-        when l.outcome = 'failed' then case l.on_error when 'continue' then 'taken' when 'skip' then 'dead' else 'failed' end
-      end as edge,
-      case when l.branches is not null and l.outcome = 'completed' then flowgres.untaken_children(
-        p_tenant_id => l.t, p_version_id => l.version_id, p_branches => l.branches, p_taken => l.taken) end as untaken,
+      l.slot, l.t, l.x, l.q, l.place, l.version_id, l.s, l.iteration, l.attempt, l.generation, l.outcome, l.id, l.type,
+      l.join_rule, l.children, l.is_followed, e.edge,
+      -- A condition that failed and goes on has taken no branch; what hangs on it outside of its branches sees a taken edge.
+      case when l.branches is not null and e.edge = 'taken' then flowgres.untaken_children(
+        p_tenant_id => l.t, p_version_id => l.version_id, p_branches => l.branches,
+        p_taken => case when l.outcome = 'completed' then l.taken end) end as untaken,
       l.outcome = 'failed' and l.on_error = 'fail' and not l.failure_handled as is_unhandled,
       l.is_announced, l.is_resumed,
       -- The step has a row already: it was tried, announced, suspended, or marked by a join that does not wait for all.
@@ -152,102 +163,130 @@ begin
           p_error => l.error))
         when 'suspended' then case when l.seconds is null then 'infinity'
           else p_state.now + make_interval(secs => greatest(l.seconds, 0)) end
-        when 'child' then 'infinity'
+        when 'child' then coalesce(p_state.now + make_interval(secs => l.timeout_seconds), 'infinity')
       end as due_at,
       l.child,
       case when l.outcome = 'completed' then l."out" end as output,
       case when l.outcome in ('failed', 'retrying', 'lost') then coalesce(l.error, jsonb_build_object(
         'code', 'report_invalid', 'message', 'the runner sent no error', 'class', 'internal')) end as error,
-      l.detail, l.logs
+      l.detail, n.logs,
+      -- Its events: the start, unless somebody has told of it; the lines it logged; the outcome itself. The hidden outputs step
+      -- has events only when it fails.
+      case when l.type = 'outputs' and l.outcome <> 'failed' then 0
+        else (not l.is_announced and l.outcome not in ('skipped', 'started'))::integer end as start_count,
+      case when l.type = 'outputs' and l.outcome <> 'failed' then 0 else coalesce(jsonb_array_length(n.logs), 0) end as log_count,
+      case when l.type = 'outputs' and l.outcome <> 'failed' or l.outcome = 'started' and l.is_announced then 0 else 1 end
+      as end_count
     from linked as l
+    cross join lateral (
+      select case
+        when l.outcome = 'completed' then 'taken'
+        when l.outcome = 'skipped' then 'dead'
+        when l.outcome = 'failed' then case l.on_error when 'continue' then 'taken' when 'skip' then 'dead' else 'failed' end
+      end as edge
+    ) as e
+    cross join lateral (select case when jsonb_typeof(l.logs) = 'array' then l.logs end as logs) as n
     where l.is_linked
+  ),
+  numbered as materialized (
+    select
+      o.*, (p_state.event_seqs[o.slot] + (not p_state.started_flags[o.slot])::integer
+        + sum(o.start_count + o.log_count + o.end_count) over (partition by o.slot order by o.q, o.place))::integer as seq,
+      -- The row of a step that ended at its first report tells when it began and ended; whatever else there is to tell has rows.
+      o.edge is null or o.is_recorded or o.log_count > 0 as is_logged
+    from outcomes as o
   ),
   written as (
     -- Inserting where a row may exist costs more, and most steps end at their first report.
     insert into flowgres.step_executions (
       tenant_id, execution_id, step_index, iteration, attempts, step, type, status, edge, untaken, runner_id, ready_at,
-      started_at, finished_at, output, error)
+      started_at, finished_at, output, error, seq, is_logged)
     select
-      o.t, o.x, o.s, o.iteration, o.attempt, o.id, o.type, o.outcome, o.edge, o.untaken, p_state.runner_id, o.ready_at,
-      case when o.outcome <> 'skipped' then o.began_at end, p_state.now, o.output, o.error
-    from outcomes as o
-    where o.edge is not null and not o.is_recorded
-  ),
-  facts as (
-    -- The event of the outcome itself; width 2 when it also stands for the step_started that nobody has written. The hidden
-    -- outputs step has events only when it fails.
-    select
-      o.slot, (o.q * 64 + o.place) * 4 + 2 as position,
-      case when o.type = 'outputs' and o.outcome <> 'failed' then 0
-        else 1 + (not o.is_announced and o.outcome not in ('skipped', 'started'))::integer end as width,
-      case when o.outcome = 'completed' then 'step_completed' when o.outcome in ('suspended', 'child') then 'step_waiting'
-        else 'step_' || o.outcome end as type,
-      case when o.outcome = 'failed' then 'error' when o.outcome in ('retrying', 'lost') then 'warning' else 'info' end as level,
-      o.id as step, o.error ->> 'message' as message,
-      case when o.error is not null or o.due_at is not null then flowgres.describe_outcome(
-        p_attempt => o.attempt, p_error => o.error, p_due_at => o.due_at, p_child_execution_id => o.child) end as details,
-      case when not o.is_announced and o.outcome not in ('skipped', 'started') then o.began_at end as began_at,
-      case when o.outcome = 'started' then o.began_at else p_state.now end as at,
-      (o.edge is not null and o.iteration = -1)::integer as resolved,
-      (o.outcome = 'completed' and o.iteration = -1)::integer as completed
-    from outcomes as o
-    where o.outcome <> 'started' or not o.is_announced
-    union all
-    select
-      o.slot, (o.q * 64 + o.place) * 4 + 1, 1, 'log', coalesce(l.value ->> 'level', 'info'), o.id, l.value ->> 'message', null,
-      null, p_state.now, 0, 0
-    from outcomes as o
-    cross join jsonb_array_elements(o.logs) as l
-    where o.logs is not null
-    union all
-    select o.slot, -1, 1, 'execution_started', 'info', null, null, null, null, min(o.began_at), 0, 0
-    from outcomes as o
-    where not p_state.started_flags[o.slot]
-    group by o.slot
-  ),
-  numbered as materialized (
-    select f.*, (p_state.event_seqs[f.slot] + sum(f.width) over (partition by f.slot order by f.position))::integer as seq
-    from facts as f
+      n.t, n.x, n.s, n.iteration, n.attempt, n.id, n.type, n.outcome, n.edge, n.untaken, p_state.runner_id, n.ready_at,
+      case when n.outcome <> 'skipped' then n.began_at end, p_state.now, n.output, n.error,
+      case when n.end_count > 0 then n.seq end, nullif(n.is_logged, false)
+    from numbered as n
+    where n.edge is not null and not n.is_recorded
   ),
   told as (
     insert into flowgres.events (tenant_id, execution_id, seq, at, began_at, type, level, step, message, details)
-    select
-      p_state.tenant_ids[n.slot], p_state.execution_ids[n.slot], n.seq, n.at, n.began_at, n.type, n.level, n.step, n.message,
-      n.details
+    select n.t, n.x, v.seq, v.at, v.began_at, v.type, v.level, n.id, v.message, v.details
     from numbered as n
-    where n.width > 0
+    cross join lateral (
+      select
+        n.seq, case when n.outcome = 'started' then n.began_at else p_state.now end as at,
+        case when n.start_count > 0 and n.log_count = 0 then n.began_at end as began_at,
+        case when n.outcome = 'completed' then 'step_completed' when n.outcome in ('suspended', 'child') then 'step_waiting'
+          else 'step_' || n.outcome end as type,
+        case when n.outcome = 'failed' then 'error' when n.outcome in ('retrying', 'lost') then 'warning' else 'info' end as level,
+        n.error ->> 'message' as message,
+        case when n.error is not null or n.due_at is not null then flowgres.describe_outcome(
+          p_attempt => n.attempt, p_error => n.error, p_due_at => n.due_at, p_child_execution_id => n.child) end as details
+      union all
+      select n.seq - n.log_count - 1, n.began_at, null, 'step_started', 'info', null, null
+      where n.start_count > 0 and n.log_count > 0
+      union all
+      select
+        n.seq - n.log_count - 1 + l.line::integer, p_state.now, null, 'log', coalesce(l.value ->> 'level', 'info'),
+        l.value ->> 'message', null
+      from jsonb_array_elements(n.logs) with ordinality as l (value, line)
+    ) as v
+    where n.is_logged and n.end_count > 0
+  ),
+  begun as (
+    -- The first event of all needs no row either: it is number 1, at the moment when the execution started.
+    insert into flowgres.events (tenant_id, execution_id, seq, at, type)
+    select p_state.tenant_ids[b.slot], p_state.execution_ids[b.slot], p_state.event_seqs[b.slot] + 1, b.began_at, 'execution_started'
+    from (select o.slot, min(o.began_at) as began_at from outcomes as o group by o.slot) as b
+    where not p_state.started_flags[b.slot] and p_state.event_seqs[b.slot] > 0
   ),
   totals as (
     select
-      n.slot, max(n.seq) as last_seq, sum(n.resolved)::integer as resolved, sum(n.completed)::integer as completed,
-      min(coalesce(n.began_at, n.at)) as began_at
-    from numbered as n
+      n.slot, max(n.seq) as last_seq, count(*) filter (where n.edge is not null and n.iteration = -1) as resolved,
+      count(*) filter (where n.outcome = 'completed' and n.iteration = -1) as completed, min(n.began_at) as began_at,
+      count(*) as report_count
+    from (
+      select n.slot, n.seq, n.edge, n.outcome, n.iteration, n.began_at from numbered as n
+      union all
+      -- Those whose reports were all refused have their place in the arrays as well.
+      select s.slot, p_state.event_seqs[s.slot], null, null, null, null from generate_subscripts(p_state.execution_ids, 1) as s (slot)
+    ) as n
     group by n.slot
   )
   select t.*, s.*
   into
     p_state.touched_slots, p_state.last_seqs, p_state.newly_resolved, p_state.newly_completed, p_state.began_at,
-    p_state.lease_count, p_state.moving_slots, p_state.done_slots, p_state.done_queue_ids, p_state.frontier, p_state.outcomes
+    p_state.held_count, p_state.lease_count, p_state.moving_slots, p_state.done_slots, p_state.done_queue_ids,
+    p_state.frontier, p_state.outcomes
   from (
-    select array_agg(t.slot), array_agg(t.last_seq), array_agg(t.resolved), array_agg(t.completed), array_agg(t.began_at)
+    select
+      array_agg(t.slot order by t.slot) filter (where t.report_count > 1), array_agg(t.last_seq order by t.slot),
+      array_agg(t.resolved::integer order by t.slot), array_agg(t.completed::integer order by t.slot),
+      array_agg(t.began_at order by t.slot)
     from totals as t
   ) as t
   cross join (
     select
-      count(*) filter (where o.place = 0),
-      array_agg(o.slot) filter (where o.outcome in ('started', 'lost')),
-      array_agg(o.slot) filter (where o.place = 0 and o.edge is not null and o.iteration = -1),
-      array_agg(o.q) filter (where o.place = 0 and o.edge is not null and o.iteration = -1),
-      array_agg(
-        row(o.slot, o.t, o.x, o.version_id, o.q, o.s, o.id, o.children, o.untaken, o.edge, o.outcome)::flowgres.resolved_step)
-        filter (where o.edge is not null and o.iteration = -1 and not o.is_followed and o.children <> '{}'),
-      array_agg(
-        row(
-          o.slot, o.t, o.x, o.q, o.version_id, o.s, o.iteration, o.attempt, o.generation, o.outcome, o.id, o.type, o.edge,
-          o.untaken, o.is_unhandled, o.is_resumed, o.is_recorded, o.ready_at, o.began_at, o.due_at, o.child, o.output, o.error,
-          o.detail)::flowgres.step_outcome)
-        filter (where o.edge is null or o.is_recorded or o.error is not null or o.detail is not null)
-    from outcomes as o
+      count(*) filter (where n.place = 0), count(*) filter (where n.place = 0 and n.outcome <> 'started'),
+      array_agg(n.slot) filter (where n.outcome in ('started', 'lost')),
+      array_agg(n.slot) filter (where n.place = 0 and n.edge is not null and n.iteration = -1),
+      array_agg(n.q) filter (where n.place = 0 and n.edge is not null and n.iteration = -1),
+      array_agg(flowgres.make_resolved_step(
+        p_slot => n.slot, p_queue_id => n.q, p_step_index => n.s, p_step => n.id, p_join_rule => n.join_rule,
+        p_children => n.children, p_untaken => n.untaken, p_edge => n.edge, p_outcome => n.outcome))
+        filter (where n.edge is not null and n.iteration = -1 and not n.is_followed and n.children <> '{}'),
+      array_agg(flowgres.make_step_outcome(
+        p_slot => n.slot, p_tenant_id => n.t, p_execution_id => n.x, p_queue_id => n.q, p_step_index => n.s,
+        p_iteration => n.iteration, p_attempt => n.attempt, p_generation => n.generation, p_outcome => n.outcome,
+        p_step => n.id, p_step_type => n.type, p_join_rule => n.join_rule, p_edge => n.edge, p_untaken => n.untaken,
+        p_is_unhandled => n.is_unhandled, p_is_resumed => n.is_resumed, p_is_recorded => n.is_recorded, p_seq => n.seq,
+        p_ready_at => n.ready_at, p_began_at => n.began_at, p_due_at => n.due_at,
+        p_waits_for => case n.outcome
+          when 'retrying' then 'retry' when 'suspended' then 'timer' when 'child' then 'child:' || n.child end,
+        p_child_execution_id => n.child, p_output => n.output, p_error => n.error, p_detail => n.detail))
+        filter (where n.edge is null or n.is_recorded or n.error is not null or n.detail is not null
+          or n.outcome = 'skipped' and n.join_rule = 'failed')
+    from numbered as n
   ) as s;
 end;
 $$;

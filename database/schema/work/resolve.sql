@@ -6,23 +6,28 @@ create or replace function flowgres.resolve_children(inout p_state flowgres.adva
   language plpgsql
 as $$
 declare
-  v_frontier flowgres.resolved_step[] := p_state.frontier || p_state.ended;
+  v_frontier flowgres.resolved_step[] := p_state.frontier;
   v_ready flowgres.ready_step[];
   v_skipped flowgres.resolved_step[];
+  v_all_skipped flowgres.resolved_step[];
+  v_unhandled jsonb;
+  v_row record;
 begin
+  p_state.frontier := null;
   -- A skipped step may skip its children in turn: go on until a round skips nothing.
   while v_frontier is not null loop
     with touched as materialized (
       select distinct on (f.slot, c.child)
-        f.slot, f.tenant_id, f.execution_id, f.version_id, f.queue_id, c.child,
+        f.slot, p_state.tenant_ids[f.slot] as tenant_id, p_state.execution_ids[f.slot] as execution_id,
+        p_state.version_ids[f.slot] as version_id, f.queue_id, c.child,
         case when c.child = any(f.untaken) then 'dead' else f.edge end as edge
       from unnest(v_frontier) as f
       cross join unnest(f.children) as c (child)
-      order by f.slot, c.child
+      order by f.slot, c.child, f.queue_id
     ),
     judged as materialized (
       select
-        t.*, w.id as step, w.type as step_type, w.capability, w.children,
+        t.*, w.id as step, w.type as step_type, w.capability, w.children, w.join_rule,
         flowgres.judge_join(
           p_join_rule => w.join_rule, p_has_gates => w.gates <> '{}', p_dependency_count => cardinality(w.dependencies),
           p_resolved => coalesce(d.resolved, 1), p_taken => coalesce(d.taken, (t.edge = 'taken')::integer),
@@ -59,7 +64,10 @@ begin
       where not p_state.failing_flags[t.slot] or w.join_rule = 'always'
     ),
     decided as materialized (
-      select j.*
+      select
+        j.*,
+        (p_state.last_seqs[j.slot] + sum((j.verdict = 'skipped' and j.step_type <> 'outputs')::integer)
+          over (partition by j.slot order by j.child))::integer as seq
       from judged as j
       where j.verdict is not null and (
         not j.is_early or not exists (
@@ -68,27 +76,54 @@ begin
     ),
     marked as (
       insert into flowgres.step_executions as s (
-        tenant_id, execution_id, step_index, step, type, status, edge, ready_at, finished_at)
+        tenant_id, execution_id, step_index, step, type, status, edge, ready_at, finished_at, seq)
       select
         d.tenant_id, d.execution_id, d.child, d.step, d.step_type, d.verdict,
-        case when d.verdict = 'skipped' then 'dead' end, p_state.now, case when d.verdict = 'skipped' then p_state.now end
+        case when d.verdict = 'skipped' then 'dead' end, p_state.now, case when d.verdict = 'skipped' then p_state.now end,
+        case when d.verdict = 'skipped' and d.step_type <> 'outputs' then d.seq end
       from decided as d
       where d.verdict = 'skipped' or d.is_early
     )
     select
-      array_agg(
-        row(d.slot, d.tenant_id, d.execution_id, d.version_id, d.queue_id, d.child, d.capability, null)::flowgres.ready_step
+      array_agg(flowgres.make_ready_step(
+        p_slot => d.slot, p_queue_id => d.queue_id, p_step_index => d.child, p_capability => d.capability)
         order by d.slot, d.child) filter (where d.verdict = 'ready'),
-      array_agg(
-        row(d.slot, d.tenant_id, d.execution_id, d.version_id, d.queue_id, d.child, d.step, d.children, null, 'dead', 'skipped')
-        ::flowgres.resolved_step order by d.slot, d.child) filter (where d.verdict = 'skipped')
+      array_agg(flowgres.make_resolved_step(
+        p_slot => d.slot, p_queue_id => d.queue_id, p_step_index => d.child, p_step => d.step, p_join_rule => d.join_rule,
+        p_children => d.children, p_untaken => null, p_edge => 'dead', p_outcome => 'skipped')
+        order by d.slot, d.child) filter (where d.verdict = 'skipped')
     into v_ready, v_skipped
     from decided as d;
 
     p_state.ready := p_state.ready || v_ready;
-    p_state.ended := p_state.ended || v_skipped;
+    for v_row in
+      select k.slot, count(*) as resolved, count(*) filter (where k.step <> '$outputs') as told
+      from unnest(v_skipped) as k
+      group by k.slot
+    loop
+      p_state.last_seqs[v_row.slot] := p_state.last_seqs[v_row.slot] + v_row.told;
+      p_state.newly_resolved[v_row.slot] := p_state.newly_resolved[v_row.slot] + v_row.resolved;
+    end loop;
+    v_all_skipped := v_all_skipped || v_skipped;
     v_frontier := v_skipped;
   end loop;
+
+  -- Those that were to handle a failure and were skipped, here or by their own report.
+  v_all_skipped := array(
+    select k from unnest(v_all_skipped) as k where k.join_rule = 'failed'
+    union all
+    select flowgres.make_resolved_step(
+      p_slot => o.slot, p_queue_id => o.queue_id, p_step_index => o.step_index, p_step => o.step, p_join_rule => o.join_rule,
+      p_children => null, p_untaken => null, p_edge => o.edge, p_outcome => o.outcome)
+    from unnest(p_state.outcomes) as o where o.outcome = 'skipped' and o.join_rule = 'failed');
+  if v_all_skipped <> '{}' then
+    v_unhandled := flowgres.find_unhandled(p_state => p_state, p_skipped => v_all_skipped);
+    if v_unhandled is not null then
+      p_state.failing_errors := coalesce(p_state.failing_errors, '{}') || v_unhandled;
+      p_state := flowgres.begin_failing(p_state => p_state);
+      p_state := flowgres.resolve_children(p_state => p_state);
+    end if;
+  end if;
 end;
 $$;
 comment on function flowgres.resolve_children(flowgres.advance_state) is $$Find the children that became ready, and skip those that cannot run

@@ -200,6 +200,11 @@ begin
       'version_id', v.id, 'workflow_id', v.workflow_id, 'workflow_name', w.name, 'version', v.version,
       'tenant_id', v.tenant_id, 'tenant_slug', t.slug, 'timeout_seconds', v.timeout_seconds,
       'compiled_format', v.compiled_format,
+      'limits', jsonb_build_object(
+        'max_output_bytes', flowgres.setting(v.tenant_id, 'max_output_bytes'),
+        'step_timeout_seconds', flowgres.setting(v.tenant_id, 'http_step_timeout_seconds'),
+        'max_delay_seconds', flowgres.setting(v.tenant_id, 'max_delay_seconds'),
+        'max_json_depth', flowgres.setting(v.tenant_id, 'max_json_depth')),
       'steps', (
         select jsonb_agg(
           jsonb_build_object(
@@ -207,6 +212,10 @@ begin
             'output', s.output_template, 'uses_secrets', to_jsonb(s.secret_names), 'timeout_seconds', s.timeout_seconds,
             'capability', s.capability,
             'next', s.next_index,
+            'chain', (
+              select jsonb_build_object('count', cardinality(c.indexes), 'is_whole', c.is_whole)
+              from flowgres.chains as c
+              where c.tenant_id = s.tenant_id and c.version_id = s.version_id and c.head = s.index),
             'branches', (
               select jsonb_object_agg(b.key, (
                 select coalesce(jsonb_agg(c.id order by c.index), '[]')

@@ -1,0 +1,106 @@
+-- Reading executions: one with all its steps, and what their columns mean to a person.
+
+set local role flowgres_definer;
+
+create or replace function flowgres.get_execution(p_execution_id uuid)
+  returns jsonb language plpgsql stable security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_tenant_id uuid := flowgres.require_tenant();
+  v_answer jsonb;
+begin
+  select
+    jsonb_build_object(
+      'id', e.id, 'tenant_id', e.tenant_id, 'workflow_id', e.workflow_id, 'workflow_name', w.name, 'version', e.version,
+      'status', flowgres.visible_status(p_execution => e), 'input', e.input, 'output', e.output, 'error', e.error,
+      'priority', e.priority, 'correlation_id', e.correlation_id, 'idempotency_key', e.idempotency_key,
+      'trigger_type', e.trigger_type, 'parent_execution_id', e.parent_execution_id, 'replayed_from', e.replayed_from,
+      'generation', e.generation, 'metadata', e.metadata, 'created_by', e.created_by)
+    || jsonb_build_object(
+      'steps_completed', e.completed_count - (e.hidden_step_count > 0 and e.status = 'completed')::integer,
+      'total_steps', e.step_count,
+      'progress', flowgres.progress_percent(p_execution => e),
+      'scheduled_at', e.scheduled_at, 'created_at', e.created_at, 'started_at', e.started_at, 'finished_at', e.finished_at,
+      'steps', flowgres.list_steps(p_execution => e))
+  into v_answer
+  from flowgres.executions as e
+  join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+  where e.tenant_id = v_tenant_id and e.id = p_execution_id;
+  if v_answer is null then
+    perform flowgres.fail_execution_not_found(p_execution_id => p_execution_id);
+  end if;
+  return v_answer;
+end;
+$$;
+comment on function flowgres.get_execution(uuid) is $$An execution with every step of its workflow, whether it ran or not.$$;
+
+set local role flowgres_owner;
+
+create or replace function flowgres.fail_execution_not_found(p_execution_id uuid)
+  returns void language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+begin
+  perform flowgres.fail(
+    p_status => 404, p_code => 'execution_not_found', p_message => format('execution %s does not exist', p_execution_id),
+    p_hint => 'List /executions.');
+end;
+$$;
+comment on function flowgres.fail_execution_not_found(uuid) is $$Refuse an execution id that is unknown to this tenant.$$;
+
+create or replace function flowgres.visible_status(p_execution flowgres.executions)
+  returns text language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+begin
+  -- A claim writes the queue alone, so a first step that is running shows there before it shows in the execution.
+  if p_execution.status in ('queued', 'waiting', 'retrying') and exists (
+    select from flowgres.work_queue as q
+    where q.tenant_id = p_execution.tenant_id and q.execution_id = p_execution.id and q.runner_id is not null)
+  then
+    return 'running';
+  end if;
+  return p_execution.status;
+end;
+$$;
+comment on function flowgres.visible_status(flowgres.executions) is $$The status as a person would say it: running as soon as a step is leased.$$;
+
+create or replace function flowgres.progress_percent(p_execution flowgres.executions)
+  returns integer language sql immutable parallel safe
+as $$
+  select case
+    when (p_execution).status = 'completed' then 100
+    else least(99, 100 * (p_execution).resolved_count / greatest((p_execution).step_count + (p_execution).hidden_step_count, 1))
+  end;
+$$;
+comment on function flowgres.progress_percent(flowgres.executions) is $$Percent of the steps that have ended; 100 only when completed.$$;
+
+create or replace function flowgres.list_steps(p_execution flowgres.executions)
+  returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select jsonb_agg(
+      jsonb_build_object(
+        'step', w.id, 'type', w.type, 'status', x.status, 'output', s.output, 'error', s.error,
+        'attempts', greatest(coalesce(s.attempts, 0), coalesce(q.attempt, 0)),
+        'ready_at', coalesce(q.ready_at, s.ready_at, s.started_at), 'started_at', coalesce(s.started_at, q.claimed_at),
+        'finished_at', s.finished_at, 'due_at', s.due_at, 'child_execution_id', s.child_execution_id,
+        'depends_on', (
+          select coalesce(jsonb_agg(d.id order by d.index), '[]')
+          from flowgres.workflow_steps as d
+          where d.tenant_id = w.tenant_id and d.version_id = w.version_id and d.index = any(w.dependencies)))
+      order by w.index)
+    from flowgres.workflow_steps as w
+    left join flowgres.step_executions as s
+      on s.tenant_id = w.tenant_id and s.execution_id = p_execution.id and s.step_index = w.index and s.iteration = -1
+    left join flowgres.work_queue as q
+      on q.tenant_id = w.tenant_id and q.execution_id = p_execution.id and q.step_index = w.index and q.iteration = -1
+    cross join lateral (select case
+      when s.finished_at is not null then s.status
+      when q.runner_id is not null then 'running'
+      when q.id is not null and q.due_at is null then 'ready'
+      else coalesce(s.status, 'pending')
+    end as status) as x
+    where w.tenant_id = p_execution.tenant_id and w.version_id = p_execution.version_id and w.type <> 'outputs');
+end;
+$$;
+comment on function flowgres.list_steps(flowgres.executions) is $$Every step of an execution with its status, output, error and attempts, in the order of the definition.$$;

@@ -1,0 +1,122 @@
+-- What the expressions of a step may see, and leasing with it.
+
+set local role flowgres_owner;
+
+-- One expression, without a search_path and without a query: so it is inlined, and a claim of hundreds calls no function.
+create or replace function flowgres.build_context(
+  p_execution_id uuid, p_input jsonb, p_trigger jsonb, p_trigger_type text, p_began_at timestamptz, p_steps json
+)
+  returns json language sql stable
+as $$
+  select json_build_object(
+    'input', p_input,
+    'trigger', case when p_trigger is null then json_build_object('type', p_trigger_type) else p_trigger::json end,
+    'execution', json_build_object('id', p_execution_id, 'started_at', p_began_at),
+    'steps', p_steps);
+$$;
+comment on function flowgres.build_context is $$What the expressions of a step may see of their execution.$$;
+
+create or replace function flowgres.context_steps(p_tenant_id uuid, p_execution_id uuid, p_reference_indexes smallint[])
+  returns json language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return coalesce((
+    select json_object_agg(s.step, json_build_object(
+      'output', s.output, 'status', s.status, 'error', s.error, 'attempts', s.attempts))
+    from flowgres.step_executions as s
+    where s.tenant_id = p_tenant_id and s.execution_id = p_execution_id and s.step_index = any(p_reference_indexes)
+      and s.iteration = -1), '{}');
+end;
+$$;
+comment on function flowgres.context_steps(uuid, uuid, smallint[]) is $$The outputs of only those steps that a step names.$$;
+
+create or replace function flowgres.lease_fan(p_runner_id uuid, p_rows tid[], p_now timestamptz)
+  returns setof flowgres.claimed_step language plpgsql
+as $$
+begin
+  -- A context once for each execution, with what all of its rows refer to: a fan-out with a large input would otherwise move it
+  -- once for each of its steps.
+  return query
+  with leased as (
+    update flowgres.work_queue as q
+    set
+      runner_id = p_runner_id, token = q.token + 1, claimed_at = p_now, is_new = false,
+      attempt = q.attempt + (q.resume is null)::integer
+    where q.ctid = any(p_rows)
+    returning q.*
+  ),
+  ranked as materialized (
+    select l.*, row_number() over (partition by l.execution_id order by l.id) as place from leased as l
+  ),
+  seen as materialized (
+    select r.tenant_id, r.execution_id, array_agg(distinct i.index) filter (where i.index is not null) as indexes
+    from ranked as r
+    cross join lateral (
+      select w.reference_indexes from flowgres.workflow_steps as w
+      where w.tenant_id = r.tenant_id and w.version_id = r.version_id and w.index = r.step_index
+      offset 0
+    ) as w
+    left join lateral unnest(w.reference_indexes) as i (index) on true
+    group by r.tenant_id, r.execution_id
+  ),
+  contexts as materialized (
+    select s.execution_id, c.context
+    from seen as s
+    cross join lateral (
+      select flowgres.build_context(
+        p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
+        p_began_at => coalesce(e.started_at, e.created_at),
+        p_steps => case when e.started_at is null or s.indexes is null then '{}'::json else flowgres.context_steps(
+          p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => s.indexes) end) as context
+      from flowgres.executions as e
+      where e.tenant_id = s.tenant_id and e.id = s.execution_id
+      offset 0
+    ) as c
+  )
+  select
+    r.id, r.token, r.tenant_id, r.execution_id, r.version_id, r.step_index, r.iteration, r.attempt, r.generation, false,
+    case when r.place = 1 then (select c.context from contexts as c where c.execution_id = r.execution_id) end,
+    case when r.resume is not null then flowgres.read_resume(p_tenant_id => r.tenant_id, p_resume => r.resume) end, false
+  from ranked as r
+  order by r.execution_id, r.place;
+end;
+$$;
+comment on function flowgres.lease_fan(uuid, tid[], timestamptz) is $$Lease locked rows of which several may be of one execution
+
+The first row of each execution carries the context for all of them; the others have none.$$;
+
+set local role flowgres_engine;
+
+create or replace function flowgres.get_contexts(p_runner_id uuid, p_rows jsonb)
+  returns table (queue_id bigint, context json) language plpgsql stable security definer set search_path to pg_catalog, pg_temp
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
+  set plan_cache_mode to force_generic_plan
+as $$
+begin
+  return query
+  select l.id, c.context
+  from jsonb_array_elements(p_rows) as r (value)
+  cross join lateral (
+    select q.id, q.tenant_id, q.execution_id, w.reference_indexes
+    from flowgres.work_queue as q
+    join flowgres.workflow_steps as w
+      on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
+    where q.tenant_id = (r.value ->> 0)::uuid and q.execution_id = (r.value ->> 1)::uuid and q.id = (r.value ->> 2)::bigint
+      and q.runner_id is not distinct from p_runner_id
+    offset 0
+  ) as l
+  cross join lateral (
+    select flowgres.build_context(
+      p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
+      p_began_at => coalesce(e.started_at, e.created_at),
+      p_steps => case when l.reference_indexes = '{}' then '{}'::json else flowgres.context_steps(
+        p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => l.reference_indexes) end) as context
+    from flowgres.executions as e
+    where e.tenant_id = l.tenant_id and e.id = l.execution_id
+    offset 0
+  ) as c;
+end;
+$$;
+comment on function flowgres.get_contexts(uuid, jsonb) is $$Contexts of leased steps, given as [[tenant, execution, queue row, token], ...]
+
+For a step that was handed over to a runner that has not seen all it refers to.$$;

@@ -1,0 +1,86 @@
+-- What the engine's rows mean and how they are made, each in one place.
+--
+-- No search_path here: a function with one is not inlined, and these stand in the hottest statements. Their names are qualified
+-- or built in, and who calls them has pinned the path.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.is_ready(p_row flowgres.work_queue)
+  returns boolean language sql immutable parallel safe
+as $$
+  select (p_row).runner_id is null and (p_row).due_at is null and not (p_row).held;
+$$;
+comment on function flowgres.is_ready(flowgres.work_queue) is $$Whether a row stands in its line, to be claimed: the predicate of work_queue_ready_idx.$$;
+
+create or replace function flowgres.is_leased(p_row flowgres.work_queue)
+  returns boolean language sql immutable parallel safe
+as $$
+  select (p_row).runner_id is not null;
+$$;
+comment on function flowgres.is_leased(flowgres.work_queue) is $$Whether a runner holds a row: the predicate of work_queue_runner_idx.$$;
+
+create or replace function flowgres.is_due(p_row flowgres.work_queue, p_at timestamptz)
+  returns boolean language sql immutable parallel safe
+as $$
+  select (p_row).due_at <= p_at;
+$$;
+comment on function flowgres.is_due(flowgres.work_queue, timestamptz) is $$Whether the time of a parked row has come; a row that waits to be woken is due at infinity.$$;
+
+create or replace function flowgres.make_resolved_step(
+  p_slot integer, p_queue_id bigint, p_step_index smallint, p_step text, p_join_rule text, p_children smallint[],
+  p_untaken smallint[], p_edge text, p_outcome text
+)
+  returns flowgres.resolved_step language sql immutable parallel safe
+as $$
+  select row(
+    p_slot, p_queue_id, p_step_index, p_step, p_join_rule, p_children, p_untaken, p_edge, p_outcome)::flowgres.resolved_step;
+$$;
+comment on function flowgres.make_resolved_step is $$A resolved_step, by names.$$;
+
+create or replace function flowgres.make_ready_step(p_slot integer, p_queue_id bigint, p_step_index smallint, p_capability text)
+  returns flowgres.ready_step language sql immutable parallel safe
+as $$
+  select row(p_slot, p_queue_id, p_step_index, p_capability)::flowgres.ready_step;
+$$;
+comment on function flowgres.make_ready_step is $$A ready_step, by names.$$;
+
+create or replace function flowgres.make_step_outcome(
+  p_slot integer, p_tenant_id uuid, p_execution_id uuid, p_queue_id bigint, p_step_index smallint, p_iteration integer,
+  p_attempt smallint, p_generation smallint, p_outcome text, p_step text, p_step_type text, p_join_rule text, p_edge text,
+  p_untaken smallint[], p_is_unhandled boolean, p_is_resumed boolean, p_is_recorded boolean, p_seq integer,
+  p_ready_at timestamptz, p_began_at timestamptz, p_due_at timestamptz, p_waits_for text, p_child_execution_id uuid,
+  p_output jsonb, p_error jsonb, p_detail jsonb
+)
+  returns flowgres.step_outcome language sql immutable parallel safe
+as $$
+  select row(
+    p_slot, p_tenant_id, p_execution_id, p_queue_id, p_step_index, p_iteration, p_attempt, p_generation, p_outcome, p_step,
+    p_step_type, p_join_rule, p_edge, p_untaken, p_is_unhandled, p_is_resumed, p_is_recorded, p_seq, p_ready_at, p_began_at,
+    p_due_at, p_waits_for, p_child_execution_id, p_output, p_error, p_detail)::flowgres.step_outcome;
+$$;
+comment on function flowgres.make_step_outcome is $$A step_outcome, by names.$$;
+
+create or replace function flowgres.make_claimed_step(
+  p_queue_id bigint, p_token bigint, p_tenant_id uuid, p_execution_id uuid, p_version_id uuid, p_step_index smallint,
+  p_iteration integer, p_attempt smallint, p_generation smallint, p_handed boolean default false, p_context json default null,
+  p_resume jsonb default null, p_is_passed_over boolean default false
+)
+  returns flowgres.claimed_step language sql immutable parallel safe
+as $$
+  select row(
+    p_queue_id, p_token, p_tenant_id, p_execution_id, p_version_id, p_step_index, p_iteration, p_attempt, p_generation, p_handed,
+    p_context, p_resume, p_is_passed_over)::flowgres.claimed_step;
+$$;
+comment on function flowgres.make_claimed_step is $$A claimed_step, by names.$$;
+
+create or replace function flowgres.make_lost_report(
+  p_tenant_id uuid, p_execution_id uuid, p_queue_id bigint, p_token bigint, p_step_index smallint, p_milliseconds double precision
+)
+  returns flowgres.step_report language sql stable
+as $$
+  select jsonb_populate_record(null::flowgres.step_report, jsonb_build_object(
+    't', p_tenant_id, 'x', p_execution_id, 'q', p_queue_id, 'k', p_token, 's', p_step_index, 'o', 'lost', 'ms', p_milliseconds,
+    'error', jsonb_build_object(
+      'code', 'lease_expired', 'message', 'the runner of this step is gone', 'class', 'lease_expired')));
+$$;
+comment on function flowgres.make_lost_report is $$What the engine reports of a lease whose runner is gone.$$;

@@ -1,0 +1,126 @@
+-- Waking: runners that sleep, and steps that wait for somebody's end, which become ready again with what they waited for.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.wake_runners()
+  returns boolean language plpgsql
+as $$
+declare
+  v_must_tell boolean := transaction_timestamp() <> statement_timestamp()
+    and nullif(current_setting('request.method', true), '') is null;
+begin
+  -- NOTIFY takes a lock of the whole database at commit, so it is sent only when somebody sleeps. Inside a transaction
+  -- block nobody knows when the commit comes, nor who sleeps by then: there it is always sent, and leaves at the commit.
+  if not v_must_tell then
+    v_must_tell := exists (select from flowgres.runners as r where r.is_idle and r.stopped_at is null);
+  end if;
+  if v_must_tell then
+    perform pg_notify('flowgres_work', '');
+  end if;
+  return v_must_tell;
+end;
+$$;
+comment on function flowgres.wake_runners() is $$Tell sleeping runners that there is work; returns whether it was told
+
+The payload is empty, because any login can listen.$$;
+
+create or replace function flowgres.wake_parked(p_tenant_ids uuid[], p_child_ids uuid[])
+  returns integer language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := flowgres.now();
+  v_rows tid[];
+  v_children uuid[];
+  v_statuses text[];
+begin
+  -- Waits for nobody: whoever ends a child holds its lock, and who holds the parent's row may be on his way to the child.
+  select array_agg(q.ctid), array_agg(c.id), array_agg(c.status) into v_rows, v_children, v_statuses
+  from (
+    select e.tenant_id, e.id, e.status, e.parent_execution_id, e.parent_queue_id, e.parent_step_index
+    from unnest(p_tenant_ids, p_child_ids) as x (tenant_id, id)
+    join flowgres.executions as e on e.tenant_id = x.tenant_id and e.id = x.id
+    where e.parent_execution_id is not null
+    order by e.parent_execution_id, e.parent_queue_id
+  ) as c
+  cross join lateral (
+    select q.ctid
+    from flowgres.work_queue as q
+    where q.tenant_id = c.tenant_id and q.execution_id = c.parent_execution_id and q.id = c.parent_queue_id
+      and q.step_index = c.parent_step_index and q.runner_id is null and q.waits_for = 'child:' || c.id
+    for update skip locked
+  ) as q;
+  if coalesce(cardinality(v_rows), 0) < cardinality(p_child_ids) then
+    insert into flowgres.pending_wakes (tenant_id, execution_id, requested_at)
+    select e.tenant_id, e.id, v_now
+    from unnest(p_tenant_ids, p_child_ids) as x (tenant_id, id)
+    join flowgres.executions as e on e.tenant_id = x.tenant_id and e.id = x.id
+    join flowgres.work_queue as q
+      on q.tenant_id = e.tenant_id and q.execution_id = e.parent_execution_id and q.id = e.parent_queue_id
+        and q.step_index = e.parent_step_index and q.waits_for = 'child:' || e.id
+    where e.id <> all(coalesce(v_children, '{}'))
+    on conflict (tenant_id, execution_id) do nothing;
+  end if;
+  if v_rows is null then
+    return 0;
+  end if;
+  -- What the child gave is read when the step is claimed: here it would lie in the queue, however large it is.
+  update flowgres.work_queue as q
+  set
+    due_at = null, waits_for = null, ready_at = v_now, is_new = false,
+    resume = jsonb_build_object('status', w.status, 'execution_id', w.child_id)
+  from unnest(v_rows, v_children, v_statuses) as w (row_id, child_id, status)
+  where q.ctid = w.row_id;
+  perform flowgres.wake_runners();
+  return cardinality(v_rows);
+end;
+$$;
+comment on function flowgres.wake_parked(uuid[], uuid[]) is $$Make the steps that wait for these ended executions ready again; returns how many
+
+A row that somebody holds is left to the next sweep (pending_wakes). One that no longer waits for this child is left alone.$$;
+
+create or replace function flowgres.read_resume(p_tenant_id uuid, p_resume jsonb)
+  returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+begin
+  if p_resume ? 'execution_id' and p_resume ->> 'status' <> 'timed_out' then
+    return p_resume || coalesce((
+      select jsonb_build_object('output', e.output, 'error', e.error)
+      from flowgres.executions as e
+      where e.tenant_id = p_tenant_id and e.id = (p_resume ->> 'execution_id')::uuid), '{}');
+  end if;
+  return p_resume;
+end;
+$$;
+comment on function flowgres.read_resume(uuid, jsonb) is $$What a resumed step goes on with: of an ended child its output or error.$$;
+
+set local role flowgres_engine;
+
+create or replace function flowgres.wake_pending(p_limit integer)
+  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_tenant_ids uuid[];
+  v_child_ids uuid[];
+begin
+  with due as (
+    select w.tenant_id, w.execution_id
+    from flowgres.pending_wakes as w
+    order by w.requested_at
+    limit p_limit
+    for update skip locked
+  ),
+  taken as (
+    delete from flowgres.pending_wakes as w
+    using due as d
+    where w.tenant_id = d.tenant_id and w.execution_id = d.execution_id
+    returning w.tenant_id, w.execution_id
+  )
+  select array_agg(t.tenant_id), array_agg(t.execution_id) into v_tenant_ids, v_child_ids from taken as t;
+  if v_child_ids is null then
+    return 0;
+  end if;
+  -- Those whose row is still held come back.
+  return flowgres.wake_parked(p_tenant_ids => v_tenant_ids, p_child_ids => v_child_ids);
+end;
+$$;
+comment on function flowgres.wake_pending(integer) is $$Wake the steps whose rows were held when their children ended, a bounded number; returns how many.$$;
