@@ -1,4 +1,4 @@
-"""Leases whose whole chain completed: recorded in one go when they are as plain as they look, judged as ever when not."""
+"""Leases whose whole chain completed: recorded in one go when as plain as they look, judged as ever when not."""
 
 from __future__ import annotations
 

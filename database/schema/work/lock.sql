@@ -25,15 +25,12 @@ begin
   -- not keep the others of a batch, and two batches cannot wait for each other.
   -- NO KEY: a plain FOR UPDATE would conflict with the KEY SHARE of foreign keys.
   select
-    array_agg(l.tenant_id) filter (where l.finished_at is null), array_agg(l.id) filter (where l.finished_at is null),
-    array_agg(l.version_id) filter (where l.finished_at is null), array_agg(l.event_seq) filter (where l.finished_at is null),
-    array_agg(l.resolved_count) filter (where l.finished_at is null),
-    array_agg(l.total_count) filter (where l.finished_at is null), array_agg(l.priority) filter (where l.finished_at is null),
-    array_agg(l.generation) filter (where l.finished_at is null),
-    array_agg(l.phase <> 'run') filter (where l.finished_at is null),
-    array_agg(l.is_started) filter (where l.finished_at is null),
-    array_agg(l.status = 'running' and l.is_started) filter (where l.finished_at is null),
-    count(*), array_agg(l.id)
+    array_agg(l.tenant_id) filter (where l.is_open), array_agg(l.id) filter (where l.is_open),
+    array_agg(l.version_id) filter (where l.is_open), array_agg(l.event_seq) filter (where l.is_open),
+    array_agg(l.resolved_count) filter (where l.is_open), array_agg(l.total_count) filter (where l.is_open),
+    array_agg(l.priority) filter (where l.is_open), array_agg(l.generation) filter (where l.is_open),
+    array_agg(l.phase <> 'run') filter (where l.is_open), array_agg(l.is_started) filter (where l.is_open),
+    array_agg(l.status = 'running' and l.is_started) filter (where l.is_open), count(*), array_agg(l.id)
   into
     p_state.tenant_ids, p_state.execution_ids, p_state.version_ids, p_state.event_seqs, p_state.resolved_counts,
     p_state.total_counts, p_state.priorities, p_state.generations, p_state.failing_flags, p_state.started_flags,
@@ -43,7 +40,7 @@ begin
     select
       e.tenant_id, e.id, e.version_id, e.event_seq, e.resolved_count::integer as resolved_count,
       e.step_count + e.hidden_step_count as total_count, e.priority, e.generation, e.phase,
-      e.started_at is not null as is_started, e.finished_at, e.status
+      e.started_at is not null as is_started, e.finished_at is null as is_open, e.status
     from flowgres.executions as e
     where e.tenant_id = wanted.t and e.id = wanted.id and e.id between v_first and v_last
     for no key update skip locked
@@ -60,9 +57,9 @@ begin
   end if;
 end;
 $$;
-comment on function flowgres.lock_executions(uuid[], uuid[], flowgres.advance_state) is $$Lock those of these executions that are free, in the order of their ids, and number by slot those that have not ended
+comment on function flowgres.lock_executions(uuid[], uuid[], flowgres.advance_state) is $$Lock those of these executions that are free
 
-passed_over_ids are those that somebody else holds.$$;
+In the order of their ids; those that have not ended are numbered by slot. passed_over_ids are those that somebody else holds.$$;
 
 create or replace function flowgres.start_children(p_state flowgres.advance_state, inout p_reports flowgres.step_report[])
   language plpgsql
@@ -130,14 +127,18 @@ begin
       p_version => v_report.version);
     v_ids := flowgres.start_versions(
       p_version => v_version,
-      p_inputs => array(select coalesce((p_reports[p.place]).input, '{}') from unnest(p_places) with ordinality as p (place, i) order by p.i),
+      p_inputs => array(
+        select coalesce((p_reports[p.place]).input, '{}') from unnest(p_places) with ordinality as p (place, i) order by p.i),
       p_now => p_state.now,
       p_priority => p_priority,
       p_trigger_type => 'sub_workflow',
       p_depth => p_depth,
-      p_parent_execution_ids => array(select (p_reports[p.place]).x from unnest(p_places) with ordinality as p (place, i) order by p.i),
-      p_parent_step_indexes => array(select (p_reports[p.place]).s from unnest(p_places) with ordinality as p (place, i) order by p.i),
-      p_parent_queue_ids => array(select (p_reports[p.place]).q from unnest(p_places) with ordinality as p (place, i) order by p.i));
+      p_parent_execution_ids => array(
+        select (p_reports[p.place]).x from unnest(p_places) with ordinality as p (place, i) order by p.i),
+      p_parent_step_indexes => array(
+        select (p_reports[p.place]).s from unnest(p_places) with ordinality as p (place, i) order by p.i),
+      p_parent_queue_ids => array(
+        select (p_reports[p.place]).q from unnest(p_places) with ordinality as p (place, i) order by p.i));
     for i in 1..cardinality(p_places) loop
       v_report := p_reports[p_places[i]];
       v_report.child := v_ids[i];
@@ -167,4 +168,4 @@ begin
     p_priority => p_priority);
 end;
 $$;
-comment on function flowgres.start_alike(flowgres.advance_state, flowgres.step_report[], integer[], smallint, smallint) is $$Start children of one workflow, those of the reports at these places; one that cannot start is refused alone.$$;
+comment on function flowgres.start_alike is $$Start children of one workflow, those of the reports at these places; one that cannot start is refused alone.$$;

@@ -1,0 +1,11 @@
+-- Signatures that functions had before: create or replace would leave them standing beside the new ones.
+
+set local role flowgres_owner;
+
+drop function if exists flowgres.wake_parent(uuid, uuid);
+drop function if exists flowgres.end_execution(uuid, uuid, text, jsonb, text, text);
+drop function if exists flowgres.complete_and_claim(uuid, jsonb, integer, uuid);
+drop function if exists flowgres.insert_executions(
+  flowgres.workflow_versions, uuid[], jsonb[], timestamptz, smallint, timestamptz, text, smallint, jsonb, text, text, text, smallint,
+  uuid, smallint, bigint);
+drop function if exists flowgres.advance(uuid, flowgres.step_report[], text[], integer);
