@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.database import Database, Db, Row, Tenant
-from tests.support.engine import Hands, completed, dag, failed, get, hands, import_workflow, start
+from tests.support.database import Clock, Database, Db, Row, Tenant
+from tests.support.engine import Hands, assert_invariants, completed, dag, failed, get, hands, import_workflow, start
 
 
 def _import_pair(db: Db, tenant: Tenant, **parent: Any) -> str:
@@ -133,3 +133,85 @@ def test_fourth_level_is_refused_at_run_time(database: Database, db: Db, tenant:
 def _cancel_orphans(runner: Hands) -> None:
     while runner.db.call("flowgres.cancel_orphan"):
         pass
+
+
+def test_child_that_takes_longer_than_its_step_may_is_cancelled(
+    database: Database, db: Db, tenant: Tenant, clock: Clock
+) -> None:
+    import_workflow(db, tenant, dag("child", [{"id": "work"}]))
+    call = {
+        "id": "call",
+        "type": "sub_workflow",
+        "timeout": 60,
+        "retry": {"attempts": 1},
+        "config": {"workflow": "child"},
+    }
+    execution_id = start(database, tenant, import_workflow(db, tenant, dag("parent", [call])))
+    with hands(database) as runner:
+        (lease,) = runner.claim(1)
+        runner.report([runner.result(lease, _decide(lease, "call"))])
+        (work,) = runner.claim(10)
+        clock.advance(seconds=61)
+        (resumed,) = runner.claim(10)
+        assert resumed["resume"] == {"status": "timed_out", "execution_id": _child_of(db, execution_id)}
+        assert runner.db.call("flowgres.cancel_orphan") is True
+        assert runner.report([runner.result(work, completed())]) == []
+        runner.report([runner.result(resumed, failed("timeout"))])
+    assert get(database, tenant, _child_of(db, execution_id))["status"] == "cancelled"
+    assert get(database, tenant, execution_id)["status"] == "failed"
+    assert_invariants(db)
+
+
+def test_end_of_a_child_is_not_lost_while_somebody_holds_its_parents_row(
+    database: Database, db: Db, tenant: Tenant
+) -> None:
+    execution_id = start(database, tenant, _import_pair(db, tenant))
+    with hands(database) as runner, database.connect() as holder:
+        (lease,) = runner.claim(1)
+        runner.report([runner.result(lease, _decide(lease, "call"))])
+        (work,) = runner.claim(1)
+        runner.db.run("set lock_timeout to '100ms'")
+        with holder.connection.transaction():
+            holder.run("select from flowgres.work_queue where execution_id = %s for update", execution_id)
+            assert runner.report_once([runner.result(work, completed("done"))]) == []
+            assert_invariants(db, drained=False)
+            assert runner.claim(1) == []
+        assert runner.db.call("flowgres.wake_pending", p_limit=10) == 1
+        assert runner.work(_decide) == ["call", "after"]
+    assert get(database, tenant, execution_id)["status"] == "completed"
+    assert_invariants(db)
+
+
+def test_cancel_takes_all_descendants_with_it_at_once(database: Database, db: Db, tenant: Tenant) -> None:
+    import_workflow(db, tenant, dag("leaf", [{"id": "work"}]))
+    calls = [{"id": f"c{i}", "type": "sub_workflow", "config": {"workflow": "leaf"}} for i in range(5)]
+    import_workflow(db, tenant, dag("middle", calls))
+    name = import_workflow(
+        db, tenant, dag("top", [{"id": "call", "type": "sub_workflow", "config": {"workflow": "middle"}}])
+    )
+    execution_id = start(database, tenant, name)
+    with hands(database) as runner:
+        for workflow in ("middle", "leaf"):
+            child = {"o": "child", "workflow": workflow, "input": {}}
+            runner.report([runner.result(lease, child) for lease in runner.claim()])
+        with database.as_role("member", tenant_id=tenant.tenant_id) as api:
+            api.call("flowgres_api.cancel_execution", execution_id=execution_id)
+        assert runner.claim() == []
+        assert db.column("select distinct status from flowgres.executions") == ["cancelled"]
+        assert runner.db.call("flowgres.cancel_orphan") is False
+    assert_invariants(db)
+
+
+def test_many_children_start_together_and_a_bad_input_fails_alone(database: Database, db: Db, tenant: Tenant) -> None:
+    import_workflow(db, tenant, dag("child", [{"id": "work"}], inputs={"n": {"type": "integer", "required": True}}))
+    call = {"id": "call", "type": "sub_workflow", "on_error": "continue", "config": {"workflow": "child"}}
+    name = import_workflow(db, tenant, dag("parent", [call]))
+    for _ in range(30):
+        start(database, tenant, name)
+    with hands(database) as runner:
+        leases = runner.claim()
+        children = [{"o": "child", "workflow": "child", "input": {"n": i if i != 17 else "x"}} for i in range(30)]
+        runner.report([runner.result(lease, child) for lease, child in zip(leases, children, strict=True)])
+    assert db.value("select count(*) from flowgres.executions where parent_execution_id is not null") == 29
+    error = db.value("select error from flowgres.step_executions where status = 'failed'")
+    assert error["class"] == "child"
