@@ -20,9 +20,7 @@ end;
 $$;
 comment on function flowgres.hold_executions(uuid[], uuid[]) is $$The state of an advance without reports: those of these executions that are free and have not ended.$$;
 
-create or replace function flowgres.end_held(
-  p_state flowgres.advance_state, p_status text, p_error jsonb, p_reason text, p_actor text
-)
+create or replace function flowgres.cancel_held(p_state flowgres.advance_state, p_reasons text[], p_actor text)
   returns integer language plpgsql
 as $$
 begin
@@ -30,25 +28,28 @@ begin
     return 0;
   end if;
   p_state := flowgres.cancel_steps(
-    p_slots => p_state.touched_slots, p_spares_always => false, p_reason => p_error ->> 'message', p_state => p_state);
-  insert into flowgres.events (tenant_id, execution_id, seq, at, type, level, message, actor, details)
-  select
-    p_state.tenant_ids[s.slot], p_state.execution_ids[s.slot], p_state.last_seqs[s.slot] + 1, p_state.now, 'execution_' || p_status,
-    case p_status when 'failed' then 'error' else 'info' end, coalesce(p_reason, p_error ->> 'message'), p_actor, p_error
-  from unnest(p_state.touched_slots) as s (slot);
-  update flowgres.executions as e
-  set
-    status = p_status, error = coalesce(p_error, e.error), finished_at = p_state.now, deadline_at = null, active_since = null,
-    active_seconds = e.active_seconds + coalesce(extract(epoch from p_state.now - e.active_since), 0),
-    event_seq = p_state.last_seqs[s.slot] + 1,
-    resolved_count = e.step_count + e.hidden_step_count
-  from unnest(p_state.touched_slots) as s (slot)
-  where e.tenant_id = p_state.tenant_ids[s.slot] and e.id = p_state.execution_ids[s.slot];
+    p_slots => p_state.touched_slots, p_spares_always => false, p_reason => 'the execution was cancelled', p_state => p_state);
+  with ended as (
+    update flowgres.executions as e
+    set
+      status = 'cancelled', finished_at = p_state.now, deadline_at = null, active_since = null,
+      error = jsonb_build_object(
+        'code', 'cancelled', 'message', coalesce(p_reasons[s.slot], 'the execution was cancelled')),
+      active_seconds = e.active_seconds + coalesce(extract(epoch from p_state.now - e.active_since), 0),
+      event_seq = p_state.last_seqs[s.slot] + 1,
+      resolved_count = e.step_count + e.hidden_step_count
+    from unnest(p_state.touched_slots) as s (slot)
+    where e.tenant_id = p_state.tenant_ids[s.slot] and e.id = p_state.execution_ids[s.slot]
+    returning e.tenant_id, e.id, e.event_seq, e.error
+  )
+  insert into flowgres.events (tenant_id, execution_id, seq, at, type, message, actor, details)
+  select e.tenant_id, e.id, e.event_seq, p_state.now, 'execution_cancelled', e.error ->> 'message', p_actor, e.error
+  from ended as e;
   perform flowgres.wake_parked(p_tenant_ids => p_state.tenant_ids, p_child_ids => p_state.execution_ids);
   return cardinality(p_state.execution_ids);
 end;
 $$;
-comment on function flowgres.end_held(flowgres.advance_state, text, jsonb, text, text) is $$End the executions of a state now; returns how many
+comment on function flowgres.cancel_held(flowgres.advance_state, text[], text) is $$Cancel the executions of a state now; returns how many. Reasons by slot
 
 Steps that have not ended are cancelled, running ones lose their lease, children are left to cancel_orphan, parents are woken.$$;
 
@@ -70,12 +71,10 @@ begin
       where e.tenant_id = p_tenant_id and e.id = any(v_level)
       order by e.id
       for no key update);
-    v_ended := flowgres.end_held(
+    v_ended := flowgres.cancel_held(
       p_state => flowgres.hold_executions(
         p_execution_ids => v_level, p_tenant_ids => array_fill(p_tenant_id, array[cardinality(v_level)])),
-      p_status => 'cancelled',
-      p_error => jsonb_build_object('code', 'cancelled', 'message', coalesce(p_reason, 'the execution was cancelled')),
-      p_reason => p_reason, p_actor => p_actor);
+      p_reasons => array_fill(p_reason, array[cardinality(v_level)]), p_actor => p_actor);
     v_count := v_count + v_ended;
     exit when v_count >= p_limit;
     -- Their children leave with them, in this transaction; of very many the rest is left to the next sweep.
@@ -130,34 +129,35 @@ create or replace function flowgres.cancel_orphan()
   returns boolean language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
-  v_row record;
+  v_tenant_ids uuid[];
+  v_ids uuid[];
+  v_reasons text[];
+  v_state flowgres.advance_state;
 begin
-  -- One a call, and one that nobody holds: the others are not to wait for it.
-  select c.tenant_id, c.execution_id, c.reason, e.id is not null as is_there into v_row
-  from flowgres.cancellations as c
-  left join lateral (
-    select e.id from flowgres.executions as e where e.tenant_id = c.tenant_id and e.id = c.execution_id
-  ) as e on true
-  where e.id is null or exists (
-    select from flowgres.executions as f
-    where f.tenant_id = c.tenant_id and f.id = c.execution_id
-    for no key update skip locked)
-  order by c.requested_at
-  limit 1
-  for update of c skip locked;
-  if v_row.execution_id is null then
+  select array_agg(c.tenant_id), array_agg(c.execution_id), array_agg(c.reason) into v_tenant_ids, v_ids, v_reasons
+  from (
+    select c.tenant_id, c.execution_id, c.reason
+    from flowgres.cancellations as c
+    order by c.requested_at
+    limit 100
+    for update skip locked
+  ) as c;
+  if v_ids is null then
     return false;
   end if;
-  perform flowgres.end_held(
-    p_state => flowgres.hold_executions(
-      p_execution_ids => array[v_row.execution_id], p_tenant_ids => array[v_row.tenant_id]),
-    p_status => 'cancelled', p_error => jsonb_build_object('code', 'cancelled', 'message', v_row.reason),
-    p_reason => v_row.reason, p_actor => 'engine');
-  delete from flowgres.cancellations as c where c.tenant_id = v_row.tenant_id and c.execution_id = v_row.execution_id;
-  return true;
+  -- Those that somebody holds are the next sweep's.
+  v_state := flowgres.hold_executions(p_execution_ids => v_ids, p_tenant_ids => v_tenant_ids);
+  perform flowgres.cancel_held(
+    p_state => v_state, p_actor => 'engine', p_reasons => array(
+      select v_reasons[array_position(v_ids, x.id)] from unnest(v_state.execution_ids) with ordinality as x (id, slot) order by x.slot));
+  delete from flowgres.cancellations as c
+  using unnest(v_tenant_ids, v_ids) as d (tenant_id, execution_id)
+  where c.tenant_id = d.tenant_id and c.execution_id = d.execution_id
+    and d.execution_id <> all(coalesce(v_state.passed_over_ids, '{}'));
+  return found;
 end;
 $$;
-comment on function flowgres.cancel_orphan() is $$Cancel one child whose parent has ended; false when there is none that is free
+comment on function flowgres.cancel_orphan() is $$Cancel children whose parents have ended, a bounded number; false when there is none that is free
 
 Call it until it says so.$$;
 
