@@ -33,7 +33,7 @@ RESTARTS = 20 if os.environ.get(LONG_VARIABLE) else 5
 STOPS = 3
 LONGEST_GAP = """
   select coalesce(extract(epoch from max(e.at - e.before)), 0)::float
-  from (select at, lag(at) over (order by at) as before from flowgres.events where type = 'step_completed') as e"""
+  from (select at, lag(at) over (order by at) as before from flowgres.all_events where type = 'step_completed') as e"""
 
 
 def test_rolling_restarts_burn_no_attempt_and_repeat_no_request(

@@ -128,7 +128,7 @@ def test_broken_connections_lose_and_double_nothing(database: Database, tenant: 
     all_completed(db, 3000)
     assert db.value("select count(*) from flowgres.step_executions where attempts <> 1") == 0
     doubled = (
-        "select execution_id from flowgres.events where type = 'step_completed' group by 1, step having count(*) > 1"
+        "select execution_id from flowgres.all_events where type = 'step_completed' group by 1, step having count(*) > 1"
     )
     assert db.all(doubled) == []
 
@@ -163,7 +163,7 @@ async def test_zombie_is_refused_and_begins_anew(
         zombie.process.send_signal(signal.SIGCONT)
         await asyncio.to_thread(wait_for, lambda: "runner_given_up" in zombie.log, what="the notice")
     assert get(database, tenant, execution_id)["steps"]["h"]["attempts"] == 2
-    events = db.column("select type from flowgres.events where type in ('step_completed', 'execution_completed')")
+    events = db.column("select type from flowgres.all_events where type in ('step_completed', 'execution_completed')")
     assert sorted(events) == ["execution_completed", "step_completed"]
     # It works again, under its new id.
     wait_for(lambda: db.value("select count(*) from flowgres.runners where stopped_at is null") == 2, what="its return")

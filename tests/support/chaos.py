@@ -298,7 +298,7 @@ class Recoveries:
         """For each such step the seconds from the death to its next outcome, shortest first."""
         query = """
           select e.execution_id, w.index as step_index, e.at
-          from flowgres.events as e
+          from flowgres.all_events as e
           join flowgres.executions as x on x.tenant_id = e.tenant_id and x.id = e.execution_id
           join flowgres.workflow_steps as w
             on w.tenant_id = x.tenant_id and w.version_id = x.version_id and w.id = e.step
