@@ -207,7 +207,8 @@ class Lab:
         self.directory = self._scratch / "logs"
         self.cluster = Cluster(self._scratch / "postgres", options=tuned_options())
         self.ours = link_packages(REPOSITORY, self._scratch)
-        self.before = None if before is None else link_packages(before, self._scratch, name=BEFORE)
+        self.before: Version | None = None
+        self._checkout_before = before
         self._server: Server | None = None
 
     @property
@@ -219,6 +220,8 @@ class Lab:
 
     def __enter__(self) -> Lab:
         try:
+            if self._checkout_before is not None:
+                self.before = link_packages(self._checkout_before, self._scratch, name=BEFORE)
             self.cluster.start()
             superuser_dsn = self.cluster.superuser_dsn()
             versions = [version for version in (self.before, self.ours) if version is not None]

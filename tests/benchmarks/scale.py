@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 class Scale:
     """Sizes of the workloads, and the time after which a part is given up."""
 
+    warm_up_executions: int = 500
     chain_executions: int = 20_000
+    idle_history: int = 5_000
     idle_executions: int = 300
     fan_executions: int = 1_500
     http_executions: int = 4_000
@@ -17,6 +19,7 @@ class Scale:
     slot_executions: int = 1_500
     load_seconds: float = 5.0
     bulk_calls: int = 5
+    backlog_small: int = 10_000
     backlog_ready: int = 1_000_000
     backlog_finished: int = 5_000_000
     timers: int = 1_000_000
@@ -30,6 +33,7 @@ class Scale:
     lists: int = 100
     advances: int = 100
     held_seconds: int = 60
+    held_looks: int = 10
     held_burst: int = 2_000
     held_claims: int = 10
     dbos_executions: int = 400
@@ -41,7 +45,7 @@ class Scale:
 
     @property
     def held_part_seconds(self) -> int:
-        """Besides the load: runners come and go eleven times, and the last burst has to end."""
+        """Besides the load: runners come and go, and bursts have to end."""
         return self.held_seconds + self.part_seconds
 
     def written(self) -> dict[str, str]:
@@ -90,7 +94,9 @@ QUICK = Scale(
 
 TINY = replace(
     QUICK,
+    warm_up_executions=20,
     chain_executions=60,
+    idle_history=20,
     idle_executions=5,
     fan_executions=5,
     http_executions=10,
@@ -98,7 +104,8 @@ TINY = replace(
     slot_executions=10,
     load_seconds=1.0,
     bulk_calls=1,
-    backlog_ready=20_000,
+    backlog_small=2_000,
+    backlog_ready=4_000,
     backlog_finished=6_000,
     timers=2_000,
     idle_tenants=10,
@@ -110,11 +117,13 @@ TINY = replace(
     many_foreign=2_000,
     lists=5,
     advances=2,
-    held_seconds=2,
-    held_burst=100,
+    held_seconds=1,
+    held_looks=3,
+    held_burst=50,
     held_claims=1,
     dbos_executions=5,
     procrastinate_executions=5,
     pgqueuer_executions=5,
     peer_idle_executions=2,
+    part_seconds=300,
 )

@@ -33,7 +33,7 @@ def program(*options: str, timeout: float = 60) -> subprocess.CompletedProcess[s
 def test_every_part_but_the_peers_fills_its_lines_of_table_and_json(tmp_path: Path) -> None:
     written = tmp_path / "figures.json"
     options = ["--tiny", "--no-peers", "--rounds", "1", "--before", str(REPOSITORY), "--json", str(written)]
-    done = program(*options, timeout=600)
+    done = program(*options, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| W1 chain of 6, one runner " in done.stdout
     assert "|   against the version before " in done.stdout

@@ -8,11 +8,10 @@ from tests.benchmarks.definitions import CHAIN_LENGTH, chain
 from tests.benchmarks.figures import percentile
 from tests.benchmarks.hands import hands
 from tests.benchmarks.history import add_executions, add_steps
-from tests.benchmarks.lab import MAX_BULK, Site
+from tests.benchmarks.lab import Site
 from tests.benchmarks.parts import Context
 
 WANT = 100
-SMALL_BACKLOG = 10_000
 WARM_UP_CLAIMS = 10
 
 IDLE_TENANTS = """
@@ -42,13 +41,12 @@ def measure(context: Context) -> None:
     with context.site() as small, context.site() as timers, context.site() as large:
         for site in (small, timers, large):
             site.import_workflow(chain())
-            site.start_many("chain", SMALL_BACKLOG)
+            site.start_many("chain", scale.backlog_small)
         timers.admin.run(IDLE_TENANTS, scale.idle_tenants)
         timers.admin.run(TIMERS, scale.timers // scale.idle_tenants)
         add_executions(large, scale.backlog_finished // CHAIN_LENGTH, tenants=[large.tenant.tenant_id])
         add_steps(large)
-        for _ in range(SMALL_BACKLOG, scale.backlog_ready, MAX_BULK):
-            large.start_many("chain", MAX_BULK)
+        large.start_many("chain", scale.backlog_ready - scale.backlog_small)
         for site in (small, timers, large):
             site.settle()
         for _ in range(context.rounds):

@@ -16,17 +16,13 @@ from tests.benchmarks.lab import Site
 from tests.benchmarks.parts import Context
 
 WANT = 300
-TENTHS = 10
-MIDDLE_THIRD = slice(3, 7)
-LAST_THIRD = slice(7, 10)
-WARM_UP_EXECUTIONS = 500
 WARM_UP_CLAIMS = 3
 EMPTY_CLAIMS = 30
 BURST_SECONDS = 120
 
 
 def measure(context: Context) -> None:
-    """Claims before the snapshot, then at the end of every tenth of the load; once, whatever the rounds."""
+    """Claims before the snapshot, then ten times while the load goes on, at last at its end; once in a run."""
     scale = context.scale
     claim: list[float] = []
     empty: list[float] = []
@@ -39,19 +35,20 @@ def measure(context: Context) -> None:
     with context.site() as site:
         site.import_workflow(chain())
         with site.runners(1):
-            site.run("chain", WARM_UP_EXECUTIONS)
+            site.run("chain", scale.warm_up_executions)
         site.settle()
         look(site)
         with _held_snapshot(site):
-            for _ in range(TENTHS):
+            for _ in range(scale.held_looks):
                 with site.runners(1):
-                    _load(site, scale.held_seconds / TENTHS, scale.held_burst)
+                    _load(site, scale.held_seconds / scale.held_looks, scale.held_burst)
                 look(site)
-    for key, (before, *tenths) in (("claim", claim), ("empty", empty)):
+    third = scale.held_looks // 3
+    for key, (before, *under_load) in (("claim", claim), ("empty", empty)):
         context.record(f"held.{key}.before", before)
-        context.record(f"held.{key}.after", tenths[-1])
-        context.record(f"held.{key}.middle", statistics.median(tenths[MIDDLE_THIRD]))
-        context.record(f"held.{key}.last", statistics.median(tenths[LAST_THIRD]))
+        context.record(f"held.{key}.after", under_load[-1])
+        context.record(f"held.{key}.middle", statistics.median(under_load[third:-third]))
+        context.record(f"held.{key}.last", statistics.median(under_load[-third:]))
 
 
 async def _claims(site: Site, count: int) -> tuple[float, float]:

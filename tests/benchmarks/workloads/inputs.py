@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 from tests.benchmarks.definitions import CHAIN_LENGTH, chain_on_lines
+from tests.benchmarks.lab import MAX_BULK
 from tests.benchmarks.parts import Context
 
 KILOBYTES = (1.6, 16, 160)
@@ -16,11 +17,11 @@ BYTES_PER_CALL = 8_000_000
 
 def measure(context: Context) -> None:
     """Steps per second with one runner, for each size."""
-    for kilobytes, count in zip(KILOBYTES, context.scale.input_executions, strict=True):
-        order = _order(round(kilobytes * 1000))
-        per_call = max(1, min(10_000, round(BYTES_PER_CALL / kilobytes / 1000)))
-        with context.site() as site, site.runners(1):
-            site.import_workflow(chain_on_lines())
+    with context.site() as site, site.runners(1):
+        site.import_workflow(chain_on_lines())
+        for kilobytes, count in zip(KILOBYTES, context.scale.input_executions, strict=True):
+            order = _order(round(kilobytes * 1000))
+            per_call = max(1, min(MAX_BULK, round(BYTES_PER_CALL / kilobytes / 1000)))
             site.run("lines", WARM_UP_EXECUTIONS, also=order)
             seconds = site.run("lines", count, also=order, per_call=per_call)
             context.record(f"w6.{kilobytes:g}", count * CHAIN_LENGTH / seconds)
