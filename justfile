@@ -66,7 +66,7 @@ format:
     ruff check --fix .
     ruff format .
 
-# Measure throughput and latency
+# Measure throughput and latency; --before PATH: beside an earlier version
 bench *options:
     python -m tests.benchmarks "$@"
 

@@ -11,25 +11,34 @@ FAN_WIDTH = 50
 HTTP_LENGTH = 3
 
 
-def chain() -> Definition:
-    """W1: sequential transforms, each of which renders one expression on the output of the one before."""
+def chain(*, length: int = CHAIN_LENGTH) -> Definition:
+    """W1, W7: sequential transforms, each of which renders one expression on the output of the one before."""
     steps = [_transform("s1", "{{ input.v + 1 }}")]
-    for number in range(2, CHAIN_LENGTH + 1):
+    for number in range(2, length + 1):
         steps.append(_transform(f"s{number}", f"{{{{ steps.s{number - 1}.output.v + 1 }}}}"))
     return {"name": "chain", "steps": steps}
 
 
-def fan() -> Definition:
-    """W2: one step, then fifty that depend on it, then one that depends on all fifty."""
-    branches = [f"b{number}" for number in range(1, FAN_WIDTH + 1)]
+def fan(*, width: int = FAN_WIDTH) -> Definition:
+    """W2, W7: one step, then many that depend on it, then one that depends on all of them."""
+    branches = [f"b{number}" for number in range(1, width + 1)]
     return {
         "name": "fan",
         "steps": [
             {**_transform("first", "{{ input.v + 1 }}"), "depends_on": []},
             *({**_transform(name, "{{ steps.first.output.v + 1 }}"), "depends_on": ["first"]} for name in branches),
-            {**_transform("last", "{{ steps.b1.output.v + steps.b50.output.v }}"), "depends_on": branches},
+            {**_transform("last", f"{{{{ steps.b1.output.v + steps.b{width}.output.v }}}}"), "depends_on": branches},
         ],
     }
+
+
+def chain_on_lines() -> Definition:
+    """W6: the chain, each step of which also looks into the `lines` of the input."""
+    steps = [_transform("s1", "{{ input.v + input.lines[0].quantity }}")]
+    for number in range(2, CHAIN_LENGTH + 1):
+        expression = f"steps.s{number - 1}.output.v + input.lines[{number}].quantity"
+        steps.append(_transform(f"s{number}", f"{{{{ {expression} }}}}"))
+    return {"name": "lines", "steps": steps}
 
 
 def posts(url: str) -> Definition:

@@ -6,8 +6,10 @@ fsync and synchronous_commit are on, the memory settings are those of a small de
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,23 +20,20 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 
-from flowgres_cli.migrate import LOGIN_ROLES, create_database, upgrade
 from flowgres_cli.stack.postgres import Cluster
 from flowgres_cli.stack.process import ManagedProcess
+from tests.benchmarks.versions import BEFORE, REPOSITORY, Version, link_packages
 from tests.support.database import Database, Db, Tenant
 from tests.support.server import ROLE_PASSWORD, Server
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SERVICE_LOGIN = "bench_service"
-TEMPLATE = "bench_template"
 MAX_BULK = 10_000
 # Twelve times as often as by default: short as the measurements of throughput are, the price of vacuum is in them.
 NAPTIME = "'5s'"
-HISTORY_TABLES = ("executions", "step_executions", "events")
 POLL_SECONDS = 0.05
 READY_SECONDS = 30
+INSTALL_SECONDS = 120
 RUNNER_MODULE = "flowgres_runner"
 
 # Everything that the engine would refuse by default at the sizes used here.
@@ -77,10 +76,11 @@ def vacuum_catalogs(connection: psycopg.Connection[Any]) -> None:
 
 
 class Site:
-    """One database with flowgres, one tenant, and a service that is mapped to it."""
+    """One database with a version of flowgres, one tenant, and a service that is mapped to it."""
 
-    def __init__(self, lab: Lab, database: Database, tenant: Tenant, admin: Db, service: Db) -> None:
+    def __init__(self, lab: Lab, version: Version, database: Database, tenant: Tenant, admin: Db, service: Db) -> None:
         self.lab = lab
+        self.version = version
         self.database = database
         self.tenant = tenant
         self.admin = admin
@@ -97,23 +97,34 @@ class Site:
         """Import a definition as the tenant."""
         self.service.call("flowgres_api.import_workflow", definition=definition)
 
-    def start_many(self, workflow: str, count: int) -> None:
-        """Start `count` executions with the input {"v": number}, by the bulk call."""
-        for first in range(0, count, MAX_BULK):
+    def start_many(
+        self, workflow: str, count: int, *, also: dict[str, Any] | None = None, per_call: int = MAX_BULK
+    ) -> None:
+        """Start `count` executions with the input {"v": number, and what is `also` in each}, by the bulk call."""
+        for first in range(0, count, per_call):
             self.service.run(
                 "select jsonb_array_length(flowgres_api.start_executions(workflow => %s, inputs => ("
-                "select jsonb_agg(jsonb_build_object('v', g)) from generate_series(1, %s::integer) as g)))",
+                "select jsonb_agg(jsonb_build_object('v', g) || %s) from generate_series(1, %s::integer) as g)))",
                 workflow,
-                min(MAX_BULK, count - first),
+                also or {},
+                min(per_call, count - first),
             )
 
-    def run(self, workflow: str, count: int, *, timeout_seconds: float = 150) -> float:
+    def run(
+        self,
+        workflow: str,
+        count: int,
+        *,
+        also: dict[str, Any] | None = None,
+        per_call: int = MAX_BULK,
+        timeout_seconds: float = 150,
+    ) -> float:
         """Start executions in one transaction; return the seconds from its commit to the end of the last of them.
 
         Taken from the database's clock: from the last statement before the commit to the greatest finished_at.
         """
         with self.service.connection.transaction():
-            self.start_many(workflow, count)
+            self.start_many(workflow, count, also=also, per_call=per_call)
             began = self.service.value("select clock_timestamp()")
         at, busy = time.monotonic(), busy_seconds()
         self.wait_until("not exists (select from flowgres.work_queue)", timeout_seconds=timeout_seconds)
@@ -132,15 +143,18 @@ class Site:
 
     def settle(self) -> None:
         """Leave the tables as autovacuum would, which comes round later than they were filled, and nothing to write."""
-        for table in HISTORY_TABLES:
-            self.admin.run(f"vacuum (analyze) flowgres.{table}")
+        for table in self.admin.column(
+            "select c.oid::regclass::text from pg_catalog.pg_class as c"
+            " where c.relnamespace = 'flowgres'::regnamespace and c.relkind = 'p' order by c.relname"
+        ):
+            self.admin.run(f"vacuum (analyze) {table}")
         self.admin.run("vacuum flowgres.work_queue")
         self.admin.run("checkpoint")
 
-    def wait_until(self, condition: str, *, timeout_seconds: float) -> None:
+    def wait_until(self, condition: str, *parameters: Any, timeout_seconds: float) -> None:
         """Wait for something that is true in the database."""
         deadline = time.monotonic() + timeout_seconds
-        while not self.admin.value(f"select {condition}"):
+        while not self.admin.value(f"select {condition}", *parameters):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not within {timeout_seconds:g} s: {condition}")
             time.sleep(POLL_SECONDS)
@@ -149,12 +163,14 @@ class Site:
     def runners(
         self, count: int = 1, *, module: str = RUNNER_MODULE, environment: dict[str, str] | None = None
     ) -> Iterator[list[ManagedProcess]]:
-        """Start runner processes as an operator would, wait until they are registered, and stop them at the end."""
+        """Start runner processes of the site's version, wait until they are registered, and stop them at the end."""
         with ExitStack() as stack:
             before = self.admin.value("select count(*) from flowgres.runners")
             processes = [
                 stack.enter_context(
-                    self.lab.process(f"runner-{number}", [module, "--no-front"], self._runner(environment))
+                    self.lab.managed(
+                        f"runner-{number}", self.version.command(module, "--no-front"), self._runner(environment)
+                    )
                 )
                 for number in range(count)
             ]
@@ -164,6 +180,8 @@ class Site:
                     timeout_seconds=READY_SECONDS,
                 )
             yield processes
+            for process in processes:
+                self.version.require_evaluators_of(process.pid)
 
     def _runner(self, environment: dict[str, str] | None) -> dict[str, str]:
         return {
@@ -171,18 +189,26 @@ class Site:
             "HTTP_ALLOW_PRIVATE_NETWORKS": "true",
             "LOG_LEVEL": "warning",
             "LOG_FORMAT": "json",
+            **self.version.environment,
             **(environment or {}),
         }
 
 
 class Lab:
-    """A cluster of its own with flowgres in a template database; as a context manager it removes everything."""
+    """A cluster of its own with a template database for each version; as a context manager it removes everything.
 
-    def __init__(self) -> None:
+    The versions share the cluster, so that they share its disk, its memory and the state of its log; roles belong to
+    the cluster, and those of the version before are made first, as they are where an installation is upgraded.
+    """
+
+    def __init__(self, *, before: Path | None = None) -> None:
         self._scratch = Path(tempfile.mkdtemp(prefix="flowgres-bench-", dir="/var/tmp"))
         self._scratch.chmod(0o755)
         self.directory = self._scratch / "logs"
         self.cluster = Cluster(self._scratch / "postgres", options=tuned_options())
+        self.ours = link_packages(REPOSITORY, self._scratch)
+        self.before: Version | None = None
+        self._checkout_before = before
         self._server: Server | None = None
 
     @property
@@ -194,21 +220,22 @@ class Lab:
 
     def __enter__(self) -> Lab:
         try:
+            if self._checkout_before is not None:
+                self.before = link_packages(self._checkout_before, self._scratch, name=BEFORE)
             self.cluster.start()
             superuser_dsn = self.cluster.superuser_dsn()
-            template_dsn = self.cluster.superuser_dsn(TEMPLATE)
-            create_database(template_dsn)
-            upgrade(template_dsn, passwords=dict.fromkeys(LOGIN_ROLES, ROLE_PASSWORD))
-            with psycopg.connect(template_dsn, autocommit=True) as connection:
-                connection.execute("select flowgres.seed_settings(%s)", [Jsonb(SETTINGS)])
+            versions = [version for version in (self.before, self.ours) if version is not None]
+            for version in versions:
+                self._install(version)
+            with psycopg.connect(superuser_dsn, autocommit=True) as connection:
                 connection.execute(
                     f"create role {SERVICE_LOGIN} login password '{ROLE_PASSWORD}' in role flowgres_admin"
                 )
             self._set_naptime(NAPTIME)
-            for dsn in (superuser_dsn, template_dsn):
+            for dsn in (superuser_dsn, *(self.cluster.superuser_dsn(version.template) for version in versions)):
                 with psycopg.connect(dsn, autocommit=True) as connection:
                     vacuum_catalogs(connection)
-            self._server = Server(superuser_dsn, TEMPLATE, str(self.cluster.binaries))
+            self._server = Server(superuser_dsn, self.ours.template, str(self.cluster.binaries))
         except BaseException:
             self.__exit__()
             raise
@@ -218,17 +245,34 @@ class Lab:
         self.cluster.destroy()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
+    def _install(self, version: Version) -> None:
+        """Make the version's template by its own code."""
+        dsn = self.cluster.superuser_dsn(version.template)
+        done = subprocess.run(
+            version.command("tests.benchmarks.install"),
+            input=json.dumps({"dsn": dsn, "password": ROLE_PASSWORD, "settings": SETTINGS}),
+            env={**_inherited(), **version.environment},
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{version.checkout} was not installed: {done.stderr.strip()[-800:]}")
+
     @contextmanager
-    def site(self) -> Iterator[Site]:
-        """A fresh database with one tenant; it is dropped at the end."""
-        with self.server.new_database(owner="postgres") as name:
+    def site(self, version: Version | None = None) -> Iterator[Site]:
+        """A fresh database of a version (ours) with one tenant; it is dropped at the end."""
+        version = version or self.ours
+        with self.server.new_database(template=version.template, owner="postgres") as name:
             database = Database(name=name, server=self.server)
             tenant = database.make_tenant("Bench")
             with database.connect() as admin:
                 admin.run("insert into flowgres.tenant_logins values (%s, %s)", tenant.tenant_id, SERVICE_LOGIN)
                 service_dsn = self.server.dsn(name, user=SERVICE_LOGIN)
                 with psycopg.connect(service_dsn, autocommit=True, row_factory=dict_row) as connection:
-                    yield Site(self, database, tenant, admin, Db(connection))
+                    yield Site(self, version, database, tenant, admin, Db(connection))
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -253,12 +297,20 @@ class Lab:
     def process(
         self, name: str, module: list[str], environment: dict[str, str] | None = None, *, python: str = sys.executable
     ) -> ManagedProcess:
-        """A Python module as a process of its own, not yet started; logs in the lab's directory."""
-        inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+        """A module of `tests` as a process of its own, not yet started."""
+        return self.managed(name, [python, "-m", *module], {"PYTHONPATH": str(REPOSITORY), **(environment or {})})
+
+    def managed(self, name: str, command: list[str], environment: dict[str, str]) -> ManagedProcess:
+        """A process, not yet started; its log lies in the lab's directory."""
         return ManagedProcess(
             name,
-            [python, "-m", *module],
+            command,
             log_path=self.directory / f"{name}-{time.monotonic_ns()}.log",
-            environment={**inherited, "PYTHONPATH": str(REPOSITORY), **(environment or {})},
+            environment={**_inherited(), **environment},
             directory=REPOSITORY,
         )
+
+
+def _inherited() -> dict[str, str]:
+    """What processes get of this one's environment."""
+    return {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}

@@ -1,15 +1,17 @@
-"""How much of everything: the full run, and a quick one that shows whether the program works."""
+"""How much of everything: the full run, a quick one for people, and a tiny one for the test of the program."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     """Sizes of the workloads, and the time after which a part is given up."""
 
+    warm_up_executions: int = 500
     chain_executions: int = 20_000
+    idle_history: int = 5_000
     idle_executions: int = 300
     fan_executions: int = 1_500
     http_executions: int = 4_000
@@ -17,18 +19,34 @@ class Scale:
     slot_executions: int = 1_500
     load_seconds: float = 5.0
     bulk_calls: int = 5
+    backlog_small: int = 10_000
     backlog_ready: int = 1_000_000
     backlog_finished: int = 5_000_000
     timers: int = 1_000_000
     idle_tenants: int = 1_000
     claims: int = 80
     in_flight: int = 100_000
+    input_executions: tuple[int, int, int] = (10_000, 3_000, 400)
+    wide_executions: int = 150
+    few_foreign: int = 20_000
+    many_foreign: int = 2_000_000
+    lists: int = 100
+    advances: int = 100
+    held_seconds: int = 60
+    held_looks: int = 10
+    held_burst: int = 2_000
+    held_claims: int = 10
     dbos_executions: int = 400
     procrastinate_executions: int = 600
     pgqueuer_executions: int = 2_000
     peer_idle_executions: int = 100
     part_seconds: int = 180
     backlog_seconds: int = 900
+
+    @property
+    def held_part_seconds(self) -> int:
+        """Besides the load: runners come and go, and bursts have to end."""
+        return self.held_seconds + self.part_seconds
 
     def written(self) -> dict[str, str]:
         """What the titles of the table need."""
@@ -37,6 +55,9 @@ class Scale:
             "finished": f"{self.backlog_finished:,}",
             "timers": f"{self.timers:,}",
             "in_flight": f"{self.in_flight:,}",
+            "few_foreign": f"{self.few_foreign:,}",
+            "many_foreign": f"{self.many_foreign:,}",
+            "held": f"{self.held_seconds:,}",
         }
 
 
@@ -54,10 +75,56 @@ QUICK = Scale(
     timers=100_000,
     claims=20,
     in_flight=5_000,
+    input_executions=(1_000, 300, 40),
+    wide_executions=30,
+    few_foreign=2_000,
+    many_foreign=200_000,
+    lists=30,
+    advances=30,
+    held_seconds=20,
+    held_burst=500,
+    held_claims=3,
     dbos_executions=60,
     procrastinate_executions=100,
     pgqueuer_executions=300,
     peer_idle_executions=20,
     part_seconds=90,
     backlog_seconds=240,
+)
+
+TINY = replace(
+    QUICK,
+    warm_up_executions=20,
+    chain_executions=60,
+    idle_history=20,
+    idle_executions=5,
+    fan_executions=5,
+    http_executions=10,
+    stock_http_executions=5,
+    slot_executions=10,
+    # Thirty-two connections of a busy machine take a second to open.
+    load_seconds=3.0,
+    bulk_calls=1,
+    backlog_small=2_000,
+    backlog_ready=4_000,
+    backlog_finished=6_000,
+    timers=2_000,
+    idle_tenants=10,
+    claims=2,
+    in_flight=50,
+    input_executions=(20, 10, 3),
+    wide_executions=5,
+    few_foreign=200,
+    many_foreign=2_000,
+    lists=5,
+    advances=2,
+    held_seconds=1,
+    held_looks=3,
+    held_burst=50,
+    held_claims=1,
+    dbos_executions=5,
+    procrastinate_executions=5,
+    pgqueuer_executions=5,
+    peer_idle_executions=2,
+    part_seconds=300,
 )

@@ -10,7 +10,7 @@ WARM_UP_EXECUTIONS = 20
 
 def measure(context: Context) -> None:
     """Steps per second with one runner."""
-    with context.lab.site() as site, site.runners(1):
+    with context.site() as site, site.runners(1):
         site.import_workflow(fan())
         site.run("fan", WARM_UP_EXECUTIONS)
         count = context.scale.fan_executions

@@ -53,7 +53,7 @@ def _rate(
     environment = {} if concurrency is None else {"RUNNER_CONCURRENCY": str(concurrency)}
     with (
         _echo(context.lab, delay_seconds) as url,
-        context.lab.site() as site,
+        context.site() as site,
         site.runners(runners, module=module, environment=environment),
     ):
         site.import_workflow(posts(url))

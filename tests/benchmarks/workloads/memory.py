@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.benchmarks.definitions import waiting
 from tests.benchmarks.parts import Context
+from tests.benchmarks.versions import descendants
 
 LOOK_SECONDS = 0.2
 
@@ -14,7 +15,7 @@ LOOK_SECONDS = 0.2
 def measure(context: Context) -> None:
     """The greatest proportional set size of the runner and its evaluators while it brings executions to their delay."""
     count = context.scale.in_flight
-    with context.lab.site() as site, site.runners(1) as (runner,):
+    with context.site() as site, site.runners(1) as (runner,):
         site.import_workflow(waiting())
         site.start_many("waiting", count)
         deadline = time.monotonic() + context.scale.part_seconds
@@ -22,20 +23,11 @@ def measure(context: Context) -> None:
         while site.admin.value("select count(*) from flowgres.work_queue where due_at is not null") < count:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{count} executions did not reach their delay")
-            sizes = [_megabytes(pid) for pid in [runner.pid, *_descendants(runner.pid)]]
+            sizes = [_megabytes(pid) for pid in [runner.pid, *descendants(runner.pid)]]
             whole, alone = max(whole, sum(sizes)), max(alone, sizes[0])
             time.sleep(LOOK_SECONDS)
     context.record("memory", whole)
     context.record("memory.runner", alone)
-
-
-def _descendants(pid: int) -> list[int]:
-    """The processes below one, from /proc."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            found += [int(child), *_descendants(int(child))]
-    return found
 
 
 def _megabytes(pid: int) -> float:

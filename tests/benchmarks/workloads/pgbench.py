@@ -62,5 +62,6 @@ def transactions_per_second(lab: Lab, dsn: str, script: str, *, clients: int, se
         )
     found = re.search(r"tps = ([\d.]+)", done.stdout)
     if done.returncode != 0 or found is None:
-        raise RuntimeError(f"pgbench failed: {done.stderr.strip()[-500:]}")
+        said = done.stderr.strip() or done.stdout.strip()
+        raise RuntimeError(f"pgbench failed, exit code {done.returncode}: {said[-500:]}")
     return float(found.group(1))

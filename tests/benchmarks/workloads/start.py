@@ -24,7 +24,7 @@ EMPTY_FUNCTION = """
 
 def measure_api(context: Context) -> None:
     """POST /rpc/start_execution, and a function that does nothing, by the same key on as many connections."""
-    with context.lab.site() as site:
+    with context.site() as site:
         site.import_workflow(chain())
         site.admin.run(EMPTY_FUNCTION)
         server = start_postgrest(
@@ -51,7 +51,7 @@ def measure_api(context: Context) -> None:
 
 def measure_sql(context: Context) -> None:
     """One start_execution a transaction, as a service does."""
-    with context.lab.site() as site:
+    with context.site() as site:
         site.import_workflow(chain())
         rate = transactions_per_second(
             context.lab, site.service_dsn, START, clients=CONNECTIONS, seconds=context.scale.load_seconds
@@ -61,7 +61,7 @@ def measure_sql(context: Context) -> None:
 
 def measure_bulk(context: Context) -> None:
     """start_executions with as many inputs as one call takes."""
-    with context.lab.site() as site:
+    with context.site() as site:
         site.import_workflow(chain())
         site.start_many("chain", 1_000)
         calls = context.scale.bulk_calls
