@@ -101,6 +101,32 @@ def test_cancel_between_a_parent_that_fails_and_a_grandchild_that_ends_does_not_
     drain(database, db, runner)
 
 
+def test_delete_of_the_children_s_workflow_beside_a_batch_that_fails_their_parents_does_not_deadlock(
+    database: Database, db: Db, tenant: Tenant, run: Run, runner: Hands
+) -> None:
+    """The younger parent has the older child: in the order of the children the parents come the wrong way round."""
+    import_call_tree(db, tenant, parent=[{"id": "bad"}])
+    tops = [start(database, tenant, "top") for _ in range(2)]
+    leases = sorted(runner.claim(), key=lambda lease: tops.index(str(lease["execution_id"])))
+    for lease in reversed([lease for lease in leases if runner.step_name(lease) == "call_middle"]):
+        runner.report([runner.result(lease, natural(lease, "call_middle"))])
+    batch = [runner.result(lease, failed()) for lease in leases if runner.step_name(lease) == "bad"]
+    with ExitStack() as stack, database.as_role("member", tenant_id=tenant.tenant_id) as api:
+        holder = stack.enter_context(database.connect())
+        stack.enter_context(holder.connection.transaction())
+        holder.run("select from flowgres.work_queue where execution_id = %s and due_at is not null for update", tops[1])
+        delete = partial(api.call, "flowgres_api.delete_workflow", workflow="middle", cancel_running=True)
+        deleting = run(api, delete)
+        deleting.run_until_blocked()
+        reporting = run(runner.db, lambda: runner.report(batch))
+        reporting.run_until_blocked()
+        stack.close()
+        errors = [rival.refusal() for rival in (deleting, reporting)]
+    assert errors == [None, None]
+    assert_invariants(db, drained=False)
+    drain(database, db, runner)
+
+
 # Nothing of a tree starts once its cancel has committed.
 
 

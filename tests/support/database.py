@@ -122,8 +122,8 @@ def postgrest_request(
     token = {} if role == "anon" else {"role": f"flowgres_{role}", "exp": time.time() + 60, "sub": "test", **claims}
     with connection.transaction(force_rollback=not commit):
         db = Db(connection)
-        db.run("select set_config('role', %s, true)", f"flowgres_{role}")
         settings = {
+            "role": f"flowgres_{role}",
             "request.jwt.claims": json.dumps(token, default=str),
             "request.headers": "{}",
             "request.cookies": "{}",
@@ -131,8 +131,8 @@ def postgrest_request(
             "request.path": "/",
             "search_path": "flowgres_api",
         }
-        for name, value in settings.items():
-            db.run("select set_config(%s, %s, true)", name, value)
+        query = ", ".join(["set_config(%s, %s, true)"] * len(settings))
+        db.run(f"select {query}", *(part for setting in settings.items() for part in setting))
         db.run("select flowgres.pre_request()")
         yield db
 
