@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import Hands, assert_invariants, completed, dag, failed, hands, import_workflow, start
-from tests.support.races import Lane, Run, drain, rivals
+from tests.support.races import Lane, Run, descend, drain, execution_of, import_call_tree, rivals
 
 MOST_SECONDS_BLOCKED = 0.1
 LOCK = "select from flowgres.executions where id = %s for no key update"
@@ -82,7 +82,7 @@ def test_released_lease_is_either_recorded_or_ready_again(
             rival = run(lane.db, lambda: release(lane, lease))
             rival.run_until_blocked()
         given_back = rival.answer()
-    told = "select type from flowgres.events where type like 'step%%' and execution_id = %s"
+    told = "select type from flowgres.all_events where type like 'step%%' and execution_id = %s"
     is_recorded = bool(db.all(told, execution_id))
     if is_released_first:
         assert (given_back, is_recorded) == (1, False)
@@ -154,7 +154,33 @@ def test_held_execution_keeps_nothing_else_of_its_batch_waiting(
             )
             assert beat["lost"] == [leases[0]["queue_id"]]
         # Nothing was handed over here: what the answer speaks of is what was not taken.
-        assert [row["queue_id"] for row in rival.answer()] == [held["queue_id"]]
+        assert [(row["queue_id"], row["is_passed_over"]) for row in rival.answer()] == [(held["queue_id"], True)]
         runner.report([runner.result(held, completed())])
         assert db.value(ended) == 100
         drain(database, db, runner, second)
+
+
+@pytest.mark.parametrize("outcome", [completed(), failed()], ids=["completed", "failed"])
+def test_open_cancel_of_a_child_keeps_nothing_else_of_its_parents_batch_waiting(
+    database: Database, db: Db, tenant: Tenant, run: Run, runner: Hands, outcome: dict[str, Any]
+) -> None:
+    """A child is cancelled in a transaction that stays open; meanwhile its parent reports, in a batch with others."""
+    import_call_tree(db, tenant, parent=[{"id": "beside"}])
+    start(database, tenant, "top")
+    beside = descend(runner, to="first", keep=("beside",))["beside"]
+    others = import_workflow(db, tenant, dag("one", [{"id": "only"}]))
+    ids = [start(database, tenant, others) for _ in range(10)]
+    leases = runner.claim(10)
+    results = [runner.result(lease, completed()) for lease in leases]
+    results.insert(5, runner.result(beside, outcome))
+    with database.connect("runner") as other, ExitStack() as stack:
+        api = stack.enter_context(database.as_role("member", tenant_id=tenant.tenant_id))
+        api.call("flowgres_api.cancel_execution", execution_id=execution_of(db, "middle"))
+        rival = run(other, lambda: Lane(other, runner).report(results))
+        assert rival.blocked_seconds(at_most=0.5) <= MOST_SECONDS_BLOCKED
+        assert rival.refusal() is None
+        done = db.column("select id::text from flowgres.executions where status = 'completed'")
+        assert set(ids) <= set(done)
+    runner.report(results)
+    assert_invariants(db, drained=False)
+    drain(database, db, runner)

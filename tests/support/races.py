@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.rows import dict_row
 
-from tests.support.database import Database, Db, Row, Tenant
+from tests.support.database import Database, Db, Row, Tenant, postgrest_request
 from tests.support.engine import Hands, assert_invariants, completed, dag, failed, hands, import_workflow
 
 PATIENCE_SECONDS = 20
@@ -109,6 +110,18 @@ class Lane:
         return int(self.db.value("select flowgres.release_unknown(%s, '[]')", self.id))
 
 
+@contextmanager
+def caller(database: Database, tenant: Tenant) -> Iterator[tuple[Db, Callable[..., Any]]]:
+    """A connection of PostgREST, and how to make one request on it that is committed when it comes back."""
+    with psycopg.connect(database.dsn("authenticator"), row_factory=dict_row) as connection:
+
+        def request(function: str, **arguments: Any) -> Any:
+            with postgrest_request(connection, "member", tenant_id=tenant.tenant_id) as api:
+                return api.call(f"flowgres_api.{function}", **arguments)
+
+        yield Db(connection), request
+
+
 def natural(lease: Row, step: str) -> dict[str, Any]:
     """What a real runner would say: a `call...` starts the child of that name, the rest is completed."""
     if not step.startswith("call_"):
@@ -126,6 +139,7 @@ def drain(database: Database, db: Db, *owners: Hands) -> None:
         ran = True
         while ran:
             heir.db.call("flowgres.rescue_expired_leases", p_limit=1000)
+            heir.db.call("flowgres.wake_pending", p_limit=1000)
             while heir.db.call("flowgres.cancel_orphan"):
                 pass
             ran = bool(heir.work(natural))

@@ -11,7 +11,7 @@ import psycopg
 
 from tests.support.database import Db, Row, TenantRole, postgrest_request
 from tests.support.machine.definitions import STARTED
-from tests.support.machine.reports import Outcome, reports_of
+from tests.support.machine.reports import Outcome, chain_of, reports_of
 from tests.support.machine.script import Op
 from tests.support.machine.stage import Call, Pause, Seat
 from tests.support.machine.world import Lease, Runner, World
@@ -26,13 +26,19 @@ REFUSALS = {
 """Answers of the API that are as they should be, whatever happens beside the call."""
 
 LOCK_TIMEOUTS = "lock timeouts (55P03) of complete_and_claim"
-COMPLETE = "select * from flowgres.complete_and_claim(%s, %s::jsonb, %s, %s)"
+PASSED_OVER = "reports passed over"
+COMPLETE = "select * from flowgres.complete_and_claim(%s, %s::jsonb, %s, null)"
+COMPLETE_CHAINS = """
+select * from flowgres.complete_chains(
+  %s, %s::uuid[], %s::uuid[], %s::bigint[], %s::bigint[], %s::uuid[], %s::smallint[], %s::smallint[], %s::jsonb[],
+  null, %s, null)
+"""
 
 
 def send(db: Db, runner_id: str, results: list[Outcome], want: int, counts: Counter[str]) -> list[Row]:
     """Report as a runner does: a batch that met a lock for too long is halved, and a single one is left for later."""
     try:
-        return db.all(COMPLETE, runner_id, json.dumps(results), want, None)
+        return db.all(COMPLETE, runner_id, json.dumps(results), want)
     except psycopg.errors.LockNotAvailable:
         counts[LOCK_TIMEOUTS] += 1
         if len(results) <= 1:
@@ -43,9 +49,9 @@ def send(db: Db, runner_id: str, results: list[Outcome], want: int, counts: Coun
 
 def bind(world: World, op: Op, counts: Counter[str]) -> Call:
     """The call that an operation has become, now that it is known what there is."""
-    if op.kind in ("work", "claim", "release", "release_unknown", "beat", "idle", "contexts", "stop"):
+    if op.kind in ("work", "claim", "release", "release_unknown", "beat", "idle", "contexts", "stop", "chains"):
         return _runner_call(world, op, counts)
-    if op.kind in ("rescue", "expire", "orphans"):
+    if op.kind in ("rescue", "expire", "orphans", "wake"):
         return _sweep(op)
     if op.kind in ("cancel", "get", "hold", "hold_row"):
         return _execution_call(world, op)
@@ -66,6 +72,8 @@ def _runner_call(world: World, op: Op, counts: Counter[str]) -> Call:
     # Without a lease there is nothing to speak of: ask for some.
     if op.kind in ("work", "claim") or (op.picks and not leases):
         return _work(world, op, counts, runner, leases)
+    if op.kind == "chains":
+        return _chains(world, op, counts, runner, leases)
     if op.kind == "release":
         query = "select flowgres.release(%s, %s::jsonb)"
         return simple(f"release {names}", query, runner.id, keys, merge=lambda _: _end(leases))
@@ -98,21 +106,48 @@ def _work(world: World, op: Op, counts: Counter[str], runner: Runner, leases: li
         if says not in ("started", "stale"):
             over.append(lease)
 
-    def rows(answer: list[Row]) -> None:
-        # What names no step is no lease.
-        for row in answer:
-            if row.get("token") is not None and row.get("step_index") is not None:
-                runner.leases.append(_leased(world, runner, row))
-
     want = op.want if results else max(op.want, 2)
     text = f"{runner.name}: {'report ' + ' '.join(texts) + ', ' if texts else ''}want {want}"
     return Call(
         "work" if results else "claim",
         text,
         lambda seat, _: send(seat.runner, runner.id, results, want, counts),
-        rows=rows,
-        merge=lambda _: _end(over),
+        rows=lambda answer: _take(world, runner, answer),
+        merge=lambda answer: _end_reported(over, answer, counts),
     )
+
+
+def _chains(world: World, op: Op, counts: Counter[str], runner: Runner, leases: list[Lease]) -> Call:
+    """Leases whose whole chain went well, as runners report most of them."""
+    leases = [lease for lease in leases if chain_of(world, lease)]
+    columns = ("tenant_id", "execution_id", "queue_id", "token", "version_id", "step_index")
+    arrays: list[list[Any]] = [[lease.row[column] for lease in leases] for column in columns]
+    outputs = [chain_of(world, lease) for lease in leases]
+    arrays += [[len(chain) for chain in outputs], [json.dumps([[1.0, out] for out in chain]) for chain in outputs]]
+
+    def act(seat: Seat, _: Pause) -> list[Row]:
+        # Not `Db.all`, which takes lists for JSON.
+        return seat.runner.connection.execute(COMPLETE_CHAINS, [runner.id, *arrays, op.want]).fetchall()
+
+    names = " ".join(f"{lease.name}+{len(chain) - 1}" for lease, chain in zip(leases, outputs, strict=True))
+    return Call(
+        "chains",
+        f"{runner.name}: chains {names}, want {op.want}",
+        act,
+        rows=lambda answer: _take(world, runner, answer),
+        merge=lambda answer: _end_reported(leases, answer, counts),
+    )
+
+
+def _take(world: World, runner: Runner, answer: list[Row]) -> None:
+    """Add what was leased; a row that was passed over is no lease, but a report to be sent again."""
+    runner.leases += [_leased(world, runner, row) for row in answer if not row["is_passed_over"]]
+
+
+def _end_reported(leases: list[Lease], answer: list[Row], counts: Counter[str]) -> None:
+    passed_over = {row["queue_id"] for row in answer if row["is_passed_over"]}
+    counts[PASSED_OVER] += len(passed_over)
+    _end([lease for lease in leases if lease.row["queue_id"] not in passed_over])
 
 
 def _leased(world: World, runner: Runner, row: Row) -> Lease:
@@ -148,7 +183,7 @@ def _sweep(op: Op) -> Call:
             return count
 
         return Call("orphans", "cancel orphans", cancel_orphans)
-    name = "rescue_expired_leases" if op.kind == "rescue" else "expire_executions"
+    name = {"rescue": "rescue_expired_leases", "expire": "expire_executions", "wake": "wake_pending"}[op.kind]
     limit = 200 if op.who < 9 else 1
     return Call(op.kind, f"{name}({limit})", lambda s, _: s.runner.value(f"select flowgres.{name}(%s)", limit))
 

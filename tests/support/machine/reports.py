@@ -36,6 +36,17 @@ def _completed(world: World, execution: str, step: dict[str, Any]) -> Outcome:
     return completed(number)
 
 
+def chain_of(world: World, lease: Lease) -> list[int]:
+    """Outputs of a leased step and of all that a runner runs ahead behind it."""
+    steps = world.version(str(lease.row["version_id"]))["steps"]
+    index: int | None = lease.row["step_index"]
+    outputs: list[int] = []
+    while index is not None and steps[index]["type"] == "transform":
+        outputs.append(world.number(str(lease.row["execution_id"]), steps[index]["id"]))
+        index = steps[index].get("next")
+    return outputs
+
+
 def _ahead(world: World, row: Row, says: str) -> list[Outcome]:
     """Steps run ahead behind a completed one; the last of them goes as it is said."""
     steps = world.version(str(row["version_id"]))["steps"]

@@ -12,7 +12,7 @@ SEATS = 4
 
 KINDS = {
     "work": 12, "claim": 2, "release": 3, "release_unknown": 1, "beat": 1, "idle": 1, "contexts": 1, "stop": 1,
-    "rescue": 1, "expire": 1, "orphans": 1,
+    "chains": 3, "rescue": 1, "expire": 1, "orphans": 1, "wake": 1,
     "start": 2, "start_many": 1, "cancel": 6, "delete": 1, "deactivate": 1, "activate": 1, "get": 1,
     "hold": 2, "hold_row": 2,
 }  # fmt: skip
@@ -105,7 +105,7 @@ def _ops(draw: st.DrawFn) -> Op:
     kind = draw(_weighted(KINDS))
     picks: tuple[int, ...] = ()
     says: tuple[str, ...] = ()
-    if kind in ("work", "release", "contexts", "beat", "release_unknown"):
+    if kind in ("work", "chains", "release", "contexts", "beat", "release_unknown"):
         # Small numbers are leases whose end nobody has reported; from 12 on those that are gone.
         picks = tuple(draw(st.lists(st.integers(0, 13), min_size=1, max_size=5, unique=True)))
     if kind == "work":

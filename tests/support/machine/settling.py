@@ -47,6 +47,7 @@ class Settling:
         for query in (
             "select flowgres.rescue_expired_leases(1000)",
             "select flowgres.expire_executions(1000)",
+            "select flowgres.wake_pending(1000)",
             "select flowgres.cancel_orphan()::integer",
         ):
             try:
@@ -71,13 +72,13 @@ class Settling:
         return count
 
     def _claim(self, heir: Runner) -> list[Row]:
-        return self._db.all(COMPLETE, heir.id, "[]", 200, None)
+        return self._db.all(COMPLETE, heir.id, "[]", 200)
 
     def _send(self, heir: Runner, results: list[Outcome]) -> list[Row]:
         """Report; what the engine cannot take is a finding, and the rest of the batch goes on without it."""
         self._reports += len(results)
         try:
-            answer = self._db.all(COMPLETE, heir.id, json.dumps(results), 0, None)
+            answer = self._db.all(COMPLETE, heir.id, json.dumps(results), 0)
         except psycopg.Error as error:
             if len(results) > 1:
                 middle = len(results) // 2
@@ -86,7 +87,11 @@ class Settling:
             execution = self._world.labels.get(results[0]["x"], "?")
             self._world.find(f"settling: {code_of(error)}", f"{execution} {version}: {str(error).splitlines()[0]}")
             return []
-        return [row for row in answer if row["step_index"] is not None and row["token"] is not None]
+        for row in answer:
+            if row["is_passed_over"]:
+                execution = self._world.labels[str(row["execution_id"])]
+                self._world.find("settling: passed over although nobody holds it", execution)
+        return [row for row in answer if not row["is_passed_over"]]
 
     def _wait_for_due(self) -> bool:
         tenant_id = self._world.tenant.tenant_id

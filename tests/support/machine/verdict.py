@@ -54,7 +54,7 @@ def _judge_answers(world: World) -> None:
             name = world.labels.get(execution, execution)
             world.find("a cancelled execution is not cancelled", f"{name} is {status.get(execution)}")
     late = world.owner.all(
-        "select v.execution_id::text as id, v.type from flowgres.events as v join flowgres.events as f"
+        "select v.execution_id::text as id, v.type from flowgres.all_events as v join flowgres.all_events as f"
         " on f.tenant_id = v.tenant_id and f.execution_id = v.execution_id and f.seq < v.seq"
         " where v.tenant_id = %s and f.type in ('execution_completed', 'execution_failed', 'execution_cancelled')",
         world.tenant.tenant_id,
