@@ -107,25 +107,34 @@ class Database:
 
         `claims` are those of the token, `tenant_id` among them; as `anon` there is no token.
         """
-        token = {} if role == "anon" else {"role": f"flowgres_{role}", "exp": time.time() + 60, "sub": "test", **claims}
         with (
             psycopg.connect(self.dsn("authenticator"), row_factory=dict_row) as connection,
-            connection.transaction(force_rollback=not commit),
+            postgrest_request(connection, role, commit=commit, **claims) as db,
         ):
-            db = Db(connection)
-            db.run("select set_config('role', %s, true)", f"flowgres_{role}")
-            settings = {
-                "request.jwt.claims": json.dumps(token, default=str),
-                "request.headers": "{}",
-                "request.cookies": "{}",
-                "request.method": "POST",
-                "request.path": "/",
-                "search_path": "flowgres_api",
-            }
-            for name, value in settings.items():
-                db.run("select set_config(%s, %s, true)", name, value)
-            db.run("select flowgres.pre_request()")
             yield db
+
+
+@contextmanager
+def postgrest_request(
+    connection: psycopg.Connection[Row], role: TenantRole, *, commit: bool = True, **claims: Any
+) -> Iterator[Db]:
+    """The transaction of one request on a connection of the authenticator, as `Database.as_role` says."""
+    token = {} if role == "anon" else {"role": f"flowgres_{role}", "exp": time.time() + 60, "sub": "test", **claims}
+    with connection.transaction(force_rollback=not commit):
+        db = Db(connection)
+        settings = {
+            "role": f"flowgres_{role}",
+            "request.jwt.claims": json.dumps(token, default=str),
+            "request.headers": "{}",
+            "request.cookies": "{}",
+            "request.method": "POST",
+            "request.path": "/",
+            "search_path": "flowgres_api",
+        }
+        query = ", ".join(["set_config(%s, %s, true)"] * len(settings))
+        db.run(f"select {query}", *(part for setting in settings.items() for part in setting))
+        db.run("select flowgres.pre_request()")
+        yield db
 
 
 class Clock:
