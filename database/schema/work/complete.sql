@@ -13,12 +13,16 @@ create or replace function flowgres.advance(
 as $$
 declare
   v_state flowgres.advance_state;
+  v_tenant_ids uuid[];
+  v_execution_ids uuid[];
+  v_has_children boolean;
 begin
   v_state.runner_id := p_runner_id;
   v_state.capabilities := p_capabilities;
+  select array_agg(x.t), array_agg(x.id), bool_or(x.has_child) into v_tenant_ids, v_execution_ids, v_has_children
+  from (select r.t, r.x as id, bool_or(r.o = 'child') as has_child from unnest(p_reports) as r group by r.t, r.x) as x;
   v_state := flowgres.lock_executions(
-    p_tenant_ids => array(select r.t from unnest(p_reports) as r), p_execution_ids => array(select r.x from unnest(p_reports) as r),
-    p_state => v_state);
+    p_tenant_ids => v_tenant_ids, p_execution_ids => v_execution_ids, p_state => v_state);
   if v_state.passed_over_ids is not null then
     return query
     select (flowgres.make_claimed_step(
@@ -32,7 +36,7 @@ begin
     return;
   end if;
   -- From here on every statement has a snapshot younger than the locks.
-  if exists (select from unnest(p_reports) as r where r.o = 'child') then
+  if v_has_children then
     p_reports := flowgres.start_children(p_state => v_state, p_reports => p_reports);
   end if;
   v_state := flowgres.record_outcomes(p_reports => p_reports, p_state => v_state);

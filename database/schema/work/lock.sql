@@ -13,14 +13,12 @@ as $$
 declare
   v_first uuid;
   v_last uuid;
-  v_count integer;
   v_locked integer;
   v_seen uuid[];
 begin
   -- Bounds that are known before the plan starts keep it to the partitions that it needs.
-  select min(x.id::text)::uuid, max(x.id::text)::uuid, count(distinct x.id)
-  into v_first, v_last, v_count
-  from unnest(p_execution_ids) as x (id);
+  select x.id into v_first from unnest(p_execution_ids) as x (id) order by x.id limit 1;
+  select x.id into v_last from unnest(p_execution_ids) as x (id) order by x.id desc limit 1;
   -- Nobody waits here: what somebody else holds is passed over, and its results are sent again. So one held execution does
   -- not keep the others of a batch, and two batches cannot wait for each other.
   -- NO KEY: a plain FOR UPDATE would conflict with the KEY SHARE of foreign keys.
@@ -35,7 +33,7 @@ begin
     p_state.tenant_ids, p_state.execution_ids, p_state.version_ids, p_state.event_seqs, p_state.resolved_counts,
     p_state.total_counts, p_state.priorities, p_state.generations, p_state.failing_flags, p_state.started_flags,
     p_state.running_flags, v_locked, v_seen
-  from (select distinct x.t, x.id from unnest(p_tenant_ids, p_execution_ids) as x (t, id) order by x.id) as wanted
+  from (select x.t, x.id from unnest(p_tenant_ids, p_execution_ids) as x (t, id) order by x.id) as wanted
   cross join lateral (
     select
       e.tenant_id, e.id, e.version_id, e.event_seq, e.resolved_count::integer as resolved_count,
@@ -48,9 +46,9 @@ begin
   p_state.last_seqs := p_state.event_seqs;
   -- Not before the locks: then the times of an execution never run backwards along its numbers.
   p_state.now := flowgres.now();
-  if v_locked < v_count then
+  if v_locked < cardinality(p_execution_ids) then
     p_state.passed_over_ids := array(
-      select distinct e.id
+      select e.id
       from unnest(p_tenant_ids, p_execution_ids) as x (t, id)
       join flowgres.executions as e on e.tenant_id = x.t and e.id = x.id
       where e.finished_at is null and x.id <> all(coalesce(v_seen, '{}')));
@@ -59,7 +57,7 @@ end;
 $$;
 comment on function flowgres.lock_executions(uuid[], uuid[], flowgres.advance_state) is $$Lock those of these executions that are free
 
-In the order of their ids; those that have not ended are numbered by slot. passed_over_ids are those that somebody else holds.$$;
+In the order of their ids, each of which is given once; those that have not ended are numbered by slot. passed_over_ids are those that somebody else holds.$$;
 
 create or replace function flowgres.start_children(p_state flowgres.advance_state, inout p_reports flowgres.step_report[])
   language plpgsql
