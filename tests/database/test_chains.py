@@ -116,7 +116,8 @@ def test_held_execution_of_a_chain_is_passed_over(database: Database, db: Db, te
 
 
 def test_chains_of_a_version_are_told_with_it(database: Database, db: Db, tenant: Tenant) -> None:
-    steps = [{"id": "root"}, {"id": "left", "depends_on": ["root"]}, {"id": "right", "depends_on": ["root"]}]
+    forks: list[dict[str, Any]] = [{"id": side, "depends_on": ["root"]} for side in ("left", "right")]
+    steps = [{"id": "root"}, *forks]
     start(database, tenant, import_workflow(db, tenant, dag("fork", steps)))
     with hands(database) as runner:
         (lease,) = runner.claim(1)

@@ -192,7 +192,7 @@ def test_cancel_takes_all_descendants_with_it_at_once(database: Database, db: Db
     execution_id = start(database, tenant, name)
     with hands(database) as runner:
         for workflow in ("middle", "leaf"):
-            child = {"o": "child", "workflow": workflow, "input": {}}
+            child: dict[str, Any] = {"o": "child", "workflow": workflow, "input": {}}
             runner.report([runner.result(lease, child) for lease in runner.claim()])
         with database.as_role("member", tenant_id=tenant.tenant_id) as api:
             api.call("flowgres_api.cancel_execution", execution_id=execution_id)
