@@ -152,9 +152,14 @@ async def cancel_orphan(link: Link) -> bool:
     return bool(await _value(link, "select flowgres.cancel_orphan()", ()))
 
 
-async def maintain_history(link: Link) -> dict[str, Any]:
-    """Create history partitions ahead and retire old ones."""
-    return cast("dict[str, Any]", await _value(link, "select flowgres.maintain_history()", ()) or {})
+async def create_history(link: Link) -> dict[str, int]:
+    """Make the next period of history if it is time: {created, postponed}, in periods."""
+    return cast("dict[str, int]", await _value(link, "select flowgres.create_history()", ()) or {})
+
+
+async def retire_history(link: Link, *, limit: int) -> dict[str, int]:
+    """Drop an old period of history, or delete a piece of what is old elsewhere: {retired, deleted, postponed}."""
+    return cast("dict[str, int]", await _value(link, "select flowgres.retire_history(%s::int)", (limit,)) or {})
 
 
 async def prune(link: Link, *, limit: int) -> int:

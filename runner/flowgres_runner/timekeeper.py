@@ -26,6 +26,8 @@ HISTORY_SECONDS = 60.0
 SWEEP_LIMIT = 200
 MAX_RESCUES = 20
 PRUNE_LIMIT = 1_000
+MAX_PERIODS = 20
+RETIRE_LIMIT = 500
 CHECK_LIMIT = 20
 
 CheckDefinition = Callable[[Any], Sequence[Any]]
@@ -57,7 +59,8 @@ class Timekeeper:
         now = time.monotonic()
         if now >= self._history_at:
             self._history_at = now + HISTORY_SECONDS
-            await self._attempt("history", self._maintain)
+            await self._attempt("history", self._create_history)
+            await self._attempt("retirement", self._retire_history)
             await self._attempt("prune", self._prune)
 
     async def _attempt(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -97,10 +100,21 @@ class Timekeeper:
             if not await queries.cancel_orphan(self._link):
                 return
 
-    async def _maintain(self) -> None:
-        done = await queries.maintain_history(self._link)
-        if any(done.values()):
-            log.info("history_maintained", **done)
+    async def _create_history(self) -> None:
+        for _ in range(MAX_PERIODS):
+            done = await queries.create_history(self._link)
+            if any(done.values()):
+                log.info("history_created", **done)
+            if not done.get("created"):
+                return
+
+    async def _retire_history(self) -> None:
+        for _ in range(MAX_PERIODS):
+            done = await queries.retire_history(self._link, limit=RETIRE_LIMIT)
+            if any(done.values()):
+                log.info("history_retired", **done)
+            if not done.get("retired") and not done.get("deleted"):
+                return
 
     async def _prune(self) -> None:
         count = await queries.prune(self._link, limit=PRUNE_LIMIT)

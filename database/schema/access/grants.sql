@@ -98,8 +98,8 @@ begin
     where p.pronamespace = 'flowgres'::regnamespace and p.proowner = 'flowgres_owner'::regrole
       and p.proname not in (
         'set_clock', 'write_clock_shift', 'protect_table', 'tenant_predicate', 'seed_settings', 'use_tenant', 'grant_functions',
-        'create_history_period', 'create_history_ahead', 'retire_history', 'maintain_history', 'pre_request',
-        'assume_caller')
+        'create_history_defaults', 'build_history_period', 'attach_history_period', 'create_history', 'lock_history_tables',
+        'drop_history_period', 'retire_history', 'sweep_history', 'maintain_history', 'pre_request', 'assume_caller')
   loop
     execute format('grant execute on function %s to flowgres_definer, flowgres_engine', v_function);
   end loop;
@@ -115,7 +115,7 @@ select flowgres.grant_functions('flowgres', array[
   'require_tenant', 'setting', 'describe_outcome', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics', 'is_operator'
 ], 'flowgres_viewer, flowgres_operator');
 select flowgres.grant_functions('flowgres', array['use_tenant'], 'flowgres_operator');
-select flowgres.grant_functions('flowgres', array['maintain_history'], 'flowgres_runner');
+select flowgres.grant_functions('flowgres', array['create_history', 'retire_history', 'maintain_history'], 'flowgres_runner');
 
 select flowgres.grant_functions('flowgres_api', array['register_tenant', 'health'], 'flowgres_anon, flowgres_viewer, flowgres_operator');
 select flowgres.grant_functions('flowgres_api', array[

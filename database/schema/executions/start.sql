@@ -211,6 +211,7 @@ begin
       p_status => 400, p_code => 'priority_invalid', p_message => format('priority %s is not between 0 and 9', p_priority),
       p_hint => '0 goes first, 9 last.');
   end if;
+  if p_scheduled_at is not null then perform flowgres.check_scheduled_at(p_scheduled_at => p_scheduled_at, p_now => v_now); end if;
   if p_max_retries <> 0 then
     perform flowgres.fail(
       p_status => 422, p_code => 'not_available_yet', p_message => 'retries of a whole execution are not available yet',

@@ -9,3 +9,6 @@ drop function if exists flowgres.insert_executions(
   flowgres.workflow_versions, uuid[], jsonb[], timestamptz, smallint, timestamptz, text, smallint, jsonb, text, text, text, smallint,
   uuid, smallint, bigint);
 drop function if exists flowgres.advance(uuid, flowgres.step_report[], text[], integer);
+drop function if exists flowgres.create_history_period(timestamptz, timestamptz, boolean);
+drop function if exists flowgres.create_history_ahead();
+drop function if exists flowgres.retire_history();
