@@ -196,7 +196,8 @@ def test_upgrade_shortens_the_lease_only_where_nobody_chose_it(database: Databas
     change = "update flowgres.settings" + migration.text.partition("update flowgres.settings")[2]
     assert {row["name"]: row["value"] for row in db.all(current)} == {"lease_seconds": 10, "heartbeat_seconds": 2}
 
-    old = "update flowgres.settings set value = case name when 'lease_seconds' then '30'::jsonb else '3' end where name in"
+    value = "case name when 'lease_seconds' then '30'::jsonb else '3' end"
+    old = f"update flowgres.settings set value = {value} where name in"
     db.run(f"{old} ('lease_seconds', 'heartbeat_seconds')")
     db.run(change)
     assert {row["name"]: row["value"] for row in db.all(current)} == {"lease_seconds": 10, "heartbeat_seconds": 2}
