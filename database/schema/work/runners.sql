@@ -151,10 +151,9 @@ begin
     where r.stopped_at is not null and exists (select from flowgres.work_queue as q where q.runner_id = r.id)
     order by r.stopped_at
   loop
-    select array_agg(row(
-      l.tenant_id, l.execution_id, l.id, l.token, l.step_index, 'lost', extract(epoch from v_now - l.claimed_at) * 1000, null,
-      jsonb_build_object('code', 'lease_expired', 'message', 'the runner of this step is gone', 'class', 'lease_expired'),
-      null, null, null, null, null, null, null, null, null)::flowgres.step_report)
+    select array_agg(flowgres.make_lost_report(
+      p_tenant_id => l.tenant_id, p_execution_id => l.execution_id, p_queue_id => l.id, p_token => l.token,
+      p_step_index => l.step_index, p_milliseconds => extract(epoch from v_now - l.claimed_at) * 1000))
     into v_reports
     from (
       select q.* from flowgres.work_queue as q where q.runner_id = v_runner_id order by q.id limit p_limit - v_count
