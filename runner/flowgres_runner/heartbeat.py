@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import psycopg
 
 from flowgres_runner import queries
+from flowgres_runner.belief import Belief, uptime_seconds
 from flowgres_runner.connection import Link
 from flowgres_runner.errors import DatabaseUnreachableError
 from flowgres_runner.logs import get_logger
@@ -18,6 +18,8 @@ from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.running import REPORT_AFTER_SECONDS, RunningSteps
 
 log = get_logger(__name__)
+
+_LEAST_PAUSE_SECONDS = 0.05
 
 
 class DatabaseClock:
@@ -40,7 +42,8 @@ class Heartbeat:
     """Shows that the runner lives, and acts on the answer.
 
     `on_dead`: the database gave this runner up; everything it holds belongs to others. `on_lost`: it lives, but these
-    steps are no longer its own and were aborted. `on_drain`: it is to finish.
+    steps are no longer its own and were aborted. `on_silence`: it lives, but others could have thought otherwise for a
+    while. `on_drain`: it is to finish.
     """
 
     def __init__(
@@ -50,49 +53,50 @@ class Heartbeat:
         runner_id: Callable[[], str],
         running: RunningSteps,
         clock: DatabaseClock,
+        belief: Belief,
         stats: Callable[[], dict[str, Any]],
         interval_seconds: float,
         lease_seconds: float,
         on_dead: Callable[[], Awaitable[None]],
         on_lost: Callable[[Sequence[ClaimedStep]], None],
+        on_silence: Callable[[], None],
         on_drain: Callable[[], None],
     ) -> None:
         self._link = link
         self._runner_id = runner_id
         self._running = running
         self._clock = clock
+        self._belief = belief
         self._stats = stats
         self._interval_seconds = interval_seconds
         self._lease_seconds = lease_seconds
         self._on_dead = on_dead
         self._on_lost = on_lost
+        self._on_silence = on_silence
         self._on_drain = on_drain
-        self._seen_at = time.monotonic()
-
-    @property
-    def may_be_given_up(self) -> bool:
-        """Whether others may have taken over since the last answer; the monotonic clock runs on in a SIGSTOP."""
-        return time.monotonic() - self._seen_at > self._lease_seconds
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Beat until cancelled; a beat that failed is made again within a second of its beginning, or at once."""
         was_lost = False
         while True:
+            began = uptime_seconds()
             try:
                 await self.beat()
                 was_lost = False
+                await asyncio.sleep(self._interval_seconds)
+                continue
             except DatabaseUnreachableError as error:
                 if not was_lost:
                     log.warning("heartbeat_missed", error=error.message)
                 was_lost = True
             except psycopg.Error as error:
                 log.error("heartbeat_refused", sqlstate=error.sqlstate, error=str(error))
-            await asyncio.sleep(min(1.0, self._interval_seconds) if was_lost else self._interval_seconds)
+            await asyncio.sleep(max(_LEAST_PAUSE_SECONDS, began + min(1.0, self._interval_seconds) - uptime_seconds()))
 
     async def beat(self) -> None:
         """One beat. Raises DatabaseUnreachableError."""
         leases = self._running.leases_running_longer(REPORT_AFTER_SECONDS)
-        began = time.monotonic()
+        asked_at = uptime_seconds()
         answer = await queries.heartbeat(
             self._link,
             runner_id=self._runner_id(),
@@ -100,16 +104,18 @@ class Heartbeat:
             stats=self._stats(),
             seconds=max(2.0, self._lease_seconds / 3),
         )
-        round_trip_seconds = time.monotonic() - began
         if answer.get("now"):
-            self._clock.observe(answer["now"], round_trip_seconds=round_trip_seconds)
+            self._clock.observe(answer["now"], round_trip_seconds=uptime_seconds() - asked_at)
         if not answer["alive"]:
             await self._on_dead()
-            self._seen_at = time.monotonic()
+            await self.beat()
             return
-        self._seen_at = began
         lost = set(answer.get("lost") or ())
         if lost:
             self._on_lost(self._running.abort_lost([lease for lease in leases if lease[2] in lost]))
+        if not self._belief.holds:
+            self._on_silence()
+        # Last: what is to begin now must not be among what was lost.
+        self._belief.confirm(asked_at=asked_at, lease_seconds=self._lease_seconds)
         if answer.get("drain"):
             self._on_drain()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from flowgres_runner import queries
+from flowgres_runner.belief import Belief
 from flowgres_runner.connection import Link, retry_until_reached
 from flowgres_runner.logs import get_logger
 from flowgres_runner.queries import ClaimedStep
@@ -26,7 +27,8 @@ SECOND_LOOK_SECONDS = 20.0
 class Leases:
     """Leases by queue id, the calls under way, and whether they need reconciling."""
 
-    def __init__(self) -> None:
+    def __init__(self, belief: Belief | None = None) -> None:
+        self._belief = belief or Belief()
         self._held: dict[int, ClaimedStep] = {}
         self._parked: set[tuple[int, int]] = set()
         self._calls = 0
@@ -102,8 +104,10 @@ class Leases:
         return self._calls > 0
 
     async def settled(self) -> None:
-        """Wait while leases are being reconciled: a claim in between would be given back at once."""
-        await self._is_settled.wait()
+        """Wait while leases are doubtful, or being reconciled: a claim in between would be given back at once."""
+        while not (self._belief.holds and self._is_settled.is_set()):
+            await self._belief.restored()
+            await self._is_settled.wait()
 
     def need_reconciling(self) -> None:
         """A call broke off: from now on no call begins until the leases are known again."""

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 
 from flowgres_runner import queries
+from flowgres_runner.belief import Belief
 from flowgres_runner.checking import check_definition
 from flowgres_runner.connection import Link, retry_until_reached
 from flowgres_runner.contexts import ContextCache
@@ -73,7 +74,8 @@ class Runner:
         handlers: dict[str, AnyHandler] = {**self._core, **self._custom}
 
         self._outbox = Outbox()
-        self._leases = Leases()
+        self._belief = Belief()
+        self._leases = Leases(self._belief)
         self._contexts = ContextCache()
         self._pool = EvaluatorPool(processes=settings.evaluators)
         placeholders = Placeholders()
@@ -83,6 +85,7 @@ class Runner:
             default_timeout_seconds=settings.http_step_seconds or _STEP_SECONDS,
             placeholders=placeholders,
             secret_store=SecretStore(self._lookup_link, secret_keys),
+            belief=self._belief,
         )
         self._executor = Executor(
             link=self._lookup_link,
@@ -106,9 +109,7 @@ class Runner:
             execute=self._executor.execute,
             runner_id=self._runner_id,
             poll_seconds=settings.poll_seconds or 1.0,
-            before_claim=self._before_claim,
         )
-        self._heartbeat: Heartbeat | None = None
         self._started_at = time.monotonic()
 
     def _runner_id(self) -> str:
@@ -125,16 +126,19 @@ class Runner:
             return
         await self._pool.start()
         _calm_collector()
-        heartbeat = self._heartbeat = Heartbeat(
+        heartbeat = Heartbeat(
             link=self._heartbeat_link,
             runner_id=self._runner_id,
             running=self._running,
             clock=self._clock,
+            belief=self._belief,
             stats=self._stats,
-            interval_seconds=float(answer.get("heartbeat_seconds") or 5),
-            lease_seconds=float(answer.get("lease_seconds") or 30),
+            interval_seconds=float(answer.get("heartbeat_seconds") or 2),
+            lease_seconds=float(answer.get("lease_seconds") or 10),
             on_dead=self._begin_anew,
             on_lost=self._let_go,
+            # Others may have continued these executions while this process stood still.
+            on_silence=self._contexts.clear,
             on_drain=self.request_stop,
         )
         timekeeper = Timekeeper(
@@ -209,11 +213,6 @@ class Runner:
         self._executor.max_output_bytes = min(limit, self._settings.max_output_bytes or limit)
         if answer.get("now"):
             self._clock.observe(answer["now"], round_trip_seconds=0.0)
-
-    def _before_claim(self) -> None:
-        if self._heartbeat is not None and self._heartbeat.may_be_given_up:
-            # Others may have continued these executions while this process stood still.
-            self._contexts.clear()
 
     def _let_go(self, claims: Sequence[queries.ClaimedStep]) -> None:
         self._leases.drop(claims)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from flowgres_runner.belief import Belief
 from flowgres_runner.connection import retry_until_reached
 from flowgres_runner.errors import SecretError
 from flowgres_runner.executing import internal_failure
@@ -54,12 +55,14 @@ class RunningSteps:
         default_timeout_seconds: float,
         placeholders: Placeholders,
         secret_store: SecretStore,
+        belief: Belief | None = None,
     ) -> None:
         self._slots = asyncio.Semaphore(concurrency)
         self._concurrency = concurrency
         self.default_timeout_seconds = default_timeout_seconds
         self._placeholders = placeholders
         self._secret_store = secret_store
+        self._belief = belief or Belief()
         self._steps: dict[int, RunningStep] = {}
         self._executor: Any = None
         self._send: Callable[[Any], None] | None = None
@@ -139,6 +142,7 @@ class RunningSteps:
         prepared = running.prepared
         claimed = prepared.claimed
         async with self._slots:
+            await self._belief.restored()
             running.began = time.monotonic()
             try:
                 outcome = await self._outcome(prepared, config)

@@ -55,7 +55,6 @@ class WorkLoop:
         execute: Execute,
         runner_id: Callable[[], str],
         poll_seconds: float,
-        before_claim: Callable[[], None],
     ) -> None:
         self._links = links
         self._outbox = outbox
@@ -64,7 +63,6 @@ class WorkLoop:
         self._execute = execute
         self._runner_id = runner_id
         self.poll_seconds = poll_seconds
-        self._before_claim = before_claim
         self._tasks: set[asyncio.Task[None]] = set()
         self._may_find_work = True
         self._has_hint = False
@@ -189,7 +187,6 @@ class WorkLoop:
             # A few results are somebody's latency: let another lane ask, beside them.
             self._outbox.arrived.set()
             return 0
-        self._before_claim()
         if len(self._running):
             # Something that waits has been claimed here: what comes next may be more of it, and has to have a slot.
             return min(MAX_BATCH, self._running.free_slots)

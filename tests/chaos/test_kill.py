@@ -15,8 +15,10 @@ from tests.support.chaos import (
     Receiver,
     Recoveries,
     assert_nothing_lost,
+    call,
     chaos_random,
     import_order,
+    leases_of,
     percentile,
     set_lease,
     tell,
@@ -55,9 +57,9 @@ LONG = Scale(
     executions=1000,
     per_second=6,
     kills=50,
-    lease_seconds=30,
-    heartbeat_seconds=3,
-    recovery_seconds=35,
+    lease_seconds=10,
+    heartbeat_seconds=2,
+    recovery_seconds=15,
     drain_seconds=180,
 )
 SCALES = [pytest.param(SHORT, id="short")]
@@ -97,6 +99,31 @@ def test_killing_one_of_two_runners_again_and_again_loses_and_doubles_nothing(
         f" (lease {scale.lease_seconds:g} s); {time.monotonic() - began:.0f} s in all"
     )
     assert percentile(seconds, 0.99) <= scale.recovery_seconds
+
+
+def test_work_of_a_killed_runner_goes_on_within_15_s_under_the_default_lease(
+    database: Database, db: Db, tenant: Tenant, crew: Crew, receiver: Receiver
+) -> None:
+    set_lease(db, lease_seconds=10, heartbeat_seconds=2)
+    workflow = import_workflow(db, tenant, {"name": "slow", "steps": [call("wait", seconds="2")]})
+    runners = [crew.start(), crew.start()]
+    with database.as_role("member", tenant_id=tenant.tenant_id) as member:
+        inputs = [{"url": receiver.url, "n": n} for n in range(20)]
+        member.call("flowgres_api.start_executions", workflow=workflow, inputs=inputs)
+    wait_for(lambda: receiver.keys().total() >= 10, what="their requests")
+    # Either may have taken most of them, or all.
+    victim, heir = sorted(runners, key=lambda runner: -len(leases_of(db, crew.runner_ids(db, runner))))
+    recoveries = Recoveries()
+    crew.kill(victim)
+    held = recoveries.note(db, crew.runner_ids(db, victim))
+    wait_for_drain(db, timeout_seconds=30)
+    assert db.all("select * from flowgres.check_invariants(p_is_drained => true)") == []
+    assert len(receiver.keys()) == len(inputs)
+    seconds = recoveries.seconds(db)
+    tell(f"{held} steps held, of two seconds each; the last had ended {max(seconds):.1f} s after the death")
+    assert len(seconds) == held > 0
+    assert seconds[-1] <= 15
+    assert heir.process.is_running
 
 
 def test_a_thousand_steps_of_one_dead_runner_are_rescued_together(

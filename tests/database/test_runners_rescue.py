@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.database import Clock, Database, Db, Tenant
-from tests.support.engine import Hands, assert_invariants, dag, get, hands, import_workflow, start
+from tests.support.engine import Hands, assert_invariants, dag, get, hands, import_workflow, outwait_lease, start
 
 LOCK = "select from flowgres.executions where id = %s for no key update"
 
@@ -28,7 +28,7 @@ def test_held_lock_does_not_stall_the_rescue_of_others(
     database: Database, db: Db, clock: Clock, runner: Hands, ids: list[str]
 ) -> None:
     assert len(runner.claim()) == 3
-    clock.advance(seconds=31)
+    outwait_lease(db, clock)
     db.run("set statement_timeout to '3s'")
     with database.connect() as other, other.connection.transaction():
         other.run(LOCK, ids[0])
@@ -58,7 +58,7 @@ def test_step_that_was_lost_twice_is_leased_alone_until_it_is_done(
     for _ in range(2):
         with hands(database) as doomed:
             assert len(doomed.claim()) == 3
-            clock.advance(seconds=31)
+            outwait_lease(db, clock)
             db.run("select flowgres.rescue_expired_leases(200)")
     fresh = start(database, tenant, "one")
     with hands(database) as heir, hands(database) as second:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.database import Clock, Database, Db, Tenant
-from tests.support.engine import Hands, completed, dag, failed, get, hands, import_workflow, start
+from tests.support.engine import Hands, completed, dag, failed, get, hands, import_workflow, outwait_lease, start
 
 
 @pytest.fixture
@@ -194,9 +194,8 @@ def test_step_of_a_dead_runner_is_tried_again_by_another(
     execution_id = start(database, tenant, single)
     with hands(database) as dead, hands(database) as alive:
         dead.claim(1)
-        clock.advance(seconds=31)
-        alive.db.call("flowgres.heartbeat", p_runner_id=alive.id, p_running=[], p_stats={})
-        assert alive.db.call("flowgres.rescue_expired_leases", p_limit=100) == 1
+        outwait_lease(db, clock, alive)
+        assert alive.sweep() == 1
         (lease,) = alive.claim(1)
         assert lease["attempt"] == 2
         alive.report([alive.result(lease, completed())])
@@ -206,29 +205,25 @@ def test_step_of_a_dead_runner_is_tried_again_by_another(
     assert db.column("select status from flowgres.attempts order by attempt") == ["lost"]
 
 
-def test_live_runner_keeps_its_leases(database: Database, tenant: Tenant, single: str, clock: Clock) -> None:
+def test_live_runner_keeps_its_leases(database: Database, db: Db, tenant: Tenant, single: str, clock: Clock) -> None:
     start(database, tenant, single)
     with hands(database) as runner:
         runner.claim(1)
         for _ in range(5):
-            clock.advance(seconds=20)
-            beat = runner.db.call("flowgres.heartbeat", p_runner_id=runner.id, p_running=[], p_stats={})
-            assert beat["alive"] is True
-            assert runner.db.call("flowgres.rescue_expired_leases", p_limit=100) == 0
+            outwait_lease(db, clock, runner)
+            assert runner.sweep() == 0
 
 
 def test_step_that_kills_its_runners_fails_after_its_attempts(
-    database: Database, tenant: Tenant, single: str, clock: Clock
+    database: Database, db: Db, tenant: Tenant, single: str, clock: Clock
 ) -> None:
     execution_id = start(database, tenant, single)
     for _ in range(3):
         with hands(database) as victim:
             assert len(victim.claim(1)) == 1
-        clock.advance(seconds=31)
+        outwait_lease(db, clock)
         with hands(database) as keeper:
-            keeper.db.call("flowgres.rescue_expired_leases", p_limit=100)
-            last = keeper
-    assert last.id
+            assert keeper.sweep() == 1
     execution = get(database, tenant, execution_id)
     assert execution["status"] == "failed"
     assert execution["error"]["code"] == "lease_expired"

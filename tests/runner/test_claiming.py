@@ -81,7 +81,6 @@ class Loop:
             execute=self._execute,
             runner_id=lambda: self.runner_id,
             poll_seconds=LONG,
-            before_claim=lambda: None,
         )
 
     async def _execute(self, claimed: Sequence[ClaimedStep]) -> None:

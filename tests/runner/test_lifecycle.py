@@ -167,6 +167,25 @@ async def test_zombie_is_refused_and_begins_anew(
     wait_for(lambda: db.value("select count(*) from flowgres.runners where stopped_at is null") == 2, what="its return")
 
 
+async def test_zombie_begins_nothing_that_it_had_not_begun(
+    database: Database, tenant: Tenant, db: Db, start_runner: StartRunner
+) -> None:
+    db.run("update flowgres.settings set value = '3' where name = 'lease_seconds'")
+    async with Peer() as peer:
+        import_workflow(db, tenant, {"name": "slow", "steps": http_steps(peer, "delay?seconds=1")})
+        start_many(database, tenant, "slow", 2)
+        # One slot, so that the other step waits for it, claimed.
+        zombie = start_runner(RUNNER_CONCURRENCY="1")
+        await asyncio.to_thread(wait_for, lambda: peer.requests, what="the request")
+        zombie.process.send_signal(signal.SIGSTOP)
+        assert db.value("select count(*) from flowgres.work_queue where runner_id is not null") == 2
+        start_runner()
+        await asyncio.to_thread(wait_for, lambda: db.value(FINISHED) == 2, what="the rescue")
+        zombie.process.send_signal(signal.SIGCONT)
+        await asyncio.to_thread(wait_for, lambda: "runner_given_up" in zombie.log, what="the notice")
+        assert len(peer.requests) == 3
+
+
 def inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tests.support.database import Database, Db, Row, Tenant
+from tests.support.database import Clock, Database, Db, Row, Tenant
 
 Json = Any
 Decide = Callable[[Row, str], dict[str, Any]]
@@ -73,6 +73,16 @@ class Hands:
         counts = [len(outputs) for _, outputs in chains]
         return self.db.connection.execute(query, [self.id, *arrays, counts, steps, want]).fetchall()
 
+    def beat(self, *running: Row) -> dict[str, Any]:
+        """Show that it lives; `running` are the leases whose loss it asks about."""
+        leases = [[str(r["tenant_id"]), str(r["execution_id"]), r["queue_id"], r["token"]] for r in running]
+        answer: dict[str, Any] = self.db.call("flowgres.heartbeat", p_runner_id=self.id, p_running=leases, p_stats={})
+        return answer
+
+    def sweep(self, *, limit: int = 200) -> int:
+        """Give up whoever was silent for too long, and free what they held; return how many leases."""
+        return int(self.db.call("flowgres.rescue_expired_leases", p_limit=limit))
+
     def step_name(self, lease: Row) -> str:
         """The id of the step of a lease."""
         version = lease["version_id"]
@@ -108,6 +118,15 @@ class Hands:
             if not leases:
                 leases = self.claim()
         return ran
+
+
+def outwait_lease(db: Db, clock: Clock, *alive: Hands) -> None:
+    """Let a lease pass while somebody listens and only those `alive` are heard; the next sweep gives the others up."""
+    for _ in range(db.value("select value::int from flowgres.settings where name = 'lease_seconds'") // 2 + 1):
+        clock.advance(seconds=2)
+        for runner in alive:
+            assert runner.beat()["alive"]
+        db.run("select flowgres.keep_watch(p_now => flowgres.now())")
 
 
 def completed(output: Json = None, **more: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
--- Runner processes: registration, heartbeat, release, rescue.
+-- Runner processes: registration, heartbeat, signing off, rescue of what the dead hold.
 
 set local role flowgres_engine;
 
@@ -23,14 +23,14 @@ begin
       p_message => format('the runner is for %L, this database is %L', p_info ->> 'environment', v_environment),
       p_hint => 'A copy of production must not send anything. Set ENV of the runner, or the setting environment.');
   end if;
-  insert into flowgres.runners (id, name, version, protocol, capabilities, labels, concurrency, started_at, seen_at)
+  insert into flowgres.runners (id, name, version, protocol, capabilities, labels, concurrency, started_at, seen_at, heard_seconds)
   values (
     p_runner_id, coalesce(p_info ->> 'name', 'runner'), coalesce(p_info ->> 'version', '?'), v_protocol,
     array['core'] || array(
       select t.value ->> 'type' from jsonb_array_elements(coalesce(p_info -> 'step_types', '[]')) as t (value)
       where not coalesce((t.value ->> 'core')::boolean, false)),
     array(select jsonb_array_elements_text(coalesce(p_info -> 'labels', '[]'))),
-    coalesce((p_info ->> 'concurrency')::integer, 100), v_now, v_now);
+    coalesce((p_info ->> 'concurrency')::integer, 100), v_now, v_now, flowgres.watched_seconds(p_now => v_now));
   insert into flowgres.step_types (type, config_schema, is_core)
   select t.value ->> 'type', coalesce(t.value -> 'config_schema', '{}'), coalesce((t.value ->> 'core')::boolean, false)
   from jsonb_array_elements(coalesce(p_info -> 'step_types', '[]')) as t (value)
@@ -58,11 +58,16 @@ create or replace function flowgres.heartbeat(p_runner_id uuid, p_running jsonb,
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
 as $$
 declare
-  v_now timestamptz := flowgres.now();
+  v_now timestamptz;
   v_must_drain boolean;
 begin
+  -- Whoever had to wait for the row was silent by no fault of its own: the time is asked once the row is ours.
+  perform from flowgres.runners as r
+  where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id
+  for no key update;
+  v_now := flowgres.now();
   update flowgres.runners as r
-  set seen_at = v_now, stats = p_stats
+  set seen_at = v_now, heard_seconds = flowgres.watched_seconds(p_now => v_now), stats = p_stats
   where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id and r.stopped_at is null
   returning r.drained_at is not null
     or r.protocol <> (flowgres.setting(flowgres.system_tenant_id(), 'protocol'))::integer
@@ -102,40 +107,19 @@ comment on function flowgres.declare_idle(uuid, boolean) is $$Say that a runner 
 
 The runner claims once more afterwards: what came in between is found then.$$;
 
-create or replace function flowgres.release(p_runner_id uuid, p_rows jsonb)
-  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
-  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
-as $$
-declare
-  v_count integer;
-begin
-  -- The queue row alone, as the claim did; the attempt is given back, because nothing is wrong with the step. What was
-  -- announced stays announced: it is the same attempt that begins again, and its step row is there.
-  update flowgres.work_queue as q
-  set
-    runner_id = null, claimed_at = null, ready_at = flowgres.now(),
-    attempt = q.attempt - (q.resume is null)::integer
-  from jsonb_array_elements(p_rows) as r (value)
-  where q.tenant_id = (r.value ->> 0)::uuid and q.execution_id = (r.value ->> 1)::uuid and q.id = (r.value ->> 2)::bigint
-    and q.runner_id = p_runner_id and q.token = (r.value ->> 3)::bigint;
-  get diagnostics v_count = row_count;
-  if v_count > 0 then
-    perform flowgres.wake_runners();
-  end if;
-  return v_count;
-end;
-$$;
-comment on function flowgres.release(uuid, jsonb) is $$Give leases back unused, attempts refunded; rows as [tenant, execution, queue row, token].$$;
-
 create or replace function flowgres.stop_runner(p_runner_id uuid)
   returns void language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 begin
   update flowgres.runners as r set stopped_at = flowgres.now(), is_idle = false
   where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id and r.stopped_at is null;
+  if found then
+    -- It lived to the end, so no step of its is to blame for that.
+    perform flowgres.give_back(p_runner_id => p_runner_id, p_leases => '[]', p_is_listed => false);
+  end if;
 end;
 $$;
-comment on function flowgres.stop_runner(uuid) is $$Sign a runner off; what it still holds is rescued at once by the next sweep.$$;
+comment on function flowgres.stop_runner(uuid) is $$Sign a runner off, and give back whatever it still holds.$$;
 
 create or replace function flowgres.rescue_expired_leases(p_limit integer)
   returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
@@ -143,27 +127,33 @@ create or replace function flowgres.rescue_expired_leases(p_limit integer)
 as $$
 declare
   v_now timestamptz := flowgres.now();
-  v_lease interval := make_interval(secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision);
+  v_watched_seconds double precision;
+  v_lease_seconds double precision := (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision;
   v_runner_id uuid;
   v_reports flowgres.step_report[];
   v_count integer := 0;
 begin
   perform flowgres.require_read_committed();
+  v_watched_seconds := flowgres.keep_watch(p_now => v_now);
   update flowgres.runners as r
   set stopped_at = v_now, is_idle = false
-  where r.stopped_at is null and r.seen_at < v_now - v_lease;
+  where r.ctid = any(array(
+    -- A row that is held is that of a runner whose heartbeat may be waiting for it.
+    select s.ctid
+    from flowgres.runners as s
+    where s.stopped_at is null and s.heard_seconds < v_watched_seconds - v_lease_seconds
+    for update skip locked));
 
-  -- Leases of a runner that is gone, whether it signed off or was given up just now.
+  -- Leases of runners that are gone: given up just now or before, or signed off while a claim of theirs was under way.
   for v_runner_id in
     select r.id
     from flowgres.runners as r
     where r.stopped_at is not null and exists (select from flowgres.work_queue as q where q.runner_id = r.id)
     order by r.stopped_at
   loop
-    select array_agg(row(
-      l.tenant_id, l.execution_id, l.id, l.token, l.step_index, 'lost', extract(epoch from v_now - l.claimed_at) * 1000, null,
-      jsonb_build_object('code', 'lease_expired', 'message', 'the runner of this step is gone', 'class', 'lease_expired'),
-      null, null, null, null, null, null, null, null, null)::flowgres.step_report)
+    select array_agg(flowgres.make_lost_report(
+      p_tenant_id => l.tenant_id, p_execution_id => l.execution_id, p_queue_id => l.id, p_token => l.token,
+      p_step_index => l.step_index, p_milliseconds => extract(epoch from v_now - l.claimed_at) * 1000))
     into v_reports
     from (
       select q.* from flowgres.work_queue as q where q.runner_id = v_runner_id order by q.id limit p_limit - v_count
@@ -187,9 +177,10 @@ begin
   return v_count;
 end;
 $$;
-comment on function flowgres.rescue_expired_leases(integer) is $$Free what dead runners hold, a bounded number; returns how many
+comment on function flowgres.rescue_expired_leases(integer) is $$Give up runners that were silent for a lease, and free what they hold, a bounded number; returns how many
 
-The attempt stays counted: a step that kills its runner is failed after its attempts.$$;
+This is the sweep, about once a second by every runner, and silence counts only while there are sweeps. The attempt stays
+counted: a step that kills its runner is failed after its attempts.$$;
 
 create or replace function flowgres.get_version(p_version_id uuid)
   returns jsonb language plpgsql stable security definer set search_path to pg_catalog, pg_temp

@@ -1,0 +1,54 @@
+-- Leases given back by a runner that lives: it ends, it cannot run them, or it never learned that it has them.
+
+set local role flowgres_engine;
+
+create or replace function flowgres.give_back(p_runner_id uuid, p_leases jsonb, p_is_listed boolean)
+  returns integer language plpgsql
+as $$
+declare
+  v_rows tid[];
+begin
+  -- Locked first, in the order in which an advance locks them, and judged again under the lock: what was reported in between is no
+  -- lease of this runner any more. The list is hashed, as a value: a join would walk it once for each row.
+  v_rows := array(
+    select q.ctid
+    from flowgres.work_queue as q
+    where q.runner_id = p_runner_id
+      and p_is_listed = ((q.id, q.token) in (
+        select (l.value ->> -2)::bigint, (l.value ->> -1)::bigint from jsonb_array_elements(p_leases) as l (value)))
+    order by q.execution_id, q.id
+    for update);
+  if v_rows = '{}' then
+    return 0;
+  end if;
+  -- The queue row alone, as the claim did; the attempt is given back, because nothing is wrong with the step. What was
+  -- announced stays announced: it is the same attempt that begins again, and its step row is there.
+  update flowgres.work_queue as q
+  set
+    runner_id = null, claimed_at = null, ready_at = flowgres.now(),
+    attempt = q.attempt - (q.resume is null)::integer
+  where q.ctid = any(v_rows);
+  perform flowgres.wake_runners();
+  return cardinality(v_rows);
+end;
+$$;
+comment on function flowgres.give_back(uuid, jsonb, boolean) is $$Make leases of a runner ready again, attempts refunded: those listed as [..., queue row, token], or all others.$$;
+
+create or replace function flowgres.release(p_runner_id uuid, p_rows jsonb)
+  returns integer language sql security definer set search_path to pg_catalog, pg_temp
+  set enable_seqscan to off set jit to off
+as $$
+  select flowgres.give_back(p_runner_id => p_runner_id, p_leases => p_rows, p_is_listed => true);
+$$;
+comment on function flowgres.release(uuid, jsonb) is $$Give leases back unused, attempts refunded; rows as [tenant, execution, queue row, token].$$;
+
+create or replace function flowgres.release_unknown(p_runner_id uuid, p_known jsonb)
+  returns integer language sql security definer set search_path to pg_catalog, pg_temp
+  set enable_seqscan to off set jit to off
+as $$
+  select flowgres.give_back(p_runner_id => p_runner_id, p_leases => p_known, p_is_listed => false);
+$$;
+comment on function flowgres.release_unknown(uuid, jsonb) is $$Give back what a runner holds without knowing; p_known is [[queue row, token], ...]
+
+When a connection breaks during a claim, the names of the leased steps never arrive. Their runner lives, so nobody would
+rescue them. It calls this after each such break; attempts are refunded, because nothing was begun.$$;
