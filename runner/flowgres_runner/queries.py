@@ -147,8 +147,13 @@ async def expire_executions(link: Link, *, limit: int) -> int:
     return int(await _value(link, "select flowgres.expire_executions(%s::int)", (limit,)) or 0)
 
 
+async def wake_pending(link: Link, *, limit: int) -> int:
+    """Wake steps whose rows somebody held when their children ended; returns how many."""
+    return int(await _value(link, "select flowgres.wake_pending(%s::int)", (limit,)) or 0)
+
+
 async def cancel_orphan(link: Link) -> bool:
-    """Cancel one child execution whose parent has ended; False when there is none."""
+    """Cancel child executions whose parents have ended, a bounded number; False when there is none that is free."""
     return bool(await _value(link, "select flowgres.cancel_orphan()", ()))
 
 

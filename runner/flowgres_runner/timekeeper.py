@@ -54,6 +54,7 @@ class Timekeeper:
         """One round of everything that is due."""
         await self._attempt("rescue", self._rescue)
         await self._attempt("expire", self._expire)
+        await self._attempt("wakes", self._wake_pending)
         await self._attempt("orphans", self._cancel_orphans)
         await self._attempt("check", self._check_versions)
         now = time.monotonic()
@@ -94,6 +95,10 @@ class Timekeeper:
         count = await queries.expire_executions(self._link, limit=SWEEP_LIMIT)
         if count:
             log.info("executions_expired", executions=count)
+
+    async def _wake_pending(self) -> None:
+        if await queries.wake_pending(self._link, limit=SWEEP_LIMIT):
+            self._on_work()
 
     async def _cancel_orphans(self) -> None:
         for _ in range(SWEEP_LIMIT):
