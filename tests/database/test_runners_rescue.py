@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.support.database import Clock, Database, Db, Tenant
-from tests.support.engine import Hands, assert_invariants, dag, get, hands, import_workflow, outwait_lease, start
+from tests.support.engine import (
+    Hands,
+    assert_invariants,
+    dag,
+    failed,
+    get,
+    hands,
+    import_workflow,
+    outwait_lease,
+    start,
+)
 
 LOCK = "select from flowgres.executions where id = %s for no key update"
 
@@ -73,3 +84,21 @@ def test_step_that_was_lost_twice_is_leased_alone_until_it_is_done(
         # One call reports it and takes the next.
         (lease,) = heir.report([heir.result(claimed[0], {"o": "completed", "out": 1})], want=10)
         assert lease["attempt"] == 3
+
+
+FAILED_BEFORE = {"id": "a", "retry": {"attempts": 5, "delay": 1, "jitter": False}}, failed("timeout")
+WAITED_BEFORE = {"id": "a", "type": "delay", "config": {"seconds": 1}}, {"o": "suspended", "seconds": 1}
+
+
+@pytest.mark.parametrize(("step", "outcome"), [FAILED_BEFORE, WAITED_BEFORE], ids=["failed before", "waited before"])
+def test_step_that_was_lost_once_is_no_suspect_whatever_came_before(
+    database: Database, db: Db, tenant: Tenant, clock: Clock, step: dict[str, Any], outcome: dict[str, Any]
+) -> None:
+    start(database, tenant, import_workflow(db, tenant, dag("once", [step])))
+    with hands(database) as doomed, hands(database) as alive:
+        doomed.report([doomed.result(lease, outcome) for lease in doomed.claim()])
+        clock.advance(seconds=2)
+        assert len(doomed.claim()) == 1
+        outwait_lease(db, clock, alive)
+        assert alive.sweep() == 1
+    assert db.column("select capability from flowgres.work_queue") == ["core"]

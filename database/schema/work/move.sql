@@ -151,10 +151,14 @@ begin
     is_announced = o.outcome in ('started', 'suspended', 'child'),
     claimed_at = case when o.outcome = 'started' then q.claimed_at end,
     attempt = q.attempt + (o.outcome = 'lost' and o.is_resumed)::integer,
-    -- Twice is no chance any more: one of those that were held together kills runners, and nobody knows which. From here
-    -- on it goes to a runner without any other suspect, so that who merely stood beside it does not fail with it.
+    -- Twice lost, whatever else its tries came to, is no chance any more: one of those that were held together kills runners,
+    -- and nobody knows which. From here on it goes to a runner without any other suspect, so that who merely stood beside it
+    -- does not fail with it.
     capability = case
-      when o.outcome = 'lost' and o.attempt + o.is_resumed::integer >= 2 and q.capability not like 'alone:%'
+      when o.outcome = 'lost' and q.capability not like 'alone:%' and (
+        select count(*) from flowgres.attempts as a
+        where a.tenant_id = o.tenant_id and a.execution_id = o.execution_id and a.step_index = o.step_index
+          and a.iteration = o.iteration and a.generation = o.generation and a.status = 'lost') >= 2
         then 'alone:' || q.capability
       else q.capability end
   from unnest(p_state.outcomes) as o
