@@ -37,8 +37,11 @@ begin
   from flowgres.workflows as w
   where w.tenant_id = p_tenant_id and w.id = v_found.id and w.deleted_at is null
   for no key update;
-  -- Deleted while this waited for the lock: answer as if it had come later.
-  return coalesce(v_workflow, flowgres.find_workflow(p_tenant_id => p_tenant_id, p_workflow => v_found.id::text));
+  if v_workflow.id is null then
+    -- Deleted while this waited for the lock: answer as if it had come later.
+    v_workflow := flowgres.find_workflow(p_tenant_id => p_tenant_id, p_workflow => v_found.id::text);
+  end if;
+  return v_workflow;
 end;
 $$;
 comment on function flowgres.find_workflow_locked(uuid, text) is $$The workflow with this name or id, locked until the end of the transaction.$$;
@@ -295,6 +298,7 @@ declare
   v_tenant_id uuid := flowgres.require_tenant();
   v_workflow flowgres.workflows := flowgres.find_workflow_locked(p_tenant_id => v_tenant_id, p_workflow => p_workflow);
   v_running uuid[];
+  v_cancelled integer;
 begin
   v_running := array(
     select e.id from flowgres.executions as e
@@ -306,9 +310,9 @@ begin
       p_message => format('workflow "%s" has %s executions that have not ended', v_workflow.name, cardinality(v_running)),
       p_hint => 'Wait for them, cancel them, or pass cancel_running.');
   end if;
-  -- Ids in order: the lock order of executions.
-  perform flowgres.cancel_execution(p_execution_id => e.id, p_reason => 'the workflow was deleted')
-  from unnest(v_running) with ordinality as e (id, position);
+  v_cancelled := flowgres.cancel_tree(
+    p_tenant_id => v_tenant_id, p_execution_ids => v_running, p_reason => 'the workflow was deleted', p_actor => flowgres.actor(),
+    p_limit => 1000 + cardinality(v_running));
   update flowgres.workflows as w
   set deleted_at = flowgres.now(), status = 'archived', updated_at = flowgres.now()
   where w.tenant_id = v_tenant_id and w.id = v_workflow.id
@@ -317,7 +321,7 @@ begin
     p_action => 'workflow_deleted', p_subject => v_workflow.name,
     p_details => jsonb_build_object('workflow_id', v_workflow.id, 'cancelled_count', cardinality(v_running)));
   return flowgres.describe_workflow(p_workflow => v_workflow) || jsonb_build_object(
-    'deleted_at', v_workflow.deleted_at, 'cancelled_count', cardinality(v_running));
+    'deleted_at', v_workflow.deleted_at, 'cancelled_count', v_cancelled);
 end;
 $$;
 comment on function flowgres.delete_workflow(text, boolean) is $$Delete a workflow: its name is free again, its past executions stay readable
