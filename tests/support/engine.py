@@ -141,9 +141,11 @@ def failed(error_class: str = "internal", **more: Any) -> dict[str, Any]:
 
 @contextmanager
 def hands(database: Database) -> Iterator[Hands]:
-    """Hands on a connection of their own."""
+    """Hands on a connection of their own; when they are done, the engine's own checker has to find nothing."""
     with database.connect("runner") as db:
         yield Hands(db)
+    with database.connect() as db:
+        assert_invariants(db, drained=False)
 
 
 def import_workflow(db: Db, tenant: Tenant, definition: dict[str, Any]) -> str:
