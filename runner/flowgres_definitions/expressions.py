@@ -7,8 +7,9 @@ checker. The same rules guard the evaluator, which parses again before it compil
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
@@ -59,7 +60,14 @@ _BLOCK_TOKENS = frozenset({"block_begin", "raw_begin", "linestatement_begin"})
 _SECRET_CARRIERS = (nodes.Concat, nodes.Output, nodes.List, nodes.Tuple, nodes.Dict, nodes.Pair)
 """Nodes that pass a value on as it is; under any other node a secret's placeholder would be computed with."""
 
-_environment = Environment(autoescape=False, keep_trailing_newline=True)  # noqa: S701  parses only, renders nothing
+
+class _ParsingEnvironment(Environment):
+    def handle_exception(self, source: str | None = None) -> NoReturn:
+        # Jinja's own makes a traceback for template authors, for which it imports: an evaluator cannot.
+        raise
+
+
+_environment = _ParsingEnvironment(autoescape=False, keep_trailing_newline=True)
 
 
 class ExpressionError(ValueError):
@@ -200,6 +208,8 @@ def _check_structure(root: nodes.Node) -> None:
             raise ExpressionError("expression_unsafe", f"{type(node).__name__} is not allowed in an expression")
         if isinstance(node, nodes.Filter | nodes.Test) and (node.dyn_args is not None or node.dyn_kwargs is not None):
             raise ExpressionError("expression_unsafe", "arguments cannot be unpacked with * or **")
+        if isinstance(node, nodes.Filter | nodes.Test):
+            _check_named(node.kwargs)
         if isinstance(node, nodes.Getattr):
             _check_attribute(node.attr, called=called)
         elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
@@ -210,11 +220,24 @@ def _check_structure(root: nodes.Node) -> None:
 def _check_call(node: nodes.Call) -> None:
     if node.dyn_args is not None or node.dyn_kwargs is not None:
         raise ExpressionError("expression_unsafe", "arguments cannot be unpacked with * or **")
+    _check_named(node.kwargs)
     if not isinstance(node.node, nodes.Getattr):
         name = f" {node.node.name[:60]!r}" if isinstance(node.node, nodes.Name) else ""
         raise ExpressionError(
             "expression_unsafe", f"the function{name} is not allowed; only methods of values can be called"
         )
+
+
+def _check_named(arguments: Iterable[nodes.Keyword | nodes.Pair]) -> None:
+    """Named arguments that Python would refuse when it compiles what Jinja made of them."""
+    names: set[str] = set()
+    for argument in arguments:
+        name = str(argument.key)
+        if name in names:
+            raise ExpressionError("expression_syntax", f"the argument {name[:60]!r} is given twice")
+        if name.startswith("__"):
+            raise ExpressionError("expression_unsafe", f"the argument {name[:60]!r} is not allowed")
+        names.add(name)
 
 
 def _check_attribute(name: str, *, called: bool) -> None:

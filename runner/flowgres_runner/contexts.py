@@ -69,6 +69,11 @@ class ContextCache:
         self._entries.move_to_end(execution_id)
         return entry
 
+    def size_of(self, execution_id: str) -> int:
+        """Bytes of what is here of an execution."""
+        entry = self._entries.get(execution_id)
+        return 0 if entry is None else entry.bytes
+
     def store(self, execution_id: str, generation: int, text: str) -> ExecutionContext:
         """Take a context from the database into the cache."""
         entry = self._entries.get(execution_id)

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 
 import psycopg
 
+from flowgres_runner.chains import AnyResult
 from flowgres_runner.connection import Backoff, is_contention, is_exhaustion
 from flowgres_runner.logs import get_logger
 from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import Result, replacement
+from flowgres_runner.results import replacement
 
 log = get_logger(__name__)
 
@@ -20,8 +21,8 @@ _MAX_OTHER_TRIES = 3
 _POISON_CLASSES = ("22", "23", "54", "P0", "XX", "FG")
 """SQLSTATE classes that speak of the data: bad values, constraints, limits, refusals by our own functions."""
 
-Send = Callable[[list[Result], int], Awaitable[list[ClaimedStep]]]
-Park = Callable[[Result], None]
+Send = Callable[[list[AnyResult], int], Awaitable[list[ClaimedStep]]]
+Park = Callable[[AnyResult], None]
 
 
 class Delivery:
@@ -35,7 +36,7 @@ class Delivery:
         self._send = send
         self._park = park
 
-    async def deliver(self, batch: list[Result], want: int) -> list[ClaimedStep]:
+    async def deliver(self, batch: list[AnyResult], want: int) -> list[ClaimedStep]:
         """Send a batch and return what the call leases; every member is recorded, replaced, or parked."""
         contention_tries = other_tries = 0
         backoff = Backoff()
@@ -57,7 +58,7 @@ class Delivery:
                     if len(batch) == 1:
                         self._park(batch[0])  # somebody holds its lock: the others go on
                         return []
-                elif not state.startswith(_POISON_CLASSES):
+                elif not state.startswith(_POISON_CLASSES) and not _was_not_sent(error):
                     other_tries += 1
                     log.error("batch_refused", sqlstate=state, error=str(error), results=len(batch))
                     await asyncio.sleep(backoff.next_seconds())
@@ -70,20 +71,20 @@ class Delivery:
                     log.error("claim_refused", sqlstate=state, error=str(error))
                     await asyncio.sleep(backoff.next_seconds())
                     continue
-                if len(batch) == 1 and batch[0].head is not None:
-                    # The culprit may be a step run ahead, which then fails in its own name.
-                    batch = [batch[0].alone()]
-                    continue
                 if len(batch) == 1:
-                    return await self._replace(batch[0], error)
+                    simpler = batch[0].simpler()
+                    if simpler is None:
+                        return await self._replace(batch[0], error)
+                    batch = [simpler]
+                    continue
             return await self._deliver_halves(batch)
 
-    async def _deliver_halves(self, batch: list[Result]) -> list[ClaimedStep]:
+    async def _deliver_halves(self, batch: list[AnyResult]) -> list[ClaimedStep]:
         middle = len(batch) // 2
         rows = await self.deliver(batch[:middle], 0)
         return rows + await self.deliver(batch[middle:], 0)
 
-    async def _replace(self, result: Result, error: psycopg.Error) -> list[ClaimedStep]:
+    async def _replace(self, result: AnyResult, error: psycopg.Error) -> list[ClaimedStep]:
         log.error(
             "result_refused",
             execution_id=result.claimed.execution_id,
@@ -96,4 +97,9 @@ class Delivery:
             if result.is_final:
                 self._park(result)
             return []
-        return await self.deliver([replacement(result)], 0)
+        return await self.deliver([replacement(result.claimed)], 0)
+
+
+def _was_not_sent(error: psycopg.Error) -> bool:
+    """Whether the text as such cannot be sent, so that the server has not seen it."""
+    return error.sqlstate is None and isinstance(error, psycopg.DataError)

@@ -9,21 +9,23 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from flowgres_runner import queries
+from flowgres_runner.chains import AnyResult, ChainResult, as_chain, is_as_shown, may_be_plain
 from flowgres_runner.connection import Link, retry_until_reached
 from flowgres_runner.contexts import ContextCache, ExecutionContext
 from flowgres_runner.evaluator import EvaluatorError, EvaluatorPool, RenderJob
-from flowgres_runner.evaluator.jobs import NotTaken, Rendered, RenderFailed, RenderResult
+from flowgres_runner.evaluator.jobs import Rendered, RenderedWhole, RenderFailed, RenderResult
 from flowgres_runner.http.masks import Masker
 from flowgres_runner.logs import get_logger
+from flowgres_runner.outbox import MAX_BATCH_CHARACTERS, Outbox
 from flowgres_runner.prepared import ALL_ROOTS, Prepared
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.rendering import GatheredRenderer
-from flowgres_runner.results import Outbox, Result, encode_outcome
+from flowgres_runner.results import Result, encode_outcome
 from flowgres_runner.secrets import Placeholders
-from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Skipped, StepError
+from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Skipped, StepError, Suspended
 from flowgres_runner.steps.condition import with_field
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
-from flowgres_runner.versions import CompiledStep, Version, VersionCache
+from flowgres_runner.versions import NO_LIMITS, CompiledStep, Limits, Version, VersionCache
 
 log = get_logger(__name__)
 
@@ -49,8 +51,6 @@ class Executor:
         runner_id: Callable[[], str],
         start_task: StartTask,
         give_back: GiveBack,
-        default_timeout_seconds: float,
-        max_output_bytes: int,
     ) -> None:
         self._link = link
         self._versions = versions
@@ -62,12 +62,33 @@ class Executor:
         self._runner_id = runner_id
         self._start_task = start_task
         self._give_back = give_back
-        self.default_timeout_seconds = default_timeout_seconds
-        self.max_output_bytes = max_output_bytes
         self.completed_count = 0
 
     async def execute(self, claimed: Sequence[ClaimedStep]) -> None:
-        """Run what one round trip brought, as one batch; should the batch as such fail, each step alone."""
+        """Run what one round trip brought, in batches whose contexts are bounded in size."""
+        for batch in self._by_size(claimed):
+            await self._execute_batch(batch)
+
+    def _by_size(self, claimed: Sequence[ClaimedStep]) -> list[list[ClaimedStep]]:
+        batches: list[list[ClaimedStep]] = []
+        sizes: dict[str, int] = {}
+        room = 0
+        for row in claimed:
+            # Of the rows of one execution the first brings the context.
+            size = sizes.get(row.execution_id)
+            if size is None:
+                is_known = row.context is None
+                size = self._contexts.size_of(row.execution_id) if is_known else len(row.context or "")
+                sizes[row.execution_id] = size
+            room -= size
+            if room < 0 or not batches:
+                batches.append([])
+                room = MAX_BATCH_CHARACTERS - size
+            batches[-1].append(row)
+        return batches
+
+    async def _execute_batch(self, claimed: Sequence[ClaimedStep]) -> None:
+        """Run steps as one batch; should the batch as such fail, each step alone."""
         try:
             await self._execute(claimed)
         except EvaluatorError as error:
@@ -81,18 +102,18 @@ class Executor:
                 self.report(claimed[0], None, internal_failure(), milliseconds=0.0)
                 return
             for step in claimed:
-                await self.execute([step])
+                await self._execute_batch([step])
 
     async def _execute(self, claimed: Sequence[ClaimedStep]) -> None:
         began = time.monotonic()
-        results: dict[int, Result] = {}
-        prepared = await self._prepare(claimed)
+        results: dict[int, AnyResult] = {}
+        claimed_steps = prepared = await self._prepare(claimed)
         while prepared:
             prepared = await self._run(prepared, began, results)
             began = time.monotonic()
-        self._outbox.put(results.values())
+        self._outbox.put(_shortest(claimed_steps, results))
 
-    async def _run(self, prepared: Sequence[Prepared], began: float, results: dict[int, Result]) -> list[Prepared]:
+    async def _run(self, prepared: Sequence[Prepared], began: float, results: dict[int, AnyResult]) -> list[Prepared]:
         """Render and finish pure steps as one batch; those that wait for something begin as tasks, without a result.
 
         Returns the steps to run ahead after them: one that only computes, and hangs on the one just completed alone,
@@ -125,15 +146,18 @@ class Executor:
         job: RenderJob,
         answer: RenderResult,
         began: float,
-        results: dict[int, Result],
+        results: dict[int, AnyResult],
         reshaped: list[tuple[Prepared, Completed]],
     ) -> Prepared | None:
         """Finish a rendered step, and those rendered along with it while each of them gives what the next was shown.
 
         Returns the step to run ahead after them.
         """
+        if isinstance(answer, RenderedWhole):
+            self._take_whole(item, answer.text, results)
+            return None
         if not isinstance(answer, Rendered):
-            other = _SKIPPED if isinstance(answer, NotTaken) else _render_failure(answer)
+            other = _render_failure(answer) if isinstance(answer, RenderFailed) else _SKIPPED
             return self._finish(item, other, began, results)
         if item.step.pure is None:
             self._start_task(item, answer.value)
@@ -145,19 +169,32 @@ class Executor:
                 reshaped.append((item, outcome))
                 return None
             after = self._finish(item, outcome, began, results)
-            if after is None or taken == len(values) or not _is_as_shown(item.step, value, outcome):
+            if after is None or taken == len(values) or not is_as_shown(item.step, value, outcome):
                 break
             item, began = after, time.monotonic()
         if after is not None and taken <= len(job.then):
             after.goes_alone = True
         return after
 
-    def _finish(self, item: Prepared, outcome: Outcome, began: float, results: dict[int, Result]) -> Prepared | None:
+    def _take_whole(self, item: Prepared, text: str, results: dict[int, AnyResult]) -> None:
+        """Take all outputs of a plain chain as they are."""
+        claimed, plain = item.claimed, item.step.plain
+        assert plain is not None  # noqa: S101 - nothing else was asked for as a whole
+        results[claimed.queue_id] = ChainResult(claimed, plain, text)
+        self.completed_count += len(plain)
+        # Nothing comes after it. Other branches, if there are any, ask again for what they see.
+        self._contexts.forget(claimed.execution_id)
+
+    def _finish(self, item: Prepared, outcome: Outcome, began: float, results: dict[int, AnyResult]) -> Prepared | None:
         """Add the result of a step to those of its lease; the step to run ahead after it, if there is one."""
-        result = self._encode(item.claimed, item.step, outcome, began)
-        queue_id = item.claimed.queue_id
-        results[queue_id] = results[queue_id].followed_by(result) if item.place else result
-        return item.following() if result.is_completed else None
+        result = self._encode(item.claimed, item, outcome, began)
+        before = results.get(item.claimed.queue_id) if item.place else None
+        if isinstance(before, Result):
+            before.add(result)
+            result = before
+        else:
+            results[item.claimed.queue_id] = result
+        return item.following() if result.is_completed and result.size < MAX_BATCH_CHARACTERS else None
 
     def _outcome_of_rendered(self, item: Prepared, config: Json) -> Outcome:
         step = item.step
@@ -202,7 +239,7 @@ class Executor:
             if text is None:
                 # Not ours any more: whoever has the lease now runs it.
                 log.info("lease_lost", execution_id=row.execution_id, step=step.id, when="context")
-                self.report(row, step, internal_failure(), milliseconds=0.0)
+                self.report(row, None, internal_failure(), milliseconds=0.0)
                 continue
             entry = self._contexts.store(row.execution_id, row.generation, text)
             prepared.append(Prepared(row, step, version, entry, _parse(row.resume)))
@@ -212,7 +249,7 @@ class Executor:
         pure = item.step.pure
         assert pure is not None  # noqa: S101 - the caller has looked
         try:
-            return pure.run_now(item.task(config, self.default_timeout_seconds))
+            return pure.run_now(item.task(config))
         except Exception:
             log.exception(
                 "handler_failed", execution_id=item.claimed.execution_id, step=item.step.id, type=item.step.type
@@ -225,24 +262,31 @@ class Executor:
             return outcome
         return _reshaped(outcome, await self._renderer.render(item.output_job(outcome)))
 
-    def report(self, claimed: ClaimedStep, step: CompiledStep | None, outcome: Outcome, *, milliseconds: float) -> None:
-        """Put the result of one step into the outbox."""
-        self._outbox.put([self._encode(claimed, step, outcome, time.monotonic() - milliseconds / 1000)])
+    def report(self, claimed: ClaimedStep, item: Prepared | None, outcome: Outcome, *, milliseconds: float) -> None:
+        """Put the result of one step into the outbox; without `item` it is one that could not be prepared."""
+        self._outbox.put([self._encode(claimed, item, outcome, time.monotonic() - milliseconds / 1000)])
 
-    def _encode(self, claimed: ClaimedStep, step: CompiledStep | None, outcome: Outcome, began: float) -> Result:
+    def _encode(self, claimed: ClaimedStep, item: Prepared | None, outcome: Outcome, began: float) -> Result:
         milliseconds = (time.monotonic() - began) * 1000
+        limits = item.version.limits if item is not None else NO_LIMITS
         try:
-            encoded = encode_outcome(claimed, outcome, milliseconds=milliseconds, max_bytes=self.max_output_bytes)
-        except Exception:
-            log.exception("outcome_invalid", execution_id=claimed.execution_id, step=step.id if step else None)
             encoded = encode_outcome(
-                claimed, internal_failure(), milliseconds=milliseconds, max_bytes=self.max_output_bytes
+                claimed,
+                _within(outcome, limits),
+                milliseconds=milliseconds,
+                max_bytes=limits.max_output_bytes,
+                max_depth=limits.max_json_depth,
             )
-        if encoded.status is not None and step is not None:
+        except Exception:
+            log.exception(
+                "outcome_invalid", execution_id=claimed.execution_id, step=item.step.id if item is not None else None
+            )
+            encoded = encode_outcome(claimed, internal_failure(), milliseconds=milliseconds)
+        if encoded.status is not None and item is not None:
             self._contexts.record(
                 claimed.execution_id,
                 claimed.generation,
-                step.id,
+                item.step.id,
                 output=encoded.output,
                 status=encoded.status,
                 attempts=claimed.attempt,
@@ -250,6 +294,23 @@ class Executor:
             )
         self.completed_count += 1
         return encoded.result
+
+
+def _shortest(prepared: Sequence[Prepared], results: dict[int, AnyResult]) -> list[AnyResult]:
+    """The results of a batch, those of whole chains as such."""
+    for item in prepared:
+        result, plain = results.get(item.claimed.queue_id), item.step.plain
+        if isinstance(result, Result) and plain is not None and may_be_plain(item.claimed):
+            results[item.claimed.queue_id] = as_chain(result, plain)
+    return list(results.values())
+
+
+def _within(outcome: Outcome, limits: Limits) -> Outcome:
+    """The outcome, or a failure when it asks for a longer delay than may be."""
+    if isinstance(outcome, Suspended) and outcome.seconds is not None and outcome.seconds > limits.max_delay_seconds:
+        message = f"a delay takes {limits.max_delay_seconds:,.0f} s at most"
+        return Failed(StepError("delay_too_long", message, "validation"))
+    return outcome
 
 
 def internal_failure() -> Failed:
@@ -273,19 +334,10 @@ def _render_failure(answer: RenderFailed) -> Failed:
     return Failed(StepError(code=answer.code, message=answer.message, error_class="expression"))
 
 
-def _is_as_shown(step: CompiledStep, config: Any, outcome: Outcome) -> bool:
-    """Whether the output is that very part of the configuration which the steps rendered along with it were shown."""
-    if step.output_path is None or not isinstance(outcome, Completed):
-        return False
-    for name in step.output_path:
-        config = config[name]
-    return config is outcome.output
-
-
 def _reshaped(outcome: Completed, answer: RenderResult) -> Outcome:
     if isinstance(answer, Rendered):
         return Completed(answer.value, taken=outcome.taken, logs=outcome.logs, detail=outcome.detail)
-    if isinstance(answer, NotTaken):
+    if not isinstance(answer, RenderFailed):
         return internal_failure()
     failed = _render_failure(answer)
     return Failed(failed.error, detail=outcome.detail)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from json import encoder as json_encoder
 from typing import TYPE_CHECKING, Any
 
 from flowgres_runner.errors import OutputError
@@ -20,15 +22,37 @@ MAX_DEPTH = 64
 _EXACT_FLOAT_LIMIT = 1e16
 """From here on Python writes floats with an exponent, and jsonb stores them as integers."""
 
-encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-"""Compact JSON text of a canonical value."""
+
+def _make_encode() -> Callable[[Any], str]:
+    """A function that gives the compact JSON text of a value, and raises ValueError for NaN and infinity.
+
+    `JSONEncoder.encode` makes a C encoder at each call, which takes longer than using it; here one is kept. It does not
+    remember what it is inside of, so a circle runs into RecursionError; the slow way then says what it always said.
+    """
+    slow = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    make: Any = getattr(json_encoder, "c_make_encoder", None)
+    if make is None:
+        return slow.encode
+    fast = make(None, slow.default, json_encoder.encode_basestring, None, ":", ",", False, False, False)
+
+    def encode(value: Any) -> str:
+        try:
+            return "".join(fast(value, 0))
+        except RecursionError:
+            return slow.encode(value)
+
+    return encode
 
 
-def canonical_json(value: Any, depth: int = 0) -> Json:
+encode_json = _make_encode()
+"""Compact JSON text of a value: ValueError for NaN, infinity and circles, TypeError for what JSON does not have."""
+
+
+def canonical_json(value: Any, max_depth: int = MAX_DEPTH, depth: int = 0) -> Json:
     """The value as it would come back from jsonb.
 
     Raises OutputError when it cannot be stored: text with NUL or a lone surrogate, NaN or infinity, a type that JSON
-    does not have, more than MAX_DEPTH levels.
+    does not have, more than `max_depth` levels.
     """
     kind = type(value)
     if kind is str:
@@ -37,20 +61,20 @@ def canonical_json(value: Any, depth: int = 0) -> Json:
         return value  # type: ignore[no-any-return]
     if kind is float:
         return _canonical_float(value)
-    if depth >= MAX_DEPTH:
-        raise OutputError(f"the output is nested deeper than {MAX_DEPTH} levels")
+    if depth >= max_depth:
+        raise OutputError(f"the output is nested deeper than {max_depth} levels")
     if isinstance(value, dict):
-        return _canonical_object(value, depth + 1)
+        return _canonical_object(value, max_depth, depth + 1)
     if isinstance(value, list | tuple):
-        return [canonical_json(item, depth + 1) for item in value]
+        return [canonical_json(item, max_depth, depth + 1) for item in value]
     if isinstance(value, str):
         return _checked_text(str(value))
     raise OutputError(f"the output holds a {kind.__name__}, which JSON does not have")
 
 
-def encode_output(value: Any, *, max_bytes: int) -> tuple[Json, str]:
+def encode_output(value: Any, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> tuple[Json, str]:
     """The canonical value and its JSON text; raises OutputError when it cannot be stored or is too large."""
-    canonical = canonical_json(value)
+    canonical = canonical_json(value, max_depth)
     try:
         text = encode_json(canonical)
     except ValueError as error:  # an integer of more digits than Python will write
@@ -92,7 +116,7 @@ def _canonical_float(value: float) -> int | float:
     return int(whole + fraction.rstrip("0") + "0" * (int(exponent) - len(fraction.rstrip("0"))))
 
 
-def _canonical_object(value: dict[Any, Any], depth: int) -> dict[str, Json]:
+def _canonical_object(value: dict[Any, Any], max_depth: int, depth: int) -> dict[str, Json]:
     if len(value) > 1:
         try:
             keys = sorted(value, key=_jsonb_key_order)
@@ -104,7 +128,7 @@ def _canonical_object(value: dict[Any, Any], depth: int) -> dict[str, Json]:
     for key in keys:
         if not isinstance(key, str):
             raise OutputError("the output has an object with a key that is not text")
-        result[_checked_text(key)] = canonical_json(value[key], depth)
+        result[_checked_text(key)] = canonical_json(value[key], max_depth, depth)
     return result
 
 

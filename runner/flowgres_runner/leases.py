@@ -13,10 +13,10 @@ from contextlib import contextmanager
 
 from flowgres_runner import queries
 from flowgres_runner.belief import Belief
+from flowgres_runner.chains import AnyResult
 from flowgres_runner.connection import Link, retry_until_reached
 from flowgres_runner.logs import get_logger
 from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import Result
 
 log = get_logger(__name__)
 
@@ -50,7 +50,7 @@ class Leases:
         """Everything held."""
         return list(self._held.values())
 
-    def settle(self, batch: Iterable[Result], rows: Iterable[ClaimedStep]) -> None:
+    def settle(self, batch: Iterable[AnyResult], rows: Iterable[ClaimedStep]) -> None:
         """After a round trip: what was reported is no longer held, what came back is.
 
         A queue row goes from a step to its successor, so the order matters.

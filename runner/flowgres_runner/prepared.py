@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from flowgres_runner.chains import MAX_AHEAD, may_be_plain
 from flowgres_runner.contexts import ExecutionContext
 from flowgres_runner.evaluator import RenderJob
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Json, StepTask
-from flowgres_runner.versions import MAX_AHEAD, ROOTS, CompiledStep, Version
+from flowgres_runner.versions import ROOTS, CompiledStep, Version
 
 ALL_ROOTS = frozenset(ROOTS)
 
@@ -63,7 +64,7 @@ class Prepared:
             context["secrets"] = tokens  # type: ignore[assignment]  # a dict of text is JSON
         return context
 
-    def task(self, config: Json, default_timeout_seconds: float) -> StepTask:
+    def task(self, config: Json) -> StepTask:
         """What the handler sees."""
         claimed, step = self.claimed, self.step
         return StepTask(
@@ -73,7 +74,7 @@ class Prepared:
             iteration=claimed.iteration if claimed.iteration >= 0 else None,
             attempt=claimed.attempt,
             config=config,
-            timeout_seconds=step.timeout_seconds or default_timeout_seconds,
+            timeout_seconds=step.timeout_seconds or self.version.limits.step_timeout_seconds,
             resume=self.resume,
             trace_id=claimed.execution_id.replace("-", ""),
         )
@@ -103,7 +104,7 @@ class Prepared:
         if chain is None or self.goes_alone or self.claimed.attempt > 1 or not self.context.knows(step.references):
             context = self.expression_context(step.roots, placeholders)
             return RenderJob(key=step.key, template=step.config, context=context, when=step.when)
-        return RenderJob(
+        job = RenderJob(
             key=chain.key,
             template=step.config,
             context=self.expression_context(chain.roots, placeholders),
@@ -111,6 +112,12 @@ class Prepared:
             then=chain.then,
             known={name: known[name] for name in chain.references if self.context.knows((name,))},
         )
+        if chain.last_path is not None:
+            job.last_path = chain.last_path
+            if self.place == 0 and may_be_plain(self.claimed):
+                limits = self.version.limits
+                job.whole_bytes, job.max_depth = limits.max_output_bytes, limits.max_json_depth
+        return job
 
     def output_job(self, outcome: Completed) -> RenderJob:
         """Make the step's `output` of what its handler gave."""

@@ -16,17 +16,26 @@ from flowgres_runner.connection import Link
 STEP_COLUMNS = (
     "queue_id, token, tenant_id, execution_id, version_id, step_index, iteration, attempt, generation, handed, "
     # As text: the size bounds the cache of contexts, and parsing waits until it is known to be needed.
-    "context::text, resume::text"
+    "context::text, resume::text, is_passed_over"
 )
 _CLAIM = f"select {STEP_COLUMNS} from flowgres.claim(%s::uuid, %s::int, %s::uuid)"  # noqa: S608 - constants
-_COMPLETE = f"select {STEP_COLUMNS} from flowgres.complete_and_claim(%s::uuid, %s::jsonb, %s::int, %s::uuid)"  # noqa: S608
+_COMPLETE = (
+    f"select {STEP_COLUMNS} from flowgres.complete_and_claim("  # noqa: S608 - constants
+    "%s::uuid, %s::jsonb, %s::int, %s::uuid, %s::int)"
+)
+_COMPLETE_CHAINS = (
+    f"select {STEP_COLUMNS} from flowgres.complete_chains("  # noqa: S608 - constants
+    "%s::uuid, %s::uuid[], %s::uuid[], %s::bigint[], %s::bigint[], %s::uuid[], %s::smallint[], %s::smallint[], "
+    "%s::jsonb[], %s::jsonb, %s::int, %s::uuid, %s::int)"
+)
 
 
 class ClaimedStep(NamedTuple):
     """A leased step; `token` is its fence.
 
     `context` and `resume` are JSON text; there is no context when the step was handed on from its parent. `iteration`
-    is -1 for a step that is not iterated.
+    is -1 for a step that is not iterated. `is_passed_over`: this is no lease; it names a report of the same call of
+    which nothing was recorded, because somebody else holds the execution.
     """
 
     queue_id: int
@@ -41,6 +50,7 @@ class ClaimedStep(NamedTuple):
     handed: bool
     context: str | None
     resume: str | None
+    is_passed_over: bool | None = None
 
     @property
     def lease(self) -> list[Any]:
@@ -65,10 +75,25 @@ async def claim(link: Link, *, runner_id: str, want: int, after_tenant_id: str |
 
 
 async def complete_and_claim(
-    link: Link, *, runner_id: str, results: str, want: int, after_tenant_id: str | None
+    link: Link, *, runner_id: str, results: str, want: int, after_tenant_id: str | None, room: int | None = None
 ) -> list[ClaimedStep]:
-    """Record results (text of a JSON array) and lease what follows from them and up to `want` others."""
-    rows = await link.call(_COMPLETE, (runner_id, results, want, after_tenant_id))
+    """Record results (text of a JSON array), lease up to `room` steps that follow, and up to `want` others."""
+    rows = await link.call(_COMPLETE, (runner_id, results, want, after_tenant_id, room))
+    return [ClaimedStep._make(row) for row in rows]
+
+
+async def complete_chains(
+    link: Link,
+    *,
+    runner_id: str,
+    chains: Sequence[str],
+    results: str | None,
+    want: int,
+    after_tenant_id: str | None,
+    room: int | None,
+) -> list[ClaimedStep]:
+    """The same with whole chains beside the results: the texts of eight arrays, see `chain_arrays`."""
+    rows = await link.call(_COMPLETE_CHAINS, (runner_id, *chains, results, want, after_tenant_id, room))
     return [ClaimedStep._make(row) for row in rows]
 
 

@@ -1,14 +1,13 @@
-"""Results on their way to the database: encoded once, kept until the database has them."""
+"""Results as the database takes them: encoded once."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from flowgres_runner.errors import OutputError
-from flowgres_runner.json_values import canonical_json, encode_json, encode_output
+from flowgres_runner.json_values import MAX_DEPTH, canonical_json, encode_json, encode_output
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.steps.base import (
     ChildStarted,
@@ -33,88 +32,73 @@ UNDELIVERABLE = StepError(
 """Takes the place of a result on which SQL itself fails; a fixed text, because the result's own is what failed."""
 
 
-@dataclass(frozen=True, slots=True)
+class Member(NamedTuple):
+    """What one step ended with: `output` is JSON text, `rest` what else there is to say, as members of an object."""
+
+    step_index: int
+    outcome: str
+    milliseconds: float
+    output: str | None = None
+    rest: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it completed, and there is no more to say than its output."""
+        return self.outcome == "completed" and not self.rest
+
+    @property
+    def text(self) -> str:
+        """Its members of the object that is reported."""
+        output = "" if self.output is None else f',"out":{self.output}'
+        return f'"s":{self.step_index},"o":"{self.outcome}","ms":{self.milliseconds:.3f}{output}{self.rest}'
+
+
 class Result:
-    """One object of the array that complete_and_claim takes, as text. `is_final`: the lease ends with it.
+    """What is reported of a lease: its step, and after it those that were run ahead under the same lease.
 
-    Steps that were run ahead under the same lease are members of the same object, so that nothing can separate them;
-    `head` is then the text of the leased step alone.
+    They are members of the same object, so that nothing can separate them. `is_final`: the lease ends with it.
     """
 
-    claimed: ClaimedStep
-    text: str
-    is_final: bool = True
-    is_replaced: bool = False
-    is_completed: bool = False
-    head: str | None = None
+    __slots__ = ("claimed", "is_final", "is_replaced", "members", "passed_over", "size")
 
-    def followed_by(self, ahead: Result) -> Result:
-        """This result with that of the step run ahead after it."""
-        # Its keys come in a fixed order, first those of the lease, which is the same.
-        own = "{" + ahead.text[ahead.text.index('"s":') :]
-        text = f'{self.text[:-1]},"ahead":[{own}]}}' if self.head is None else f"{self.text[:-2]},{own}]}}"
-        return Result(self.claimed, text, is_completed=True, head=self.head or self.text)
+    def __init__(
+        self, claimed: ClaimedStep, members: list[Member], *, is_final: bool = True, is_replaced: bool = False
+    ) -> None:
+        self.claimed = claimed
+        self.members = members
+        self.is_final = is_final
+        self.is_replaced = is_replaced
+        self.passed_over = 0
+        self.size = sum([len(member.output or "") + len(member.rest) for member in members])
+        """About as many characters as `text` has."""
 
-    def alone(self) -> Result:
-        """Without what was run ahead: the database makes those steps ready as ever."""
-        return self if self.head is None else Result(self.claimed, self.head, is_completed=True)
+    @property
+    def text(self) -> str:
+        """One object of the array that complete_and_claim takes."""
+        claimed = self.claimed
+        first, *ahead = [member.text for member in self.members]
+        more = f',"ahead":[{{{"},{".join(ahead)}}}]' if ahead else ""
+        return (
+            f'{{"t":"{claimed.tenant_id}","x":"{claimed.execution_id}","q":{claimed.queue_id},"k":{claimed.token},'
+            f"{first}{more}}}"
+        )
 
+    @property
+    def is_completed(self) -> bool:
+        """Whether the last of its steps completed, so that the next one may be run ahead."""
+        return self.members[-1].outcome == "completed"
 
-class Outbox:
-    """Results that wait for the next round trip, first in first out; those of one execution in one batch at a time.
+    def add(self, ahead: Result) -> None:
+        """Take the step of another result, which was run ahead after the last one of this."""
+        self.members += ahead.members
+        self.size += ahead.size
 
-    The database locks the executions of a batch. A second batch with results of the same one would wait there, for as
-    long as the first one takes, and all that it carries with it.
-    """
+    def simpler(self) -> Result | None:
+        """The same in a form that may be taken when this is refused: without what was run ahead. None: there is none.
 
-    def __init__(self) -> None:
-        self._results: deque[Result] = deque()
-        self._sending: set[str] = set()
-        self.arrived = asyncio.Event()
-
-    def __len__(self) -> int:
-        return len(self._results)
-
-    def put(self, results: Iterable[Result]) -> None:
-        """Add results and wake a lane."""
-        self._results.extend(results)
-        self.arrived.set()
-
-    def take(self, limit: int) -> list[Result]:
-        """Remove up to `limit` of the oldest of executions of which nothing is on its way; `settle` ends that."""
-        results = self._results
-        if self._sending:
-            batch: list[Result] = []
-            held: list[Result] = []
-            while results and len(batch) < limit:
-                result = results.popleft()
-                (held if result.claimed.execution_id in self._sending else batch).append(result)
-            results.extendleft(reversed(held))
-        elif len(results) <= limit:
-            batch = list(results)
-            results.clear()
-        else:
-            batch = [results.popleft() for _ in range(limit)]
-        self._sending.update([result.claimed.execution_id for result in batch])
-        return batch
-
-    def settle(self, batch: list[Result]) -> None:
-        """Nothing of this batch is on its way any more."""
-        if batch:
-            self._sending.difference_update([result.claimed.execution_id for result in batch])
-            if self._results:
-                self.arrived.set()
-
-    def put_back(self, batch: list[Result]) -> None:
-        """Return a batch that did not get through, ahead of all others."""
-        self._results.extendleft(reversed(batch))
-        self.arrived.set()
-
-    def clear(self) -> int:
-        """Drop everything; returns how many."""
-        count = len(self._results)
-        self._results.clear()
-        return count
+        The database then makes those steps ready as ever, and the culprit fails in its own name.
+        """
+        return Result(self.claimed, self.members[:1]) if len(self.members) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +111,18 @@ class EncodedOutcome:
     size: int
 
 
-def encode_outcome(claimed: ClaimedStep, outcome: Outcome, *, milliseconds: float, max_bytes: int) -> EncodedOutcome:
+def encode_outcome(
+    claimed: ClaimedStep, outcome: Outcome, *, milliseconds: float, max_bytes: int = 1 << 20, max_depth: int = MAX_DEPTH
+) -> EncodedOutcome:
     """The result of a step. An output that cannot be stored makes it a permanent failure, whatever it was."""
     try:
         if isinstance(outcome, Completed):
-            return _encode_completed(claimed, outcome, milliseconds, max_bytes)
+            return _encode_completed(claimed, outcome, milliseconds, max_bytes, max_depth)
         if isinstance(outcome, ChildStarted):
-            _, text = encode_output(outcome.input, max_bytes=max_bytes)
+            _, text = encode_output(outcome.input, max_bytes=max_bytes, max_depth=max_depth)
             name = encode_json(storable_text(outcome.workflow))
             version = "null" if outcome.version is None else str(int(outcome.version))
-            rest = f'"workflow":{name},"version":{version},"input":{text}'
+            rest = f',"workflow":{name},"version":{version},"input":{text}'
             return EncodedOutcome(_result(claimed, "child", milliseconds, rest), None, None, 0)
     except OutputError as error:
         outcome = Failed(StepError(code=error.code, message=error.message, error_class="validation"))
@@ -146,7 +132,7 @@ def encode_outcome(claimed: ClaimedStep, outcome: Outcome, *, milliseconds: floa
         return EncodedOutcome(_result(claimed, "skipped", milliseconds, ""), "skipped", None, 0)
     if isinstance(outcome, Suspended):
         seconds = "null" if outcome.seconds is None else repr(max(0.0, float(outcome.seconds)))
-        return EncodedOutcome(_result(claimed, "suspended", milliseconds, f'"seconds":{seconds}'), None, None, 0)
+        return EncodedOutcome(_result(claimed, "suspended", milliseconds, f',"seconds":{seconds}'), None, None, 0)
     if isinstance(outcome, Failed):
         return EncodedOutcome(_encode_failed(claimed, outcome, milliseconds), None, None, 0)
     raise TypeError(f"a handler returned {type(outcome).__name__}, which is no outcome")
@@ -154,19 +140,18 @@ def encode_outcome(claimed: ClaimedStep, outcome: Outcome, *, milliseconds: floa
 
 def encode_started(claimed: ClaimedStep, *, milliseconds: float) -> Result:
     """The message that a step has been running for a while; its lease goes on."""
-    return _result(claimed, "started", milliseconds, "", is_final=False)
+    return Result(claimed, [Member(claimed.step_index, "started", milliseconds)], is_final=False)
 
 
-def replacement(result: Result) -> Result:
+def replacement(claimed: ClaimedStep) -> Result:
     """What is sent in place of a result that the database cannot take."""
-    text = _encode_error(UNDELIVERABLE)
-    failed = _result(result.claimed, "failed", 0.0, f'"error":{text}')
-    return Result(failed.claimed, failed.text, is_final=True, is_replaced=True)
+    failed = Member(claimed.step_index, "failed", 0.0, rest=f',"error":{_encode_error(UNDELIVERABLE)}')
+    return Result(claimed, [failed], is_replaced=True)
 
 
-def batch_text(batch: Iterable[Result]) -> str:
-    """The argument of complete_and_claim."""
-    return f"[{','.join([result.text for result in batch])}]"
+def results_text(results: Iterable[Result]) -> str:
+    """The results as complete_and_claim takes them."""
+    return f"[{','.join([result.text for result in results])}]"
 
 
 def storable_text(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
@@ -175,9 +160,11 @@ def storable_text(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
     return text.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
-def _encode_completed(claimed: ClaimedStep, outcome: Completed, milliseconds: float, max_bytes: int) -> EncodedOutcome:
-    output, text = encode_output(outcome.output, max_bytes=max_bytes)
-    rest = f'"out":{text}'
+def _encode_completed(
+    claimed: ClaimedStep, outcome: Completed, milliseconds: float, max_bytes: int, max_depth: int
+) -> EncodedOutcome:
+    output, text = encode_output(outcome.output, max_bytes=max_bytes, max_depth=max_depth)
+    rest = ""
     if outcome.taken is not None:
         rest += f',"taken":{encode_json([storable_text(step) for step in outcome.taken])}'
     if outcome.logs:
@@ -187,11 +174,12 @@ def _encode_completed(claimed: ClaimedStep, outcome: Completed, milliseconds: fl
         rest += f',"logs":{encode_json(lines)}'
     if outcome.detail is not None:
         rest += f',"detail":{_detail_text(outcome.detail)}'
-    return EncodedOutcome(_result(claimed, "completed", milliseconds, rest), "completed", output, len(text))
+    member = Member(claimed.step_index, "completed", milliseconds, text, rest)
+    return EncodedOutcome(Result(claimed, [member]), "completed", output, len(text))
 
 
 def _encode_failed(claimed: ClaimedStep, outcome: Failed, milliseconds: float) -> Result:
-    rest = f'"error":{_encode_error(outcome.error)}'
+    rest = f',"error":{_encode_error(outcome.error)}'
     if outcome.detail is not None:
         rest += f',"detail":{_detail_text(outcome.detail)}'
     return _result(claimed, "failed", milliseconds, rest)
@@ -218,12 +206,5 @@ def _detail_text(detail: Json) -> str:
     return text if len(text) <= MAX_DETAIL_BYTES else '{"dropped":"too large"}'
 
 
-def _result(claimed: ClaimedStep, outcome: str, milliseconds: float, rest: str, *, is_final: bool = True) -> Result:
-    comma = "," if rest else ""
-    return Result(
-        claimed,
-        f'{{"t":"{claimed.tenant_id}","x":"{claimed.execution_id}","q":{claimed.queue_id},"k":{claimed.token},'
-        f'"s":{claimed.step_index},"o":"{outcome}","ms":{milliseconds:.3f}{comma}{rest}}}',
-        is_final=is_final,
-        is_completed=outcome == "completed",
-    )
+def _result(claimed: ClaimedStep, outcome: str, milliseconds: float, rest: str) -> Result:
+    return Result(claimed, [Member(claimed.step_index, outcome, milliseconds, rest=rest)])

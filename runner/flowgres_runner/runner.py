@@ -27,7 +27,7 @@ from flowgres_runner.http import Client, EgressPolicy
 from flowgres_runner.leases import Leases
 from flowgres_runner.listening import Listener
 from flowgres_runner.logs import get_logger
-from flowgres_runner.results import Outbox
+from flowgres_runner.outbox import Outbox
 from flowgres_runner.running import RunningSteps
 from flowgres_runner.secrets import Placeholders, SecretKeys, SecretStore
 from flowgres_runner.settings import RunnerSettings
@@ -43,7 +43,8 @@ PROTOCOL = 1
 """Version of the contract with the database's functions; must equal the setting `protocol`."""
 
 _DRAIN_LOOK_SECONDS = 0.02
-_STEP_SECONDS = 30.0
+_LAST_CALL_SECONDS = 5.0
+"""For calls that are under way when the grace is over."""
 
 
 class Runner:
@@ -82,14 +83,18 @@ class Runner:
         secret_keys = SecretKeys(settings.secret_key, settings.previous_secret_key)
         self._running = RunningSteps(
             concurrency=settings.concurrency,
-            default_timeout_seconds=settings.http_step_seconds or _STEP_SECONDS,
             placeholders=placeholders,
             secret_store=SecretStore(self._lookup_link, secret_keys),
             belief=self._belief,
         )
         self._executor = Executor(
             link=self._lookup_link,
-            versions=VersionCache(self._lookup_link, handlers),
+            versions=VersionCache(
+                self._lookup_link,
+                handlers,
+                max_output_bytes=settings.max_output_bytes,
+                step_timeout_seconds=settings.http_step_seconds,
+            ),
             contexts=self._contexts,
             pool=self._pool,
             placeholders=placeholders,
@@ -97,8 +102,6 @@ class Runner:
             runner_id=self._runner_id,
             start_task=self._running.start,
             give_back=self._release,
-            default_timeout_seconds=settings.http_step_seconds or _STEP_SECONDS,
-            max_output_bytes=settings.max_output_bytes or 1 << 20,
         )
         self._running.attach(self._executor, lambda result: self._outbox.put([result]))
         self._loop = WorkLoop(
@@ -202,15 +205,9 @@ class Runner:
         """The database's settings, where the environment says nothing."""
         if self._settings.poll_seconds is None and answer.get("poll_seconds"):
             self._loop.poll_seconds = float(answer["poll_seconds"])
-        if self._settings.http_step_seconds is None and answer.get("step_timeout_seconds"):
-            step_seconds = float(answer["step_timeout_seconds"])
-            self._executor.default_timeout_seconds = self._running.default_timeout_seconds = step_seconds
         lease_seconds = self._settings.lease_seconds
         if lease_seconds is not None and lease_seconds != float(answer.get("lease_seconds") or 0):
             log.warning("setting_notice", notice="RUNNER_LEASE_SECONDS is ignored: the setting lease_seconds decides")
-        limit = int(answer.get("max_output_bytes") or 1 << 20)
-        # A larger limit than SQL's own would only move the refusal there.
-        self._executor.max_output_bytes = min(limit, self._settings.max_output_bytes or limit)
         if answer.get("now"):
             self._clock.observe(answer["now"], round_trip_seconds=0.0)
 
@@ -250,11 +247,18 @@ class Runner:
         deadline = time.monotonic() + self._settings.grace_seconds
         while not self._loop.is_done and time.monotonic() < deadline:
             await asyncio.sleep(_DRAIN_LOOK_SECONDS)
-        left = self._leases.all()
+        self._running.abort_all(reason="grace_over")
+        self._outbox.close()
+        # What is on its way may be recorded any moment: given back, it would be run again. What takes too long for us
+        # is rescued by others, who wait for it.
+        deadline = time.monotonic() + _LAST_CALL_SECONDS
+        if self._leases.is_calling:
+            log.info("calls_awaited", seconds=_LAST_CALL_SECONDS)
+        while self._leases.is_calling and time.monotonic() < deadline:
+            await asyncio.sleep(_DRAIN_LOOK_SECONDS)
+        left = [claimed for claimed in self._leases.all() if not self._outbox.is_sending(claimed.execution_id)]
         if left:
             log.warning("steps_released", steps=len(left), reason="grace_over")
-            self._running.abort_all(reason="grace_over")
-            self._outbox.clear()
             await self._release(left)
         with contextlib.suppress(DatabaseUnreachableError, psycopg.Error):
             await queries.stop_runner(self._lookup_link, runner_id=self._id)

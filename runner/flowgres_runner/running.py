@@ -52,14 +52,12 @@ class RunningSteps:
         self,
         *,
         concurrency: int,
-        default_timeout_seconds: float,
         placeholders: Placeholders,
         secret_store: SecretStore,
         belief: Belief | None = None,
     ) -> None:
         self._slots = asyncio.Semaphore(concurrency)
         self._concurrency = concurrency
-        self.default_timeout_seconds = default_timeout_seconds
         self._placeholders = placeholders
         self._secret_store = secret_store
         self._belief = belief or Belief()
@@ -154,7 +152,7 @@ class RunningSteps:
             return  # aborted, and the handler did not mind
         del self._steps[claimed.queue_id]
         elapsed = (time.monotonic() - running.began) * 1000
-        self._executor.report(claimed, prepared.step, outcome, milliseconds=elapsed)
+        self._executor.report(claimed, prepared, outcome, milliseconds=elapsed)
 
     async def _outcome(self, prepared: Prepared, config: Json) -> Outcome:
         step = prepared.step
@@ -168,7 +166,7 @@ class RunningSteps:
                 return Failed(StepError(code=error.code, message=error.message, error_class="definition"))
         if values and hasattr(handler, "masked"):
             handler = handler.masked(tuple(values.values()))
-        task = prepared.task(config, self.default_timeout_seconds)
+        task = prepared.task(config)
         pass_failpoint("before_http")
         outcome = await _bounded(handler, task)
         pass_failpoint("after_http")

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import psycopg
+
 from flowgres_runner import queries
+from flowgres_runner.chains import Chain, PlainChain, compile_chain, compile_plain_chain
 from flowgres_runner.connection import Link, retry_until_reached
-from flowgres_runner.evaluator.jobs import Follower
-from flowgres_runner.evaluator.templates import has_expressions
+from flowgres_runner.errors import DatabaseUnreachableError
 from flowgres_runner.logs import get_logger
 from flowgres_runner.steps.base import Handler, Json, PassingHandler, PureHandler
 
 log = get_logger(__name__)
 
 MAX_VERSIONS = 1_000
-MAX_AHEAD = 15
-"""Steps run ahead under one lease: enough to save most round trips, few enough to share and to cancel."""
+LIMITS_SECONDS = 60.0
+"""How old a tenant's limits may be."""
 ROOTS = ("input", "trigger", "execution", "workflow", "tenant")
 
 
@@ -31,6 +36,7 @@ class CompiledStep:
     evaluator. Exactly one of `pure` and `handler` is set, or neither when no handler serves the type. `next_index` is
     the step that may be run ahead when this one has completed. `output_path` is where in the rendered configuration the
     output lies, None when that cannot be told beforehand; `chain` then is what can be rendered together with this step.
+    `plain` is the chain that the database takes in one piece.
     """
 
     index: int
@@ -52,67 +58,138 @@ class CompiledStep:
     handler: Handler | None
     output_path: tuple[str, ...] | None
     chain: Chain | None = None
+    plain: PlainChain | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """The steps that may be rendered together with the one before them, in their order.
+class Limits:
+    """What the tenant's settings allow: bytes and depth of an output, seconds of an attempt and of a delay."""
 
-    `roots` are those of all members, the first included; `references` are the steps outside that the others refer to.
-    """
+    max_output_bytes: int
+    max_json_depth: int
+    step_timeout_seconds: float
+    max_delay_seconds: float
 
-    then: tuple[Follower, ...]
-    key: str
-    roots: frozenset[str]
-    references: tuple[str, ...]
+
+NO_LIMITS = Limits(1 << 30, 64, 30.0, math.inf)
+"""Where no version is known, so nothing is to be stored but a failure of ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version with its steps by index, and what expressions see as `workflow` and `tenant`."""
+    """A version with its steps by index, what expressions see as `workflow` and `tenant`, and its tenant's limits."""
 
     id: str
     workflow: dict[str, Json]
     tenant: dict[str, Json]
     steps: dict[int, CompiledStep]
+    limits: Limits
 
 
 class VersionCache:
-    """Versions by id, least recently used out first."""
+    """Versions by id, least recently used out first. Their limits may change, so these are read again now and then.
 
-    def __init__(self, link: Link, handlers: Mapping[str, Handler | PureHandler]) -> None:
+    `max_output_bytes` and `step_timeout_seconds` are what this runner's environment says: outputs are never larger, and
+    its time of an attempt stands in place of the tenant's.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        handlers: Mapping[str, Handler | PureHandler],
+        *,
+        max_output_bytes: int | None = None,
+        step_timeout_seconds: float | None = None,
+    ) -> None:
         self._link = link
         self._handlers = handlers
+        self._max_output_bytes = max_output_bytes
+        self._step_timeout_seconds = step_timeout_seconds
         self._versions: OrderedDict[str, Version | None] = OrderedDict()
+        self._read_at: dict[str, float] = {}
+        self._stale: list[str] = []
+        self._refreshing: asyncio.Task[None] | None = None
 
     async def load(self, version_ids: Iterable[str]) -> dict[str, Version | None]:
         """These versions; None for one that does not exist."""
         found: dict[str, Version | None] = {}
+        before = time.monotonic() - LIMITS_SECONDS
         for version_id in version_ids:
             if version_id not in self._versions:
                 await self._read(version_id)
+            elif self._read_at[version_id] < before:
+                self._refresh(version_id)
             self._versions.move_to_end(version_id)
             found[version_id] = self._versions[version_id]
         while len(self._versions) > MAX_VERSIONS:
-            self._versions.popitem(last=False)
+            version_id, _ = self._versions.popitem(last=False)
+            del self._read_at[version_id]
         return found
 
     async def _read(self, version_id: str) -> None:
         raw = await retry_until_reached(
             lambda: queries.get_version(self._link, version_id=version_id), purpose="get_version"
         )
-        self._versions[version_id] = None if raw is None else compile_version(raw, self._handlers)
+        version = None if raw is None else compile_version(raw, self._handlers)
+        self._versions[version_id] = None if version is None else self._limited(version)
+        self._read_at[version_id] = time.monotonic()
+
+    def _limited(self, version: Version) -> Version:
+        limits = version.limits
+        if self._max_output_bytes is not None:
+            # A larger limit than SQL's own would only move the refusal there.
+            limits = replace(limits, max_output_bytes=min(limits.max_output_bytes, self._max_output_bytes))
+        if self._step_timeout_seconds is not None:
+            limits = replace(limits, step_timeout_seconds=self._step_timeout_seconds)
+        return replace(version, limits=limits)
+
+    def _refresh(self, version_id: str) -> None:
+        """Read the limits again, while work goes on with those that are here; should that fail, not at once again."""
+        self._read_at[version_id] = time.monotonic()
+        self._stale.append(version_id)
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._read_limits())
+
+    async def _read_limits(self) -> None:
+        try:
+            while self._stale:
+                version_id = self._stale.pop()
+                raw = await queries.get_version(self._link, version_id=version_id)
+                version = self._versions.get(version_id)
+                if raw is not None and version is not None:
+                    self._versions[version_id] = self._limited(replace(version, limits=_limits(raw)))
+        except (DatabaseUnreachableError, psycopg.Error) as error:
+            log.warning("limits_not_read", error=type(error).__name__)
+            self._stale.clear()
+        finally:
+            self._refreshing = None
 
 
 def compile_version(raw: Mapping[str, Any], handlers: Mapping[str, Handler | PureHandler]) -> Version:
     """A version as get_version gives it, with the handlers of its steps."""
     version_id = str(raw["version_id"])
     steps = {step["index"]: _compile_step(version_id, step, handlers) for step in raw["steps"]}
+    chained: dict[int, CompiledStep] = {}
+    for step in raw["steps"]:
+        head = steps[step["index"]]
+        plain = compile_plain_chain(head, step["chain"], steps)
+        chained[head.index] = replace(head, plain=plain, chain=compile_chain(head, plain, steps))
     return Version(
         id=version_id,
         workflow={"name": raw["workflow_name"], "version": raw["version"]},
         tenant={"slug": raw["tenant_slug"]},
-        steps={index: replace(step, chain=_chain_after(step, steps)) for index, step in steps.items()},
+        steps=chained,
+        limits=_limits(raw),
+    )
+
+
+def _limits(raw: Mapping[str, Any]) -> Limits:
+    limits = raw["limits"]
+    return Limits(
+        max_output_bytes=int(limits["max_output_bytes"]),
+        max_json_depth=int(limits["max_json_depth"]),
+        step_timeout_seconds=float(limits["step_timeout_seconds"]),
+        max_delay_seconds=float(limits["max_delay_seconds"]),
     )
 
 
@@ -154,26 +231,6 @@ def _output_path(raw: Mapping[str, Any], handler: Handler | PureHandler | None) 
     except Exception:
         log.exception("handler_failed", type=raw["type"], when="output_path")
         return None
-
-
-def _chain_after(head: CompiledStep, steps: Mapping[int, CompiledStep]) -> Chain | None:
-    """What can be rendered together with a step; a template without expressions is not even sent to be rendered."""
-    if head.when is None and not has_expressions(head.config):
-        return None
-    then: list[Follower] = []
-    roots, members = set(head.roots), {head.id}
-    references: dict[str, None] = {}
-    step = head
-    while step.next_index is not None and step.output_path is not None and len(then) < MAX_AHEAD:
-        after = steps[step.next_index]
-        if after.pure is None or after.secret_names:
-            break
-        then.append(Follower(after.key, after.config, after.when, after.references, step.id, step.output_path))
-        references |= dict.fromkeys(name for name in after.references if name not in members)
-        roots |= after.roots
-        members.add(after.id)
-        step = after
-    return Chain(tuple(then), f"{head.key}:chain", frozenset(roots), tuple(references)) if then else None
 
 
 def _roots(*templates: Json) -> frozenset[str]:

@@ -15,14 +15,16 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from flowgres_runner import queries
+from flowgres_runner.chains import AnyResult, ChainResult, chain_arrays
 from flowgres_runner.connection import Backoff, Link
 from flowgres_runner.delivery import Delivery
 from flowgres_runner.errors import DatabaseUnreachableError
 from flowgres_runner.failpoints import pass_failpoint
 from flowgres_runner.leases import Leases
 from flowgres_runner.logs import get_logger
+from flowgres_runner.outbox import Outbox
 from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import Outbox, Result, batch_text
+from flowgres_runner.results import Result, results_text
 from flowgres_runner.running import RunningSteps
 
 log = get_logger(__name__)
@@ -125,10 +127,11 @@ class WorkLoop:
             try:
                 with self._leases.call():
                     try:
-                        rows = await delivery.deliver(batch, want)
+                        answer = await delivery.deliver(batch, want)
                     finally:
                         # Before anything else is waited for: another lane may go on with these executions.
                         self._outbox.settle(batch)
+                    rows, batch = self._pass_over(answer, batch)
                     self._leases.settle(batch, rows)
                 if len(rows) < len(batch):
                     # Something ended without a successor for us: it may have made a timer, a child or a parent ready.
@@ -160,20 +163,58 @@ class WorkLoop:
             if rows:
                 await self._take(link, rows)
 
-    async def _send(self, link: Link, batch: list[Result], want: int) -> list[ClaimedStep]:
+    def _pass_over(
+        self, answer: list[ClaimedStep], batch: list[AnyResult]
+    ) -> tuple[list[ClaimedStep], list[AnyResult]]:
+        """The leases of an answer and the results that were recorded; the others wait, and keep their leases."""
+        passed_over = {(row.queue_id, row.token) for row in answer if row.is_passed_over}
+        if not passed_over:
+            return answer, batch
+        held: list[AnyResult] = []
+        recorded: list[AnyResult] = []
+        for result in batch:
+            (held if (result.claimed.queue_id, result.claimed.token) in passed_over else recorded).append(result)
+        log.info("results_passed_over", results=len(held))
+        self._outbox.hold(held)
+        return [row for row in answer if not row.is_passed_over], recorded
+
+    async def _send(self, link: Link, batch: list[AnyResult], want: int) -> list[ClaimedStep]:
         self.round_trips += 1
         if not batch:
             return await queries.claim(
                 link, runner_id=self._runner_id(), want=want, after_tenant_id=self._last_tenant_id
             )
         pass_failpoint("before_commit")
-        return await queries.complete_and_claim(
+        chains = [result for result in batch if isinstance(result, ChainResult)]
+        others = [result for result in batch if isinstance(result, Result)]
+        if not chains:
+            return await queries.complete_and_claim(
+                link,
+                runner_id=self._runner_id(),
+                results=results_text(others),
+                want=want,
+                after_tenant_id=self._last_tenant_id,
+                room=self._room(len(batch)),
+            )
+        return await queries.complete_chains(
             link,
             runner_id=self._runner_id(),
-            results=batch_text(batch),
+            chains=chain_arrays(chains),
+            results=results_text(others) if others else None,
             want=want,
             after_tenant_id=self._last_tenant_id,
+            room=self._room(len(batch)),
         )
+
+    def _room(self, leaving: int) -> int:
+        """How many of the steps that results make ready may be handed over to this runner."""
+        if self._is_stopping:
+            return 0
+        room = MAX_PURE_IN_FLIGHT - len(self._leases) + leaving
+        if len(self._running):
+            # As for what is asked for: some of these may have to wait for something as well.
+            room = min(room, self._running.free_slots + leaving)
+        return max(0, room)
 
     def _want(self, leaving: int) -> int:
         """How many steps to ask for; one lane asks at a time."""
@@ -266,12 +307,12 @@ class WorkLoop:
             await queries.release(link, runner_id=self._runner_id(), leases=[row.lease for row in rows])
             self._leases.drop(rows)
 
-    def _park(self, result: Result) -> None:
+    def _park(self, result: AnyResult) -> None:
         log.warning("result_parked", execution_id=result.claimed.execution_id, seconds=PARK_SECONDS)
         self._leases.park(result.claimed)
         asyncio.get_running_loop().call_later(PARK_SECONDS, self._unpark, result)
 
-    def _unpark(self, result: Result) -> None:
+    def _unpark(self, result: AnyResult) -> None:
         self._leases.unpark(result.claimed)
         if self._leases.holds(result.claimed):
             self._outbox.put([result])

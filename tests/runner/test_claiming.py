@@ -4,126 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from flowgres_runner import queries, work_loop
+from flowgres_runner import work_loop
 from flowgres_runner.connection import Backoff, Link
-from flowgres_runner.errors import DatabaseUnreachableError
-from flowgres_runner.leases import Leases
-from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import Outbox, Result, encode_outcome
-from flowgres_runner.running import RunningSteps
-from flowgres_runner.secrets import Placeholders, SecretKeys, SecretStore
-from flowgres_runner.steps.base import ChildStarted, Completed, Outcome, Suspended
-from flowgres_runner.work_loop import WorkLoop
+from flowgres_runner.steps.base import ChildStarted, Outcome, Suspended
+from tests.runner.lanes import LONG, running
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import dag, import_workflow, start
-
-LONG = 60.0
-"""No test lasts as long: what is set to it does not happen."""
-
-
-class WatchedLink(Link):
-    """Notes the calls, as `claim:1` for one that brought a step, `complete+claim:0`, `complete`, `declare_idle`."""
-
-    calls: list[str]
-    before_answer: Callable[[str], None] | None = None
-    breaks_off: asyncio.Event | None = None
-    """Set it, and the next report does not get through."""
-
-    async def call(self, query: str, parameters: Sequence[Any] = (), **named: Any) -> list[Any]:
-        name = query.partition("flowgres.")[2].partition("(")[0]
-        if name == "complete_and_claim" and self.breaks_off is not None and self.breaks_off.is_set():
-            self.breaks_off.clear()
-            raise DatabaseUnreachableError("broken off", hint="")
-        rows = await super().call(query, parameters, **named)
-        if name == "complete_and_claim":
-            name = f"complete+claim:{len(rows)}" if parameters[2] else "complete"
-        elif name == "claim":
-            name = f"claim:{len(rows)}"
-        self.calls.append(name)
-        if self.before_answer is not None:
-            self.before_answer(name)
-        return rows
-
-
-class Loop:
-    """A real work loop on the test's database, whose steps wait until the test reports them. Nobody listens."""
-
-    def __init__(self, database: Database) -> None:
-        self.calls: list[str] = []
-        self.batches: list[int] = []
-        self.breaks_off = asyncio.Event()
-        self.leases = Leases()
-        self.claimed: asyncio.Queue[ClaimedStep] = asyncio.Queue()
-        self.outbox = Outbox()
-        self.runner_id = str(uuid.uuid4())
-        self.links = [WatchedLink(database.dsn("runner"), application_name="test") for _ in range(2)]
-        for link in self.links:
-            link.calls = self.calls
-            link.breaks_off = self.breaks_off
-        placeholders = Placeholders()
-        self.loop = WorkLoop(
-            links=self.links,
-            outbox=self.outbox,
-            leases=self.leases,
-            running=RunningSteps(
-                concurrency=10,
-                default_timeout_seconds=1,
-                placeholders=placeholders,
-                secret_store=SecretStore(self.links[0], SecretKeys("")),
-            ),
-            execute=self._execute,
-            runner_id=lambda: self.runner_id,
-            poll_seconds=LONG,
-        )
-
-    async def _execute(self, claimed: Sequence[ClaimedStep]) -> None:
-        self.batches.append(len(claimed))
-        for step in claimed:
-            self.claimed.put_nowait(step)
-
-    async def take(self) -> ClaimedStep:
-        """The next step that was claimed."""
-        return await asyncio.wait_for(self.claimed.get(), 10)
-
-    def report(self, *steps: ClaimedStep, outcome: Outcome | None = None) -> None:
-        """Hand over results, as those of one batch."""
-        self.outbox.put([result(step, outcome or Completed(1)) for step in steps])
-
-    async def sleeps(self) -> list[str]:
-        """Wait until it has declared itself idle and looked once more; the calls until then."""
-        async with asyncio.timeout(10):
-            while self.calls[-2:] != ["declare_idle", "claim:0"]:
-                await asyncio.sleep(0.005)
-        calls = self.calls.copy()
-        self.calls.clear()
-        return calls
-
-
-def result(step: ClaimedStep, outcome: Outcome) -> Result:
-    return encode_outcome(step, outcome, milliseconds=1, max_bytes=1000).result
-
-
-@asynccontextmanager
-async def running(database: Database) -> AsyncIterator[Loop]:
-    lane = Loop(database)
-    info = {"name": "x", "version": "0", "protocol": 1, "environment": "development"}
-    await queries.register_runner(lane.links[0], runner_id=lane.runner_id, info=info)
-    lane.calls.clear()
-    task = asyncio.create_task(lane.loop.run())
-    try:
-        yield lane
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        for link in lane.links:
-            await link.close()
 
 
 @pytest.fixture(autouse=True)
@@ -214,6 +104,39 @@ async def test_steps_of_a_fan_out_are_run_in_several_batches(
         assert lane.batches == [1, 2, 2, 1]
         lane.report(*steps)
         await lane.sleeps()
+
+
+async def test_no_more_is_handed_over_than_there_is_room_for(
+    database: Database, db: Db, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_loop, "PAUSE_SECONDS", LONG)
+    monkeypatch.setattr(work_loop, "MAX_PURE_IN_FLIGHT", 3)
+    branches = [{"id": f"b{number}", "depends_on": ["first"]} for number in range(5)]
+    start(database, tenant, import_workflow(db, tenant, dag("fan", [{"id": "first"}, *branches])))
+    async with running(database) as lane:
+        lane.report(await lane.take())
+        steps = [await lane.take() for _ in range(3)]
+        assert all(step.handed for step in steps)
+        lane.report(*steps)
+        rest = [await lane.take() for _ in range(2)]
+        lane.report(*rest)
+        await lane.sleeps()
+
+
+async def test_runner_that_stops_takes_nothing_over(database: Database, db: Db, tenant: Tenant) -> None:
+    steps: list[dict[str, Any]] = [{"id": "first"}, {"id": "second", "depends_on": ["first"]}]
+    start(database, tenant, import_workflow(db, tenant, dag("two", steps)))
+    async with running(database) as lane:
+        step = await lane.take()
+        lane.loop.stop_claiming()
+        lane.report(step)
+        async with asyncio.timeout(10):
+            while not lane.loop.is_done:
+                await asyncio.sleep(0.005)
+        assert lane.batches == [1]
+        # It was never its own, so nothing had to be given back.
+        assert lane.calls[-1] == "complete"
+        assert db.one("select runner_id, attempt from flowgres.work_queue") == {"runner_id": None, "attempt": 0}
 
 
 async def test_many_tenants_are_served_without_a_pause(

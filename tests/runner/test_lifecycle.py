@@ -88,6 +88,26 @@ async def test_sigterm_aborts_what_outlasts_the_grace(
     assert row == {"runner_id": None, "attempt": 0, "due_at": None}
 
 
+def test_what_is_being_reported_when_the_grace_is_over_is_not_given_back(
+    database: Database, tenant: Tenant, db: Db, start_runner: StartRunner
+) -> None:
+    import_workflow(db, tenant, {"name": "chain", "steps": CHAIN})
+    runner = start_runner(SHUTDOWN_GRACE_SECONDS="0.1")
+    with database.connect() as other:
+        other.connection.autocommit = False
+        other.run("lock table flowgres.step_executions in share mode")
+        execution_id = start(database, tenant, "chain", input={"n": 1})
+        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query ~ 'complete'"
+        wait_for(lambda: db.value(waiting), what="a report that waits")
+        runner.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: "calls_awaited" in runner.log, what="the end of the grace")
+        other.connection.rollback()
+    wait_for(lambda: runner.process.return_code is not None, what="the end of the runner")
+    assert "steps_released" not in runner.log
+    assert get(database, tenant, execution_id)["status"] == "completed"
+    assert db.value("select count(*) from flowgres.step_executions where attempts <> 1") == 0
+
+
 async def test_second_signal_ends_at_once(
     database: Database, tenant: Tenant, db: Db, start_runner: StartRunner
 ) -> None:

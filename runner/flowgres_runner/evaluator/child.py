@@ -1,9 +1,10 @@
 """The evaluator process: renders batches from its socket under resource limits, without environment or database.
 
 Frames are a length of 4 bytes (big endian) and a body. From the parent: `marshal` of `(new templates, new chains,
-forgotten numbers, jobs)` (this process trusts its parent). To the parent: JSON (the parent does not trust this
-process), an array of results in the order of the jobs: `[0, value, values of followers ...]`, `[1]` for not taken,
-`[2, code, message]`; a long batch is answered in several frames. The first frame is `"ready"`.
+forgotten numbers, jobs)` (this process trusts its parent). To the parent, which does not trust this process: the length
+of a JSON array, that array, and texts. The array has the results in the order of the jobs: `[0, value, values of
+followers ...]`, `[1]` for not taken, `[2, code, message]`, and `[3, length]` for the outputs of a whole chain: so many
+characters of what comes after the array. A long batch is answered in several frames. The first one is `"ready"`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import time
 from typing import NoReturn
 
 from .held import HeldTemplates
-from .sandbox import Template
+from .sandbox import Template, encode_result
 from .values import RenderError
 
 SOCKET = 0
 FLUSH_SECONDS = 0.02
+FLUSH_CHARACTERS = 1 << 20
 _LENGTH = struct.Struct(">I")
 
 
@@ -61,16 +63,19 @@ def serve(held: HeldTemplates, jobs: list[tuple[int, bytes]], cpu_seconds: float
     of it when the parent asks again.
     """
     results: list[str] = []
+    wholes: list[str] = []
+    size = 0
     tight = False
     flushed_at = time.monotonic()
     for number, packed in jobs:
         texts: list[str] = []
+        whole = None
         result = "[1]"
         try:
             try:
                 # It repeats, in case the first signal falls into code that ignores exceptions (a destructor).
                 signal.setitimer(signal.ITIMER_PROF, cpu_seconds, 0.05)
-                held.render(number, packed, output_bytes, texts)
+                whole = held.render(number, packed, output_bytes, texts)
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
         except RenderError as error:
@@ -82,16 +87,32 @@ def serve(held: HeldTemplates, jobs: list[tuple[int, bytes]], cpu_seconds: float
             tight = True
             result = '[2,"expression_limit","the expressions need too much memory"]'
         except Exception as error:
-            result = json.dumps([2, "expression_error", type(error).__name__])
-        results.append(f"[0,{','.join(texts)}]" if texts else result)
+            message = f"the expressions cannot be evaluated ({type(error).__name__})"
+            result = json.dumps([2, "expression_error", message])
+        if whole is not None:
+            wholes.append(whole)
+            result = f"[3,{len(whole)}]"
+            size += len(whole)
+        elif texts:
+            result = f"[0,{','.join(texts)}]"
+        results.append(result)
+        size += len(result)
         now = time.monotonic()
-        if now - flushed_at > FLUSH_SECONDS:
-            send(f"[{','.join(results)}]".encode())
-            results.clear()
+        if size > FLUSH_CHARACTERS or now - flushed_at > FLUSH_SECONDS:
+            _send_results(results, wholes)
+            size = 0
             flushed_at = now
     if results:
-        send(f"[{','.join(results)}]".encode())
+        _send_results(results, wholes)
     return tight
+
+
+def _send_results(results: list[str], wholes: list[str]) -> None:
+    """Send one frame, and empty both lists."""
+    array = f"[{','.join(results)}]".encode()
+    send(_LENGTH.pack(len(array)) + array + "".join(wholes).encode())
+    results.clear()
+    wholes.clear()
 
 
 def receive() -> bytes | None:
@@ -120,10 +141,12 @@ def send(body: bytes) -> None:
 def _warm_up(output_bytes: int) -> None:
     """Load every lazily imported module and codec while files can still be opened."""
     body = {"a": "{{ ('é' ~ input.x | upper).strip() | default(1) }} ", "b": "{{ [1] | map('string') | join(',') }}"}
-    Template(body, "{{ input.x is defined and 1 < 2 }}").render({"input": {"x": "é"}}, output_bytes)
+    encode_result(Template(body, "{{ input.x is defined and 1 < 2 }}").evaluate({"input": {"x": "é"}}), output_bytes)
     json.loads(json.dumps({"a": [1.5, "é"]}))
-    with contextlib.suppress(RenderError):
-        Template("{{ input.nope }}", None).render({"input": {}}, output_bytes)
+    # A missing field, a name that Python has to normalize, a text that is no expression.
+    for text in ("{{ input.nope }}", "{{ é }}", "{{ a b }}"):
+        with contextlib.suppress(RenderError):
+            Template(text, None).evaluate({"input": {}})
 
 
 def _limit(memory_bytes: int) -> int:

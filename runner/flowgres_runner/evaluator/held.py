@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
-import json
 import marshal
 import time
 from typing import Any
 
-from flowgres_runner.json_values import canonical_json
+from flowgres_runner.json_values import canonical_json, encode_json
 
-from .sandbox import Template
+from .sandbox import NOT_TAKEN, Template, encode_result
 from .values import RenderError
 
 Json = Any
 
 CHAIN_SECONDS = 0.02
-"""After this time no further member of a chain is begun: others wait for their answers."""
+"""So long after its first member no further one of a chain is begun: others wait for their answers."""
+_PIECE_BYTES = 32
+"""Around one output in the text of a whole chain, at most: brackets, milliseconds, commas."""
 
 _Link = tuple[int, tuple[str, ...], str, tuple[str, ...]]
 """Of a member of a chain: number, references, after, path; see Follower."""
 _Source = tuple[Json, "str | None"]
+
+
+class _Shown:
+    """What the members of a chain see: `context`, in which each finds the steps that it refers to."""
+
+    def __init__(self, context: dict[str, Json], known: dict[str, Json]) -> None:
+        self.context = context
+        self._steps = {**known, **context["steps"]}
+        self._until: float | None = None
+        self._cpu_until = 0.0
+
+    def is_late(self, now: float) -> bool:
+        """Whether the chain has taken so long that others have waited enough; on a busy machine by its CPU time."""
+        if self._until is None:
+            self._until = now + CHAIN_SECONDS
+            self._cpu_until = time.process_time() + CHAIN_SECONDS
+        return now > self._until and time.process_time() > self._cpu_until
+
+    def show(self, after: str, output: Json, references: tuple[str, ...]) -> bool:
+        """Go on to the member that refers to these steps; False when one of them is not here."""
+        steps = self._steps
+        steps[after] = {"output": output, "status": "completed", "error": None, "attempts": 1}
+        try:
+            self.context["steps"] = {name: steps[name] for name in references}
+        except KeyError:
+            return False
+        return True
 
 
 class HeldTemplates:
@@ -40,50 +68,79 @@ class HeldTemplates:
             self._templates[number] = (body, when)
         self._chains.update(chains)
 
-    def render(self, number: int, packed: bytes, output_bytes: int, texts: list[str]) -> None:
+    def render(self, number: int, packed: bytes, output_bytes: int, texts: list[str]) -> str | None:
         """Render a template or a chain, and add the result of each to `texts`; nothing when `when` gave false.
 
+        Where the outputs of a chain are wanted as one text, and all its members are plain, that is returned instead.
         Whatever is raised is the fault of the one whose text is not there yet.
         """
         chain = self._chains.get(number)
         if chain is None:
-            context, known = marshal.loads(packed), {}  # noqa: S302  from the parent
-            links: list[_Link] = []
-        else:
-            context, known = marshal.loads(packed)  # noqa: S302  from the parent
-            number, *links = chain
-        text = self._compiled(number).render(context, output_bytes)
-        if text is None:
-            return
-        texts.append(text)
-        if links:
-            self._follow(links, context, {**known, **context["steps"]}, output_bytes, texts)
+            value = self._compiled(number).evaluate(marshal.loads(packed))  # noqa: S302  from the parent
+            if value is not NOT_TAKEN:
+                texts.append(encode_result(value, output_bytes))
+            return None
+        context, known, max_bytes, max_depth = marshal.loads(packed)  # noqa: S302  from the parent
+        shown = _Shown(context, known)
+        if not max_bytes:
+            self._render_each(chain, shown, output_bytes, texts)
+            return None
+        values: list[Json] = []
+        whole = None
+        try:
+            whole = self._render_whole(chain, shown, (output_bytes, max_bytes, max_depth), values)
+        finally:
+            if whole is None:
+                for value in values:
+                    texts.append(encode_result(value, output_bytes))
+        return whole
 
-    def _follow(
-        self,
-        links: list[_Link],
-        context: dict[str, Json],
-        steps: dict[str, Json],
-        output_bytes: int,
-        texts: list[str],
-    ) -> None:
-        until = time.monotonic() + CHAIN_SECONDS
-        for number, references, after, path in links:
-            if time.monotonic() > until:
+    def _render_each(self, chain: list[Any], shown: _Shown, output_bytes: int, texts: list[str]) -> None:
+        _, number, *links = chain
+        for link in (*links, None):
+            value = self._compiled(number).evaluate(shown.context)
+            if value is NOT_TAKEN:
                 return
-            # By way of the text: exactly what the parent reads, and then what it will put into the next context.
-            output = json.loads(texts[-1])
-            for name in path:
-                output = output[name]
-            steps[after] = {"output": canonical_json(output), "status": "completed", "error": None, "attempts": 1}
-            try:
-                context["steps"] = {name: steps[name] for name in references}
-            except KeyError:
+            texts.append(encode_result(value, output_bytes))
+            if link is None or shown.is_late(time.monotonic()):
                 return
-            text = self._compiled(number).render(context, output_bytes)
-            if text is None:
+            number, references, after, path = link
+            if not shown.show(after, canonical_json(_at(value, path)), references):
                 return
-            texts.append(text)
+
+    def _render_whole(
+        self, chain: list[Any], shown: _Shown, limits: tuple[int, int, int], values: list[Json]
+    ) -> str | None:
+        """[[milliseconds, output], ...] as text; None when that cannot be all, or the parent has to look at it.
+
+        `values` gets what was rendered so far: then each is judged as if it had been asked for by itself.
+        """
+        last_path, number, *links = chain
+        output_bytes, max_bytes, max_depth = limits
+        parts: list[str] = []
+        began = time.monotonic()
+        for link in (*links, None):
+            value = self._compiled(number).evaluate(shown.context)
+            if value is NOT_TAKEN:
+                return None
+            values.append(value)
+            path = last_path if link is None else link[3]
+            output = canonical_json(_at(value, path), max_depth)
+            text = encode_json(output)
+            size = len(text) if text.isascii() else len(text.encode())
+            max_bytes -= size + _PIECE_BYTES
+            # What is far below the limit of a result keeps it as part of one, too, unless there are other parts.
+            if max_bytes < 0 or 2 * size > output_bytes or (path and len(value) > 1):
+                return None
+            now = time.monotonic()
+            parts.append(f"[{(now - began) * 1000:.3f},{text}]")
+            if link is None:
+                return f"[{','.join(parts)}]"
+            number, references, after, _ = link
+            if shown.is_late(now) or not shown.show(after, output, references):
+                return None
+            began = now
+        return None
 
     def _compiled(self, number: int) -> Template:
         template = self._templates[number]
@@ -99,3 +156,9 @@ def _compile(body: Json, when: str | None) -> Template | RenderError:
         return Template(body, when)
     except RenderError as error:
         return error
+
+
+def _at(value: Json, path: tuple[str, ...]) -> Json:
+    for name in path:
+        value = value[name]
+    return value

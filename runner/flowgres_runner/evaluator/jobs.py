@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowgres_runner.json_values import MAX_DEPTH
+
 Json = Any
 
 
@@ -25,7 +27,7 @@ class Follower:
     path: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RenderJob:
     """Render a template against a context, and after it those that follow from it.
 
@@ -35,6 +37,10 @@ class RenderJob:
 
     Followers are a favour: those that fail, are not taken, take long, or refer to a step that is not there are left
     out, with all that come after them. Rendered by themselves they give the same, or say what is wrong.
+
+    With `whole_bytes` all that is wanted are the outputs of the template and its followers, as one text of at most so
+    many bytes, in jsonb's form and at most `max_depth` levels deep each; `last_path` is where the last one's lies.
+    Where that cannot be had, the answer is as without.
     """
 
     key: str
@@ -43,6 +49,14 @@ class RenderJob:
     when: str | None = None
     then: tuple[Follower, ...] = ()
     known: Mapping[str, Json] = field(default_factory=dict)
+    last_path: tuple[str, ...] = ()
+    whole_bytes: int = 0
+    max_depth: int = MAX_DEPTH
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether a child has to know it as a chain, if only of one."""
+        return bool(self.then or self.whole_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,16 @@ class Rendered:
 
     value: Json
     then: Sequence[Json] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedWhole:
+    """The outputs of a template and all its followers: text that a child calls [[milliseconds, output], ...].
+
+    No more than its size is known of it, and that it can be sent as text: whoever uses it has to check what it is.
+    """
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +97,4 @@ class RenderFailed:
     message: str
 
 
-RenderResult = Rendered | NotTaken | RenderFailed
+RenderResult = Rendered | RenderedWhole | NotTaken | RenderFailed

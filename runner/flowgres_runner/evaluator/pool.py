@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from .jobs import NotTaken, Rendered, RenderFailed, RenderJob, RenderResult
+from .jobs import NotTaken, Rendered, RenderedWhole, RenderFailed, RenderJob, RenderResult
 from .process import ChildDiedError, EvaluatorProcess
 from .templates import KnownChain, KnownTemplate, TemplateCache
 
-MAX_BATCH_BYTES = 8 << 20
+MAX_BATCH_BYTES = 4 << 20
+"""Of contexts that go to a child at once, and for each child that are packed at once."""
 MIN_SPLIT = 16
 CACHED_TEMPLATES = 2_000
 _START_ATTEMPTS = 3
@@ -26,8 +27,8 @@ _NOT_TAKEN = NotTaken()
 _LIMIT = RenderFailed(
     "expression_limit", "the expressions need too much time or memory: they ended their evaluator process"
 )
-_Member = tuple[int, KnownTemplate | KnownChain, bytes]
-"""Index among the jobs of the call, template or chain, what it sees as marshalled JSON."""
+_Member = tuple[int, KnownTemplate | KnownChain, bytes, int]
+"""Index among the jobs of the call, template or chain, what it sees as marshalled JSON, `whole_bytes`."""
 
 
 class EvaluatorError(Exception):
@@ -78,22 +79,34 @@ class EvaluatorPool:
         """Render all jobs; the results are in their order. Raises EvaluatorError when no child can be started."""
         results: list[RenderResult | None] = [None] * len(jobs)
         members: list[_Member] = []
+        room = MAX_BATCH_BYTES * len(self._workers)
         for index, job in enumerate(jobs):
-            known = self._cache.find_chain(job) if job.then else self._cache.find(job)
+            known = self._cache.find_chain(job) if job.is_chain else self._cache.find(job)
             if known.parts[0].constant:
                 results[index] = Rendered(job.template)
                 continue
             try:
-                members.append((index, known, _packed(job)))
+                members.append((index, known, _packed(job), job.whole_bytes))
             except ValueError:
                 results[index] = RenderFailed("expression_error", "the context is no plain JSON")
+                continue
+            room -= len(members[-1][2])
+            if room < 0:
+                await self._run_all(members, jobs, results)
+                members = []
+                room = MAX_BATCH_BYTES * len(self._workers)
         if members:
-            batches = self._split(members)
-            if len(batches) == 1:
-                await self._run(batches[0], jobs, results)
-            else:
-                await asyncio.gather(*(self._run(batch, jobs, results) for batch in batches))
+            await self._run_all(members, jobs, results)
         return [_LIMIT if result is None else result for result in results]
+
+    async def _run_all(
+        self, members: list[_Member], jobs: Sequence[RenderJob], results: list[RenderResult | None]
+    ) -> None:
+        batches = self._split(members)
+        if len(batches) == 1:
+            await self._run(batches[0], jobs, results)
+        else:
+            await asyncio.gather(*(self._run(batch, jobs, results) for batch in batches))
 
     def _split(self, members: list[_Member]) -> list[list[_Member]]:
         """Even shares for the children, and none larger than MAX_BATCH_BYTES unless it is a single job."""
@@ -118,8 +131,8 @@ class EvaluatorPool:
             return
         # The worker is free again for others; its successor starts with its next batch.
         async with self._suspects_lock:
-            for index, known, _ in rest:
-                suspect = (index, known.parts[0], _packed(replace(jobs[index], then=())))
+            for index, known, _, _ in rest:
+                suspect = (index, known.parts[0], _packed(replace(jobs[index], then=(), whole_bytes=0)), 0)
                 if await self._try(self._suspects, [suspect], results):
                     results[index] = _LIMIT
 
@@ -128,14 +141,14 @@ class EvaluatorPool:
     ) -> list[_Member]:
         """Run a batch and store its results; returns the members without one, because the child died."""
         await self._revive(worker)
-        news = worker.templates.select(known for _, known, _ in batch)
-        frame = marshal.dumps((*news, [(known.number, packed) for _, known, packed in batch]))
+        news = worker.templates.select(known for _, known, _, _ in batch)
+        frame = marshal.dumps((*news, [(known.number, packed) for _, known, packed, _ in batch]))
         try:
             answers = await worker.run(frame, len(batch))
         except ChildDiedError as died:
             answers = died.results
-        for (index, _, _), answer in zip(batch, answers, strict=False):
-            results[index] = _read_answer(answer)
+        for (index, _, _, whole_bytes), answer in zip(batch, answers, strict=False):
+            results[index] = _read_answer(answer, whole_bytes)
         return batch[len(answers) :]
 
     async def _revive(self, worker: EvaluatorProcess) -> None:
@@ -149,11 +162,13 @@ class EvaluatorPool:
 
 def _packed(job: RenderJob) -> bytes:
     context = job.context if type(job.context) is dict else dict(job.context)
-    return marshal.dumps((context, dict(job.known)) if job.then else context)
+    return marshal.dumps((context, dict(job.known), job.whole_bytes, job.max_depth) if job.is_chain else context)
 
 
-def _read_answer(answer: Any) -> RenderResult:
+def _read_answer(answer: Any, whole_bytes: int) -> RenderResult:
     match answer:
+        case RenderedWhole(text) if (len(text) if text.isascii() else len(text.encode())) <= whole_bytes:
+            return answer
         case [0, value]:
             return Rendered(value)
         case [0, value, *then]:

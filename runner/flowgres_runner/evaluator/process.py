@@ -19,12 +19,17 @@ import markupsafe
 
 import flowgres_definitions
 
+from .jobs import RenderedWhole
 from .templates import SentTemplates
 
 Json = Any
 START_SECONDS = 30.0
 GRACE_SECONDS = 0.1
 """Beyond the CPU limit: the child normally reports its own time-out first."""
+
+MAX_FRAME_BYTES = 8 << 20
+MAX_FRAME_RESULTS = 32
+"""What a child may send at once: what it gathers before it sends, and the results of one job after that."""
 
 _LENGTH = struct.Struct(">I")
 _BOOT = "import sys; sys.path[:0] = sys.argv[5:]; from flowgres_runner.evaluator.child import main; main(sys.argv[1:4])"
@@ -113,8 +118,8 @@ class EvaluatorProcess:
             self._writer.write(_LENGTH.pack(len(frame)) + frame)
             cpu_before = self._cpu_used()
             while len(results) < count:
-                part = json.loads(await self._receive_in_time(cpu_before, len(frame)))
-                if not isinstance(part, list) or not part or len(results) + len(part) > count:
+                part = _read_results(await self._receive_in_time(cpu_before, len(frame)))
+                if not part or len(results) + len(part) > count:
                     raise ChildDiedError("the evaluator answered nonsense")
                 results.extend(part)
                 if len(results) < count:
@@ -159,7 +164,7 @@ class EvaluatorProcess:
         try:
             head = await self._reader.readexactly(_LENGTH.size)
             size = _LENGTH.unpack(head)[0]
-            if size > 1 << 30:
+            if size > MAX_FRAME_BYTES + MAX_FRAME_RESULTS * self._output_bytes:
                 raise ChildDiedError("the evaluator answered nonsense")
             return await self._reader.readexactly(size)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -185,3 +190,30 @@ class EvaluatorProcess:
         if process is not None:
             process.kill()
             await asyncio.to_thread(process.wait)
+
+
+def _read_results(body: bytes) -> list[Any]:
+    """The results of a frame; raises ValueError, and ChildDiedError, for what is none.
+
+    The texts of whole chains are not parsed here. They are characters without NUL, so that they can be sent on.
+    """
+    if len(body) < _LENGTH.size:
+        raise ChildDiedError("the evaluator answered nonsense")
+    end = _LENGTH.size + _LENGTH.unpack_from(body)[0]
+    results = json.loads(body[_LENGTH.size : end])
+    if not isinstance(results, list) or end > len(body):
+        raise ChildDiedError("the evaluator answered nonsense")
+    texts = body[end:].decode()
+    if "\0" in texts:
+        raise ChildDiedError("the evaluator answered nonsense")
+    at = 0
+    for index, result in enumerate(results):
+        if type(result) is list and len(result) == 2 and result[0] == 3:
+            length = result[1]
+            if type(length) is not int or not 0 < length <= len(texts) - at:
+                raise ChildDiedError("the evaluator answered nonsense")
+            results[index] = RenderedWhole(texts[at : at + length])
+            at += length
+    if at != len(texts):
+        raise ChildDiedError("the evaluator answered nonsense")
+    return results

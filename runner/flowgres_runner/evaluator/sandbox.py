@@ -8,20 +8,23 @@ Jinja stays underneath as a second wall.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from jinja2 import StrictUndefined, Undefined, UndefinedError, nodes
-from jinja2.exceptions import SecurityError
+from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from flowgres_definitions.expressions import ExpressionError, has_expression, parse_expression
+from flowgres_runner.json_values import encode_json
 
 from .methods import ALLOWED_FILTERS, ALLOWED_TESTS, LimitError, bounded_format, bounded_power, bounded_product
-from .values import MAX_DEPTH, RenderError, check_text, encode, to_json
+from .values import MAX_DEPTH, RenderError, check_text, to_json
 
 Json = Any
 _RESULT = "result"
+NOT_TAKEN: Final = object()
+"""What a template gives whose `when` is false."""
 
 
 class FieldUndefined(StrictUndefined):
@@ -80,6 +83,10 @@ class ExpressionEnvironment(ImmutableSandboxedEnvironment):
         self.filters = dict(ALLOWED_FILTERS)
         self.tests = dict(ALLOWED_TESTS)
 
+    def handle_exception(self, source: str | None = None) -> NoReturn:
+        # Jinja's own makes a traceback for template authors, for which it imports: here nothing can be opened.
+        raise
+
     def getattr(self, obj: Any, attribute: str) -> Any:
         if type(obj) is dict:
             try:
@@ -123,22 +130,27 @@ class Template:
         self._when = None if when is None else compile_value(when, "when")
         self._render = compile_value(template, "")
 
-    def render(self, context: Mapping[str, Json], output_bytes: int) -> str | None:
-        """The result as JSON text, or None when `when` gave false. Raises RenderError."""
+    def evaluate(self, context: Mapping[str, Json]) -> Json:
+        """The result, or NOT_TAKEN when `when` gave false. Raises RenderError."""
         _context.parent = context  # type: ignore[assignment]
         try:
             if self._when is not None:
                 taken = self._when()
                 if taken is False:
-                    return None
+                    return NOT_TAKEN
                 if taken is not True:
                     raise RenderError("expression_not_boolean", "`when` must give true or false")
-            text = encode(self._render())
+            return self._render()
         finally:
             _context.parent = {}
-        if len(text) > output_bytes or len(text.encode()) > output_bytes:
-            raise RenderError("expression_limit", f"the result is larger than {output_bytes:,} bytes")
-        return text
+
+
+def encode_result(value: Json, output_bytes: int) -> str:
+    """A result as JSON text; raises RenderError when that is too large."""
+    text = encode_json(value)
+    if len(text) > output_bytes or (not text.isascii() and len(text.encode()) > output_bytes):
+        raise RenderError("expression_limit", f"the result is larger than {output_bytes:,} bytes")
+    return text
 
 
 def compile_value(template: Json, path: str) -> Renderer:
@@ -166,8 +178,11 @@ def compile_text(text: str, path: str) -> Renderer:
         template = _environment.from_string(nodes.Template([nodes.Assign(target, value, lineno=1)], lineno=1))
     except ExpressionError as error:
         raise RenderError(error.code, f"{place}{error.message}") from None
-    except (SyntaxError, RecursionError, MemoryError):
+    except (RecursionError, MemoryError):
         raise RenderError("expression_limit", f"{place}the expression is too large") from None
+    except (SyntaxError, ValueError, TemplateError) as error:
+        # What Jinja made of it is no Python, as when a bracket too many is open: `error` quotes names and no values.
+        raise RenderError("expression_syntax", f"{place}not a valid expression: {_reason(error)}") from None
     run = template.root_render_func
     variables = _context.vars
 
@@ -199,11 +214,16 @@ def compile_text(text: str, path: str) -> Renderer:
             ) from None
         except Exception as error:
             # The text of other exceptions can quote values, so only their kind is told.
-            raise RenderError("expression_error", f"{place}{type(error).__name__} in {_quote(text)}") from None
+            name = type(error).__name__
+            raise RenderError("expression_error", f"{place}it cannot be computed ({name}) in {_quote(text)}") from None
         finally:
             variables.clear()
 
     return render
+
+
+def _reason(error: Exception) -> str:
+    return str(error.msg if isinstance(error, SyntaxError) else error)[:200]
 
 
 def _quote(text: str) -> str:

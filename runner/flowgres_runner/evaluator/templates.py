@@ -40,14 +40,16 @@ class KnownChain:
     number: int
     parts: tuple[KnownTemplate, ...]
     then: tuple[Follower, ...]
+    last_path: tuple[str, ...]
 
     @property
-    def links(self) -> list[tuple[int, tuple[str, ...], str, tuple[str, ...]]]:
-        """(number, references, after, path) of each template but the first; see Follower."""
-        return [
+    def links(self) -> list[Any]:
+        """Where the last output lies, the first number, (number, references, after, path) of each other template."""
+        others = [
             (known.number, follower.references, follower.after, follower.path)
             for known, follower in zip(self.parts[1:], self.then, strict=True)
         ]
+        return [self.last_path, self.parts[0].number, *others]
 
 
 def _identical(left: Json, right: Json) -> bool:
@@ -78,13 +80,15 @@ class TemplateCache:
         return known
 
     def find_chain(self, job: RenderJob) -> KnownChain:
-        """The numbered chain of a job with followers."""
+        """The numbered chain of a job that is one."""
         chain = self._chains.get(job.key)
         # Followers are made once per version, so these are nearly always the very same.
-        if chain is not None and chain.then is job.then and chain.parts[0].is_for(job):
+        is_same = chain is not None and chain.then is job.then and chain.last_path == job.last_path
+        if chain is not None and is_same and chain.parts[0].is_for(job):
             self._chains.move_to_end(job.key)
             return chain
-        chain = KnownChain(self._number(), (self.find(job), *(self.find(one) for one in job.then)), job.then)
+        parts = (self.find(job), *(self.find(one) for one in job.then))
+        chain = KnownChain(self._number(), parts, job.then, job.last_path)
         self._chains[job.key] = chain
         if len(self._chains) > self._size:
             self._chains.popitem(last=False)
@@ -117,7 +121,7 @@ class SentTemplates:
             if isinstance(known, KnownChain):
                 needed.add(known.number)
                 if self._is_new(known.number):
-                    chains.append((known.number, [known.parts[0].number, *known.links]))
+                    chains.append((known.number, known.links))
         forgotten = []
         while len(self._numbers) > max(self._size, len(needed)):
             forgotten.append(self._numbers.popitem(last=False)[0])

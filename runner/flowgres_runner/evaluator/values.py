@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -11,8 +10,6 @@ from jinja2 import Undefined
 Json = Any
 MAX_DEPTH = 64
 _LARGEST_INTEGER_BITS = 1024
-
-encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 
 class RenderError(Exception):

@@ -28,7 +28,7 @@ class SubWorkflowHandler:
     def run_now(self, task: StepTask) -> Outcome:
         """Ask for the child, or take what it ended with."""
         if isinstance(task.resume, dict) and "status" in task.resume:
-            return _ended(task.resume)
+            return _ended(task, task.resume)
         config = as_object(task.config)
         workflow, version = config.get("workflow"), config.get("version")
         if not isinstance(workflow, str) or not workflow:
@@ -39,11 +39,14 @@ class SubWorkflowHandler:
         return ChildStarted(workflow=workflow, version=version, input={} if child_input is None else child_input)
 
 
-def _ended(child: dict[str, Json]) -> Outcome:
+def _ended(task: StepTask, child: dict[str, Json]) -> Outcome:
     status = child["status"]
     child_id = child.get("execution_id")
     if status == "completed":
         return Completed(child.get("output"), detail={"execution_id": child_id})
+    if status == "timed_out":
+        message = f"the sub-workflow took longer than {task.timeout_seconds:g} s"
+        return Failed(StepError("step_timeout", message, "timeout"), detail={"execution_id": child_id})
     cancelled = status == "cancelled"
     return Failed(
         StepError(

@@ -19,6 +19,9 @@ from flowgres_runner.evaluator import (
     RenderJob,
     RenderResult,
 )
+from flowgres_runner.evaluator import (
+    pool as pool_module,
+)
 
 # Neither can be interrupted by a signal: one long call in C. Only the parent ends them.
 UNSTOPPABLE = "{{ [[1] * 1000000] * 1000000 == [[1] * 1000000] * 1000000 }}"
@@ -166,6 +169,27 @@ async def test_batch_is_split_among_processes() -> None:
 
     assert answers == [Rendered(number) for number in range(100)]
     assert all(cpu_seconds(pid) > used for pid, used in zip(pool.pids, before, strict=True))
+    await pool.close()
+
+
+async def test_large_contexts_are_packed_and_sent_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "MAX_BATCH_BYTES", 50_000)
+    pool = EvaluatorPool(processes=2)
+    await pool.start()
+    frames: list[int] = []
+    for worker in pool._workers:
+        run = worker.run
+
+        async def watched(frame: bytes, count: int, run: Any = run) -> list[Any]:
+            frames.append(len(frame))
+            return list(await run(frame, count))
+
+        monkeypatch.setattr(worker, "run", watched)
+    jobs = [RenderJob("k", "{{ input.n }}", {"input": {"n": n, "text": "x" * 20_000}}) for n in range(23)]
+
+    assert await pool.render(jobs) == [Rendered(n) for n in range(23)]
+    assert len(frames) >= 8
+    assert max(frames) < 80_000
     await pool.close()
 
 

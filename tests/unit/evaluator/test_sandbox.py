@@ -9,7 +9,7 @@ import pytest
 
 from flowgres_definitions.language import FILTERS, METHODS, TESTS
 from flowgres_runner.evaluator.methods import ALLOWED_FILTERS, ALLOWED_TESTS
-from flowgres_runner.evaluator.sandbox import Template
+from flowgres_runner.evaluator.sandbox import NOT_TAKEN, Template, encode_result
 from flowgres_runner.evaluator.values import RenderError
 
 CONTEXT: dict[str, Any] = {
@@ -28,8 +28,8 @@ CONTEXT: dict[str, Any] = {
 
 
 def render(template: Any, context: dict[str, Any] | None = None, when: str | None = None) -> Any:
-    text = Template(template, when).render(CONTEXT if context is None else context, 262_144)
-    return None if text is None else json.loads(text)
+    value = Template(template, when).evaluate(CONTEXT if context is None else context)
+    return None if value is NOT_TAKEN else json.loads(encode_result(value, 262_144))
 
 
 def failure(template: Any, context: dict[str, Any] | None = None) -> RenderError:

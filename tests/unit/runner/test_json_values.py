@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowgres_runner.errors import OutputError
-from flowgres_runner.json_values import canonical_json, encode_output
+from flowgres_runner.json_values import canonical_json, encode_json, encode_output
 
 
 def test_keys_come_in_the_order_of_jsonb() -> None:
@@ -72,3 +75,47 @@ def test_size_is_counted_in_bytes() -> None:
     with pytest.raises(OutputError) as caught:
         encode_output("é" * 50, max_bytes=100)
     assert caught.value.code == "output_too_large"
+
+
+SLOW = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner) | st.dictionaries(st.text() | st.integers() | st.floats(), inner) | st.tuples(inner)
+        ),
+        max_leaves=20,
+    )
+)
+def test_encoder_that_is_kept_does_what_a_new_one_does(value: Any) -> None:
+    try:
+        expected = SLOW.encode(value)
+    except ValueError as error:
+        with pytest.raises(ValueError, match=str(error).split(":")[0]):
+            encode_json(value)
+        return
+    assert encode_json(value) == expected
+
+
+def test_encoder_refuses_circles_depth_and_other_types_again_and_again() -> None:
+    circle: list[Any] = []
+    circle.append({"a": circle})
+    deep: Any = 1
+    for _ in range(200_000):
+        deep = [deep]
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Circular"):
+            encode_json(circle)
+        with pytest.raises(RecursionError):
+            encode_json(deep)
+        with pytest.raises(TypeError, match="set is not JSON serializable"):
+            encode_json([{1}])
+        assert encode_json([[1], [1]]) == "[[1],[1]]"
+
+
+def test_depth_is_bounded_by_what_the_tenant_may() -> None:
+    assert encode_output([[1]], max_bytes=100, max_depth=2) == ([[1]], "[[1]]")
+    with pytest.raises(OutputError, match="deeper than 1 levels"):
+        encode_output([[1]], max_bytes=100, max_depth=1)

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from flowgres_runner.steps.base import ChildStarted, Completed, Failed, Json, Outcome, PureHandler, StepTask, Suspended
+from flowgres_runner.steps.base import (
+    ChildStarted,
+    Completed,
+    Failed,
+    Json,
+    Outcome,
+    PureHandler,
+    StepError,
+    StepTask,
+    Suspended,
+)
 from flowgres_runner.steps.condition import ConditionHandler, compare, with_field
 from flowgres_runner.steps.delay import DelayHandler
 from flowgres_runner.steps.durations import parse_duration
@@ -137,6 +147,13 @@ def test_sub_workflow_starts_a_child_and_takes_its_end() -> None:
     assert run(handler, None, resume=done) == Completed(5, detail={"execution_id": "y"})
     assert code(run(handler, None, resume={"status": "cancelled", "execution_id": "y"})) == "child_cancelled"
     assert code(run(handler, {"workflow": 5})) == "config_invalid"
+
+
+def test_sub_workflow_whose_child_took_too_long_has_timed_out() -> None:
+    outcome = run(SubWorkflowHandler(), None, resume={"status": "timed_out", "execution_id": "y"})
+    assert outcome == Failed(
+        StepError("step_timeout", "the sub-workflow took longer than 1 s", "timeout"), detail={"execution_id": "y"}
+    )
 
 
 def test_log_and_notify_write_lines() -> None:

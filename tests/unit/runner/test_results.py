@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import Outbox, Result, batch_text, encode_outcome, encode_started, replacement
+from flowgres_runner.results import encode_outcome, encode_started, replacement, results_text
 from flowgres_runner.steps.base import ChildStarted, Completed, Failed, Outcome, Skipped, StepError, Suspended
 
 STEP = ClaimedStep(7, 3, "tenant", "execution", "version", 2, -1, 1, 1, False, None, None)
@@ -14,7 +14,7 @@ STEP = ClaimedStep(7, 3, "tenant", "execution", "version", 2, -1, 1, 1, False, N
 
 def sent(outcome: Outcome, *, max_bytes: int = 1000) -> dict[str, Any]:
     encoded = encode_outcome(STEP, outcome, milliseconds=1.5, max_bytes=max_bytes)
-    (result,) = json.loads(batch_text([encoded.result]))
+    (result,) = json.loads(results_text([encoded.result]))
     head = {"t": "tenant", "x": "execution", "q": 7, "k": 3, "s": 2, "ms": 1.5}
     assert {key: result.pop(key) for key in head} == head
     return dict(result)
@@ -60,35 +60,22 @@ def test_messages_are_made_storable() -> None:
 def test_started_leaves_the_lease_and_replacement_ends_it() -> None:
     started = encode_started(STEP, milliseconds=1)
     assert not started.is_final
-    failed = replacement(Result(STEP, "poison"))
+    failed = replacement(STEP)
     assert failed.is_final
     assert json.loads(failed.text)["error"]["code"] == "result_refused"
 
 
-def test_outbox_keeps_the_order_of_what_is_put_back() -> None:
-    outbox = Outbox()
-    results = [Result(STEP, str(number)) for number in range(5)]
-    outbox.put(results)
-    batch = outbox.take(3)
-    assert outbox.arrived.is_set()
-    outbox.put_back(batch)
-    outbox.settle(batch)
-    assert [result.text for result in outbox.take(10)] == ["0", "1", "2", "3", "4"]
-
-
-def test_outbox_gives_results_of_one_execution_to_one_lane_at_a_time() -> None:
-    outbox = Outbox()
-    other = STEP._replace(execution_id="018f0000-0000-7000-8000-00000000000b")
-    outbox.put([Result(STEP, "a0"), Result(STEP, "a1"), Result(other, "b0"), Result(STEP, "a2"), Result(other, "b1")])
-    first = outbox.take(1)
-    assert [result.text for result in first] == ["a0"]
-    second = outbox.take(10)
-    assert [result.text for result in second] == ["b0", "b1"]
-    outbox.put([Result(STEP, "a3")])
-    outbox.arrived.clear()
-    assert outbox.take(10) == []
-    outbox.settle(second)
-    assert outbox.take(10) == []
-    outbox.settle(first)
-    assert outbox.arrived.is_set(), "somebody has to come for what was held back"
-    assert [result.text for result in outbox.take(10)] == ["a1", "a2", "a3"]
+def test_steps_run_ahead_are_members_of_the_object_of_their_lease() -> None:
+    chain = encode_outcome(STEP, Completed(1), milliseconds=1).result
+    for index in (4, 6):
+        chain.add(encode_outcome(STEP._replace(step_index=index), Completed(index), milliseconds=2).result)
+    (sent_object,) = json.loads(results_text([chain]))
+    assert sent_object["s"] == 2
+    assert sent_object["ahead"] == [
+        {"s": 4, "o": "completed", "ms": 2.0, "out": 4},
+        {"s": 6, "o": "completed", "ms": 2.0, "out": 6},
+    ]
+    head = chain.simpler()
+    assert head is not None
+    assert "ahead" not in json.loads(head.text)
+    assert head.simpler() is None

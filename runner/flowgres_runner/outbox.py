@@ -1,0 +1,110 @@
+"""Results on their way to the database, kept until the database has them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from flowgres_runner.chains import AnyResult
+
+MAX_BATCH_CHARACTERS = 4 << 20
+"""Of the texts that one call carries; a single result may be larger."""
+_FIRST_PAUSE_SECONDS = 0.005
+_LAST_PAUSE_SECONDS = 1.0
+
+
+class Outbox:
+    """Results that wait for the next round trip, first in first out; those of one execution in one batch at a time.
+
+    The database locks the executions of a batch. A second batch with results of the same one would wait there, for as
+    long as the first one takes, and all that it carries with it. An execution that somebody else holds is passed over
+    by the database: its results wait here, and nobody waits for them.
+    """
+
+    def __init__(self) -> None:
+        self._results: deque[AnyResult] = deque()
+        self._sending: set[str] = set()
+        self._held: set[str] = set()
+        self._is_closed = False
+        self.arrived = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def put(self, results: Iterable[AnyResult]) -> None:
+        """Add results and wake a lane."""
+        if self._is_closed:
+            return
+        self._results.extend(results)
+        self.arrived.set()
+
+    def take(self, limit: int) -> list[AnyResult]:
+        """Remove up to `limit` of the oldest of executions of which nothing is on its way; `settle` ends that."""
+        results = self._results
+        batch: list[AnyResult] = []
+        kept: list[AnyResult] = []
+        room = MAX_BATCH_CHARACTERS
+        while results and len(batch) < limit:
+            result = results.popleft()
+            execution_id = result.claimed.execution_id
+            if execution_id in self._sending or execution_id in self._held:
+                kept.append(result)
+                continue
+            room -= result.size
+            if room < 0 and batch:
+                results.appendleft(result)
+                break
+            batch.append(result)
+        results.extendleft(reversed(kept))
+        self._sending.update([result.claimed.execution_id for result in batch])
+        return batch
+
+    def settle(self, batch: Sequence[AnyResult]) -> None:
+        """Nothing of this batch is on its way any more."""
+        if batch:
+            self._sending.difference_update([result.claimed.execution_id for result in batch])
+            if self._results:
+                self.arrived.set()
+
+    def put_back(self, batch: Sequence[AnyResult]) -> None:
+        """Return a batch that did not get through, ahead of all others."""
+        if not self._is_closed:
+            self._results.extendleft(reversed(batch))
+            self.arrived.set()
+
+    def hold(self, passed_over: Sequence[AnyResult]) -> None:
+        """Return results whose executions somebody else holds; they go again later, each time after a longer while."""
+        if self._is_closed:
+            return
+        self._results.extendleft(reversed(passed_over))
+        times: dict[str, int] = {}
+        for result in passed_over:
+            execution_id = result.claimed.execution_id
+            times[execution_id] = max(times.get(execution_id, 0), result.passed_over)
+            result.passed_over += 1
+        for execution_id, count in times.items():
+            seconds = min(_FIRST_PAUSE_SECONDS * 2 ** min(count, 10), _LAST_PAUSE_SECONDS)
+            self._held.add(execution_id)
+            # Jitter within the last fifth: executions that one transaction holds need not come back as one.
+            asyncio.get_running_loop().call_later(seconds * random.uniform(0.8, 1), self._let_go, execution_id)  # noqa: S311
+
+    def _let_go(self, execution_id: str) -> None:
+        self._held.discard(execution_id)
+        self.arrived.set()
+
+    def is_sending(self, execution_id: str) -> bool:
+        """Whether a result of this execution is on its way."""
+        return execution_id in self._sending
+
+    def close(self) -> None:
+        """Drop everything, and whatever comes."""
+        self._is_closed = True
+        self.clear()
+
+    def clear(self) -> int:
+        """Drop everything; returns how many."""
+        count = len(self._results)
+        self._results.clear()
+        return count

@@ -1,0 +1,257 @@
+"""What the executor makes of claimed steps, with the real database and a real evaluator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from flowgres_runner import executing, queries, versions
+from flowgres_runner.chains import ChainResult
+from flowgres_runner.connection import Link
+from flowgres_runner.contexts import ContextCache
+from flowgres_runner.evaluator import EvaluatorPool, RenderJob, RenderResult
+from flowgres_runner.executing import Executor
+from flowgres_runner.http import Client, EgressPolicy
+from flowgres_runner.outbox import Outbox
+from flowgres_runner.queries import ClaimedStep
+from flowgres_runner.results import Result
+from flowgres_runner.secrets import Placeholders
+from flowgres_runner.steps.http import HttpStep
+from flowgres_runner.steps.registry import core_handlers
+from flowgres_runner.versions import VersionCache
+from tests.support.database import Database, Db, Tenant
+from tests.support.engine import dag, import_workflow, start
+
+
+class WatchedPool(EvaluatorPool):
+    """Notes how many jobs each call has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+
+    async def render(self, jobs: Sequence[RenderJob]) -> list[RenderResult]:
+        self.batches.append(len(jobs))
+        return await super().render(jobs)
+
+
+class Hands:
+    """An executor whose results stay in its outbox."""
+
+    def __init__(self, database: Database) -> None:
+        self.runner_id = str(uuid.uuid4())
+        self.link = Link(database.dsn("runner"), application_name="test")
+        self.pool = WatchedPool()
+        self.outbox = Outbox()
+        self.contexts = ContextCache()
+        self.client = Client(policy=EgressPolicy(), concurrency=1)
+        self.versions = VersionCache(
+            self.link, core_handlers(http=HttpStep(self.client), now=lambda: datetime.now(UTC)), max_output_bytes=1000
+        )
+        self.executor = Executor(
+            link=self.link,
+            versions=self.versions,
+            contexts=self.contexts,
+            pool=self.pool,
+            placeholders=Placeholders(),
+            outbox=self.outbox,
+            runner_id=lambda: self.runner_id,
+            start_task=lambda prepared, config: None,
+            give_back=self._give_back,
+        )
+
+    async def _give_back(self, claimed: Sequence[ClaimedStep]) -> None:
+        raise AssertionError("nothing is given back")
+
+    async def claim(self, want: int = 100) -> list[ClaimedStep]:
+        """Lease what is ready."""
+        return await queries.claim(self.link, runner_id=self.runner_id, want=want, after_tenant_id=None)
+
+    async def run(self, want: int = 100) -> list[Any]:
+        """Claim, execute, and take what would be sent."""
+        await self.executor.execute(await self.claim(want))
+        batch = self.outbox.take(1000)
+        self.outbox.settle(batch)
+        return list(batch)
+
+
+@asynccontextmanager
+async def hands(database: Database) -> AsyncIterator[Hands]:
+    with_hands = Hands(database)
+    info = {"name": "x", "version": "0", "protocol": 1, "environment": "development"}
+    await queries.register_runner(with_hands.link, runner_id=with_hands.runner_id, info=info)
+    await with_hands.pool.start()
+    try:
+        yield with_hands
+    finally:
+        await with_hands.pool.close()
+        await with_hands.client.close()
+        await with_hands.link.close()
+
+
+def chain(*more: dict[str, Any]) -> list[dict[str, Any]]:
+    steps = [{"id": "a", "config": {"expression": "{{ input.n }}"}}, *more]
+    for before, after in pairwise(steps):
+        after.setdefault("depends_on", [before["id"]])
+    return steps
+
+
+PLUS = {"id": "b", "config": {"output": {"v": "{{ steps.a.output + 1 }}"}}}
+
+
+async def test_plain_chain_with_its_outputs_leaves_as_one_text(database: Database, db: Db, tenant: Tenant) -> None:
+    name = import_workflow(db, tenant, dag("plain", chain(dict(PLUS)), outputs={"sum": "{{ steps.b.output.v }}"}))
+    start(database, tenant, name, input={"n": 1})
+    async with hands(database) as runner:
+        (result,) = await runner.run()
+        assert isinstance(result, ChainResult)
+        assert [output for _, output in json.loads(result.text)] == [1, {"v": 2}, {"sum": 2}]
+        assert len(result.step_indexes) == 3
+        assert runner.executor.completed_count == 3
+        assert len(runner.contexts) == 0, "nothing of the execution is left"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [{"id": "a", "config": {"expression": 5}}, {**PLUS, "depends_on": ["a"]}],
+        chain({"id": "b", "config": {"transforms": [{"op": "set", "field": "x", "value": "{{ steps.a.output }}"}]}}),
+        chain({"id": "b", "config": {"expression": "{{ steps.a.output }}"}, "output": "{{ output + 1 }}"}),
+    ],
+    ids=["constant head", "edits", "reshaped"],
+)
+async def test_plain_chain_that_is_rendered_in_pieces_is_put_together(
+    database: Database, db: Db, tenant: Tenant, steps: list[dict[str, Any]]
+) -> None:
+    start(database, tenant, import_workflow(db, tenant, dag("pieces", steps)), input={"n": 1})
+    async with hands(database) as runner:
+        (result,) = await runner.run()
+        assert isinstance(result, ChainResult)
+        assert len(json.loads(result.text)) == 2
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        chain({"id": "b", "type": "log", "config": {"message": "{{ steps.a.output }}"}}),
+        chain({"id": "b", "config": {"expression": "{{ 1 }}"}, "when": "{{ false }}"}),
+        chain({"id": "b", "config": {"expression": "{{ steps.a.output.x }}"}}),
+        chain({"id": "b", "config": {"expression": "{{ 'x' * 2000 }}"}}),
+    ],
+    ids=["lines of a log", "skipped", "failed", "too large"],
+)
+async def test_chain_that_has_more_to_say_is_an_object(
+    database: Database, db: Db, tenant: Tenant, steps: list[dict[str, Any]]
+) -> None:
+    start(database, tenant, import_workflow(db, tenant, dag("more", steps)), input={"n": 1})
+    async with hands(database) as runner:
+        (result,) = await runner.run()
+        assert isinstance(result, Result)
+        assert [member.step_index for member in result.members] == [0, 1]
+
+
+async def test_second_attempt_is_no_chain(database: Database, db: Db, tenant: Tenant) -> None:
+    start(database, tenant, import_workflow(db, tenant, dag("plain", chain(dict(PLUS)))), input={"n": 1})
+    async with hands(database) as runner:
+        await runner.executor.execute([row._replace(attempt=2) for row in await runner.claim()])
+        (result,) = runner.outbox.take(10)
+        assert isinstance(result, Result)
+        assert len(result.members) == 1, "what may have taken a runner with it runs alone"
+
+
+async def test_context_comes_once_for_all_rows_of_an_execution(database: Database, db: Db, tenant: Tenant) -> None:
+    fan = [{"id": f"s{number}", "config": {"expression": f"{{{{ input.n + {number} }}}}"}} for number in range(5)]
+    name = import_workflow(db, tenant, dag("fan", fan))
+    for n in (10, 20):
+        start(database, tenant, name, input={"n": n})
+    async with hands(database) as runner:
+        # Each context pushes the other one out, so further rows find nothing and ask.
+        runner.contexts = runner.executor._contexts = ContextCache(max_executions=1)
+        rows = await runner.claim()
+        assert sum(row.context is not None for row in rows) == 2
+        rows.sort(key=lambda row: (row.context is None, row.step_index))
+        await runner.executor.execute(rows)
+        outputs = []
+        for result in runner.outbox.take(100):
+            assert isinstance(result, Result)
+            outputs.append(int(result.members[0].output or ""))
+        assert sorted(outputs) == [10, 11, 12, 13, 14, 20, 21, 22, 23, 24]
+
+
+async def test_what_goes_to_the_evaluator_at_once_is_bounded_in_size(
+    database: Database, db: Db, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executing, "MAX_BATCH_CHARACTERS", 25_000)
+    name = import_workflow(db, tenant, dag("plain", chain(dict(PLUS))))
+    for n in range(5):
+        start(database, tenant, name, input={"n": n, "text": "x" * 10_000})
+    async with hands(database) as runner:
+        assert len(await runner.run()) == 5
+        assert runner.pool.batches == [2, 2, 1]
+
+
+def allow(db: Db, tenant: Tenant, name: str, value: Any) -> None:
+    db.run(
+        "insert into flowgres.settings (tenant_id, name, value) values (%s, %s, %s)"
+        " on conflict (tenant_id, name) do update set value = excluded.value",
+        tenant.tenant_id,
+        name,
+        Jsonb(value),
+    )
+
+
+async def test_limits_are_those_of_the_tenant_and_are_read_again(
+    database: Database, db: Db, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(db, tenant, "max_output_bytes", 500)
+    allow(db, tenant, "http_step_timeout_seconds", 7)
+    other = database.make_tenant("Other")
+    for one in (tenant, other):
+        start(database, one, import_workflow(db, one, dag("plain", chain(dict(PLUS)))), input={"n": 1})
+    async with hands(database) as runner:
+        ids = {row.tenant_id: row.version_id for row in await runner.claim()}
+        version_id, other_id = ids[str(tenant.tenant_id)], ids[str(other.tenant_id)]
+        found = await runner.versions.load([version_id, other_id])
+        version, others = found[version_id], found[other_id]
+        assert version is not None
+        assert others is not None
+        assert (version.limits.max_output_bytes, version.limits.step_timeout_seconds) == (500, 7)
+        # The environment of this runner says 1000.
+        assert (others.limits.max_output_bytes, others.limits.step_timeout_seconds) == (1000, 30)
+
+        allow(db, tenant, "max_output_bytes", 600)
+        assert (await runner.versions.load([version_id]))[version_id] is version
+        monkeypatch.setattr(versions, "LIMITS_SECONDS", 0)
+        assert (await runner.versions.load([version_id]))[version_id] is version, "nobody waits for that"
+        async with asyncio.timeout(5):
+            while (again := (await runner.versions.load([version_id]))[version_id]) is version:
+                await asyncio.sleep(0.01)
+        assert again is not None
+        assert again.limits.max_output_bytes == 600
+        assert again.steps is version.steps
+
+
+async def test_delay_is_as_long_as_the_tenant_may(database: Database, db: Db, tenant: Tenant) -> None:
+    allow(db, tenant, "max_delay_seconds", 60)
+    steps = [{"id": "pause", "type": "delay", "config": {"seconds": "{{ input.n }}"}}]
+    name = import_workflow(db, tenant, dag("waiting", steps))
+    for n in (60, 61):
+        start(database, tenant, name, input={"n": n})
+    async with hands(database) as runner:
+        rows = sorted(await runner.claim(), key=lambda row: row.context or "")
+        await runner.executor.execute(rows)
+        allowed, refused = runner.outbox.take(10)
+        assert isinstance(allowed, Result)
+        assert isinstance(refused, Result)
+        ends = {result.members[0].outcome: result.members[0].rest for result in (allowed, refused)}
+        assert set(ends) == {"suspended", "failed"}
+        assert "delay_too_long" in ends["failed"]

@@ -1,0 +1,107 @@
+"""What waits for the next round trip: order, bounds, and executions that somebody else holds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from flowgres_runner.outbox import MAX_BATCH_CHARACTERS, Outbox
+from flowgres_runner.queries import ClaimedStep
+from flowgres_runner.results import Member, Result
+
+STEP = ClaimedStep(7, 3, "tenant", "execution", "version", 2, -1, 1, 1, False, None, None)
+OTHER = STEP._replace(execution_id="018f0000-0000-7000-8000-00000000000b")
+
+
+def result(name: str, step: ClaimedStep = STEP) -> Result:
+    return Result(step, [Member(0, name, 1.0)])
+
+
+def large(characters: int) -> Result:
+    return Result(STEP, [Member(0, "completed", 1.0, "x" * characters)])
+
+
+def names(outbox: Outbox, limit: int = 10) -> list[str]:
+    return [item.members[0].outcome for item in outbox.take(limit) if isinstance(item, Result)]
+
+
+def test_order_of_what_is_put_back_is_kept() -> None:
+    outbox = Outbox()
+    outbox.put([result(str(number)) for number in range(5)])
+    batch = outbox.take(3)
+    assert outbox.arrived.is_set()
+    outbox.put_back(batch)
+    outbox.settle(batch)
+    assert names(outbox) == ["0", "1", "2", "3", "4"]
+
+
+def test_results_of_one_execution_are_in_one_lane_at_a_time() -> None:
+    outbox = Outbox()
+    outbox.put([result("a0"), result("a1"), result("b0", OTHER), result("a2"), result("b1", OTHER)])
+    first = outbox.take(1)
+    second = outbox.take(10)
+    assert [item.claimed.execution_id for item in second] == [OTHER.execution_id] * 2
+    outbox.put([result("a3")])
+    outbox.arrived.clear()
+    assert names(outbox) == []
+    outbox.settle(second)
+    assert names(outbox) == []
+    outbox.settle(first)
+    assert outbox.arrived.is_set(), "somebody has to come for what was held back"
+    assert names(outbox) == ["a1", "a2", "a3"]
+
+
+def test_batch_carries_a_bounded_size_of_text() -> None:
+    outbox = Outbox()
+    third = MAX_BATCH_CHARACTERS // 3
+    outbox.put([large(third) for _ in range(4)] + [large(5 * third), large(1)])
+    sizes = []
+    while batch := outbox.take(300):
+        sizes.append(len(batch))
+        outbox.settle(batch)
+    assert sizes == [3, 1, 1, 1], "one that is larger goes alone"
+
+
+async def test_what_was_passed_over_comes_back_later_and_later_while_others_go() -> None:
+    outbox = Outbox()
+    outbox.put([result("held"), result("free", OTHER)])
+    tries = 0
+    began = time.monotonic()
+    while time.monotonic() - began < 0.3:
+        batch = outbox.take(10)
+        outbox.settle(batch)
+        held = [item for item in batch if item.claimed.execution_id == STEP.execution_id]
+        tries += len(held)
+        outbox.hold(held)
+        if held:
+            outbox.put([result("free", OTHER)])
+            assert names(outbox) == ["free"], "nobody waits for it"
+            outbox.settle([result("free", OTHER)])
+        outbox.arrived.clear()
+        async with asyncio.timeout(2):
+            await outbox.arrived.wait()
+    # 5 + 10 + 20 + 40 + 80 + 160 ms, each up to a fifth shorter.
+    assert 5 <= tries <= 8
+
+
+async def test_newcomers_of_an_execution_that_is_held_wait_with_its_results() -> None:
+    outbox = Outbox()
+    outbox.hold([result("a0")])
+    outbox.put([result("a1")])
+    outbox.arrived.clear()
+    assert names(outbox) == []
+    async with asyncio.timeout(2):
+        await outbox.arrived.wait()
+    assert names(outbox) == ["a0", "a1"]
+
+
+async def test_closed_one_takes_nothing_more() -> None:
+    outbox = Outbox()
+    outbox.put([result("a0")])
+    batch = outbox.take(1)
+    assert outbox.is_sending(STEP.execution_id)
+    outbox.close()
+    outbox.put_back(batch)
+    outbox.hold(batch)
+    outbox.put([result("a1")])
+    assert len(outbox) == 0
