@@ -110,9 +110,12 @@ begin
       tenant_id, execution_id, step_index, attempts, step, type, status, edge, runner_id, ready_at, started_at, finished_at,
       output, seq)
     select
-      d.tenant_id, d.execution_id, c.indexes[a.i], 1, c.steps[a.i], c.types[a.i], 'completed', 'taken', p_runner_id,
+      d.tenant_id, d.execution_id, c.indexes[a.i],
+      -- Whatever is no pair has no attempts, which is refused.
+      case when jsonb_array_length(a.step) = 2 then 1 end, c.steps[a.i], c.types[a.i], 'completed', 'taken', p_runner_id,
       -- Those that were run ahead became ready when they began.
-      case when a.i = 1 then d.ready_at end, v_now - (a.step ->> 0)::double precision * interval '1 ms', v_now, a.step -> 1,
+      case when a.i = 1 then d.ready_at end,
+      v_now - greatest((a.step ->> 0)::double precision, 0) * interval '1 ms', v_now, a.step -> 1,
       case when c.types[a.i] <> 'outputs' then d.seq + 2 * a.i::integer end
     from done as d
     cross join lateral (
@@ -128,7 +131,8 @@ begin
     set
       event_seq = d.seq + c.event_count + 1,
       resolved_count = e.resolved_count + p_counts[d.place], completed_count = e.completed_count + p_counts[d.place],
-      started_at = coalesce(e.started_at, v_now - (p_steps[d.place] -> 0 ->> 0)::double precision * interval '1 ms'),
+      started_at = coalesce(
+        e.started_at, v_now - greatest((p_steps[d.place] -> 0 ->> 0)::double precision, 0) * interval '1 ms'),
       status = 'completed', finished_at = v_now, deadline_at = null, active_since = null,
       active_seconds = e.active_seconds + coalesce(extract(epoch from v_now - e.active_since), 0),
       output = case when e.hidden_step_count > 0 then p_steps[d.place] -> -1 -> 1
@@ -166,11 +170,20 @@ create or replace function flowgres.unfold_chains(
   p_tokens bigint[],
   p_version_ids uuid[],
   p_heads smallint[],
+  p_counts smallint[],
   p_steps jsonb[]
 )
   returns flowgres.step_report[] language plpgsql stable
 as $$
 begin
+  if exists (
+    select from generate_subscripts(p_execution_ids, 1) as p (place)
+    where p.place <> all(p_done)
+      and (p_counts[p.place] < 1 or jsonb_array_length(p_steps[p.place]) <> p_counts[p.place] or exists (
+        select from jsonb_array_elements(p_steps[p.place]) as a (step) where jsonb_array_length(a.step) <> 2))
+  ) then
+    raise exception 'a chain is no list of pairs, one for each of its steps' using errcode = 'invalid_parameter_value';
+  end if;
   return (
     select array_agg(jsonb_populate_record(null::flowgres.step_report, jsonb_build_object(
       't', p_tenant_ids[p.place], 'x', p_execution_ids[p.place], 'q', p_queue_ids[p.place], 'k', p_tokens[p.place],
@@ -221,7 +234,7 @@ begin
   if cardinality(v_done) < cardinality(p_execution_ids) then
     v_reports := flowgres.unfold_chains(
       p_done => v_done, p_tenant_ids => p_tenant_ids, p_execution_ids => p_execution_ids, p_queue_ids => p_queue_ids,
-      p_tokens => p_tokens, p_version_ids => p_version_ids, p_heads => p_heads, p_steps => p_steps);
+      p_tokens => p_tokens, p_version_ids => p_version_ids, p_heads => p_heads, p_counts => p_counts, p_steps => p_steps);
   end if;
   if p_results is not null then
     v_reports := v_reports || array(

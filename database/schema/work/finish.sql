@@ -6,18 +6,26 @@ create or replace function flowgres.finish_advance(p_state flowgres.advance_stat
   returns void language plpgsql
 as $$
 declare
+  -- Variables of their own: an element of an array within a composite is read from a copy of all of it.
+  v_tenant_ids uuid[] := p_state.tenant_ids;
+  v_execution_ids uuid[] := p_state.execution_ids;
+  v_last_seqs integer[] := p_state.last_seqs;
+  v_newly_resolved integer[] := p_state.newly_resolved;
+  v_newly_completed integer[] := p_state.newly_completed;
+  v_running_flags boolean[] := p_state.running_flags;
+  v_failing_flags boolean[] := p_state.failing_flags;
   -- They were running and still are: something of them is ready or running for sure.
   v_plain integer[] := array(
-    select m.slot from unnest(p_state.moving_slots) as m (slot) where p_state.running_flags[m.slot] and not p_state.failing_flags[m.slot]);
+    select m.slot from unnest(p_state.moving_slots) as m (slot) where v_running_flags[m.slot] and not v_failing_flags[m.slot]);
 begin
   if v_plain <> '{}' then
     -- No more than their numbers: no indexed column changes, so the row stays in place.
     update flowgres.executions as e
     set
-      event_seq = p_state.last_seqs[t.slot], resolved_count = e.resolved_count + p_state.newly_resolved[t.slot],
-      completed_count = e.completed_count + p_state.newly_completed[t.slot]
+      event_seq = v_last_seqs[t.slot], resolved_count = e.resolved_count + v_newly_resolved[t.slot],
+      completed_count = e.completed_count + v_newly_completed[t.slot]
     from (select distinct v.slot from unnest(v_plain) as v (slot)) as t
-    where e.tenant_id = p_state.tenant_ids[t.slot] and e.id = p_state.execution_ids[t.slot];
+    where e.tenant_id = v_tenant_ids[t.slot] and e.id = v_execution_ids[t.slot];
   end if;
   if not p_state.touched_slots <@ v_plain then
     perform flowgres.turn_executions(p_state => p_state, p_plain_slots => v_plain);
@@ -30,22 +38,32 @@ create or replace function flowgres.turn_executions(p_state flowgres.advance_sta
   returns void language plpgsql
 as $$
 declare
-  v_tenant_ids uuid[];
+  -- Variables of their own: an element of an array within a composite is read from a copy of all of it.
+  v_tenant_ids uuid[] := p_state.tenant_ids;
+  v_execution_ids uuid[] := p_state.execution_ids;
+  v_last_seqs integer[] := p_state.last_seqs;
+  v_newly_resolved integer[] := p_state.newly_resolved;
+  v_newly_completed integer[] := p_state.newly_completed;
+  v_resolved_counts integer[] := p_state.resolved_counts;
+  v_total_counts integer[] := p_state.total_counts;
+  v_failing_flags boolean[] := p_state.failing_flags;
+  v_began_at timestamptz[] := p_state.began_at;
+  v_woken_tenants uuid[];
   v_woken uuid[];
 begin
   with turning as materialized (
     select
-      t.slot, p_state.last_seqs[t.slot] as last_seq, p_state.tenant_ids[t.slot] as tenant_id, p_state.execution_ids[t.slot] as id,
+      t.slot, v_last_seqs[t.slot] as last_seq, v_tenant_ids[t.slot] as tenant_id, v_execution_ids[t.slot] as id,
       x.is_finished,
       case
-        when x.is_finished and p_state.failing_flags[t.slot] then 'failed'
+        when x.is_finished and v_failing_flags[t.slot] then 'failed'
         when x.is_finished then 'completed'
         when t.slot = any(p_state.moving_slots) then 'running'
-        else flowgres.derive_status(p_tenant_id => p_state.tenant_ids[t.slot], p_execution_id => p_state.execution_ids[t.slot])
+        else flowgres.derive_status(p_tenant_id => v_tenant_ids[t.slot], p_execution_id => v_execution_ids[t.slot])
       end as status
     from unnest(p_state.touched_slots) as t (slot)
     cross join lateral (
-      select p_state.resolved_counts[t.slot] + p_state.newly_resolved[t.slot] >= p_state.total_counts[t.slot] as is_finished
+      select v_resolved_counts[t.slot] + v_newly_resolved[t.slot] >= v_total_counts[t.slot] as is_finished
     ) as x
     where t.slot <> all(p_plain_slots)
   ),
@@ -54,18 +72,18 @@ begin
     set
       -- A row tells of the end of one that failed; of one that completed the execution itself does.
       event_seq = t.last_seq + t.is_finished::integer,
-      resolved_count = e.resolved_count + p_state.newly_resolved[t.slot],
-      completed_count = e.completed_count + p_state.newly_completed[t.slot],
-      phase = case when p_state.failing_flags[t.slot] and e.phase = 'run' then 'always' else e.phase end,
+      resolved_count = e.resolved_count + v_newly_resolved[t.slot],
+      completed_count = e.completed_count + v_newly_completed[t.slot],
+      phase = case when v_failing_flags[t.slot] and e.phase = 'run' then 'always' else e.phase end,
       error = coalesce(e.error, p_state.failing_errors -> t.slot::text),
-      started_at = coalesce(e.started_at, p_state.began_at[t.slot]),
+      started_at = coalesce(e.started_at, v_began_at[t.slot]),
       status = t.status,
       active_since = case when t.status in ('running', 'retrying') then coalesce(e.active_since, p_state.now) end,
       active_seconds = e.active_seconds + case
         when t.status in ('running', 'retrying') or e.active_since is null then 0
         else extract(epoch from p_state.now - e.active_since) end,
       -- The time is for the run itself: what still runs after a failure has the timeouts of its steps.
-      deadline_at = case when t.status in ('running', 'retrying') and not p_state.failing_flags[t.slot] then coalesce(
+      deadline_at = case when t.status in ('running', 'retrying') and not v_failing_flags[t.slot] then coalesce(
         e.deadline_at, p_state.now + make_interval(secs => greatest(e.timeout_seconds - e.active_seconds, 0))) end,
       finished_at = case when t.is_finished then p_state.now end,
       -- What its outputs say, else the outputs of its last steps by id.
@@ -93,11 +111,11 @@ begin
     from updated as u
     where u.is_finished and u.status = 'failed'
   )
-  select array_agg(u.tenant_id order by u.id), array_agg(u.id order by u.id) into v_tenant_ids, v_woken
+  select array_agg(u.tenant_id order by u.id), array_agg(u.id order by u.id) into v_woken_tenants, v_woken
   from updated as u where u.is_finished and u.parent_execution_id is not null;
 
   if v_woken is not null then
-    perform flowgres.wake_parked(p_tenant_ids => v_tenant_ids, p_child_ids => v_woken);
+    perform flowgres.wake_parked(p_tenant_ids => v_woken_tenants, p_child_ids => v_woken);
   end if;
 end;
 $$;

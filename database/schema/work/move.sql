@@ -52,15 +52,21 @@ create or replace function flowgres.move_ready(p_state flowgres.advance_state, p
   returns flowgres.claimed_step[] language plpgsql
 as $$
 declare
+  -- Variables of their own: an element of an array within a composite is read from a copy of all of it.
+  v_tenant_ids uuid[] := p_state.tenant_ids;
+  v_execution_ids uuid[] := p_state.execution_ids;
+  v_version_ids uuid[] := p_state.version_ids;
+  v_generations smallint[] := p_state.generations;
+  v_priorities smallint[] := p_state.priorities;
   v_handed flowgres.claimed_step[];
   v_count integer;
 begin
   with ranked as materialized (
     select
-      f.*, p_state.tenant_ids[f.slot] as tenant_id, p_state.execution_ids[f.slot] as execution_id,
+      f.*, v_tenant_ids[f.slot] as tenant_id, v_execution_ids[f.slot] as execution_id,
       row_number() over (order by f.place > 1, f.slot, f.step_index) <= p_room
         and (p_share is null or row_number() over (
-          partition by p_state.tenant_ids[f.slot] order by f.place > 1, f.slot, f.step_index) <= p_share)
+          partition by v_tenant_ids[f.slot] order by f.place > 1, f.slot, f.step_index) <= p_share)
         and f.capability = any(p_state.capabilities) as is_handed
     from (
       select r.*, row_number() over (partition by r.queue_id, r.slot order by r.step_index) + (r.queue_id is null)::integer as place
@@ -85,9 +91,9 @@ begin
       tenant_id, execution_id, version_id, runner_id, token, ready_at, claimed_at, step_index, attempt, generation, priority,
       capability)
     select
-      r.tenant_id, r.execution_id, p_state.version_ids[r.slot], case when r.is_handed then p_state.runner_id end, 1, p_state.now,
-      case when r.is_handed then p_state.now end, r.step_index, r.is_handed::integer, p_state.generations[r.slot],
-      p_state.priorities[r.slot], r.capability
+      r.tenant_id, r.execution_id, v_version_ids[r.slot], case when r.is_handed then p_state.runner_id end, 1, p_state.now,
+      case when r.is_handed then p_state.now end, r.step_index, r.is_handed::integer, v_generations[r.slot],
+      v_priorities[r.slot], r.capability
     from ranked as r
     where r.place > 1
     returning q.*
@@ -118,20 +124,24 @@ create or replace function flowgres.settle_queue(p_state flowgres.advance_state)
   returns void language plpgsql
 as $$
 declare
+  -- Variables of their own: an element of an array within a composite is read from a copy of all of it.
+  v_tenant_ids uuid[] := p_state.tenant_ids;
+  v_execution_ids uuid[] := p_state.execution_ids;
+  v_failing_flags boolean[] := p_state.failing_flags;
   v_count integer;
   v_expected integer;
 begin
   if p_state.done_slots is not null then
     delete from flowgres.work_queue as q
     using unnest(p_state.done_slots, p_state.done_queue_ids) as d (slot, queue_id)
-    where q.tenant_id = p_state.tenant_ids[d.slot] and q.execution_id = p_state.execution_ids[d.slot] and q.id = d.queue_id
+    where q.tenant_id = v_tenant_ids[d.slot] and q.execution_id = v_execution_ids[d.slot] and q.id = d.queue_id
       and q.runner_id is not distinct from p_state.runner_id
       and d.queue_id not in (select r.queue_id from unnest(p_state.ready) as r where r.queue_id is not null);
     get diagnostics v_count = row_count;
     -- Those of failing executions have left with the others.
     select count(*) into v_expected
     from unnest(p_state.done_slots, p_state.done_queue_ids) as d (slot, queue_id)
-    where not p_state.failing_flags[d.slot]
+    where not v_failing_flags[d.slot]
       and d.queue_id not in (select r.queue_id from unnest(p_state.ready) as r where r.queue_id is not null);
     if v_count < v_expected then
       raise exception 'of % rows of steps that ended % are in the queue', v_expected, v_count;

@@ -56,6 +56,13 @@ comment on function flowgres.describe_outcome(smallint, jsonb, timestamptz, uuid
 create or replace function flowgres.record_outcomes(p_reports flowgres.step_report[], inout p_state flowgres.advance_state)
   language plpgsql
 as $$
+declare
+  -- Variables of their own: an element of an array within a composite is read from a copy of all of it.
+  v_event_seqs integer[] := p_state.event_seqs;
+  v_started_flags boolean[] := p_state.started_flags;
+  v_failing_flags boolean[] := p_state.failing_flags;
+  v_tenant_ids uuid[] := p_state.tenant_ids;
+  v_execution_ids uuid[] := p_state.execution_ids;
 begin
   with located as materialized (
     -- The slot of a report is the rank of its execution among the locked ones, which are sorted the same way.
@@ -98,7 +105,7 @@ begin
       jsonb_to_recordset(h.ahead) as (
         s smallint, o text, ms double precision, "out" jsonb, error jsonb, taken text[], detail jsonb, logs jsonb)
     ) with ordinality as a (s, o, ms, "out", error, taken, detail, logs, place)
-    where h.ahead is not null and h.iteration = -1 and not p_state.failing_flags[h.slot]
+    where h.ahead is not null and h.iteration = -1 and not v_failing_flags[h.slot]
       and a.o in ('completed', 'skipped', 'failed')
   ),
   judged as (
@@ -190,7 +197,7 @@ begin
   ),
   numbered as materialized (
     select
-      o.*, (p_state.event_seqs[o.slot] + (not p_state.started_flags[o.slot])::integer
+      o.*, (v_event_seqs[o.slot] + (not v_started_flags[o.slot])::integer
         + sum(o.start_count + o.log_count + o.end_count) over (partition by o.slot order by o.q, o.place))::integer as seq,
       -- The row of a step that ended at its first report tells when it began and ended; whatever else there is to tell has rows.
       o.edge is null or o.is_recorded or o.log_count > 0 as is_logged
@@ -236,9 +243,9 @@ begin
   begun as (
     -- The first event of all needs no row either: it is number 1, at the moment when the execution started.
     insert into flowgres.events (tenant_id, execution_id, seq, at, type)
-    select p_state.tenant_ids[b.slot], p_state.execution_ids[b.slot], p_state.event_seqs[b.slot] + 1, b.began_at, 'execution_started'
+    select v_tenant_ids[b.slot], v_execution_ids[b.slot], v_event_seqs[b.slot] + 1, b.began_at, 'execution_started'
     from (select o.slot, min(o.began_at) as began_at from outcomes as o group by o.slot) as b
-    where not p_state.started_flags[b.slot] and p_state.event_seqs[b.slot] > 0
+    where not v_started_flags[b.slot] and v_event_seqs[b.slot] > 0
   ),
   totals as (
     select
@@ -249,7 +256,7 @@ begin
       select n.slot, n.seq, n.edge, n.outcome, n.iteration, n.began_at from numbered as n
       union all
       -- Those whose reports were all refused have their place in the arrays as well.
-      select s.slot, p_state.event_seqs[s.slot], null, null, null, null from generate_subscripts(p_state.execution_ids, 1) as s (slot)
+      select s.slot, v_event_seqs[s.slot], null, null, null, null from generate_subscripts(p_state.execution_ids, 1) as s (slot)
     ) as n
     group by n.slot
   )

@@ -6,6 +6,12 @@ create or replace function flowgres.resolve_children(inout p_state flowgres.adva
   language plpgsql
 as $$
 declare
+  -- Variables of their own: an element of an array within a composite is read from a copy of all of it.
+  v_tenant_ids uuid[] := p_state.tenant_ids;
+  v_execution_ids uuid[] := p_state.execution_ids;
+  v_version_ids uuid[] := p_state.version_ids;
+  v_failing_flags boolean[] := p_state.failing_flags;
+  v_last_seqs integer[];
   v_frontier flowgres.resolved_step[] := p_state.frontier;
   v_ready flowgres.ready_step[];
   v_skipped flowgres.resolved_step[];
@@ -16,10 +22,11 @@ begin
   p_state.frontier := null;
   -- A skipped step may skip its children in turn: go on until a round skips nothing.
   while v_frontier is not null loop
+    v_last_seqs := p_state.last_seqs;
     with touched as materialized (
       select distinct on (f.slot, c.child)
-        f.slot, p_state.tenant_ids[f.slot] as tenant_id, p_state.execution_ids[f.slot] as execution_id,
-        p_state.version_ids[f.slot] as version_id, f.queue_id, c.child,
+        f.slot, v_tenant_ids[f.slot] as tenant_id, v_execution_ids[f.slot] as execution_id,
+        v_version_ids[f.slot] as version_id, f.queue_id, c.child,
         case when c.child = any(f.untaken) then 'dead' else f.edge end as edge
       from unnest(v_frontier) as f
       cross join unnest(f.children) as c (child)
@@ -30,43 +37,43 @@ begin
         t.*, w.id as step, w.type as step_type, w.capability, w.children, w.join_rule,
         flowgres.judge_join(
           p_join_rule => w.join_rule, p_has_gates => w.gates <> '{}', p_dependency_count => cardinality(w.dependencies),
-          p_resolved => coalesce(d.resolved, 1), p_taken => coalesce(d.taken, (t.edge = 'taken')::integer),
-          p_failed => coalesce(d.failed, (t.edge = 'failed')::integer),
+          p_resolved => coalesce(d.counts[1], 1), p_taken => coalesce(d.counts[2], (t.edge = 'taken')::integer),
+          p_failed => coalesce(d.counts[3], (t.edge = 'failed')::integer),
           p_open_gates => case when w.gates = '{}' then 0
-            else coalesce(d.open_gates, (t.edge <> 'dead')::integer) end) as verdict,
+            else coalesce(d.counts[4], (t.edge <> 'dead')::integer) end) as verdict,
         -- A join that does not wait for all may have been decided before.
         w.join_rule in ('any', 'failed') or (w.gates <> '{}' and cardinality(w.dependencies) > 1) as is_early
       from touched as t
       cross join lateral (
-        select w.* from flowgres.workflow_steps as w
+        select w.id, w.type, w.capability, w.children, w.join_rule, w.gates, w.dependencies
+        from flowgres.workflow_steps as w
         where w.tenant_id = t.tenant_id and w.version_id = t.version_id and w.index = t.child
         offset 0
       ) as w
-      -- With one dependency the edge in hand decides; else the others are read, with a snapshot that is younger than the lock.
-      left join lateral (
-        select
-          count(*)::integer as resolved,
-          (count(*) filter (where e.edge = 'taken'))::integer as taken,
-          (count(*) filter (where e.edge = 'failed'))::integer as failed,
-          (count(*) filter (where e.is_gate and e.edge <> 'dead'))::integer
-            + cardinality(w.gates)
-            - (count(*) filter (where e.is_gate))::integer as open_gates
-        from (
-          select
-            case when t.child = any(s.untaken) then 'dead' else s.edge end as edge,
-            s.step_index = any(w.gates) as is_gate
-          from flowgres.step_executions as s
-          where s.tenant_id = t.tenant_id and s.execution_id = t.execution_id and s.step_index = any(w.dependencies)
-            and s.iteration = -1 and s.edge is not null
-        ) as e
-        having cardinality(w.dependencies) > 1
-      ) as d on true
-      where not p_state.failing_flags[t.slot] or w.join_rule = 'always'
+      -- With one dependency the edge in hand decides; else the others are read, with a snapshot that is younger than the lock:
+      -- how many have ended, were taken, have failed, and how many gates are not known to be dead.
+      cross join lateral (
+        select case when cardinality(w.dependencies) > 1 then (
+          select array[
+            count(*), count(*) filter (where e.edge = 'taken'), count(*) filter (where e.edge = 'failed'),
+            count(*) filter (where e.is_gate and e.edge <> 'dead') + cardinality(w.gates) - count(*) filter (where e.is_gate)
+          ]::integer[]
+          from (
+            select
+              case when t.child = any(s.untaken) then 'dead' else s.edge end as edge,
+              s.step_index = any(w.gates) as is_gate
+            from flowgres.step_executions as s
+            where s.tenant_id = t.tenant_id and s.execution_id = t.execution_id and s.step_index = any(w.dependencies)
+              and s.iteration = -1 and s.edge is not null
+          ) as e) end as counts
+        offset 0
+      ) as d
+      where not v_failing_flags[t.slot] or w.join_rule = 'always'
     ),
     decided as materialized (
       select
         j.*,
-        (p_state.last_seqs[j.slot] + sum((j.verdict = 'skipped' and j.step_type <> 'outputs')::integer)
+        (v_last_seqs[j.slot] + sum((j.verdict = 'skipped' and j.step_type <> 'outputs')::integer)
           over (partition by j.slot order by j.child))::integer as seq
       from judged as j
       where j.verdict is not null and (
