@@ -98,8 +98,14 @@ class Loop:
         """Hand over results as they are."""
         self.outbox.put(results)
 
+    async def holds_nothing(self) -> None:
+        """Wait until all that was put is recorded."""
+        async with asyncio.timeout(30):
+            while len(self.leases) or len(self.outbox):
+                await asyncio.sleep(0.005)
+
     async def sleeps(self) -> list[str]:
-        """Wait until it has declared itself idle and looked once more; the calls until then."""
+        """Wait until it has declared itself idle and looked once more (and no second time): the calls until then."""
         async with asyncio.timeout(30):
             while self.calls[-2:] != ["declare_idle", "claim:0"]:
                 await asyncio.sleep(0.005)

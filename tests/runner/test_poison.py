@@ -42,7 +42,7 @@ async def test_result_that_sql_refuses_fails_alone(database: Database, db: Db, p
         else:
             results[13] = ChainResult(rows[13], (0,), POISONS[poison])
         lane.put(results)
-        await lane.sleeps()
+        await lane.holds_nothing()
     ends = db.all("select status, count(*) as n from flowgres.executions group by 1 order by 1")
     assert ends == [{"status": "completed", "n": 19}, {"status": "failed", "n": 1}]
     error = db.value("select error from flowgres.step_executions where status = 'failed'")
