@@ -176,7 +176,7 @@ create type flowgres.advance_state as (
   newly_completed integer[],
   began_at timestamptz[],
   moving_slots integer[],
-  held_queue_ids bigint[],
+  held_count integer,
   lease_count integer,
   done_slots integer[],
   done_queue_ids bigint[],

@@ -45,7 +45,7 @@ begin
   insert into flowgres.events (tenant_id, execution_id, seq, at, type, message, actor, details)
   select e.tenant_id, e.id, e.event_seq, p_state.now, 'execution_cancelled', e.error ->> 'message', p_actor, e.error
   from ended as e;
-  perform flowgres.wake_later(p_tenant_ids => p_state.tenant_ids, p_child_ids => p_state.execution_ids);
+  perform flowgres.wake_parked(p_tenant_ids => p_state.tenant_ids, p_child_ids => p_state.execution_ids);
   return cardinality(p_state.execution_ids);
 end;
 $$;
