@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -295,31 +294,6 @@ def test_delete_goes_on_when_what_it_cancels_ends_meanwhile(
         assert isinstance(rival.answer(), dict)
     assert get(database, tenant, execution_id)["status"] == "completed"
     assert_invariants(db)
-
-
-CHANGES: dict[str, dict[str, Any]] = {
-    "activate_workflow": {},
-    "deactivate_workflow": {},
-    "archive_workflow": {},
-    "update_workflow": {"changes": {"title": "Late"}},
-    "delete_workflow": {},
-}
-
-
-@pytest.mark.parametrize(("change", "arguments"), CHANGES.items(), ids=CHANGES.keys())
-def test_change_that_waited_for_a_delete_does_not_find_the_workflow(
-    database: Database, db: Db, tenant: Tenant, run: Run, change: str, arguments: dict[str, Any]
-) -> None:
-    import_workflow(db, tenant, dag("gone", [{"id": "only"}]))
-    with ExitStack() as stack, caller(database, tenant) as (other, request):
-        api = stack.enter_context(database.as_role("member", tenant_id=tenant.tenant_id))
-        api.call("flowgres_api.delete_workflow", workflow="gone")
-        rival = run(other, lambda: request(change, workflow="gone", **arguments))
-        assert rival.run_until_blocked()
-        stack.close()
-        refusal = rival.refusal()
-    assert refusal is not None
-    assert refusal_code(refusal) == "workflow_not_found"
 
 
 def assert_nothing_runs_on(database: Database, db: Db, workflow: str) -> None:

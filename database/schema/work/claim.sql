@@ -46,7 +46,6 @@ declare
   v_may_claim boolean;
   v_is_idle boolean;
   v_has_due boolean;
-  v_has_wakes boolean;
   v_lines text[];
   v_tenants uuid[];
   v_are_alone boolean[];
@@ -68,11 +67,10 @@ begin
     select
       r.drained_at is null and r.stopped_at is null, r.is_idle,
       exists (select from flowgres.work_queue as q where flowgres.is_due(q, v_now)),
-      exists (select from flowgres.pending_wakes),
       -- A start that had looked for its workflow before that was deleted may have come after.
       exists (select from flowgres.workflows as w where w.deleted_at > v_now - interval '1 day'),
       l.lines, l.tenants, l.are_alone
-    into v_may_claim, v_is_idle, v_has_due, v_has_wakes, v_has_deleted, v_lines, v_tenants, v_are_alone
+    into v_may_claim, v_is_idle, v_has_due, v_has_deleted, v_lines, v_tenants, v_are_alone
     from flowgres.runners as r
     cross join lateral (
       select
@@ -100,13 +98,8 @@ begin
     if not found then
       perform flowgres.require_runner(p_runner_id => p_runner_id);
     end if;
-    exit when not ((v_has_due or v_has_wakes) and v_may_claim) or v_look = 2;
-    if v_has_due then
-      perform flowgres.promote_due(p_limit => 1000);
-    end if;
-    if v_has_wakes then
-      perform flowgres.wake_pending(p_limit => 1000);
-    end if;
+    exit when not (v_has_due and v_may_claim) or v_look = 2;
+    perform flowgres.promote_due(p_limit => 1000);
   end loop;
   if v_lines is null or p_want <= 0 or not v_may_claim then
     return;

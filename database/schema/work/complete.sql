@@ -23,8 +23,16 @@ begin
   from (select r.t, r.x as id, bool_or(r.o = 'child') as has_child from unnest(p_reports) as r group by r.t, r.x) as x;
   v_state := flowgres.lock_executions(
     p_tenant_ids => v_tenant_ids, p_execution_ids => v_execution_ids, p_state => v_state);
+  if v_state.passed_over_ids is not null then
+    return query
+    select (flowgres.make_claimed_step(
+      p_queue_id => r.q, p_token => r.k, p_tenant_id => r.t, p_execution_id => r.x, p_version_id => null, p_step_index => r.s,
+      p_iteration => null, p_attempt => null, p_generation => null, p_is_passed_over => true)).*
+    from unnest(p_reports) as r
+    where r.x = any(v_state.passed_over_ids);
+  end if;
   if v_state.execution_ids is null then
-    return query select p.* from flowgres.pass_over(p_reports => p_reports, p_state => v_state) as p;
+    perform flowgres.discard_reports(p_reports => p_reports, p_state => v_state);
     return;
   end if;
   -- From here on every statement has a snapshot younger than the locks.
@@ -32,8 +40,8 @@ begin
     p_reports := flowgres.start_children(p_state => v_state, p_reports => p_reports);
   end if;
   v_state := flowgres.record_outcomes(p_reports => p_reports, p_state => v_state);
-  if coalesce(cardinality(v_state.held_queue_ids), 0) < cardinality(p_reports) then
-    return query select p.* from flowgres.pass_over(p_reports => p_reports, p_state => v_state) as p;
+  if v_state.held_count < cardinality(p_reports) then
+    perform flowgres.discard_reports(p_reports => p_reports, p_state => v_state);
     if v_state.touched_slots is null then
       return;
     end if;
@@ -90,8 +98,8 @@ create or replace function flowgres.complete_and_claim(
   p_room integer default null
 )
   returns setof flowgres.claimed_step language plpgsql security definer set search_path to pg_catalog, pg_temp
-  -- What is held is passed over; what has to be waited for all the same (the rows of steps that a failure cancels) not for long.
-  set lock_timeout to '100ms'
+  -- Executions are passed over when they are held; a row of the queue is held for moments only.
+  set lock_timeout to '2s'
   -- The batches are small and every table is reached by key: whatever else a plan could do would be worse on a bad day.
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
   set jit to off set plan_cache_mode to force_generic_plan

@@ -68,8 +68,8 @@ begin
     order by r.x, r.q
   ),
   held as materialized (
-    -- The fence: the row must still be leased to this runner, under this token, for this step. It is locked: its own runner
-    -- may be giving it back at this very moment, and then the report is passed over like one whose execution is held.
+    -- The fence: the row must still be leased to this runner, under this token, for this step. It is locked, in the order of
+    -- the rows: its own runner may be giving it back at this very moment.
     select
       l.slot, l.t, l.x, l.q, l.s, l.o, l.ms, l."out", l.error, l.taken, l.detail, l.logs, l.seconds, l.ahead, l.child,
       q.version_id, q.iteration, q.attempt, q.generation, q.is_announced, q.is_resumed, q.ready_at
@@ -81,7 +81,7 @@ begin
       -- Not "=": the index on runners must not be used to find a row by its key.
       where q.tenant_id = l.t and q.execution_id = l.x and q.id = l.q
         and q.runner_id is not distinct from p_state.runner_id and q.token = l.k and q.step_index = l.s
-      for update skip locked
+      for update
     ) as q
   ),
   reported as (
@@ -256,7 +256,7 @@ begin
   select t.*, s.*
   into
     p_state.touched_slots, p_state.last_seqs, p_state.newly_resolved, p_state.newly_completed, p_state.began_at,
-    p_state.held_queue_ids, p_state.lease_count, p_state.moving_slots, p_state.done_slots, p_state.done_queue_ids,
+    p_state.held_count, p_state.lease_count, p_state.moving_slots, p_state.done_slots, p_state.done_queue_ids,
     p_state.frontier, p_state.outcomes
   from (
     select
@@ -267,7 +267,7 @@ begin
   ) as t
   cross join (
     select
-      array_agg(n.q) filter (where n.place = 0), count(*) filter (where n.place = 0 and n.outcome <> 'started'),
+      count(*) filter (where n.place = 0), count(*) filter (where n.place = 0 and n.outcome <> 'started'),
       array_agg(n.slot) filter (where n.outcome in ('started', 'lost')),
       array_agg(n.slot) filter (where n.place = 0 and n.edge is not null and n.iteration = -1),
       array_agg(n.q) filter (where n.place = 0 and n.edge is not null and n.iteration = -1),

@@ -47,9 +47,11 @@ comment on function flowgres.record_unusual(flowgres.advance_state) is $$Write t
 
 An edge means the end: only terminal outcomes have one.$$;
 
-create or replace function flowgres.pass_over(p_reports flowgres.step_report[], p_state flowgres.advance_state)
-  returns setof flowgres.claimed_step language plpgsql
+create or replace function flowgres.discard_reports(p_reports flowgres.step_report[], p_state flowgres.advance_state)
+  returns integer language plpgsql
 as $$
+declare
+  v_count integer;
 begin
   -- Of a step that was cancelled under its runner's hands there is an attempt; what comes of it is kept there, and no more.
   update flowgres.attempts as a
@@ -58,26 +60,16 @@ begin
     detail = case when r."out" is null then coalesce(r.detail, a.detail)
       when pg_column_size(r."out") > 16384 then jsonb_build_object('output', null, 'dropped', 'too large')
       else jsonb_build_object('output', r."out") end
-  from unnest(p_reports) as r
-  where r.o in ('completed', 'failed', 'skipped') and r.q <> all(coalesce(p_state.held_queue_ids, '{}'))
-    and a.tenant_id = r.t and a.execution_id = r.x and a.step_index = r.s and a.iteration = -1 and a.status = 'cancelled'
+  from (
+    select r.t, r.x, r.s, r.o, r.error, r."out", r.detail, r.logs
+    from unnest(p_reports) as r
+    where r.o in ('completed', 'failed', 'skipped') and r.x <> all(coalesce(p_state.passed_over_ids, '{}'))
+    order by r.x, r.s
+  ) as r
+  where a.tenant_id = r.t and a.execution_id = r.x and a.step_index = r.s and a.iteration = -1 and a.status = 'cancelled'
     and a.runner_id is not distinct from p_state.runner_id;
-
-  return query
-  select (flowgres.make_claimed_step(
-    p_queue_id => r.q, p_token => r.k, p_tenant_id => r.t, p_execution_id => r.x, p_version_id => null, p_step_index => r.s,
-    p_iteration => null, p_attempt => null, p_generation => null, p_is_passed_over => true)).*
-  from unnest(p_reports) as r
-  where r.q <> all(coalesce(p_state.held_queue_ids, '{}'))
-    -- A start that is no news any more is no report.
-    and (r.o <> 'started' or r.x = any(p_state.passed_over_ids))
-    and exists (
-      select from flowgres.work_queue as q
-      where q.tenant_id = r.t and q.execution_id = r.x and q.id = r.q
-        and q.runner_id is not distinct from p_state.runner_id and q.token = r.k and q.step_index = r.s);
+  get diagnostics v_count = row_count;
+  return v_count;
 end;
 $$;
-comment on function flowgres.pass_over(flowgres.step_report[], flowgres.advance_state) is $$What becomes of the reports of a batch that were not taken
-
-Those whose lease is still there are passed over, because somebody holds their execution or their row: they are returned, to be
-sent again. Of the others nothing is left but what is kept with a cancelled attempt.$$;
+comment on function flowgres.discard_reports(flowgres.step_report[], flowgres.advance_state) is $$Keep what a cancelled step's runner still had to say; changes nothing else. Returns how many.$$;

@@ -50,7 +50,6 @@ begin
     for update skip locked
   ) as q;
   if coalesce(cardinality(v_rows), 0) < cardinality(p_child_ids) then
-    -- Somebody holds the row: told again by the next claim or sweep.
     insert into flowgres.pending_wakes (tenant_id, execution_id, requested_at)
     select e.tenant_id, e.id, v_now
     from unnest(p_tenant_ids, p_child_ids) as x (tenant_id, id)
@@ -78,25 +77,6 @@ $$;
 comment on function flowgres.wake_parked(uuid[], uuid[]) is $$Make the steps that wait for these ended executions ready again; returns how many
 
 A row that somebody holds is left to the next sweep (pending_wakes). One that no longer waits for this child is left alone.$$;
-
-create or replace function flowgres.wake_later(p_tenant_ids uuid[], p_child_ids uuid[])
-  returns void language plpgsql set search_path to pg_catalog, pg_temp
-as $$
-begin
-  insert into flowgres.pending_wakes (tenant_id, execution_id, requested_at)
-  select e.tenant_id, e.id, flowgres.now()
-  from unnest(p_tenant_ids, p_child_ids) as x (tenant_id, id)
-  join flowgres.executions as e on e.tenant_id = x.tenant_id and e.id = x.id
-  where e.parent_execution_id is not null and e.parent_execution_id <> all(p_child_ids)
-  on conflict (tenant_id, execution_id) do nothing;
-  if found then
-    perform flowgres.wake_runners();
-  end if;
-end;
-$$;
-comment on function flowgres.wake_later(uuid[], uuid[]) is $$Wake the steps that wait for these ended executions once this transaction has committed, by the next claim
-
-For a transaction that is not the engine's own: nobody knows how long it stays open, and the row of a parent must not be held so long.$$;
 
 create or replace function flowgres.read_resume(p_tenant_id uuid, p_resume jsonb)
   returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
