@@ -57,9 +57,9 @@ def test_nobody_sees_a_deadlock_and_nothing_is_violated(explorer: Explorer) -> N
             explorer.explore(script)
 
         explore()
-    tell(f"scripts of {OPERATIONS} operations; {SEED_VARIABLE} repeats what was drawn")
-    tell(explorer.summary())
     for kind in list(explorer.failures):
         explorer.minimise(kind, seconds=MINIMISE_SECONDS)
+    tell(f"scripts of {OPERATIONS} operations; {SEED_VARIABLE} repeats what was drawn")
+    tell(explorer.summary())
     if explorer.failures:
         pytest.fail(explorer.report(), pytrace=False)

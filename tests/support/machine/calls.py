@@ -62,9 +62,6 @@ def _runner_call(world: World, op: Op, counts: Counter[str]) -> Call:
     alive, gone = world.alive(), [runner for runner in world.runners if runner.is_gone]
     # Now and then somebody who has signed off has something to say.
     runner = gone[-1] if op.who >= 10 and gone else alive[op.who % len(alive)]
-    if op.picks and runner in alive:
-        # Better one of those that have something to speak of.
-        runner = next((one for one in (runner, *alive) if one.pick(op.picks, world.tree)), runner)
     leases = runner.pick(op.picks, world.tree)
     names = " ".join(lease.name for lease in leases)
     keys = json.dumps([lease.key for lease in leases])
@@ -109,7 +106,7 @@ def _work(world: World, op: Op, counts: Counter[str], runner: Runner, leases: li
         if says not in ("started", "stale"):
             over.append(lease)
 
-    want = op.want if results else max(op.want, 4)
+    want = op.want if results else max(op.want, 2)
     text = f"{runner.name}: {'report ' + ' '.join(texts) + ', ' if texts else ''}want {want}"
     return Call(
         "work" if results else "claim",

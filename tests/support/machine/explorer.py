@@ -135,7 +135,7 @@ class Explorer:
     def _begin(self, world: World, stage: Stage, script: Script, trace: list[str]) -> None:
         """Start the first executions, and let both runners take what is ready: one after the other, nobody beside."""
         opening = [Op("start", number) for number in script.begin]
-        opening += [Op("claim", number, want=8) for number in range(2)]
+        opening += [Op("claim", number, want=5) for number in range(2)]
         down = Op("work", 0, tuple(range(8)), ("down",) * 8, 3)
         opening += [down._replace(who=number) for number in range(script.depth)]
         for op in opening:

@@ -129,5 +129,5 @@ def scripts(draw: st.DrawFn) -> Script:
         batch, ops = ops[:SEATS], ops[SEATS:]
         focus = draw(st.integers(0, 4)) if draw(st.booleans()) else 0
         rounds.append(Round(draw(_weighted(CLOCKS)), focus, tuple(batch)))
-    begin = draw(st.lists(st.integers(0, 10), min_size=3, max_size=6))
+    begin = draw(st.lists(st.integers(0, 10), min_size=3, max_size=5))
     return Script(tuple(begin), draw(st.integers(0, 5)), tuple(rounds))
