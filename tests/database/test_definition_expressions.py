@@ -27,6 +27,8 @@ HOSTILE = {
     "tests": "{{ a " + "is not " * 2_300 + "}}",
     "dots": "{{ a" + ". " * 8_000 + "}}",
     "spaces": "{{ a is" + " " * 16_000 + "}}",
+    "many names": "{{x}}",
+    "many faults": "{{1 a}}",
 }
 
 
@@ -92,14 +94,14 @@ def test_every_sound_expression_of_the_writer_is_accepted(author: Author) -> Non
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_texts_are_read_in_bounded_time(author: Author, kind: str) -> None:
     text = HOSTILE[kind]
-    count = (1 << 20) // len(text)
-    definition = workflow(log_step("a", config={"message": [f"{text} {number}" for number in range(count)]}))
+    count = min((1 << 20) // len(text), 60_000)
+    definition = workflow(log_step("a", config={"message": [f"{number}{text}" for number in range(count)]}))
     author.db.run("set statement_timeout to '10s'")
     try:
         errors = author.db.value("select flowgres.check_expressions(p_definition => %s::jsonb)", definition)
     finally:
         author.db.run("reset statement_timeout")
-    assert len(errors) <= 400
+    assert len(errors) <= 200
 
 
 def test_import_that_is_refused_names_every_expression_and_changes_nothing(author: Author) -> None:

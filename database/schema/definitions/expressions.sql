@@ -19,45 +19,6 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.expression_filters()
-  returns text[] language sql immutable parallel safe set search_path to pg_catalog, pg_temp
-as $$
-  select array[
-    'abs', 'batch', 'capitalize', 'center', 'count', 'd', 'default', 'dictsort', 'filesizeformat', 'first', 'float', 'groupby',
-    'indent', 'int', 'items', 'join', 'last', 'length', 'list', 'lower', 'map', 'max', 'min', 'reject', 'rejectattr', 'replace',
-    'reverse', 'round', 'select', 'selectattr', 'slice', 'sort', 'string', 'sum', 'title', 'tojson', 'trim', 'truncate',
-    'unique', 'upper', 'urlencode', 'wordcount', 'wordwrap'];
-$$;
-comment on function flowgres.expression_filters() is $$Filters that an expression may use.$$;
-
-create or replace function flowgres.expression_tests()
-  returns text[] language sql immutable parallel safe set search_path to pg_catalog, pg_temp
-as $$
-  select array[
-    'boolean', 'defined', 'divisibleby', 'eq', 'equalto', 'even', 'false', 'float', 'ge', 'greaterthan', 'gt', 'in', 'integer',
-    'iterable', 'le', 'lessthan', 'lower', 'lt', 'mapping', 'ne', 'none', 'number', 'odd', 'sequence', 'string', 'true',
-    'undefined', 'upper', '==', '!=', '<', '<=', '>', '>='];
-$$;
-comment on function flowgres.expression_tests() is $$Tests that an expression may use after `is`.$$;
-
-create or replace function flowgres.expression_methods()
-  returns text[] language sql immutable parallel safe set search_path to pg_catalog, pg_temp
-as $$
-  select array[
-    'capitalize', 'casefold', 'center', 'count', 'endswith', 'find', 'get', 'index', 'isalnum', 'isalpha', 'isdecimal',
-    'isdigit', 'islower', 'isnumeric', 'isspace', 'istitle', 'isupper', 'items', 'join', 'keys', 'ljust', 'lower', 'lstrip',
-    'partition', 'removeprefix', 'removesuffix', 'replace', 'rfind', 'rindex', 'rjust', 'rpartition', 'rsplit', 'rstrip',
-    'split', 'splitlines', 'startswith', 'strip', 'swapcase', 'title', 'upper', 'values', 'zfill'];
-$$;
-comment on function flowgres.expression_methods() is $$Methods of texts, lists and objects that an expression may call.$$;
-
-create or replace function flowgres.expression_names()
-  returns text[] language sql immutable parallel safe set search_path to pg_catalog, pg_temp
-as $$
-  select array['input', 'trigger', 'steps', 'execution', 'workflow', 'tenant'];
-$$;
-comment on function flowgres.expression_names() is $$Names that every expression sees.$$;
-
 create or replace function flowgres.reduce_expressions(p_code text)
   returns text language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
 as $$
@@ -85,32 +46,6 @@ begin
 end;
 $$;
 comment on function flowgres.reduce_expressions(text) is $$What is left of expressions written in letters: an x for each that is sound.$$;
-
-create or replace function flowgres.refuse_word(p_what text, p_word text, p_names text[])
-  returns jsonb language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
-as $$
-begin
-  return case
-    when p_what = 'unpacking' then flowgres.problem(
-      p_path => '', p_code => 'expression_unsafe', p_message => 'arguments cannot be unpacked with * or **')
-    when p_what = 'call' then flowgres.problem(
-      p_path => '', p_code => 'expression_unsafe', p_message => 'only methods of values can be called, and not this',
-      p_hint => 'Write value.method(...), or use a filter: value | filter.')
-    when p_what <> 'name' or left(p_word, 2) = '__' or p_word = 'self' then flowgres.problem(
-      p_path => '', p_code => 'expression_unsafe',
-      p_message => format('the %s "%s" is not allowed in an expression', p_what, left(p_word, 60)),
-      p_hint => flowgres.did_you_mean(p_word => p_word, p_known => case p_what
-        when 'filter' then flowgres.expression_filters() when 'test' then flowgres.expression_tests()
-        when 'method' then flowgres.expression_methods() end))
-    when p_word = 'steps' then flowgres.problem(
-      p_path => '', p_code => 'expression_reference', p_message => 'this names no step', p_hint => 'Write steps.ID or steps[''ID''].')
-    else flowgres.problem(
-      p_path => '', p_code => 'expression_name', p_message => format('the name "%s" is not known here', left(p_word, 60)),
-      p_hint => flowgres.did_you_mean(p_word => p_word, p_known => p_names))
-  end;
-end;
-$$;
-comment on function flowgres.refuse_word(text, text, text[]) is $$The problem of a word that may not stand where it stands: a name, filter, test, method or attribute, or what is done with it.$$;
 
 create or replace function flowgres.read_expressions(p_texts jsonb)
   returns table (number integer, code text, rest text, problems jsonb)
@@ -348,8 +283,10 @@ declare
     '^[^{]*(?:\{\{ *%1$s(?: (?:[-+*/<>~]|[=!<>]=|and|or|in) %1$s)* *\}\}[^{]*)+$', c_simple);
   -- Of a whole definition: the rest is left to the judge.
   c_most_characters constant integer := 65536;
+  c_most_errors constant integer := 200;
   v_texts jsonb;
   v_wrong jsonb;
+  v_paths text[];
 begin
   select jsonb_agg(to_jsonb(f)) into v_texts
   from (
@@ -374,24 +311,35 @@ begin
       flowgres.reduce_expressions(p_code => (select string_agg(r.code || ';', '' order by r.number) from read as r)), ';'))
       with ordinality as l (text, position)
   )
-  select jsonb_agg(t.value || jsonb_build_object('problem', e.problem)) into v_wrong
-  from jsonb_array_elements(v_texts) with ordinality as t (value, position)
-  join read as r on r.number = t.position
-  join reduced as l on l.position = t.position
-  cross join lateral jsonb_array_elements(flowgres.judge_expression(
-    p_text => t.value ->> 'text', p_code => r.code, p_left => l.text, p_rest => r.rest, p_problems => r.problems,
-    p_is_condition => (t.value -> 'is_condition')::boolean)) with ordinality as e (problem, position);
+  select jsonb_agg(t.value || jsonb_build_object('problem', t.problem)) into v_wrong
+  from (
+    select t.value, e.problem
+    from jsonb_array_elements(v_texts) with ordinality as t (value, position)
+    join read as r on r.number = t.position
+    join reduced as l on l.position = t.position
+    cross join lateral jsonb_array_elements(flowgres.judge_expression(
+      p_text => t.value ->> 'text', p_code => r.code, p_left => l.text, p_rest => r.rest, p_problems => r.problems,
+      p_is_condition => (t.value -> 'is_condition')::boolean)) as e (problem)
+    limit c_most_errors
+  ) as t;
   if v_wrong is null then
     return '{}';
   end if;
+  v_paths := array(select distinct w.value ->> 'path' from jsonb_array_elements(v_wrong) as w (value));
   return array(
+    with texts as materialized (
+      -- Once for each value, however much is wrong in it.
+      select p.place, p.path as value_path, t.path, t.text
+      from flowgres.list_expressions(p_definition => p_definition) with ordinality as p (path, value, names, is_condition, place)
+      cross join lateral flowgres.list_texts(p_path => p.path, p_value => p.value) as t
+      where p.path = any(v_paths)
+    )
     select w.value -> 'problem' || jsonb_build_object('path', t.path)
-    from flowgres.list_expressions(p_definition => p_definition) with ordinality as p (path, value, names, is_condition, place)
-    cross join lateral flowgres.list_texts(p_path => p.path, p_value => p.value) as t
+    from texts as t
     join jsonb_array_elements(v_wrong) with ordinality as w (value, position)
-      on w.value ->> 'path' = p.path and w.value ->> 'text' = t.text
-    where v_wrong @> jsonb_build_array(jsonb_build_object('path', p.path))
-    order by p.place, t.path, w.position);
+      on w.value ->> 'path' = t.value_path and w.value ->> 'text' = t.text
+    order by t.place, t.path, w.position
+    limit c_most_errors);
 end;
 $$;
 comment on function flowgres.check_expressions(jsonb) is $$What can be said here of the expressions of a definition: syntax, unknown names, filters, tests and methods, statements.$$;
