@@ -174,9 +174,11 @@ class Client:
         hint = str(problem["hint"]) if problem.get("hint") else None
         errors = problem.get("errors") or _listed(problem.get("details"))
         if errors:
-            count = f"{len(errors)} error{'s' * (len(errors) != 1)}"
-            message = "".join((f"the definition has {count}", *(f"\n  {_error_line(one)}" for one in errors)))
-            hint = None
+            if code in _DEFINITION_CODES:
+                message = f"the definition has {len(errors)} error{'s' * (len(errors) != 1)}"
+                hint = None
+            # The sentence goes on with the first of them; here all are told, a line each.
+            message = "".join((message.partition(": ")[0], *(f"\n  {_error_line(one)}" for one in errors)))
         elif isinstance(problem.get("details"), str) and problem["details"] not in ("", message):
             message += f" ({problem['details']})"
         if code in _NOT_READY_CODES or status in (502, 503, 504):

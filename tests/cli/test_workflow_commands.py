@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.database import Database
+from tests.support.definitions import Definition, log_step, workflow
+from tests.support.runner import wait_for
+
 from .conftest import Flowgres
 from .texts import GREET, SLEEP
 
@@ -82,3 +86,47 @@ def test_workflow_in_use_is_not_deleted_unless_its_executions_are_cancelled(
     assert live("workflows", "delete", "busy", "--yes").code == 6
     assert live("workflows", "delete", "busy", "--yes", "--cancel-running").code == 0
     assert live("executions", "show", execution_id).json["status"] == "cancelled"
+
+
+WRONG_IN_PARTS = {"id": "a", "type": "http", "config": {"url": "https://x.example/{{ (1 ~ secrets.KEY) | upper }}"}}
+
+
+def test_versions_that_wait_or_are_invalid_are_told(live: Flowgres, module_database: Database) -> None:
+    tenant_id = live("workflows", "show", "greet").json["tenant_id"]
+
+    def bring(*steps: Definition) -> Definition:
+        with module_database.as_role("member", tenant_id=tenant_id) as db:
+            answer: Definition = db.call("flowgres_api.import_workflow", definition=workflow(*steps, name="told"))
+        return answer
+
+    bring(log_step("a"))
+    broken = bring(WRONG_IN_PARTS)
+    assert broken["pending_version"] == 2
+
+    def states() -> list[str]:
+        return [row["state"] for row in live("workflows", "versions", "told").json]
+
+    wait_for(lambda: states() == ["invalid", "ready"], what="the runner's answer")
+    newest = live("workflows", "versions", "told").json[0]
+    assert [error["code"] for error in newest["errors"]] == ["secret_misuse"]
+    table = live("workflows", "versions", "told", "-o", "table").out
+    assert "a secret can only be put in as it is" in table
+    shown = live("workflows", "show", "told", "-o", "table")
+    assert "version 2 is invalid" in shown.err
+    assert "steps[0].config.url" in shown.err
+    activated = live("workflows", "activate", "told", "--version", "2")
+    assert activated.code == 6
+    assert "--version 1" in activated.err
+    assert live("workflows", "versions", "nowhere").code == 3
+
+
+def test_workflow_with_a_version_that_waits_says_so(live: Flowgres, module_database: Database) -> None:
+    tenant_id = live("workflows", "show", "greet").json["tenant_id"]
+    with module_database.as_role("member", tenant_id=tenant_id) as db:
+        db.call("flowgres_api.import_workflow", definition=workflow(log_step("a"), name="held"))
+        db.call("flowgres_api.import_workflow", definition=workflow(log_step("b"), name="held"), activate=False)
+    with module_database.connect() as db:
+        # A draft, so that no runner confirms it before the program has looked.
+        db.run("update flowgres.workflows set pending_versions = '{2}' where name = 'held'")
+    assert "version 2 becomes active when a runner has confirmed" in live("workflows", "show", "held").err
+    assert [row["use"] for row in live("workflows", "versions", "held").json] == ["waits to be active", "active"]

@@ -47,7 +47,9 @@ def test_reference_must_be_to_an_ancestor(author: Author, expression: str) -> No
     assert author.errors(workflow(log_step("a"), log_step("m", "a"), refer("b", expression, "m"))) == {}
 
 
-@pytest.mark.parametrize("expression", ["steps.a.output", "{{ 'steps.a' }}", "{{ input.steps.a }}", "{{ mysteps.a }}"])
+@pytest.mark.parametrize(
+    "expression", ["steps.a.output", "{{ 'steps.a' }}", "{{ input.steps.a }}", "{{ input.mysteps.a }}"]
+)
 def test_what_only_looks_like_a_reference_is_none(author: Author, expression: str) -> None:
     assert author.errors(workflow(log_step("a"), refer("b", expression))) == {}
 

@@ -68,7 +68,7 @@ def test_workflow_of_another_tenant_is_not_found(author: Author) -> None:
 
 def test_activating_an_old_version_is_a_rollback(author: Author) -> None:
     for step in "abc":
-        author.import_(workflow(log_step(step)))
+        author.confirm(author.import_(workflow(log_step(step)))["version_id"])
     assert call(author, "activate_workflow", workflow="w", version=1)["active_version"] == 1
     assert call(author, "activate_workflow", workflow="w")["active_version"] == 3
     assert refused(author, "activate_workflow", workflow="w", version=9) == ("FG404", "version_not_found")

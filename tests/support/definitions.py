@@ -101,6 +101,10 @@ class Author:
         result: Definition = self.db.call("flowgres.import_workflow", p_definition=definition, p_activate=activate)
         return result
 
+    def confirm(self, version_id: str, *errors: Definition) -> bool:
+        """Say what a runner found when it parsed the expressions of a version."""
+        return bool(self.db.value("select flowgres.confirm_version(%s, %s::jsonb)", version_id, list(errors)))
+
     def steps(self, version_id: str) -> dict[str, Definition]:
         """The compiled steps of a version, by id."""
         rows = self.db.all(

@@ -2,7 +2,7 @@
 
 `ALIKE`: both check it and say the same codes at the same paths; {} is a valid definition. `ALIASES`: the same, but in
 the words of other systems, where Python names the author's place and SQL the canonical one, so only codes are compared.
-`PARSED`: only Python reads it (expressions, cron). `STORED`: only SQL can know it, or the front repairs it.
+`PARSED`: only Python reads it (what takes a parser, cron). `STORED`: only SQL can know it, or the front repairs it.
 """
 
 from __future__ import annotations
@@ -157,6 +157,33 @@ ALIKE: list[tuple[Definition, Said]] = [
         "steps[1].config.message": "reference_not_ancestor"}),
     (workflow(listed_step("a"), listed_step("b", config={"message": ["{{ steps['a'].output }}"]})), {}),
     (one("log", message=["x", {"y": "{{ steps.z.output }}"}]), at("message[1].y", "unknown_step")),
+    # Expressions
+    (one("log", message="{{ input. }}"), at("message", "expression_syntax")),
+    (one("log", message=["{{ input.x } }", "{{ 'a }}", "{# a", "{{ }}", "{{ input.x is defined if input.y }}"]), {
+        f"{CONFIG}.message[{place}]": "expression_syntax" for place in range(5)}),
+    (one("log", message="{% if input.x %}"), at("message", "expression_unsafe")),
+    (one("log", message=["{{ input.x | uper }}", "{{ input.x is nope }}", "{{ input.x.append(1) }}", "{{ range(9) }}",
+        "{{ input.__class__ }}", "{{ input['__class__'] }}", "{{ self }}", "{{ input.x.join(*input.y) }}"]), {
+        f"{CONFIG}.message[{place}]": "expression_unsafe" for place in range(8)}),
+    (one("log", message="{{ inptu.x and (input.x | uper) }}"), at("message", "expression_unsafe")),
+    (one("log", message={"a": "{{ inptu.x }}", "b": ["{{ inptu.x }}", "{{ item }}", "{{ output }}"]}), {
+        f"{CONFIG}.message.{place}": "expression_name" for place in ("a", "b[0]", "b[1]", "b[2]")}),
+    (one("log", message="{{ steps }}"), at("message", "expression_reference")),
+    (one("log", message="{{ " + "(" * 100 + "1" + ")" * 100 + " }}" + "x" * 17_000), at("message", "expression_limit")),
+    (one("log", message="{{ " + "(" * 200 + "1" + ")" * 200 + " }}"), at("message", "expression_limit")),
+    (one("log", message="{{ [" + "1," * 2_100 + "] }}"), at("message", "expression_limit")),
+    (one("log", message=["{{ a", "}} {", "{ {% }", "100 {#", "100 {#-", "{# "]), {
+        f"{CONFIG}.message[0]": "expression_syntax", f"{CONFIG}.message[2]": "expression_unsafe",
+        f"{CONFIG}.message[5]": "expression_syntax"}),
+    (one("log", message="{# a note #}{{- {'a': {'b': input.x[1:]}}.a.b ~ '}}' is not none -}} it's {{ 1, }}"), {}),
+    (with_step(when="{{ input.a }} {{ input.b }}"), {"steps[0].when": "expression_not_boolean"}),
+    (with_step(when="{{ input. }} "), {"steps[0].when": "expression_syntax"}),
+    (with_step(when="{{ input.a == '}}{{' }}"), {}),
+    (with_step(output="{{ output.x or response }}"), {"steps[0].output": "expression_name"}),
+    (http() | {"outputs": {"x": "{{ output }}"}}, {"outputs.x": "expression_name"}),
+    (workflow({"id": "a", "type": "http", "config": {"url": "https://x.example/"}, "output": "{{ response.a }}"}), {}),
+    (one("condition", expression=" {{ input.x }}"), at("expression", "expression_not_boolean")),
+    (one("condition", field="{{ input. }}", operator="exists"), at("field", "expression_syntax")),
     # Configuration
     *((http(**{key: value}), {}) for key, value in HOLDERS.items()),
     *((http(**{key: {"a": SECRET}}), {}) for key in ("json", "body", "form")),
@@ -259,12 +286,9 @@ ALIASES: list[tuple[Definition, list[str]]] = [
 ]  # fmt: skip
 
 PARSED: list[tuple[Definition, Said]] = [
-    (one("log", message="{{ input. }}"), at("message", "expression_syntax")),
-    (one("log", message="{% if input.x %}"), at("message", "expression_unsafe")),
-    (one("log", message="{{ inptu.x }}"), at("message", "expression_name")),
-    (one("log", message="{{ steps }}"), at("message", "expression_reference")),
-    (one("log", message="{{ " + "(" * 100 + "1" + ")" * 100 + " }}" + "x" * 17_000), at("message", "expression_limit")),
-    (with_step(when="{{ input.a }} {{ input.b }}"), {"steps[0].when": "expression_not_boolean"}),
+    (one("log", message="{{ input.ä. }}"), at("message", "expression_syntax")),
+    (one("log", message="{{ {1: {1: {1: {1: inptu}}}} }}"), at("message", "expression_name")),
+    (one("log", message="{{ 1" + " + 1" * 70 + " }}"), at("message", "expression_limit")),
     (http(body="{{ (input.x ~ secrets.KEY) | upper }}"), at("body", "secret_misuse")),
     (triggers({"type": "cron", "cron": "0 0 31 2 *", "timezone": "Mars/Olympus"}), {
         "triggers[0].cron": "cron_invalid", "triggers[0].timezone": "timezone_unknown"}),

@@ -6,19 +6,36 @@ from typing import Any
 
 import click
 
-from flowgres_cli.output import Column, moment
+from flowgres_cli.output import Column, moment, say
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
 Json = Any
+
+
+def _describe(problem: dict[str, Json]) -> str:
+    """One thing wrong with a version, in a line: where, what, how to fix it."""
+    text = ": ".join(str(problem[key]) for key in ("path", "message") if problem.get(key))
+    return f"{text} ({problem['hint']})" if problem.get("hint") else text
+
 
 _LIST_COLUMNS = (
     Column("name", "NAME"),
     Column("kind", "KIND", is_optional=True),
     Column("status", "STATUS"),
     Column("active_version", "ACTIVE", justify="right"),
+    Column("pending_version", "PENDING", justify="right", is_optional=True),
     Column("title", "TITLE", is_optional=True),
     Column("description", "DESCRIPTION"),
     Column("updated_at", "UPDATED", moment, is_optional=True),
+)
+_VERSION_COLUMNS = (
+    Column("version", "VERSION", justify="right"),
+    Column("state", "STATE"),
+    Column("use", "USE"),
+    Column("step_count", "STEPS", justify="right"),
+    Column("created_by", "BY", is_optional=True),
+    Column("created_at", "IMPORTED", moment, is_optional=True),
+    Column("errors", "ERRORS", lambda errors: "; ".join(_describe(error) for error in errors or ())),
 )
 _STEP_COLUMNS = (
     Column("step", "STEP"),
@@ -75,11 +92,36 @@ def show_workflow(session: Session, name: str, version: int | None) -> None:
     output = session.output
     if not output.is_table:
         output.record({**workflow, "shown_version": shown, "steps": steps}, id_field="name")
+        _tell_state(session, workflow)
         return
-    fields = ("name", "title", "kind", "status", "active_version", "description", "created_at", "updated_at")
+    fields = (
+        "name", "title", "kind", "status", "active_version", "pending_version", "description",
+        "created_at", "updated_at",
+    )  # fmt: skip
     output.record(workflow, fields=fields)
+    _tell_state(session, workflow)
     output.line("")
     output.rows(steps, _STEP_COLUMNS, id_field="step", empty="no steps")
+
+
+@workflows.command("versions", epilog="Example: flowgres workflows versions order-pipeline")
+@click.argument("name")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@server_options
+@output_option
+@pass_session
+def list_versions(session: Session, name: str, limit: int) -> None:
+    """List the versions of a workflow, the newest first, with what is wrong with those that are invalid."""
+    columns = "version,version_label,state,is_active,is_pending,step_count,created_by,created_at,errors"
+    rows = session.client.select(
+        "workflow_versions",
+        {"workflow_name": f"eq.{name}", "select": columns, "order": "version.desc", "limit": limit},
+    )
+    if not rows and not session.client.select("workflows", {"name": f"eq.{name}", "select": "id", "limit": 1}):
+        raise _missing(session, name)
+    for row in rows:
+        row["use"] = "active" if row["is_active"] else "waits to be active" if row["is_pending"] else None
+    session.output.rows(rows, _VERSION_COLUMNS, id_field="version", empty="no versions")
 
 
 @workflows.command("activate", epilog="Example: flowgres workflows activate order-pipeline --version 3")
@@ -89,7 +131,10 @@ def show_workflow(session: Session, name: str, version: int | None) -> None:
 @output_option
 @pass_session
 def activate_workflow(session: Session, name: str, version: int | None) -> None:
-    """Let new executions start, on a version of the workflow."""
+    """Let new executions start, on a version of the workflow.
+
+    A version whose expressions are still being checked waits for that; the one before stays active.
+    """
     _change(session, "activate_workflow", {"workflow": name} | ({"version": version} if version is not None else {}))
 
 
@@ -122,7 +167,27 @@ def delete_workflow(session: Session, name: str, is_cancelling: bool, is_confirm
 
 def _change(session: Session, function: str, arguments: dict[str, Json]) -> None:
     answer = session.client.call(function, arguments)
-    session.output.record(answer or {}, id_field="name", fields=("name", "status", "active_version"))
+    session.output.record(answer or {}, id_field="name", fields=("name", "status", "active_version", "pending_version"))
+    _tell_state(session, answer or {})
+
+
+def _tell_state(session: Session, workflow: dict[str, Json]) -> None:
+    """Say what an operator would wonder about: a version that waits, or the newest one that is invalid."""
+    pending = workflow.get("pending_version")
+    if pending is not None:
+        active = workflow.get("active_version")
+        say(f"version {pending} becomes active when a runner has confirmed its expressions; until then it is {active}")
+    newest = workflow.get("latest_version")
+    if newest is None or newest == workflow.get("active_version") or workflow.get("deleted_at"):
+        return
+    found = session.client.select(
+        "workflow_versions",
+        {"workflow_id": f"eq.{workflow['id']}", "version": f"eq.{newest}", "state": "eq.invalid", "select": "errors"},
+    )
+    for row in found:
+        say(f"version {newest} is invalid:")
+        for error in row.get("errors") or ():
+            say(f"  {_describe(error)}")
 
 
 def _missing(session: Session, name: str) -> Exception:

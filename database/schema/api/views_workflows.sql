@@ -23,7 +23,8 @@ select
   nullif(w.latest_version, 0) as latest_version,
   w.created_by,
   w.created_at,
-  w.updated_at
+  w.updated_at,
+  w.pending_versions[cardinality(w.pending_versions)] as pending_version
 from flowgres.workflows as w
 where w.deleted_at is null;
 
@@ -46,6 +47,7 @@ comment on column flowgres_api.workflows.latest_version is $$Number of the newes
 comment on column flowgres_api.workflows.created_by is $$Who imported it first$$;
 comment on column flowgres_api.workflows.created_at is $$When it was imported first$$;
 comment on column flowgres_api.workflows.updated_at is $$When the workflow or its active version last changed$$;
+comment on column flowgres_api.workflows.pending_version is $$Version that becomes active when a runner has confirmed its expressions; null when none waits$$;
 
 create or replace view flowgres_api.workflow_versions with (security_invoker = true) as
 select
@@ -66,7 +68,8 @@ select
   v.priority,
   v.errors,
   v.created_by,
-  v.created_at
+  v.created_at,
+  v.version = any(w.pending_versions) as is_pending
 from flowgres.workflow_versions as v
 join flowgres.workflows as w on w.tenant_id = v.tenant_id and w.id = v.workflow_id
 where w.deleted_at is null;
@@ -92,6 +95,7 @@ comment on column flowgres_api.workflow_versions.priority is $$Priority of its e
 comment on column flowgres_api.workflow_versions.errors is $$What is wrong with it when its state is invalid$$;
 comment on column flowgres_api.workflow_versions.created_by is $$Who imported it$$;
 comment on column flowgres_api.workflow_versions.created_at is $$When it was imported$$;
+comment on column flowgres_api.workflow_versions.is_pending is $$Whether it becomes active when a runner has confirmed its expressions$$;
 
 create or replace view flowgres_api.workflow_steps with (security_invoker = true) as
 select

@@ -13,10 +13,7 @@ begin
     p_message => format(
       'the definition has %s %s: %s', jsonb_array_length(p_errors),
       case jsonb_array_length(p_errors) when 1 then 'error' else 'errors' end,
-      left((
-        select string_agg(concat_ws(': ', nullif(e.value ->> 'path', ''), e.value ->> 'message'), '; ' order by e.position)
-        from jsonb_array_elements(p_errors) with ordinality as e (value, position)
-        where e.position <= 3), 1000)),
+      flowgres.name_problems(p_errors)),
     p_details => p_errors::text,
     p_hint => 'The details list every error with its path.');
 end;
@@ -119,43 +116,6 @@ comment on function flowgres.write_version(flowgres.workflows, jsonb, jsonb, tex
 
 The caller holds the lock of the workflow.$$;
 
-create or replace function flowgres.switch_version(p_workflow flowgres.workflows, p_version flowgres.workflow_versions)
-  returns flowgres.workflows language plpgsql set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_workflow flowgres.workflows := p_workflow;
-  v_definition jsonb := (p_version).definition;
-begin
-  if (p_workflow).active_version is distinct from (p_version).version then
-    -- What the version says about itself comes with it; what it leaves out stays.
-    update flowgres.workflows as w
-    set
-      active_version = (p_version).version,
-      status = 'active',
-      title = coalesce(v_definition ->> 'title', w.title),
-      description = coalesce(v_definition ->> 'description', w.description),
-      metadata = coalesce(v_definition -> 'metadata', w.metadata),
-      updated_at = flowgres.now()
-    where w.tenant_id = (p_workflow).tenant_id and w.id = (p_workflow).id
-    returning w.* into v_workflow;
-  elsif (p_workflow).status <> 'active' then
-    update flowgres.workflows as w
-    set status = 'active', updated_at = flowgres.now()
-    where w.tenant_id = (p_workflow).tenant_id and w.id = (p_workflow).id
-    returning w.* into v_workflow;
-  else
-    return v_workflow;
-  end if;
-  perform flowgres.record_audit(
-    p_action => 'workflow_activated', p_subject => v_workflow.name,
-    p_details => jsonb_build_object('version', (p_version).version, 'previous_version', (p_workflow).active_version));
-  return v_workflow;
-end;
-$$;
-comment on function flowgres.switch_version(flowgres.workflows, flowgres.workflow_versions) is $$Make a version the active one
-
-Executions that run stay on theirs. The caller holds the lock of the workflow.$$;
-
 create or replace function flowgres.import_definition(
   p_tenant_id uuid, p_definition jsonb, p_activate boolean, p_checked boolean default false
 )
@@ -187,7 +147,7 @@ begin
     p_workflow => v_workflow, p_source => p_definition, p_definition => v_definition,
     p_state => case when not p_activate then 'draft' when p_checked then 'ready' else 'checking' end);
   if p_activate then
-    v_workflow := flowgres.switch_version(p_workflow => v_workflow, p_version => v_written.version);
+    v_workflow := flowgres.request_version(p_workflow => v_workflow, p_version => v_written.version);
   end if;
   return jsonb_build_object(
     'workflow_id', v_workflow.id,
@@ -199,6 +159,8 @@ begin
     'created', v_written.created,
     'status', v_workflow.status,
     'state', (v_written.version).state,
+    'active_version', v_workflow.active_version,
+    'pending_version', flowgres.pending_version(v_workflow.pending_versions),
     'webhooks', '[]'::jsonb,
     'schedules', '[]'::jsonb,
     'warnings', v_check -> 'warnings');
@@ -207,4 +169,5 @@ $$;
 comment on function flowgres.import_definition(uuid, jsonb, boolean, boolean) is $$Check, store, compile and activate a definition
 
 The same content gives the same version. p_checked says that the expressions were parsed already; otherwise the version is
-checking until a runner has confirmed it, and can be started meanwhile: the evaluator refuses what is unsafe anyway.$$;
+checking until a runner has confirmed it: it waits behind an active one, and where there is none it can be started
+meanwhile, because the evaluator refuses what is unsafe anyway.$$;

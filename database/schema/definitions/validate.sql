@@ -283,7 +283,7 @@ begin
     ) || v_graph.errors || flowgres.check_references(
       p_steps => v_steps, p_outputs => v_definition -> 'outputs', p_ids => v_graph.ids,
       p_sorted => v_graph.sorted, p_from => v_graph.edge_from, p_to => v_graph.edge_to
-    ) || flowgres.check_secrets(p_definition => v_definition);
+    ) || flowgres.check_secrets(p_definition => v_definition) || flowgres.check_expressions(p_definition => v_definition);
   end if;
 
   if cardinality(v_errors) = 0 then
@@ -296,7 +296,8 @@ end;
 $$;
 comment on function flowgres.check_definition(uuid, jsonb) is $$Everything wrong with a definition: {valid, errors, warnings, definition}
 
-`definition` is the canonical form, as far as there is one. Expressions and cron are not parsed here.$$;
+`definition` is the canonical form, as far as there is one. Of expressions only what expressions.sql can see is told, and cron
+is not parsed here.$$;
 
 create or replace function flowgres.check_document(p_definition jsonb, p_most_bytes integer, p_most_depth integer)
   returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp

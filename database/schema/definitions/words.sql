@@ -9,6 +9,15 @@ as $$
 $$;
 comment on function flowgres.problem(text, text, text, text) is $$One thing wrong in a definition: where, a stable code, a sentence, how to fix it.$$;
 
+create or replace function flowgres.name_problems(p_errors jsonb)
+  returns text language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+  select left(string_agg(concat_ws(': ', nullif(e.value ->> 'path', ''), e.value ->> 'message'), '; ' order by e.position), 1000)
+  from jsonb_array_elements(p_errors) with ordinality as e (value, position)
+  where e.position <= 3;
+$$;
+comment on function flowgres.name_problems(jsonb) is $$The first few of a list of problems in one sentence.$$;
+
 create or replace function flowgres.parse_duration(p_value jsonb)
   returns numeric language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
 as $$

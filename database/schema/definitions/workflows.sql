@@ -61,6 +61,7 @@ as $$
     'is_active', (p_workflow).status = 'active',
     'version', coalesce((p_workflow).active_version, nullif((p_workflow).latest_version, 0)),
     'latest_version', (p_workflow).latest_version,
+    'pending_version', flowgres.pending_version((p_workflow).pending_versions),
     'created_at', (p_workflow).created_at,
     'updated_at', (p_workflow).updated_at);
 $$;
@@ -72,11 +73,15 @@ as $$
 declare
   v_workflow flowgres.workflows := p_workflow;
 begin
-  if (p_workflow).status = p_status then
+  if (p_workflow).status = p_status and (p_status = 'active' or (p_workflow).pending_versions = '{}') then
     return v_workflow;
   end if;
   update flowgres.workflows as w
-  set status = p_status, updated_at = flowgres.now()
+  set
+    status = p_status,
+    -- Whoever stops a workflow does not expect that a version that was being checked starts it again.
+    pending_versions = case when p_status = 'active' then w.pending_versions else '{}' end,
+    updated_at = flowgres.now()
   where w.tenant_id = (p_workflow).tenant_id and w.id = (p_workflow).id
   returning w.* into v_workflow;
   perform flowgres.record_audit(
@@ -107,10 +112,7 @@ begin
       p_hint => 'List /workflow_versions.');
   end if;
   if v_version.state = 'invalid' then
-    perform flowgres.fail(
-      p_status => 409, p_code => 'version_invalid',
-      p_message => format('version %s of workflow "%s" has errors', v_version.version, (p_workflow).name),
-      p_details => v_version.errors::text, p_hint => 'Import a corrected definition.');
+    perform flowgres.fail_version(p_workflow => p_workflow, p_version => v_version);
   end if;
   if v_version.state = 'draft' then
     -- It was checked when it was written, but what it calls may have changed since.
@@ -120,14 +122,15 @@ begin
     end if;
     update flowgres.workflow_versions as v
     set state = 'checking'
-    where v.tenant_id = v_version.tenant_id and v.id = v_version.id;
+    where v.tenant_id = v_version.tenant_id and v.id = v_version.id
+    returning v.* into v_version;
   end if;
-  return flowgres.switch_version(p_workflow => p_workflow, p_version => v_version);
+  return flowgres.request_version(p_workflow => p_workflow, p_version => v_version);
 end;
 $$;
 comment on function flowgres.activate_version(flowgres.workflows, integer) is $$Activate a version of a locked workflow; null means the newest that is not invalid
 
-A draft freezes here.$$;
+A draft freezes here. One that is not confirmed waits for that when another version is active.$$;
 
 create or replace function flowgres.apply_changes(p_workflow flowgres.workflows, p_changes jsonb)
   returns flowgres.workflows language plpgsql set search_path to pg_catalog, pg_temp
@@ -160,8 +163,9 @@ begin
   where w.tenant_id = (p_workflow).tenant_id and w.id = (p_workflow).id
   returning w.* into v_workflow;
   return case p_changes ->> 'status'
-    when 'active' then case when v_workflow.status = 'active' then v_workflow
-      else flowgres.activate_version(p_workflow => v_workflow, p_version => v_workflow.active_version) end
+    when 'active' then case
+      when v_workflow.active_version is null then flowgres.activate_version(p_workflow => v_workflow, p_version => null)
+      else flowgres.set_workflow_status(v_workflow, 'active', 'workflow_activated') end
     when 'inactive' then flowgres.set_workflow_status(v_workflow, 'inactive', 'workflow_deactivated')
     when 'archived' then flowgres.set_workflow_status(v_workflow, 'archived', 'workflow_archived')
     else v_workflow
@@ -314,12 +318,12 @@ begin
     p_tenant_id => v_tenant_id, p_execution_ids => v_running, p_reason => 'the workflow was deleted', p_actor => flowgres.actor(),
     p_limit => 1000 + cardinality(v_running));
   update flowgres.workflows as w
-  set deleted_at = flowgres.now(), status = 'archived', updated_at = flowgres.now()
+  set deleted_at = flowgres.now(), status = 'archived', pending_versions = '{}', updated_at = flowgres.now()
   where w.tenant_id = v_tenant_id and w.id = v_workflow.id
   returning w.* into v_workflow;
   perform flowgres.record_audit(
     p_action => 'workflow_deleted', p_subject => v_workflow.name,
-    p_details => jsonb_build_object('workflow_id', v_workflow.id, 'cancelled_count', cardinality(v_running)));
+    p_details => jsonb_build_object('workflow_id', v_workflow.id, 'cancelled_count', v_cancelled));
   return flowgres.describe_workflow(p_workflow => v_workflow) || jsonb_build_object(
     'deleted_at', v_workflow.deleted_at, 'cancelled_count', v_cancelled);
 end;

@@ -108,27 +108,35 @@ as $$
 declare
   v_version flowgres.workflow_versions;
 begin
+  select v.* into v_version
+  from flowgres.workflow_versions as v
+  where v.tenant_id = (p_workflow).tenant_id and v.workflow_id = (p_workflow).id
+    -- Where none is active, the newest that was meant to be is the one to speak of.
+    and (v.version = coalesce(p_version, (p_workflow).active_version)
+      or coalesce(p_version, (p_workflow).active_version) is null and v.state <> 'draft')
+  order by v.version desc
+  limit 1;
+  if v_version.state = 'invalid' and (p_version is not null or (p_workflow).active_version is null) then
+    perform flowgres.fail_version(p_workflow => p_workflow, p_version => v_version);
+  end if;
   if p_version is null and (p_workflow).status <> 'active' then
     perform flowgres.fail(
       p_status => 409, p_code => 'workflow_not_active',
       p_message => format('workflow %L is %s', (p_workflow).name, (p_workflow).status),
       p_hint => format('Activate it: flowgres workflows activate %s', (p_workflow).name));
   end if;
-  select v.* into v_version
-  from flowgres.workflow_versions as v
-  where v.tenant_id = (p_workflow).tenant_id and v.workflow_id = (p_workflow).id
-    and v.version = coalesce(p_version, (p_workflow).active_version);
   if v_version.id is null then
     perform flowgres.fail(
       p_status => 404, p_code => 'version_not_found',
       p_message => format('workflow %L has no version %s', (p_workflow).name, p_version),
       p_hint => 'List /workflow_versions.');
   end if;
-  if v_version.state in ('draft', 'invalid') then
+  if v_version.state = 'draft' then
     perform flowgres.fail(
       p_status => 409, p_code => 'version_not_ready',
-      p_message => format('version %s of workflow %L is %s', v_version.version, (p_workflow).name, v_version.state),
-      p_hint => 'Activate the draft, or import a corrected definition.');
+      p_message => format('version %s of workflow %L is a draft', v_version.version, (p_workflow).name),
+      p_hint => format(
+        'Activate it: flowgres workflows activate %s --version %s', (p_workflow).name, v_version.version));
   end if;
   return v_version;
 end;

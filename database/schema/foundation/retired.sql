@@ -12,3 +12,5 @@ drop function if exists flowgres.advance(uuid, flowgres.step_report[], text[], i
 drop function if exists flowgres.create_history_period(timestamptz, timestamptz, boolean);
 drop function if exists flowgres.create_history_ahead();
 drop function if exists flowgres.retire_history();
+drop function if exists flowgres.record_audit(text, text, jsonb);
+drop function if exists flowgres.switch_version(flowgres.workflows, flowgres.workflow_versions);

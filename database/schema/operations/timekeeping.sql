@@ -26,43 +26,6 @@ end;
 $$;
 comment on function flowgres.prune(integer) is $$Delete idempotency keys that have expired and runners long gone, a bounded number.$$;
 
-create or replace function flowgres.unchecked_versions(p_limit integer)
-  returns table (version_id uuid, definition jsonb) language plpgsql stable security definer set search_path to pg_catalog, pg_temp
-as $$
-begin
-  return query
-  select v.id, v.definition from flowgres.workflow_versions as v
-  where v.state = 'checking'
-  order by v.created_at
-  limit p_limit;
-end;
-$$;
-comment on function flowgres.unchecked_versions(integer) is $$Versions imported by SQL whose expressions no runner has parsed yet.$$;
-
-create or replace function flowgres.confirm_version(p_version_id uuid, p_errors jsonb)
-  returns boolean language plpgsql security definer set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_version flowgres.workflow_versions;
-begin
-  update flowgres.workflow_versions as v
-  set
-    state = case when jsonb_array_length(coalesce(p_errors, '[]')) = 0 then 'ready' else 'invalid' end,
-    errors = nullif(p_errors, '[]')
-  where v.id = p_version_id and v.state = 'checking'
-  returning v.* into v_version;
-  if v_version.state = 'invalid' then
-    update flowgres.workflows as w
-    set status = 'inactive', active_version = null, updated_at = flowgres.now()
-    where w.tenant_id = v_version.tenant_id and w.id = v_version.workflow_id and w.active_version = v_version.version;
-  end if;
-  return found;
-end;
-$$;
-comment on function flowgres.confirm_version(uuid, jsonb) is $$Say what parsing the expressions of a version has shown
-
-Without errors it is ready; with errors it is invalid, and deactivated if it was the active one.$$;
-
 create or replace function flowgres.get_secrets(p_tenant_id uuid, p_names text[])
   returns table (name text, key_id text, nonce bytea, ciphertext bytea) language sql stable security definer set search_path to pg_catalog, pg_temp
 as $$

@@ -15,16 +15,20 @@ comment on function flowgres.is_operator() is $$Whether the login is an operator
 
 By the login and not by the current role, so that it holds inside SECURITY DEFINER functions.$$;
 
-create or replace function flowgres.record_audit(p_action text, p_subject text, p_details jsonb default null)
+create or replace function flowgres.record_audit(
+  p_action text, p_subject text, p_details jsonb default null, p_tenant_id uuid default null, p_actor text default null
+)
   returns void language sql set search_path to pg_catalog, pg_temp
 as $$
   insert into flowgres.audit_log (tenant_id, id, at, actor, action, subject, details)
   select
-    coalesce(flowgres.tenant_id(), flowgres.system_tenant_id()), flowgres.uuid_v7(n.now), n.now, flowgres.actor(),
-    p_action, p_subject, p_details
+    coalesce(p_tenant_id, flowgres.tenant_id(), flowgres.system_tenant_id()), flowgres.uuid_v7(n.now), n.now,
+    coalesce(p_actor, flowgres.actor()), p_action, p_subject, p_details
   from (select flowgres.now() as now) as n;
 $$;
-comment on function flowgres.record_audit(text, text, jsonb) is $$Write down an administrative act of the caller, under the caller's tenant.$$;
+comment on function flowgres.record_audit(text, text, jsonb, uuid, text) is $$Write down an administrative act of the caller, under the caller's tenant
+
+What the engine does by itself names its tenant and its actor.$$;
 
 create or replace function flowgres.require_text(p_argument text, p_value text, p_max_length integer)
   returns text language plpgsql immutable set search_path to pg_catalog, pg_temp
