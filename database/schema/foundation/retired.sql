@@ -12,3 +12,6 @@ drop function if exists flowgres.advance(uuid, flowgres.step_report[], text[], i
 drop function if exists flowgres.create_history_period(timestamptz, timestamptz, boolean);
 drop function if exists flowgres.create_history_ahead();
 drop function if exists flowgres.retire_history();
+-- Rights and policies are compared now (access/).
+drop function if exists flowgres.grant_functions(text, text[], text);
+drop function if exists flowgres.tenant_predicate();
