@@ -12,6 +12,7 @@ from flowgres_cli.errors import CliError
 
 MIGRATION_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 SCHEMA_NAME = re.compile(r"([a-z0-9_]+/)?[a-z0-9_]+\.sql")
+VIEW_QUERY = re.compile(r"^create or replace view [^;]*? as\n(.*?);\n", re.DOTALL | re.MULTILINE)
 
 
 class BundleError(CliError):
@@ -44,8 +45,21 @@ class SqlFile:
 
     @property
     def follows_every_change(self) -> bool:
-        """True with the header `-- after-every-change`: grants and policies, which look at all that is there."""
+        """True with the header `-- after-every-change`: what looks at all that is there."""
         return "after-every-change" in self._headers()
+
+    @property
+    def differences(self) -> str | None:
+        """The query of the first view in a file with the header `-- differences`: what is not as the file wants it.
+
+        Its rows are object, problem, actor (a role; null is the login), and repair, a statement that the actor runs.
+        """
+        if "differences" not in self._headers():
+            return None
+        query = VIEW_QUERY.search(self.text)
+        if query is None:
+            raise BundleError(f"{self.name}: a file of differences begins with `create or replace view ... as`.")
+        return query.group(1)
 
     def statements(self) -> list[str]:
         """Split a file of simple statements at the semicolons that end lines; for `-- no-transaction` files alone."""
@@ -77,6 +91,11 @@ class Bundle:
     def protocol(self) -> int:
         """The number that runners and database agree on: 1, and one more for every breaking migration."""
         return 1 + sum(file.is_breaking for file in self.migrations)
+
+    @property
+    def difference_queries(self) -> dict[str, str]:
+        """File name -> query of what differs, in the order in which it is mended."""
+        return {file.name: file.differences for file in self.schema_files if file.differences is not None}
 
 
 def load_bundle(root: Traversable | None = None) -> Bundle:

@@ -179,9 +179,12 @@ def _database(environment: Mapping[str, str]) -> Iterator[Finding]:
         return
     if not found.is_installed:
         yield Finding("database", PROBLEM, "flowgres is not installed", "Run: flowgres db install")
-    elif not found.is_current:
+    elif found.pending or found.changed:
         behind = len(found.pending) + len(found.changed)
         yield Finding("database", PROBLEM, f"{behind} files behind this version", "Run: flowgres db upgrade")
+    elif found.problems:
+        told = f"{len(found.problems)} owners, rights or policies differ; the first: {found.problems[0]}"
+        yield Finding("database", PROBLEM, told, "Run: flowgres db install")
     else:
         yield Finding("database", OK, f"PostgreSQL {found.server_version}, up to date")
 

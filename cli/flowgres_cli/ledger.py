@@ -1,8 +1,9 @@
-"""The ledgers of what was applied to a database: migrations by number, schema files by fingerprint."""
+"""What a database has: migrations and schema files, from its ledgers, and rights, from its catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,17 @@ class LedgerMismatchError(MigrationError):
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """Something whose owner, rights, policies or search path differ from what the files of `schema/access` want."""
+
+    object: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.object} {self.problem}"
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What a database has, compared with a bundle. `applied` are numbers; the rest is still to do, in order."""
 
@@ -34,6 +46,7 @@ class Status:
     applied: tuple[int, ...]
     pending: tuple[SqlFile, ...]
     changed: tuple[SqlFile, ...]
+    problems: tuple[Problem, ...] = ()
 
     @property
     def is_installed(self) -> bool:
@@ -43,17 +56,21 @@ class Status:
     @property
     def is_current(self) -> bool:
         """Tell whether there is nothing to do."""
-        return not self.pending and not self.changed
+        return not self.pending and not self.changed and not self.problems
 
 
 def read_status(connection: Connection, bundle: Bundle) -> Status:
     """Read both ledgers and compare; LedgerMismatchError when the database knows migrations that we do not."""
-    row = connection.execute("select to_regclass('flowgres.migrations') is not null").fetchone()
+    # As the login if it has the rights of their owner, which after a restore need not be ours; else as that owner.
+    reader = connection.execute(
+        "select case when pg_has_role(relowner, 'USAGE') then 'none' else pg_get_userbyid(relowner) end"
+        " from pg_class where oid = to_regclass('flowgres.migrations')"
+    ).fetchone()
     migrations: dict[int, tuple[str, str]] = {}
     fingerprints: dict[str, str] = {}
-    if row is not None and row[0]:
-        with connection.transaction():
-            connection.execute("set local role flowgres_owner")
+    if reader is not None:
+        with _translated_refusal(), connection.transaction():
+            connection.execute("select set_config('role', %s, true)", reader)
             for number, name, checksum in connection.execute(
                 "select number, name, checksum from flowgres.migrations order by number"
             ):
@@ -71,6 +88,32 @@ def read_status(connection: Connection, bundle: Bundle) -> Status:
         pending=pending,
         changed=tuple(file for file in bundle.schema_files if file in changed),
     )
+
+
+def read_problems(connection: Connection, bundle: Bundle) -> tuple[Problem, ...]:
+    """Ask the catalogue, with our own queries, what differs; nothing where flowgres is not installed."""
+    problems: list[Problem] = []
+    with connection.transaction():
+        connection.execute("set local search_path to pg_catalog, pg_temp")
+        if connection.execute("select to_regnamespace('flowgres') is not null").fetchone() == (True,):
+            for query in bundle.difference_queries.values():
+                rows = connection.execute(f"select d.object, d.problem from (\n{query}\n) as d")  # noqa: S608
+                problems += [Problem(*row) for row in rows]
+    return tuple(problems)
+
+
+@contextlib.contextmanager
+def _translated_refusal() -> Iterator[None]:
+    from psycopg import errors
+
+    try:
+        yield
+    except errors.InsufficientPrivilege as error:
+        raise MigrationError(
+            "ledger_hidden",
+            f"This login may not read what was installed: {error.diag.message_primary}.",
+            hint="Connect as the login that installed flowgres; flowgres db install mends its rights.",
+        ) from error
 
 
 def _check_ledger(migrations: Mapping[int, tuple[str, str]], bundle: Bundle) -> None:

@@ -1,8 +1,10 @@
-"""Install and upgrade flowgres in a database: pending migrations, then the schema files that changed.
+"""Install and upgrade flowgres in a database: pending migrations, the schema files that changed, and rights.
 
 Everything happens in one transaction under an advisory lock, so a failure leaves the database as it was; only
 migrations with the header `-- no-transaction` stand between two transactions. What was applied is kept in the ledgers
-`flowgres.migrations` and `flowgres.schema_files`.
+`flowgres.migrations` and `flowgres.schema_files`. Owners, rights and policies are compared with what the schema files
+with the header `-- differences` want, and what differs is mended, and nothing else touched: policies and owners take
+strong locks.
 
 MigrationError (a CliError)
 ├── DatabaseUnreachableError    nobody answers at the connection URL
@@ -17,10 +19,18 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowgres_cli.bundle import Bundle, SqlFile, load_bundle
-from flowgres_cli.ledger import LedgerMismatchError, MigrationError, Status, read_status, record_statement
+from flowgres_cli.ledger import (
+    LedgerMismatchError,
+    MigrationError,
+    Status,
+    read_problems,
+    read_status,
+    record_statement,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -36,6 +46,7 @@ __all__ = [
     "Status",
     "UpgradeBlockedError",
     "create_database",
+    "create_roles",
     "script",
     "status",
     "upgrade",
@@ -48,6 +59,7 @@ ADVISORY_LOCK = 0x666C6F77  # "flow"
 LOCK_TIMEOUT_SECONDS = 3
 WAIT_SECONDS = 60
 LOGIN_ROLES = ("flowgres_authenticator", "flowgres_runner", "flowgres_front", "flowgres_operator", "flowgres_sql")
+ROLES = "access/roles.sql"
 NOTIFY = "notify pgrst, 'reload schema';\nnotify pgrst, 'reload config';"
 
 
@@ -67,8 +79,9 @@ class UpgradeBlockedError(MigrationError):
 
 def status(dsn: str, *, bundle: Bundle | None = None) -> Status:
     """Compare a database with the SQL of this version. Raises MigrationError."""
+    bundle = bundle or load_bundle()
     with _connected(dsn) as connection:
-        return read_status(connection, bundle or load_bundle())
+        return replace(read_status(connection, bundle), problems=read_problems(connection, bundle))
 
 
 def upgrade(
@@ -112,8 +125,19 @@ def script(*, bundle: Bundle | None = None, pending_only: Status | None = None) 
             parts += [_preparation(LOCK_TIMEOUT_SECONDS), body, record_statement(file)]
         else:
             parts += ["commit;", body, head, record_statement(file)]
-    parts += [_preparation(LOCK_TIMEOUT_SECONDS), _finish(bundle, {}), "commit;", ""]
+    parts += [_preparation(LOCK_TIMEOUT_SECONDS)]
+    parts += [_mending(name, query, is_strict=True) for name, query in bundle.difference_queries.items()]
+    parts += [_finish(bundle, {}), "commit;", ""]
     return "\n\n".join(parts)
+
+
+def create_roles(dsn: str, *, bundle: Bundle | None = None, passwords: Mapping[str, str] | None = None) -> None:
+    """Create the roles alone, as the login that is to own the database: what a dump needs before it is restored."""
+    bundle = bundle or load_bundle()
+    with _connected(dsn) as connection, connection.transaction():
+        _execute(connection, _preparation(LOCK_TIMEOUT_SECONDS))
+        _mend(connection, {ROLES: bundle.difference_queries[ROLES]}, is_strict=True)
+        _set_passwords(connection, passwords or {})
 
 
 def create_database(dsn: str) -> bool:
@@ -159,6 +183,10 @@ class _Run:
         done: list[SqlFile] = []
         with _translated_locks(), connection.transaction():
             _take_lock(connection, "pg_try_advisory_xact_lock")
+            _execute(connection, _preparation(self._lock_timeout_seconds))
+            # A restored database first gets back what the files need to be applied; what cannot be mended yet waits.
+            if read_problems(connection, self._bundle):
+                _mend(connection, self._bundle.difference_queries, is_strict=False)
             todo = read_status(connection, self._bundle)
             for file in todo.pending:
                 if not file.is_transactional:
@@ -168,6 +196,7 @@ class _Run:
             for file in todo.changed:
                 self._apply(connection, file, done)
             _execute(connection, _preparation(self._lock_timeout_seconds))
+            _mend(connection, self._bundle.difference_queries, is_strict=True)
             _execute(connection, _finish(self._bundle, settings))
             _set_passwords(connection, passwords)
         self.applied += done
@@ -208,6 +237,49 @@ def _preparation(lock_timeout_seconds: float) -> str:
         "set local statement_timeout to 0;\n"
         f"set local lock_timeout to '{round(lock_timeout_seconds * 1000)}ms';"
     )
+
+
+def _mend(connection: Connection, queries: Mapping[str, str], *, is_strict: bool) -> None:
+    for name, query in queries.items():
+        text = _mending(name, query, is_strict=is_strict)
+        with _named(SqlFile(name=name, text=text)):
+            _execute(connection, text)
+
+
+def _mending(name: str, query: str, *, is_strict: bool) -> str:
+    """Mend what a query of differences names, until it names nothing; when strict, what remains is an error."""
+    return f"""do $mending$
+declare
+  v_found jsonb;
+  v_difference jsonb;
+begin
+  -- An owner who changes takes rights along, so what is left is asked for again.
+  for v_round in 1..4 loop
+    v_found := (select jsonb_agg(to_jsonb(d)) from (
+{query}
+) as d);
+    exit when v_found is null;
+    if v_round = 4 and {str(is_strict).lower()} then
+      raise exception '% of {name} cannot be mended: %', jsonb_array_length(v_found), (
+        select string_agg(format('%s %s', e.value ->> 'object', e.value ->> 'problem'), '; ')
+        from jsonb_array_elements(v_found) with ordinality as e where e.ordinality <= 5);
+    end if;
+    for v_difference in
+      select e.value from jsonb_array_elements(v_found) as e where e.value ->> 'repair' is not null
+    loop
+      begin
+        perform set_config('role', coalesce(v_difference ->> 'actor', 'none'), true);
+        execute v_difference ->> 'repair';
+      exception
+        when lock_not_available or deadlock_detected then raise;
+        when others then
+          if {str(is_strict).lower()} then raise; end if;
+      end;
+      perform set_config('role', 'none', true);
+    end loop;
+  end loop;
+end
+$mending$;"""  # noqa: S608
 
 
 def _finish(bundle: Bundle, settings: Mapping[str, Any]) -> str:

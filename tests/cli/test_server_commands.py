@@ -253,6 +253,20 @@ def test_doctor_finds_nothing_wrong(live: Flowgres, module_database: Database) -
     assert {"API", "front", "runners", "credentials", "clock", "database", "versions"} <= set(results)
 
 
+def test_doctor_and_status_name_a_right_that_is_missing(live: Flowgres, module_database: Database) -> None:
+    with module_database.connect() as db:
+        db.run("revoke select on flowgres.audit_log from flowgres_admin")
+    try:
+        found = {finding["check"]: finding for finding in live("doctor", DATABASE_URL=module_database.dsn()).json}
+        assert "table flowgres.audit_log flowgres_admin may not select" in str(found["database"])
+        answer = live("db", "status", "--dsn", module_database.dsn(), "-o", "json")
+        assert (answer.code, answer.json["is_current"]) == (1, False)
+        assert answer.json["problems"] == ["table flowgres.audit_log flowgres_admin may not select"]
+    finally:
+        assert live("db", "install", "--dsn", module_database.dsn()).code == 0
+    assert live("db", "status", "--dsn", module_database.dsn()).code == 0
+
+
 def test_doctor_says_how_to_fix_what_is_wrong(live: Flowgres) -> None:
     answer = live("doctor", "-o", "table", FLOWGRES_API_KEY="fg_live_wrong", FLOWGRES_FRONT_URL="http://127.0.0.1:1")
     assert answer.code == 1

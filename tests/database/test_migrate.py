@@ -43,6 +43,17 @@ ANSWER = """
 set local role flowgres_owner;
 create or replace function flowgres.answer() returns integer language sql as $$ select {answer} $$;
 """
+DIFFERENCES = """-- differences
+set local role flowgres_owner;
+create or replace view flowgres.differences as
+select 'table things' as object, 'is not readable' as problem, 'flowgres_owner' as actor,
+  'grant select on flowgres.things to public' as repair
+where not has_table_privilege('public', 'flowgres.things', 'select');
+"""
+HELD = """
+select count(*) from pg_locks as l join pg_database as d on d.oid = l.database
+where l.locktype = 'advisory' and d.datname = current_database()
+"""
 
 
 class SqlDirectory:
@@ -120,6 +131,42 @@ def test_file_that_follows_every_change_is_applied_after_each(dsn: str, sql: Sql
     assert names(upgrade(dsn, bundle=sql.bundle())) == ["0002_more.sql", "grants.sql"]
 
 
+def test_differences_are_mended_and_nothing_else_is_touched(empty: Database, dsn: str, sql: SqlDirectory) -> None:
+    sql.write("schema/access.sql", DIFFERENCES)
+    sql.write("schema/ORDER", "answer.sql\naccess.sql\n")
+    assert names(upgrade(dsn, bundle=sql.bundle())) == ["0001_foundation.sql", "answer.sql", "access.sql"]
+    assert status(dsn, bundle=sql.bundle()).is_current
+    with empty.connect() as db:
+        rights = "select relacl::text, xmin::text from pg_class where oid = 'flowgres.things'::regclass"
+        before = db.one(rights)
+        sql.write("schema/answer.sql", ANSWER.format(answer=43))
+        assert names(upgrade(dsn, bundle=sql.bundle())) == ["answer.sql"]
+        assert db.one(rights) == before
+
+        db.run("revoke select on flowgres.things from public")
+        found = status(dsn, bundle=sql.bundle())
+        assert (found.pending, found.changed, found.is_current) == ((), (), False)
+        assert [str(problem) for problem in found.problems] == ["table things is not readable"]
+        assert upgrade(dsn, bundle=sql.bundle()) == ()
+        assert status(dsn, bundle=sql.bundle()).is_current
+        assert db.one(rights)["relacl"] == before["relacl"]
+
+
+def test_difference_that_nobody_can_mend_is_refused(empty: Database, dsn: str, sql: SqlDirectory) -> None:
+    sql.write("schema/access.sql", DIFFERENCES.replace("'grant select on flowgres.things to public'", "null::text"))
+    sql.write("schema/ORDER", "answer.sql\naccess.sql\n")
+    with pytest.raises(SqlFileError, match=r"1 of access\.sql cannot be mended: table things is not readable"):
+        upgrade(dsn, bundle=sql.bundle())
+    with empty.connect() as db:
+        assert db.value("select to_regnamespace('flowgres')") is None
+
+
+def test_file_of_differences_has_to_begin_with_a_view(sql: SqlDirectory) -> None:
+    sql.write("schema/answer.sql", "-- differences\nselect 1;\n")
+    with pytest.raises(BundleError, match="create or replace view"):
+        _ = sql.bundle().difference_queries
+
+
 def test_schema_file_that_is_gone_is_forgotten(empty: Database, dsn: str, sql: SqlDirectory) -> None:
     sql.write("schema/other.sql", "select 1;")
     sql.write("schema/ORDER", "answer.sql\nother.sql\n")
@@ -175,7 +222,7 @@ def test_file_without_transaction_builds_index_concurrently(empty: Database, dsn
     assert applied == ["0001_foundation.sql", "0002_index.sql", "0003_after.sql", "answer.sql"]
     with empty.connect() as db:
         assert db.value("select count(*) from pg_indexes where tablename = 'things'") == 2
-        assert db.value("select count(*) from pg_locks where locktype = 'advisory'") == 0
+        assert db.value(HELD) == 0
 
 
 def test_file_without_transaction_refuses_function_bodies(sql: SqlDirectory) -> None:

@@ -11,7 +11,8 @@ import pytest
 from tests.support.database import Database, Db
 
 TENANT_PREDICATE = "(tenant_id = ( SELECT flowgres.tenant_id() AS tenant_id))"
-SHARED_TABLES = {"settings", "step_types", "runners"}
+INSTALLATION_ROWS = "(tenant_id = '00000000-0000-0000-0000-000000000000'::uuid)"
+OWN_AND_SHARED = f"({TENANT_PREDICATE} OR {INSTALLATION_ROWS})"
 TENANT_ROLES = ("flowgres_anon", "flowgres_viewer", "flowgres_member", "flowgres_admin")
 TABLES = """
 select c.oid::regclass::text as name, c.relname, c.relrowsecurity, c.relforcerowsecurity, c.relispartition
@@ -34,26 +35,34 @@ def test_every_table_forces_row_security(db: Db) -> None:
 
 
 def test_every_table_has_the_same_policies(db: Db) -> None:
-    expected = {
-        "engine_all": ("ALL", "true", "{flowgres_engine,flowgres_owner}"),
-        "operator_select": ("SELECT", "true", "{flowgres_operator}"),
-        "tenant_all": ("ALL", TENANT_PREDICATE, "{flowgres_definer,flowgres_viewer}"),
+    everywhere = {
+        "engine_all": ("ALL", "true", "true", "{flowgres_engine,flowgres_owner}"),
+        "operator_select": ("SELECT", "true", None, "{flowgres_operator}"),
+    }
+    tenant_all = ("ALL", TENANT_PREDICATE, TENANT_PREDICATE, "{flowgres_definer,flowgres_viewer}")
+    listed = "(name = ANY (( SELECT flowgres.tenant_settings() AS tenant_settings)::text[]))"
+    shared = {
+        "definer_select": ("SELECT", OWN_AND_SHARED, None, "{flowgres_definer}"),
+        "definer_insert": ("INSERT", None, TENANT_PREDICATE, "{flowgres_definer}"),
+        "definer_update": ("UPDATE", TENANT_PREDICATE, TENANT_PREDICATE, "{flowgres_definer}"),
+        "definer_delete": ("DELETE", TENANT_PREDICATE, None, "{flowgres_definer}"),
+    }
+    listed_rows = f"({TENANT_PREDICATE} OR ({INSTALLATION_ROWS} AND {listed}))"
+    special = {
+        "clock": {"owner_all": ("ALL", "true", "true", "{flowgres_owner}")},
+        "step_types": everywhere | shared | {"tenant_select": ("SELECT", OWN_AND_SHARED, None, "{flowgres_viewer}")},
+        "settings": everywhere | shared | {"tenant_select": ("SELECT", listed_rows, None, "{flowgres_viewer}")},
     }
     for table in db.all(TABLES):
         policies = {
-            row["policyname"]: (row["cmd"], row["qual"], row["roles"])
+            row["policyname"]: (row["cmd"], row["qual"], row["with_check"], row["roles"])
             for row in db.all(
-                "select policyname, cmd, qual, array(select unnest(roles) order by 1)::text as roles"
-                " from pg_policies where schemaname = 'flowgres' and tablename = %s",
+                "select policyname, cmd, qual, with_check, array(select unnest(roles) order by 1)::text as roles"
+                " from pg_policies where schemaname = 'flowgres' and tablename = %s and permissive = 'PERMISSIVE'",
                 table["relname"],
             )
         }
-        if table["relname"] == "clock":
-            assert set(policies) == {"owner_all"}
-            continue
-        shared = policies.pop("tenant_select", None)
-        assert (shared is not None) == (table["relname"] in SHARED_TABLES), table["name"]
-        assert policies == expected, table["name"]
+        assert policies == special.get(table["relname"], everywhere | {"tenant_all": tenant_all}), table["name"]
 
 
 def test_no_table_exists_without_its_tenant(db: Db) -> None:
@@ -92,12 +101,20 @@ def test_every_object_is_explained(db: Db) -> None:
         " and c.relkind in ('r', 'p', 'v') and obj_description(c.oid, 'pg_class') is null"
     )
     assert relations == []
+    # Partitions have the columns of their table, and its comments; composite types are explained as a whole.
     columns = db.column(
         "select c.oid::regclass || '.' || a.attname from pg_class as c join pg_attribute as a on a.attrelid = c.oid"
-        " where c.relnamespace = 'flowgres_api'::regnamespace and c.relkind = 'v' and a.attnum > 0"
-        " and col_description(c.oid, a.attnum) is null"
+        " where c.relnamespace in ('flowgres'::regnamespace, 'flowgres_api'::regnamespace)"
+        " and c.relkind in ('r', 'p', 'v') and not c.relispartition and a.attnum > 0 and not a.attisdropped"
+        " and coalesce(col_description(c.oid, a.attnum), '') = ''"
     )
     assert columns == []
+    types = db.column(
+        "select t.oid::regtype::text from pg_type as t left join pg_class as c on c.oid = t.typrelid"
+        " where t.typnamespace in ('flowgres'::regnamespace, 'flowgres_api'::regnamespace)"
+        " and (t.typtype in ('d', 'e') or c.relkind = 'c') and obj_description(t.oid, 'pg_type') is null"
+    )
+    assert types == []
     assert [f["name"] for f in db.all(FUNCTIONS) if not f["comment"]] == []
 
 
@@ -120,7 +137,7 @@ def test_definer_functions_have_a_pinned_search_path_and_an_owner_of_ours(db: Db
 
 def test_definer_functions_that_tenants_may_call_are_under_the_tenant_policy(db: Db) -> None:
     # Those of the owner and the engine see all tenants: each of these was looked at.
-    allowed = {"tenant_of_login", "authenticate_key", "is_tenant_open", "health"}
+    allowed = {"tenant_of_login", "authenticate_key", "is_tenant_open", "health", "list_runners"}
     callable_by = " or ".join(f"has_function_privilege('{role}', p.oid, 'execute')" for role in TENANT_ROLES)
     names = db.column(
         "select p.proname from pg_proc as p where p.pronamespace = 'flowgres'::regnamespace and p.prosecdef"
@@ -204,8 +221,10 @@ def test_functions_of_the_api_are_thin(db: Db) -> None:
         if function not in relationships:
             assert not re.search(r"\bfrom\b", function["prosrc"]), function["name"]
         assert not function["prosecdef"]
-    names = [f["proname"] for f in functions]
+    # A relationship is found by the row it takes as well: only those may share a name, which is their resource's.
+    names = [f["proname"] for f in functions if f not in relationships]
     assert len(names) == len(set(names)), "PostgREST cannot tell overloads apart"
+    assert {f["proname"] for f in relationships}.isdisjoint(names)
 
 
 @pytest.mark.parametrize("role", ["viewer", "member", "admin"])

@@ -53,12 +53,30 @@ def upgrade(session: Session, dsn: str | None) -> None:
     _apply(session, target)
 
 
+@db.command("roles", epilog="Example: flowgres db roles --dsn postgresql://owner@newhost/flowgres")
+@dsn_option
+def roles(dsn: str | None) -> None:
+    """Create the roles and nothing else: on a new server, before a dump is restored.
+
+    As the login that will own the database. Passwords come from the environment, as for flowgres db install.
+    """
+    from flowgres_cli import migrate
+    from flowgres_cli.installation import login_passwords
+
+    migrate.create_roles(_target(dsn), passwords=login_passwords(os.environ))
+    say("the roles are there")
+
+
 @db.command("status", epilog="Example: flowgres db status -o json")
 @dsn_option
 @output_option
 @pass_session
 def status(session: Session, dsn: str | None) -> None:
-    """Show what is installed and what is still to do; exit 1 when something is."""
+    """Show what is installed and what is still to do; exit 1 when something is.
+
+    Problems are owners, rights, policies and search paths that are not as they should be, as after a restore:
+    flowgres db install mends them.
+    """
     from flowgres_cli import migrate
 
     found = migrate.status(_target(dsn))
@@ -70,8 +88,11 @@ def status(session: Session, dsn: str | None) -> None:
             "applied_migrations": len(found.applied),
             "pending_migrations": [file.name for file in found.pending],
             "changed_schema_files": [file.name for file in found.changed],
+            "problems": [str(problem) for problem in found.problems],
         }
     )
+    if found.problems:
+        say(f"{len(found.problems)} owners, rights or policies differ: flowgres db install mends them")
     if not found.is_current:
         raise click.exceptions.Exit(1)
 

@@ -1,173 +1,369 @@
--- after-every-change
+-- differences
 --
--- Who may use what. Applied last, and again after every change: a new function is private until it is named here.
+-- Who owns what, and who may use what. A new function or table is private until it is named here.
+--
+-- Only rights of our own roles and of PUBLIC are compared: what you grant to your own roles is yours.
 
 set local role flowgres_owner;
 
-do $$
-declare
-  v_table regclass;
-begin
+create or replace view flowgres.right_differences with (security_invoker = true) as
+with named (schema, owner, roles, names) as (
+  values
+  -- Functions are named once for each set of roles; a wrong name is a difference that nobody can mend, and not a hole. Those
+  -- that are SECURITY DEFINER, or are made by another role than flowgres_owner, have to be named.
+  -- Everybody: who am I, what time is it, how to refuse. Policies and wrappers evaluate these as the caller.
+  (
+    'flowgres', 'flowgres_owner',
+    '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front,flowgres_runner,flowgres_sql,flowgres_authenticator}'::text[],
+    array[
+      'tenant_id', 'tenant_of_login', 'system_tenant_id', 'now', 'clock_shift', 'actor', 'fail', 'version', 'refuse_caller',
+      'authenticate', 'assume_caller', 'check_privilege', 'pre_request'
+    ]
+  ),
+  (
+    'flowgres', 'flowgres_owner', '{flowgres_viewer,flowgres_operator}', array[
+      'require_tenant', 'setting', 'tenant_settings', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics',
+      'is_operator', 'runner_name', 'describe_outcome'
+    ]
+  ),
+  ('flowgres', 'flowgres_owner', '{flowgres_operator}', array['use_tenant']),
+  ('flowgres', 'flowgres_owner', '{flowgres_runner}', array['create_history', 'retire_history', 'maintain_history']),
+  -- What the API serves.
+  ('flowgres_api', 'flowgres_owner', '{flowgres_anon,flowgres_viewer,flowgres_operator}', array['register_tenant', 'health']),
+  (
+    'flowgres_api', 'flowgres_owner', '{flowgres_viewer}', array[
+      'validate_workflow', 'get_execution', 'execution_metrics',
+      'step_executions', 'attempts', 'execution_events', 'workflow', 'parent', 'children', 'execution', 'executions',
+      'workflows', 'workflow_versions', 'workflow_steps'
+    ]
+  ),
+  (
+    'flowgres_api', 'flowgres_owner', '{flowgres_member}', array[
+      'import_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow', 'delete_workflow', 'update_workflow',
+      'add_step', 'start_execution', 'start_executions', 'cancel_execution'
+    ]
+  ),
+  (
+    'flowgres_api', 'flowgres_owner', '{flowgres_admin}', array[
+      'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting'
+    ]
+  ),
+  -- SECURITY DEFINER, under the policy of the caller's tenant.
+  ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', array['register_tenant']),
+  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', array['validate_workflow', 'get_execution']),
+  (
+    'flowgres', 'flowgres_definer', '{flowgres_member}', array[
+      'import_workflow', 'import_checked_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow',
+      'delete_workflow', 'update_workflow', 'add_step', 'start_execution', 'start_executions', 'cancel_execution'
+    ]
+  ),
+  (
+    'flowgres', 'flowgres_definer', '{flowgres_admin}', array[
+      'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting', 'put_secret', 'delete_secret'
+    ]
+  ),
+  ('flowgres', 'flowgres_definer', '{}', array['find_api_key']),
+  -- SECURITY DEFINER, and sees all tenants.
+  (
+    'flowgres', 'flowgres_engine', '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front}', array[
+      'authenticate_key', 'is_tenant_open', 'health'
+    ]
+  ),
+  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners']),
+  ('flowgres', 'flowgres_engine', '{flowgres_definer}', array['write_installation_setting']),
+  ('flowgres', 'flowgres_engine', '{flowgres_front,flowgres_runner}', array['engine_health']),
+  (
+    'flowgres', 'flowgres_engine', '{flowgres_runner}', array[
+      'register_runner', 'heartbeat', 'claim', 'complete_and_claim', 'complete_chains', 'get_contexts', 'release',
+      'release_unknown', 'declare_idle', 'stop_runner', 'get_version', 'rescue_expired_leases', 'expire_executions', 'prune',
+      'cancel_orphan', 'wake_pending', 'get_secrets', 'unchecked_versions', 'confirm_version', 'engine_metrics'
+    ]
+  ),
+  ('flowgres', 'flowgres_engine', '{}', array['check_invariants', 'oldest_ready_at', 'give_back'])
+),
+
+-- Functions of the owner that the definer's and the engine's do not call: inside the engine all others may be.
+aside (names) as (
+  values (array[
+    'set_clock', 'write_clock_shift', 'protect_table', 'seed_settings', 'use_tenant', 'create_history_defaults',
+    'build_history_period', 'attach_history_period', 'create_history', 'lock_history_tables', 'drop_history_period',
+    'retire_history', 'sweep_history', 'maintain_history', 'pre_request', 'assume_caller'
+  ])
+),
+
+-- A view runs with its caller's rights, so the tables beneath it are granted too, never with what a view hides.
+readable (roles, names, columns) as (
+  values
+  (
+    '{flowgres_viewer}'::text[],
+    array[
+      'flowgres.tenants', 'flowgres.settings', 'flowgres.workflows', 'flowgres.workflow_versions', 'flowgres.workflow_steps',
+      'flowgres.step_types', 'flowgres.executions', 'flowgres.step_executions', 'flowgres.attempts', 'flowgres.events'
+    ],
+    null::text[]
+  ),
+  ('{flowgres_viewer,flowgres_definer,flowgres_engine}', array['flowgres.all_events'], null),
+  (
+    '{flowgres_viewer,flowgres_operator}', array['flowgres.secrets'],
+    array['tenant_id', 'name', 'created_at', 'updated_at', 'updated_by']
+  ),
+  -- The policies give tenants no row of it; runner_name reads it, for operators.
+  ('{flowgres_viewer}', array['flowgres.runners'], array['tenant_id', 'id', 'name']),
+  (
+    '{flowgres_viewer}', array['flowgres.work_queue'],
+    array[
+      'tenant_id', 'execution_id', 'id', 'version_id', 'runner_id', 'due_at', 'ready_at', 'claimed_at', 'iteration',
+      'step_index', 'attempt', 'generation', 'priority', 'resume', 'held', 'waits_for'
+    ]
+  ),
+  (
+    '{flowgres_admin}', array['flowgres.api_keys'],
+    array['tenant_id', 'prefix', 'name', 'role', 'roles', 'created_by', 'created_at', 'expires_at', 'revoked_at']
+  ),
+  ('{flowgres_admin}', array['flowgres.audit_log'], null),
+  (
+    '{flowgres_viewer,flowgres_operator}',
+    array[
+      'flowgres_api.tenants', 'flowgres_api.settings', 'flowgres_api.workflows', 'flowgres_api.workflow_versions',
+      'flowgres_api.workflow_steps', 'flowgres_api.executions', 'flowgres_api.step_executions', 'flowgres_api.attempts',
+      'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners'
+    ],
+    null
+  ),
+  ('{flowgres_admin,flowgres_operator}', array['flowgres_api.api_keys', 'flowgres_api.audit_log'], null)
+),
+
+wanted_on_schemas (schema, role, privilege) as (
+  select s.schema, r.role, p.privilege
+  from (
+    values
+    -- CREATE, because a function is made by the role that is to own it.
+    ('flowgres', '{flowgres_definer,flowgres_engine}'::text[], array['USAGE', 'CREATE']),
+    (
+      'flowgres',
+      '{flowgres_anon,flowgres_viewer,flowgres_member,flowgres_admin,flowgres_operator,flowgres_runner,flowgres_front}'
+      || '{flowgres_authenticator,flowgres_sql}'::text[],
+      array['USAGE']
+    ),
+    ('flowgres_api', '{flowgres_anon,flowgres_viewer,flowgres_member,flowgres_admin,flowgres_operator}', array['USAGE'])
+  ) as s (schema, roles, privileges)
+  cross join unnest(s.roles) as r (role)
+  cross join unnest(s.privileges) as p (privilege)
+),
+
+schemas as (
+  select n.oid, n.nspname as schema, n.nspowner as owner, n.nspacl as acl, format('schema %I', n.nspname) as object
+  from pg_catalog.pg_namespace as n
+  where n.nspname in ('flowgres', 'flowgres_api')
+),
+
+functions as (
+  select
+    p.oid,
+    s.schema,
+    p.proname::text as name,
+    p.proowner as owner,
+    p.proacl as acl,
+    'function ' || p.oid::regprocedure as object,
+    p.prosecdef as is_definer,
+    coalesce(o.owner, e.owner, 'flowgres_owner') as wanted_owner,
+    o.owner is null and (p.prosecdef or e.owner is not null) as is_unnamed,
+    (select c.line from unnest(p.proconfig) as c (line) where starts_with(c.line, 'search_path=')) as search_path
+  from pg_catalog.pg_proc as p
+  join schemas as s on s.oid = p.pronamespace
+  left join lateral (
+    select w.owner from named as w where w.schema = s.schema and p.proname = any(w.names) limit 1
+  ) as o on true
+  left join (values ('flowgres_definer'), ('flowgres_engine')) as e (owner) on e.owner = pg_get_userbyid(p.proowner)
+),
+
+relations as (
+  select
+    c.oid,
+    s.schema,
+    s.schema || '.' || c.relname as name,
+    case c.relkind when 'v' then 'view ' else 'table ' end || format('%I.%I', s.schema, c.relname) as object,
+    c.relname::text as short_name,
+    c.relkind,
+    -- A period of history is built apart, and attached when its locks are free.
+    c.relispartition or c.relname ~ '_[0-9]{12}$' as is_partition,
+    c.relowner as owner,
+    c.relacl as acl,
+    c.reloptions as options
+  from pg_catalog.pg_class as c
+  join schemas as s on s.oid = c.relnamespace
+  where c.relkind in ('r', 'p', 'v')
+),
+
+wanted_on_relations (name, role, privilege, attribute) as (
   -- The engine's own roles work on all tables; which rows they reach is the policies' matter. No TRUNCATE, which no policy
-  -- binds, and no REFERENCES, which looks past them.
-  for v_table in
-    select c.oid::regclass
-    from pg_catalog.pg_class as c
-    where c.relnamespace = 'flowgres'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
-      and c.relname not in ('clock', 'migrations', 'schema_files')
-  loop
-    execute format('grant select, insert, update, delete on %s to flowgres_definer, flowgres_engine', v_table);
-  end loop;
-  -- The audit is only ever added to.
-  revoke update, delete on flowgres.audit_log from flowgres_definer, flowgres_engine;
+  -- binds, and no REFERENCES, which looks past them. The audit is only ever added to.
+  select r.name, o.role, p.privilege, null
+  from relations as r
+  cross join (values ('flowgres_definer'), ('flowgres_engine')) as o (role)
+  cross join (values ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) as p (privilege)
+  where r.relkind in ('r', 'p') and not r.is_partition and r.short_name not in ('clock', 'migrations', 'schema_files')
+    and not (r.short_name = 'audit_log' and p.privilege in ('UPDATE', 'DELETE'))
+  union
+  select r.name, 'flowgres_operator', 'SELECT', null
+  from relations as r
+  where r.relkind in ('r', 'p', 'v') and not r.is_partition and r.short_name not in ('clock', 'secrets', 'api_keys')
+    and r.short_name not like '%\_differences'
+  union
+  select n.name, o.role, 'SELECT', a.attribute
+  from readable as w
+  cross join unnest(w.names) as n (name)
+  cross join unnest(w.roles) as o (role)
+  cross join unnest(coalesce(w.columns, array[null])) as a (attribute)
+),
 
-  for v_table in
-    select c.oid::regclass
-    from pg_catalog.pg_class as c
-    where c.relnamespace in ('flowgres'::regnamespace, 'flowgres_api'::regnamespace) and c.relkind in ('r', 'p', 'v')
-      and not c.relispartition and c.relname not in ('clock', 'secrets', 'api_keys')
-  loop
-    execute format('grant select on %s to flowgres_operator', v_table);
-  end loop;
-end
-$$;
-
--- Reading: a view runs with its caller's rights, so the tables beneath it are granted too, never with what a view hides.
-grant select on
-  flowgres.tenants, flowgres.settings, flowgres.workflows, flowgres.workflow_versions, flowgres.workflow_steps,
-  flowgres.step_types, flowgres.executions, flowgres.step_executions, flowgres.attempts, flowgres.events, flowgres.all_events
-to flowgres_viewer;
-grant select on flowgres.all_events to flowgres_engine, flowgres_definer;
-grant select (tenant_id, name, created_at, updated_at, updated_by) on flowgres.secrets to flowgres_viewer, flowgres_operator;
-grant select (
-  tenant_id, id, name, version, capabilities, labels, concurrency, is_idle, started_at, seen_at, drained_at, stopped_at
-) on flowgres.runners to flowgres_viewer;
-grant select (
-  tenant_id, execution_id, id, version_id, runner_id, due_at, ready_at, claimed_at, iteration, step_index, attempt,
-  generation, priority, resume, held, waits_for
-) on flowgres.work_queue to flowgres_viewer;
-grant select (tenant_id, prefix, name, role, roles, created_by, created_at, expires_at, revoked_at)
-on flowgres.api_keys to flowgres_admin;
-grant select on flowgres.audit_log to flowgres_admin;
-
-grant select on
-  flowgres_api.tenants, flowgres_api.settings, flowgres_api.workflows, flowgres_api.workflow_versions,
-  flowgres_api.workflow_steps, flowgres_api.executions, flowgres_api.step_executions, flowgres_api.attempts,
-  flowgres_api.execution_events, flowgres_api.secrets, flowgres_api.runners
-to flowgres_viewer, flowgres_operator;
-grant select on flowgres_api.api_keys, flowgres_api.audit_log to flowgres_admin, flowgres_operator;
-
--- Functions are granted by name: there are no overloads, and a wrong name is an error here and not a hole.
-create or replace function flowgres.grant_functions(p_schema text, p_names text[], p_roles text)
-  returns void language plpgsql set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_name text;
-  v_function regprocedure;
-  v_is_found boolean;
-begin
-  foreach v_name in array p_names loop
-    v_is_found := false;
-    for v_function in
-      select p.oid::regprocedure
-      from pg_catalog.pg_proc as p
-      where p.pronamespace = p_schema::regnamespace and p.proname = v_name
-    loop
-      execute format('grant execute on function %s to %s', v_function, p_roles);
-      v_is_found := true;
-    end loop;
-    if not v_is_found then
-      raise exception 'grants.sql names the function %.%, which does not exist', p_schema, v_name;
-    end if;
-  end loop;
-end;
-$$;
-comment on function flowgres.grant_functions(text, text[], text) is $$Grant EXECUTE on functions by name
-
-Must run as their owner, so it is called once for each of the three.$$;
-grant execute on function flowgres.grant_functions(text, text[], text) to flowgres_definer, flowgres_engine;
-
-do $$
-declare
-  v_function regprocedure;
-begin
+wanted_on_functions (oid, role) as (
+  select f.oid, r.role
+  from named as w
+  join functions as f on f.schema = w.schema and f.name = any(w.names)
+  cross join unnest(w.roles) as r (role)
+  union
   -- Inside the engine, functions call each other: the definer's and the engine's run the owner's helpers.
-  for v_function in
-    select p.oid::regprocedure
-    from pg_catalog.pg_proc as p
-    where p.pronamespace = 'flowgres'::regnamespace and p.proowner = 'flowgres_owner'::regrole
-      and p.proname not in (
-        'set_clock', 'write_clock_shift', 'protect_table', 'tenant_predicate', 'seed_settings', 'use_tenant', 'grant_functions',
-        'create_history_defaults', 'build_history_period', 'attach_history_period', 'create_history', 'lock_history_tables',
-        'drop_history_period', 'retire_history', 'sweep_history', 'maintain_history', 'pre_request', 'assume_caller')
-  loop
-    execute format('grant execute on function %s to flowgres_definer, flowgres_engine', v_function);
-  end loop;
-end
-$$;
+  select f.oid, r.role
+  from functions as f
+  cross join (values ('flowgres_definer'), ('flowgres_engine')) as r (role)
+  where f.schema = 'flowgres' and f.wanted_owner = 'flowgres_owner' and f.name <> all((select a.names from aside as a)::text[])
+),
 
--- Everybody: who am I, what time is it, how to refuse. Policies and wrappers evaluate these as the caller.
-select flowgres.grant_functions('flowgres', array[
-  'tenant_id', 'tenant_of_login', 'system_tenant_id', 'now', 'clock_shift', 'actor', 'fail', 'version', 'refuse_caller',
-  'authenticate', 'assume_caller', 'check_privilege', 'pre_request'
-], 'flowgres_anon, flowgres_viewer, flowgres_operator, flowgres_front, flowgres_runner, flowgres_sql, flowgres_authenticator');
-select flowgres.grant_functions('flowgres', array[
-  'require_tenant', 'setting', 'describe_outcome', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics', 'is_operator'
-], 'flowgres_viewer, flowgres_operator');
-select flowgres.grant_functions('flowgres', array['use_tenant'], 'flowgres_operator');
-select flowgres.grant_functions('flowgres', array['create_history', 'retire_history', 'maintain_history'], 'flowgres_runner');
+types as (
+  select t.typowner as owner, format('type %I.%I', s.schema, t.typname) as object
+  from pg_catalog.pg_type as t
+  join schemas as s on s.oid = t.typnamespace
+  where t.typtype in ('d', 'e')
+    or exists (select from pg_catalog.pg_class as c where c.oid = t.typrelid and c.relkind = 'c')
+),
 
-select flowgres.grant_functions('flowgres_api', array['register_tenant', 'health'], 'flowgres_anon, flowgres_viewer, flowgres_operator');
-select flowgres.grant_functions('flowgres_api', array[
-  'validate_workflow', 'get_execution', 'execution_metrics',
-  'step_executions', 'attempts', 'execution_events', 'workflow', 'parent', 'children', 'execution', 'executions'
-], 'flowgres_viewer');
-select flowgres.grant_functions('flowgres_api', array[
-  'import_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow', 'delete_workflow', 'update_workflow',
-  'add_step', 'start_execution', 'start_executions', 'cancel_execution'
-], 'flowgres_member');
-select flowgres.grant_functions('flowgres_api', array[
-  'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting'
-], 'flowgres_admin');
+owned (step, object, owner, wanted_owner, letter, acl) as (
+  select 1, s.object, s.owner, 'flowgres_owner', 'n'::"char", s.acl from schemas as s
+  union all
+  select 3, r.object, r.owner, 'flowgres_owner', 'r', r.acl from relations as r
+  union all
+  select 3, f.object, f.owner, f.wanted_owner, 'f', f.acl from functions as f
+  union all
+  select 3, t.object, t.owner, 'flowgres_owner', null, null from types as t
+),
 
-set local role flowgres_definer;
-select flowgres.grant_functions('flowgres', array['register_tenant'], 'flowgres_anon, flowgres_viewer, flowgres_operator');
-select flowgres.grant_functions('flowgres', array['validate_workflow', 'get_execution'], 'flowgres_viewer');
-select flowgres.grant_functions('flowgres', array[
-  'import_workflow', 'import_checked_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow',
-  'delete_workflow', 'update_workflow', 'add_step', 'start_execution', 'start_executions', 'cancel_execution'
-], 'flowgres_member');
-select flowgres.grant_functions('flowgres', array[
-  'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting', 'put_secret', 'delete_secret'
-], 'flowgres_admin');
+-- One row for each right that somebody has or should have.
+rights (object, actor, role, privilege, attribute, is_wanted) as (
+  select s.object, 'flowgres_owner', w.role, w.privilege, null, true
+  from wanted_on_schemas as w join schemas as s on s.schema = w.schema
+  union all
+  select r.object, 'flowgres_owner', w.role, w.privilege, w.attribute, true
+  from wanted_on_relations as w join relations as r on r.name = w.name
+  union all
+  select f.object, f.wanted_owner, w.role, 'EXECUTE', null, true
+  from wanted_on_functions as w join functions as f on f.oid = w.oid
+  union all
+  -- What an owner may by itself is the wanted owner's, and goes over with the ownership.
+  select o.object, o.wanted_owner, o.wanted_owner as role, d.privilege_type, null, true
+  from owned as o cross join lateral aclexplode(acldefault(o.letter, o.owner)) as d
+  where d.grantee = o.owner
+  union all
+  select
+    o.object, o.wanted_owner,
+    case a.grantee when o.owner then o.wanted_owner when 0 then 'public' else pg_get_userbyid(a.grantee)::text end,
+    a.privilege_type, null, false
+  from owned as o cross join lateral aclexplode(coalesce(o.acl, acldefault(o.letter, o.owner))) as a
+  union all
+  select
+    r.object, 'flowgres_owner', case a.grantee when 0 then 'public' else pg_get_userbyid(a.grantee)::text end,
+    a.privilege_type, t.attname, false
+  from relations as r
+  join pg_catalog.pg_attribute as t on t.attrelid = r.oid and t.attacl is not null
+  cross join lateral aclexplode(t.attacl) as a
+  where a.grantee <> r.owner
+),
 
-set local role flowgres_engine;
-select flowgres.grant_functions('flowgres', array['authenticate_key', 'is_tenant_open', 'health'],
-  'flowgres_anon, flowgres_viewer, flowgres_operator, flowgres_front');
-select flowgres.grant_functions('flowgres', array['write_installation_setting'], 'flowgres_definer');
-select flowgres.grant_functions('flowgres', array['engine_health'], 'flowgres_front, flowgres_runner');
-select flowgres.grant_functions('flowgres', array[
-  'register_runner', 'heartbeat', 'claim', 'complete_and_claim', 'complete_chains', 'get_contexts', 'release', 'release_unknown', 'declare_idle', 'stop_runner',
-  'get_version', 'rescue_expired_leases', 'expire_executions', 'prune', 'cancel_orphan', 'wake_pending', 'get_secrets', 'unchecked_versions',
-  'confirm_version', 'engine_metrics'
-], 'flowgres_runner');
+unequal (object, actor, role, is_wanted, rights) as (
+  select g.object, g.actor, g.role, g.is_wanted, string_agg(g.right, ', ' order by g.right)
+  from (
+    select
+      d.object, d.actor, d.role, d.is_wanted,
+      lower(d.privilege) || coalesce(' (' || string_agg(quote_ident(d.attribute), ', ' order by d.attribute) || ')', '') as right
+    from (
+      select r.object, r.actor, r.role, r.privilege, r.attribute, bool_or(r.is_wanted) as is_wanted
+      from rights as r
+      where r.role in (
+        'public', 'flowgres_owner', 'flowgres_definer', 'flowgres_engine', 'flowgres_anon', 'flowgres_viewer', 'flowgres_member',
+        'flowgres_admin', 'flowgres_operator', 'flowgres_runner', 'flowgres_front', 'flowgres_authenticator', 'flowgres_sql'
+      )
+      group by r.object, r.actor, r.role, r.privilege, r.attribute
+      -- Wanted and not there, or there and not wanted.
+      having bool_and(r.is_wanted) or not bool_or(r.is_wanted)
+    ) as d
+    group by d.object, d.actor, d.role, d.is_wanted, d.privilege, d.attribute is null
+  ) as g
+  group by g.object, g.actor, g.role, g.is_wanted
+),
 
-reset role;
+differences (step, object, problem, actor, repair) as (
+  select
+    o.step, o.object, format('belongs to %s, not to %s', pg_get_userbyid(o.owner), o.wanted_owner), null,
+    format('alter %s owner to %I', o.object, o.wanted_owner)
+  from owned as o
+  where pg_get_userbyid(o.owner) <> o.wanted_owner
+  union all
+  select
+    case when starts_with(u.object, 'schema ') then 2 else 4 end,
+    u.object,
+    format(case when u.is_wanted then '%s may not %s' else '%s may %s' end, u.role, u.rights),
+    u.actor,
+    format(
+      case when u.is_wanted then 'grant %s on %s to %s' else 'revoke %s on %s from %s' end,
+      u.rights, regexp_replace(u.object, '^view ', 'table '), u.role)
+  from unequal as u
+  union all
+  -- Functions are private until granted, whichever of the three roles makes them.
+  select
+    4, 'role ' || r.rolname, 'makes functions that PUBLIC may execute', r.rolname,
+    format('alter default privileges for role %I revoke execute on functions from public', r.rolname)
+  from pg_catalog.pg_roles as r
+  where r.rolname in ('flowgres_owner', 'flowgres_definer', 'flowgres_engine') and not exists (
+    select from pg_catalog.pg_default_acl as d
+    where d.defaclrole = r.oid and d.defaclnamespace = 0 and d.defaclobjtype = 'f'
+      and not exists (select from aclexplode(d.defaclacl) as a where a.grantee = 0)
+  )
+  union all
+  -- An empty path, or one without pg_temp, leaves pg_temp first for the names of types.
+  select
+    4, f.object, coalesce('has another ' || f.search_path, 'has no search_path of its own'), f.wanted_owner,
+    format('alter %s set search_path to pg_catalog, pg_temp', f.object)
+  from functions as f
+  where coalesce(f.search_path, case when f.is_definer then '' end) <> 'search_path=pg_catalog, pg_temp'
+  union all
+  select
+    4, r.object, 'does not run with the rights of its caller', 'flowgres_owner',
+    format('alter %s set (security_invoker = true)', r.object)
+  from relations as r
+  where r.relkind = 'v' and r.options @> '{security_invoker=true}' is not true
+  union all
+  -- What nobody can mend: this file is wrong.
+  select 5, f.object, 'is not the owner''s alone, and access/grants.sql does not name it', null, null
+  from functions as f
+  where f.is_unnamed
+  union all
+  select 5, format('function %s.%s', w.schema, n.name), 'is named in access/grants.sql, and does not exist', null, null
+  from named as w cross join unnest(w.names) as n (name)
+  where not exists (select from functions as f where f.schema = w.schema and f.name = n.name)
+  union all
+  select 5, 'relation ' || n.name, 'is named in access/grants.sql, and does not exist', null, null
+  from readable as w cross join unnest(w.names) as n (name)
+  where not exists (select from relations as r where r.name = n.name)
+)
 
-do $$
-declare
-  v_role text;
-begin
-  -- PostgREST applies these per request, by the role it starts with: the anonymous one for API keys.
-  foreach v_role in array array['flowgres_anon', 'flowgres_viewer', 'flowgres_member', 'flowgres_admin'] loop
-    execute format('alter role %I set statement_timeout to %L', v_role, '15s');
-    execute format('alter role %I set idle_in_transaction_session_timeout to %L', v_role, '30s');
-  end loop;
-  -- Every statement of these is short, and compiling it would take longer than running it.
-  foreach v_role in array array['flowgres_runner', 'flowgres_front', 'flowgres_authenticator'] loop
-    execute format('alter role %I set jit to off', v_role);
-  end loop;
-exception when insufficient_privilege then
-  raise notice 'the settings of roles (timeouts, jit) are left as they are: this login may not alter those roles';
-end
-$$;
+select d.object, d.problem, d.actor::text as actor, d.repair
+from differences as d
+order by d.step, d.object collate "C", d.problem collate "C";
+
+comment on view flowgres.right_differences is $$Owners and rights that are not as they should be
+
+No row when all is well; repair mends a row. A row without one says what access/grants.sql should say.$$;
+comment on column flowgres.right_differences.object is $$What it is about$$;
+comment on column flowgres.right_differences.problem is $$What is wrong with it$$;
+comment on column flowgres.right_differences.actor is $$Role that mends it; null is the login itself$$;
+comment on column flowgres.right_differences.repair is $$Statement that mends it; null when only a change of the file can$$;

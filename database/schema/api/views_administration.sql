@@ -70,28 +70,19 @@ select
   r.capabilities,
   r.labels,
   r.concurrency,
-  case
-    when r.stopped_at is not null then 'stopped'
-    when r.seen_at < (
-      select flowgres.now()
-        - make_interval(secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision)
-    ) then 'lost'
-    when r.drained_at is not null then 'draining'
-    when r.is_idle then 'idle'
-    else 'working'
-  end as status,
+  r.status,
   r.started_at,
   r.seen_at,
   r.drained_at,
   r.stopped_at
-from flowgres.runners as r;
+from flowgres.list_runners() as r;
 
 comment on view flowgres_api.runners is $$Runners
 
 The processes that work for this installation, alive or gone.$$;
 comment on column flowgres_api.runners.tenant_id is $$Tenant that owns the row: the system tenant, as runners serve all$$;
 comment on column flowgres_api.runners.id is $$Identifier, new for every process$$;
-comment on column flowgres_api.runners.name is $$Name that it gave itself$$;
+comment on column flowgres_api.runners.name is $$Name that it gave itself, its host's unless told otherwise; for tenants one made from its id$$;
 comment on column flowgres_api.runners.version is $$Version of its program$$;
 comment on column flowgres_api.runners.capabilities is $$Step types that it serves: core, and names of custom ones$$;
 comment on column flowgres_api.runners.labels is $$Labels that it serves$$;
@@ -120,7 +111,8 @@ left join flowgres.settings as d
 
 comment on view flowgres_api.settings is $$Settings
 
-Limits and switches: the installation's rows, and the caller's own that override them. Filter is_effective=is.true.$$;
+The limits that hold for a tenant: the installation's rows, and the caller's own that override them. Filter is_effective=is.true.
+An operator sees the switches of the installation, too.$$;
 comment on column flowgres_api.settings.tenant_id is $$Tenant that owns the row; all zeros for the installation$$;
 comment on column flowgres_api.settings.name is $$Name of the setting$$;
 comment on column flowgres_api.settings.value is $$Its value$$;

@@ -171,14 +171,13 @@ select
   a.attempt,
   a.status,
   a.error,
-  r.name as runner,
+  flowgres.runner_name(a.runner_id) as runner,
   a.started_at,
   a.finished_at,
   a.detail,
   a.generation,
   a.runner_id
 from flowgres.attempts as a
-left join flowgres.runners as r on r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = a.runner_id
 where a.step <> '$outputs'
 union all
 -- A try that has nothing to add to its step's row is not stored twice.
@@ -190,7 +189,7 @@ select
   s.attempts,
   s.status,
   s.error,
-  r.name,
+  flowgres.runner_name(s.runner_id),
   s.started_at,
   s.finished_at,
   null,
@@ -198,7 +197,6 @@ select
   s.runner_id
 from flowgres.step_executions as s
 join flowgres.executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
-left join flowgres.runners as r on r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = s.runner_id
 where s.status in ('completed', 'failed') and s.attempts > 0 and s.type <> 'outputs'
   and not exists (
     select from flowgres.attempts as a
@@ -214,7 +212,7 @@ select
   q.attempt,
   'running',
   null,
-  r.name,
+  flowgres.runner_name(q.runner_id),
   q.claimed_at,
   null,
   null,
@@ -223,7 +221,6 @@ select
 from flowgres.work_queue as q
 join flowgres.workflow_steps as w
   on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
-left join flowgres.runners as r on r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = q.runner_id
 where q.runner_id is not null and w.type <> 'outputs';
 
 comment on view flowgres_api.attempts is $$Attempts

@@ -14,3 +14,6 @@ drop function if exists flowgres.create_history_ahead();
 drop function if exists flowgres.retire_history();
 drop function if exists flowgres.record_audit(text, text, jsonb);
 drop function if exists flowgres.switch_version(flowgres.workflows, flowgres.workflow_versions);
+-- Rights and policies are compared now (access/).
+drop function if exists flowgres.grant_functions(text, text[], text);
+drop function if exists flowgres.tenant_predicate();

@@ -53,3 +53,17 @@ as $$
   select count(*)::integer from seeded;
 $$;
 comment on function flowgres.seed_settings(jsonb) is $$Set the installation's defaults, as the installer does from its environment.$$;
+
+create or replace function flowgres.tenant_settings()
+  returns text[] language sql immutable set search_path to pg_catalog, pg_temp
+as $$
+  select array[
+    'max_steps_per_workflow', 'max_definition_bytes', 'max_payload_bytes', 'max_output_bytes', 'max_json_depth',
+    'max_sub_workflow_depth', 'max_bulk_starts', 'execution_timeout_seconds', 'http_step_timeout_seconds',
+    'max_delay_seconds', 'log_retention_days', 'delivery_retention_days', 'idempotency_key_days',
+    'rate_limit_per_minute', 'api_key_grace_seconds'
+  ];
+$$;
+comment on function flowgres.tenant_settings() is $$Settings that limit a tenant
+
+A tenant sees the installation's values of these alone (policy tenant_select), and its administrator may go below them.$$;

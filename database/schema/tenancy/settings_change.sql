@@ -61,12 +61,7 @@ begin
   end if;
 
   if not flowgres.is_operator() then
-    if p_name <> all(array[
-      'max_steps_per_workflow', 'max_definition_bytes', 'max_payload_bytes', 'max_output_bytes', 'max_json_depth',
-      'max_sub_workflow_depth', 'max_bulk_starts', 'execution_timeout_seconds', 'http_step_timeout_seconds',
-      'max_delay_seconds', 'log_retention_days', 'delivery_retention_days', 'idempotency_key_days',
-      'rate_limit_per_minute', 'api_key_grace_seconds'
-    ]) then
+    if p_name <> all(flowgres.tenant_settings()) then
       perform flowgres.fail(
         p_status => 403, p_code => 'setting_not_yours', p_message => format('%s belongs to the whole installation', p_name),
         p_hint => 'Ask its operator.');

@@ -1,0 +1,19 @@
+-- Columns of private tables, for those who read them in psql or pgAdmin: the ledgers and the clock.
+--
+-- Those that a migration explains are not repeated.
+
+set local role flowgres_owner;
+
+comment on column flowgres.migrations.tenant_id is $$The system tenant, all zeros$$;
+comment on column flowgres.migrations.number is $$Place in the order of application, from 1$$;
+comment on column flowgres.migrations.name is $$Name of the file$$;
+comment on column flowgres.migrations.checksum is $$SHA-256 of its text: a file that was edited later is refused$$;
+comment on column flowgres.migrations.applied_at is $$When it was applied$$;
+
+comment on column flowgres.schema_files.tenant_id is $$The system tenant, all zeros$$;
+comment on column flowgres.schema_files.name is $$Name of the file with its folder$$;
+comment on column flowgres.schema_files.fingerprint is $$SHA-256 of the text last applied: another text is applied again$$;
+comment on column flowgres.schema_files.applied_at is $$When it was last applied$$;
+
+comment on column flowgres.clock.tenant_id is $$The system tenant, all zeros$$;
+comment on column flowgres.clock.shift is $$What is added to the server's time$$;
