@@ -123,6 +123,7 @@ def test_stored_views_say_the_same(database: Database, db: Db) -> None:
 
 def test_period_of_history_is_as_it_should_be_before_and_after_it_is_attached(database: Database, db: Db) -> None:
     db.run("select flowgres.set_clock(p_shift => interval '300 days')")
+    db.run("set role flowgres_owner")
     assert db.call("flowgres.build_history_period", p_family="executions")
     apart = "select count(*) from flowgres.history_periods where attached_at is null"
     assert db.value(apart) == 1
