@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.database import Clock, Database, Db, Tenant
-from tests.support.engine import assert_invariants, completed, dag, get, hands, import_workflow, start
+from tests.support.engine import assert_invariants, completed, dag, get, hands, import_workflow, outwait_lease, start
 from tests.support.history import TABLES, create_history, partition_of, partitions, retire_history
 
 DAY = 86400
@@ -79,6 +79,7 @@ def test_an_open_execution_outlives_its_period(database: Database, db: Db, tenan
     assert partition_of(db, opened, "events") == "events_default"
     assert_invariants(db, drained=False)
 
+    outwait_lease(db, clock)
     with database.connect("runner") as runner:
         runner.call("flowgres.rescue_expired_leases", p_limit=10)
     _work(database)
@@ -242,6 +243,7 @@ def test_a_child_may_go_before_its_parent_and_goes_as_a_whole(
     retire_history(database)
     assert sum(_counts(db, child).values()) == 0
     assert_invariants(db, drained=False)
+    outwait_lease(db, clock)
     with database.connect("runner") as runner:
         runner.call("flowgres.rescue_expired_leases", p_limit=10)
     _work(database)

@@ -218,7 +218,7 @@ create or replace function flowgres.complete_chains(
   p_room integer default null
 )
   returns setof flowgres.claimed_step language plpgsql security definer set search_path to pg_catalog, pg_temp
-  set lock_timeout to '100ms'
+  set lock_timeout to '1s'
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
   set jit to off set plan_cache_mode to force_generic_plan
 as $$

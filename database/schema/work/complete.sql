@@ -91,7 +91,7 @@ create or replace function flowgres.complete_and_claim(
 )
   returns setof flowgres.claimed_step language plpgsql security definer set search_path to pg_catalog, pg_temp
   -- What is held is passed over; what has to be waited for all the same (the rows of steps that a failure cancels) not for long.
-  set lock_timeout to '100ms'
+  set lock_timeout to '1s'
   -- The batches are small and every table is reached by key: whatever else a plan could do would be worse on a bad day.
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
   set jit to off set plan_cache_mode to force_generic_plan
