@@ -149,7 +149,8 @@ create type flowgres.ready_step as (
   slot integer,
   queue_id bigint,
   step_index smallint,
-  capability text
+  capability text,
+  only_computes boolean
 );
 comment on type flowgres.ready_step is $$A step whose dependencies are met; queue_id is the row of the step that made it so.$$;
 

@@ -21,7 +21,7 @@ def _end_root(runner: Hands, *, room: int | None, want: int = 0) -> list[Row]:
 
 
 def test_runner_gets_no_more_than_it_has_room_for(database: Database, db: Db, tenant: Tenant) -> None:
-    _fan(database, db, tenant)
+    _fan(database, db, tenant, type="delay", config={"seconds": 1})
     with hands(database) as runner:
         assert len(_end_root(runner, room=5)) == 5
         assert len(runner.claim(100)) == WIDTH - 5
@@ -38,9 +38,16 @@ def test_runner_that_stops_gets_nothing(database: Database, db: Db, tenant: Tena
 def test_room_that_nobody_names_is_what_the_batch_frees_and_what_is_wanted(
     database: Database, db: Db, tenant: Tenant
 ) -> None:
+    _fan(database, db, tenant, type="delay", config={"seconds": 1})
+    with hands(database) as runner:
+        # Four are handed over, and three claimed.
+        assert len(_end_root(runner, room=None, want=3)) == 4 + 3
+
+
+def test_steps_that_only_compute_take_no_room(database: Database, db: Db, tenant: Tenant) -> None:
     _fan(database, db, tenant)
     with hands(database) as runner:
-        assert len(_end_root(runner, room=None, want=3)) == 4 + 3
+        assert len(_end_root(runner, room=1)) == WIDTH
 
 
 def test_fan_is_shared_with_runners_that_have_nothing_to_do(database: Database, db: Db, tenant: Tenant) -> None:

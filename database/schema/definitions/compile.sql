@@ -79,7 +79,7 @@ as $$
   from flowgres.workflow_steps as n
   where s.tenant_id = p_tenant_id and s.version_id = p_version_id and s.branches is null and s.children = array[n.index]
     and n.tenant_id = s.tenant_id and n.version_id = s.version_id and n.dependencies = array[s.index]
-    and n.join_rule <> 'failed' and n.type in ('transform', 'condition', 'log', 'outputs') and n.secret_names = '{}';
+    and n.join_rule <> 'failed' and flowgres.only_computes(n.type) and n.secret_names = '{}';
 $$;
 comment on function flowgres.compile_steps(uuid, uuid, jsonb) is $$Write the steps of a version: nodes and edges by number
 

@@ -59,13 +59,15 @@ create or replace function flowgres.carry_on(p_state flowgres.advance_state)
 as $$
 declare
   v_handed flowgres.claimed_step[];
+  v_share_of_fan integer;
 begin
   if p_state.frontier is not null or p_state.outcomes is not null then
     p_state := flowgres.resolve_children(p_state => p_state);
   end if;
   if p_state.ready is not null then
+    v_share_of_fan := flowgres.share_of_fan(p_state => p_state);
     v_handed := flowgres.move_ready(
-      p_state => p_state, p_room => flowgres.room_for_ready(p_state => p_state),
+      p_state => p_state, p_room => least(p_state.room, v_share_of_fan), p_share_of_fan => v_share_of_fan,
       p_share => flowgres.share_of_tenant(p_state => p_state));
     p_state.moving_slots := p_state.moving_slots || array(select r.slot from unnest(p_state.ready) as r);
   end if;

@@ -29,26 +29,27 @@ end;
 $$;
 comment on function flowgres.share_of_tenant(flowgres.advance_state) is $$How many steps of one tenant may be handed over; null when no other tenant waits.$$;
 
-create or replace function flowgres.room_for_ready(p_state flowgres.advance_state)
+create or replace function flowgres.share_of_fan(p_state flowgres.advance_state)
   returns integer language plpgsql stable
 as $$
 declare
   v_fanned integer := cardinality(p_state.ready) - p_state.lease_count;
-  v_idle integer;
+  v_idle integer := 0;
 begin
   -- As many as were held go on here. What a fan-out brings on top is shared with those that have nothing to do.
-  if v_fanned <= 0 or p_state.room <= p_state.lease_count then
-    return p_state.room;
+  if v_fanned > 0 then
+    select count(*) into v_idle
+    from flowgres.runners as r
+    where r.is_idle and r.stopped_at is null and r.drained_at is null and r.id is distinct from p_state.runner_id;
   end if;
-  select count(*) into v_idle
-  from flowgres.runners as r
-  where r.is_idle and r.stopped_at is null and r.drained_at is null and r.id is distinct from p_state.runner_id;
-  return least(p_state.room, p_state.lease_count + v_fanned / (v_idle + 1));
+  return p_state.lease_count + greatest(v_fanned, 0) / (v_idle + 1);
 end;
 $$;
-comment on function flowgres.room_for_ready(flowgres.advance_state) is $$How many of the steps that became ready may be handed to the runner that made them so.$$;
+comment on function flowgres.share_of_fan(flowgres.advance_state) is $$How many of the steps that became ready stay with the runner that made them so, had it room for all.$$;
 
-create or replace function flowgres.move_ready(p_state flowgres.advance_state, p_room integer, p_share integer)
+create or replace function flowgres.move_ready(
+  p_state flowgres.advance_state, p_room integer, p_share_of_fan integer, p_share integer
+)
   returns flowgres.claimed_step[] language plpgsql
 as $$
 declare
@@ -64,7 +65,9 @@ begin
   with ranked as materialized (
     select
       f.*, v_tenant_ids[f.slot] as tenant_id, v_execution_ids[f.slot] as execution_id,
-      row_number() over (order by f.place > 1, f.slot, f.step_index) <= p_room
+      row_number() over (partition by f.only_computes order by f.place > 1, f.slot, f.step_index)
+        -- What only computes takes no slot: it is done long before it could be claimed.
+        <= case when f.only_computes and p_room > 0 then greatest(p_room, p_share_of_fan) else p_room end
         and (p_share is null or row_number() over (
           partition by v_tenant_ids[f.slot] order by f.place > 1, f.slot, f.step_index) <= p_share)
         and f.capability = any(p_state.capabilities) as is_handed
@@ -116,7 +119,7 @@ begin
   return v_handed;
 end;
 $$;
-comment on function flowgres.move_ready(flowgres.advance_state, integer, integer) is $$Re-point queue rows at the steps that became ready; returns those handed over to this runner
+comment on function flowgres.move_ready is $$Re-point queue rows at the steps that became ready; returns those handed over to this runner
 
 The first child takes the row of the step that ended; further ones get rows of their own.$$;
 

@@ -93,7 +93,8 @@ begin
     )
     select
       array_agg(flowgres.make_ready_step(
-        p_slot => d.slot, p_queue_id => d.queue_id, p_step_index => d.child, p_capability => d.capability)
+        p_slot => d.slot, p_queue_id => d.queue_id, p_step_index => d.child, p_capability => d.capability,
+        p_only_computes => flowgres.only_computes(d.step_type))
         order by d.slot, d.child) filter (where d.verdict = 'ready'),
       array_agg(flowgres.make_resolved_step(
         p_slot => d.slot, p_queue_id => d.queue_id, p_step_index => d.child, p_step => d.step, p_join_rule => d.join_rule,

@@ -26,6 +26,13 @@ as $$
 $$;
 comment on function flowgres.is_due(flowgres.work_queue, timestamptz) is $$Whether the time of a parked row has come; a row that waits to be woken is due at infinity.$$;
 
+create or replace function flowgres.only_computes(p_type text)
+  returns boolean language sql immutable parallel safe
+as $$
+  select p_type in ('transform', 'condition', 'log', 'outputs');
+$$;
+comment on function flowgres.only_computes(text) is $$Whether steps of this type wait for nothing: they may be run ahead, and take no slot of a runner.$$;
+
 create or replace function flowgres.make_resolved_step(
   p_slot integer, p_queue_id bigint, p_step_index smallint, p_step text, p_join_rule text, p_children smallint[],
   p_untaken smallint[], p_edge text, p_outcome text
@@ -37,10 +44,12 @@ as $$
 $$;
 comment on function flowgres.make_resolved_step is $$A resolved_step, by names.$$;
 
-create or replace function flowgres.make_ready_step(p_slot integer, p_queue_id bigint, p_step_index smallint, p_capability text)
+create or replace function flowgres.make_ready_step(
+  p_slot integer, p_queue_id bigint, p_step_index smallint, p_capability text, p_only_computes boolean
+)
   returns flowgres.ready_step language sql immutable parallel safe
 as $$
-  select row(p_slot, p_queue_id, p_step_index, p_capability)::flowgres.ready_step;
+  select row(p_slot, p_queue_id, p_step_index, p_capability, p_only_computes)::flowgres.ready_step;
 $$;
 comment on function flowgres.make_ready_step is $$A ready_step, by names.$$;
 
