@@ -130,24 +130,22 @@ declare
   -- Variables of their own: an element of an array within a composite is read from a copy of all of it.
   v_tenant_ids uuid[] := p_state.tenant_ids;
   v_execution_ids uuid[] := p_state.execution_ids;
-  v_failing_flags boolean[] := p_state.failing_flags;
+  v_slots integer[];
+  v_queue_ids bigint[];
   v_count integer;
-  v_expected integer;
 begin
   if p_state.done_slots is not null then
-    delete from flowgres.work_queue as q
-    using unnest(p_state.done_slots, p_state.done_queue_ids) as d (slot, queue_id)
-    where q.tenant_id = v_tenant_ids[d.slot] and q.execution_id = v_execution_ids[d.slot] and q.id = d.queue_id
-      and q.runner_id is not distinct from p_state.runner_id
-      and d.queue_id not in (select r.queue_id from unnest(p_state.ready) as r where r.queue_id is not null);
-    get diagnostics v_count = row_count;
-    -- Those of failing executions have left with the others.
-    select count(*) into v_expected
+    -- Those whose row went on to a child stay.
+    select array_agg(d.slot), array_agg(d.queue_id) into v_slots, v_queue_ids
     from unnest(p_state.done_slots, p_state.done_queue_ids) as d (slot, queue_id)
-    where not v_failing_flags[d.slot]
-      and d.queue_id not in (select r.queue_id from unnest(p_state.ready) as r where r.queue_id is not null);
-    if v_count < v_expected then
-      raise exception 'of % rows of steps that ended % are in the queue', v_expected, v_count;
+    where d.queue_id not in (select r.queue_id from unnest(p_state.ready) as r where r.queue_id is not null);
+    delete from flowgres.work_queue as q
+    using unnest(v_slots, v_queue_ids) as d (slot, queue_id)
+    where q.tenant_id = v_tenant_ids[d.slot] and q.execution_id = v_execution_ids[d.slot] and q.id = d.queue_id
+      and q.runner_id is not distinct from p_state.runner_id;
+    get diagnostics v_count = row_count;
+    if v_count < cardinality(v_queue_ids) then
+      raise exception 'of % rows of steps that ended % are in the queue', cardinality(v_queue_ids), v_count;
     end if;
   end if;
 
