@@ -40,7 +40,7 @@ def test_commands_of_this_version_are_complete() -> None:
     expected = """dev demo doctor validate import schema run logs token
         db.install db.upgrade db.roles db.status db.sql
         tenants.register keys.create secrets.set secrets.list secrets.delete
-        workflows.list workflows.show workflows.activate workflows.deactivate workflows.delete
+        workflows.list workflows.show workflows.versions workflows.activate workflows.deactivate workflows.delete
         executions.list executions.show executions.events executions.cancel executions.watch
         runner.start runner.list"""
     assert {".".join(command) for command in ALL_COMMANDS} == set(expected.split())
