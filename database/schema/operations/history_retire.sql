@@ -4,6 +4,8 @@ set local role flowgres_owner;
 
 create or replace function flowgres.open_executions(p_from uuid, p_to uuid)
   returns table (tenant_id uuid, execution_id uuid) language sql stable set search_path to pg_catalog, pg_temp
+  -- What the planner knows of the queue is out of date, whatever it is.
+  set enable_seqscan to off
 as $$
   -- An execution that has not ended has a row in the queue, whose key begins with the tenant: one short look for each tenant,
   -- however many executions there are.
