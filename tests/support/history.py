@@ -55,7 +55,8 @@ def bounds(db: Db, table: str = "executions") -> list[tuple[datetime, datetime]]
         " where i.inhparent = %s::regclass",
         f"flowgres.{table}",
     )
-    found = [re.findall(r"'([0-9a-f-]{36})'|MINVALUE", text) for text in texts if text != "DEFAULT"]
+    # None: dropped between the look at the catalogue and the reading of its bounds.
+    found = [re.findall(r"'([0-9a-f-]{36})'|MINVALUE", text) for text in texts if text not in (None, "DEFAULT")]
     return sorted((_time(first or OLDEST), _time(last)) for first, last in found)
 
 
