@@ -54,7 +54,7 @@ begin
   -- A claim writes the queue alone, so a first step that is running shows there before it shows in the execution.
   if p_execution.status in ('queued', 'waiting', 'retrying') and exists (
     select from flowgres.work_queue as q
-    where q.tenant_id = p_execution.tenant_id and q.execution_id = p_execution.id and q.runner_id is not null)
+    where q.tenant_id = p_execution.tenant_id and q.execution_id = p_execution.id and flowgres.is_leased(q))
   then
     return 'running';
   end if;

@@ -183,7 +183,7 @@ $$;
 comment on function flowgres.retire_history(integer) is $$Drop one period older than its retention, or else delete old rows where none can be dropped; to be called again while it did
 
 Called by runners; returns {retired, postponed} in periods and {deleted} in rows of the family's first table, so in executions,
-of which up to p_limit are looked at in each partition. Nobody waits for it longer than 100 ms.$$;
+of which up to p_limit are looked at in each partition. It waits 100 ms for its locks, and keeps them while it carries over what is open.$$;
 
 create or replace function flowgres.maintain_history()
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp

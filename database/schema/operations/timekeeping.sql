@@ -62,7 +62,7 @@ begin
   return flowgres.engine_health() || (
     select jsonb_build_object(
       'ready', count(*) filter (where flowgres.is_ready(q)),
-      'leased', count(*) filter (where q.runner_id is not null),
+      'leased', count(*) filter (where flowgres.is_leased(q)),
       'due', count(*) filter (where q.due_at is not null))
     from flowgres.work_queue as q);
 end;

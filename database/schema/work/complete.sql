@@ -119,5 +119,6 @@ $$;
 comment on function flowgres.complete_and_claim(uuid, jsonb, integer, uuid, integer) is $$Report a batch of results and take the next steps
 
 Results are objects with the keys of flowgres.step_report. A result whose lease is gone is dropped. Returns the steps that
-the results made ready, as far as p_room goes (null: as many as leases end, and p_want), and up to p_want others. A row with
+the results made ready, as far as p_room goes (null: as many as leases end, and p_want; what only computes takes no room, but gets
+none where p_room is 0), and up to p_want others. A row with
 is_passed_over is no lease: it names a result that was not taken, because somebody holds its execution; send it again.$$;
