@@ -13,6 +13,10 @@ add column waits_for text;
 comment on column flowgres.work_queue.held is $$Not to be claimed until it is let go; its timer runs on.$$;
 comment on column flowgres.work_queue.waits_for is $$What a parked row waits for, a word with its key: start, retry, timer, child:<execution>.$$;
 
+-- A row is written again by its lease and by each step that it is re-pointed to: on the same page that logs no more than what
+-- changed, and locks nothing twice.
+alter table flowgres.work_queue set (fillfactor = 40);
+
 -- What waits in a line, and nothing else. Of a row that is held the claim sees nothing.
 drop index flowgres.work_queue_ready_idx;
 create index work_queue_ready_idx on flowgres.work_queue (capability, tenant_id, priority, is_new, id)

@@ -77,7 +77,7 @@ create or replace function flowgres.start_versions(
   returns uuid[] language plpgsql
 as $$
 declare
-  v_ids uuid[] := array(select flowgres.uuid_v7(p_now) from generate_subscripts(p_inputs, 1));
+  v_ids uuid[] := flowgres.uuids_v7(p_at => p_now, p_count => cardinality(p_inputs));
 begin
   perform flowgres.insert_executions(
     p_version => p_version,
@@ -314,20 +314,20 @@ begin
   v_workflow := flowgres.find_workflow(p_tenant_id => v_tenant_id, p_workflow => p_workflow);
   v_version := flowgres.find_version(p_workflow => v_workflow, p_version => null);
   if v_version.inputs is null then
-    select array_agg(i.value), array_agg(flowgres.uuid_v7(v_now)) into v_inputs, v_ids
+    select array_agg(i.value) into v_inputs
     from jsonb_array_elements(p_inputs) as i (value);
     if exists (select from unnest(v_inputs) as i where jsonb_typeof(i) <> 'object') then
       perform flowgres.check_input(p_inputs => null, p_input => '[]');
     end if;
   else
-    select array_agg(flowgres.check_input(p_inputs => v_version.inputs, p_input => i.value)), array_agg(flowgres.uuid_v7(v_now))
-    into v_inputs, v_ids
+    select array_agg(flowgres.check_input(p_inputs => v_version.inputs, p_input => i.value)) into v_inputs
     from jsonb_array_elements(p_inputs) as i (value);
   end if;
   perform flowgres.check_payload(p_tenant_id => v_tenant_id, p_payload => i, p_what => 'an input')
   from unnest(v_inputs) as i
   where pg_column_size(i) >= 512;
-  if v_ids is not null then
+  if v_inputs is not null then
+    v_ids := flowgres.uuids_v7(p_at => v_now, p_count => cardinality(v_inputs));
     perform flowgres.insert_executions(
       p_version => v_version, p_ids => v_ids, p_inputs => v_inputs, p_now => v_now, p_created_by => flowgres.actor());
     perform flowgres.wake_runners();

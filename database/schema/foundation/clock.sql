@@ -58,6 +58,16 @@ comment on function flowgres.uuid_v7(timestamptz) is $$A UUID v7: time-ordered, 
 
 Our own, because PostgreSQL has one only from version 18.$$;
 
+create or replace function flowgres.uuids_v7(p_at timestamptz, p_count integer)
+  returns uuid[] language sql volatile parallel safe
+as $$
+  select coalesce(array_agg(g.id order by g.id), '{}')
+  from (select flowgres.uuid_v7(p_at) as id from generate_series(1, p_count)) as g;
+$$;
+comment on function flowgres.uuids_v7(timestamptz, integer) is $$Ids of one moment, ascending
+
+Rows that are written in the order of their ids append to an index, which splits half as many pages and logs a tenth of each.$$;
+
 create or replace function flowgres.uuid_v7_floor(p_at timestamptz)
   returns uuid language sql immutable parallel safe
 as $$
