@@ -65,12 +65,17 @@ create table flowgres.chains (
   steps text[] not null,
   types text[] not null,
   event_count smallint not null,
+  children smallint[] not null,
+  opens smallint[] not null,
+  open_capabilities text[] not null,
+  open_computes boolean[] not null,
   is_whole boolean not null,
   constraint chains_pkey primary key (tenant_id, version_id, head),
   constraint chains_version_fkey foreign key (tenant_id, version_id)
   references flowgres.workflow_versions (tenant_id, id) on delete cascade,
   constraint chains_are_parallel check (
     cardinality(indexes) between 1 and 16 and cardinality(steps) = cardinality(indexes) and cardinality(types) = cardinality(indexes)
+    and cardinality(open_capabilities) = cardinality(opens) and cardinality(open_computes) = cardinality(opens)
   )
 );
 comment on table flowgres.chains is $$Chains of plain steps, compiled from each step that may begin one
@@ -84,6 +89,10 @@ comment on column flowgres.chains.indexes is $$Indexes of the steps, the head fi
 comment on column flowgres.chains.steps is $$Their ids.$$;
 comment on column flowgres.chains.types is $$Their types.$$;
 comment on column flowgres.chains.event_count is $$Events of their starts and ends: two a step, none of the hidden outputs step.$$;
+comment on column flowgres.chains.children is $$Indexes of the steps that depend on the last one, and of which more must be known to say whether they run.$$;
+comment on column flowgres.chains.opens is $$Indexes of the steps that run when the last one has completed, whatever else there is.$$;
+comment on column flowgres.chains.open_capabilities is $$What a runner must have to take each of these.$$;
+comment on column flowgres.chains.open_computes is $$Which of these only compute.$$;
 comment on column flowgres.chains.is_whole is $$The last one is the only step of the version without children: its output is the execution's.$$;
 
 create table flowgres.pending_wakes (
@@ -135,6 +144,29 @@ create type flowgres.step_outcome as (
   detail jsonb
 );
 comment on type flowgres.step_outcome is $$What the engine made of a report that is more than the end of a step at its first try.$$;
+
+create type flowgres.reported_chain as (
+  place integer,
+  tenant_id uuid,
+  execution_id uuid,
+  queue_id bigint,
+  token bigint,
+  version_id uuid,
+  head smallint,
+  step_count smallint,
+  outputs jsonb,
+  indexes smallint[],
+  steps text[],
+  types text[],
+  event_count smallint,
+  children smallint[],
+  opens smallint[],
+  open_capabilities text[],
+  open_computes boolean[]
+);
+comment on type flowgres.reported_chain is $$A lease whose chain completed: what its runner says of it, and what was compiled
+
+outputs are [[milliseconds, output], ...]; what was compiled is null where there is no such chain.$$;
 
 create type flowgres.resolved_step as (
   slot integer,

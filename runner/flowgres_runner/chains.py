@@ -1,8 +1,8 @@
 """Steps that are run ahead under one lease: which of them go together, and how a whole chain of them is reported.
 
-The database compiles the chains of plain steps after which nothing of an execution is left (`PlainChain`), and takes
-each in one piece. The runner knows which steps it can render in one go (`Chain`). Where one is the other, the evaluator
-gives all outputs as one text, which goes to the database without being looked at: nobody here needs what is in it.
+The database compiles the chains of plain steps (`PlainChain`), and takes each in one piece. The runner knows which
+steps it can render in one go (`Chain`). Where one is the other, the evaluator gives all outputs as one text, which goes
+to the database as it is; it is only looked at when steps outside of the chain refer to what is in it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flowgres_runner.evaluator.templates import has_expressions
 from flowgres_runner.json_values import canonical_json, encode_json
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.results import Member, Result, replacement
-from flowgres_runner.steps.base import Completed, Outcome
+from flowgres_runner.steps.base import Completed, Json, Outcome
 
 if TYPE_CHECKING:
     from flowgres_runner.versions import CompiledStep
@@ -27,8 +27,16 @@ MAX_AHEAD = 15
 """Steps run ahead under one lease: enough to save most round trips, few enough to share and to cancel."""
 
 
-PlainChain = tuple[int, ...]
-"""Indexes of steps that the database takes in one piece when all of them complete with no more to say than outputs."""
+@dataclass(frozen=True, slots=True)
+class PlainChain:
+    """Steps that the database takes in one piece when all of them complete with no more to say than outputs.
+
+    `is_whole`: nothing of their execution is left then. `wanted` are those that steps outside refer to: place and id.
+    """
+
+    indexes: tuple[int, ...]
+    is_whole: bool
+    wanted: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,7 @@ class Chain:
 
 def compile_plain_chain(head: CompiledStep, raw: Any, steps: Mapping[int, CompiledStep]) -> PlainChain | None:
     """The chain that begins at a step, from what get_version tells of it."""
-    if raw is None or not raw["is_whole"]:
+    if raw is None:
         return None
     indexes = [head.index]
     while len(indexes) < raw["count"]:
@@ -56,7 +64,9 @@ def compile_plain_chain(head: CompiledStep, raw: Any, steps: Mapping[int, Compil
         if after is None:
             return None
         indexes.append(after)
-    return tuple(indexes)
+    referred = {name for step in steps.values() if step.index not in indexes for name in step.references}
+    wanted = [(place, steps[index].id) for place, index in enumerate(indexes) if steps[index].id in referred]
+    return PlainChain(tuple(indexes), bool(raw["is_whole"]), tuple(wanted))
 
 
 def compile_chain(head: CompiledStep, plain: PlainChain | None, steps: Mapping[int, CompiledStep]) -> Chain | None:
@@ -76,7 +86,7 @@ def compile_chain(head: CompiledStep, plain: PlainChain | None, steps: Mapping[i
         roots |= after.roots
         members.add(after.id)
         step = after
-    is_plain = plain is not None and len(plain) == len(members)
+    is_plain = plain is not None and len(plain.indexes) == len(members)
     last_path = step.output_path if is_plain else None
     if not then and last_path is None:
         return None
@@ -118,6 +128,15 @@ class ChainResult:
         """Of the text, in characters."""
         return len(self.text)
 
+    def outputs(self) -> list[Json] | None:
+        """The outputs of its steps, if it is the text that it should be."""
+        try:
+            pairs = json.loads(self.text)
+            outputs = [output for _, output in pairs]
+        except (ValueError, TypeError, RecursionError):
+            return None
+        return outputs if len(outputs) == len(self.step_indexes) else None
+
     def simpler(self) -> Result:
         """The same as an object, each member checked as if it had come by itself."""
         try:
@@ -133,13 +152,13 @@ class ChainResult:
 AnyResult = Result | ChainResult
 
 
-def as_chain(result: Result, step_indexes: tuple[int, ...]) -> AnyResult:
+def as_chain(result: Result, plain: PlainChain) -> AnyResult:
     """A result whose members are a whole chain of plain ends in its shorter form; any other as it is."""
     members = result.members
-    if not result.is_final or len(members) != len(step_indexes) or not all([member.is_plain for member in members]):
+    if not result.is_final or len(members) != len(plain.indexes) or not all([member.is_plain for member in members]):
         return result
     pieces = [f"[{member.milliseconds:.3f},{member.output}]" for member in members]
-    return ChainResult(result.claimed, step_indexes, f"[{','.join(pieces)}]")
+    return ChainResult(result.claimed, plain.indexes, f"[{','.join(pieces)}]")
 
 
 def chain_arrays(chains: Sequence[ChainResult]) -> tuple[str, ...]:

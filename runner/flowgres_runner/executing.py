@@ -20,7 +20,7 @@ from flowgres_runner.outbox import MAX_BATCH_CHARACTERS, Outbox
 from flowgres_runner.prepared import ALL_ROOTS, Prepared
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.rendering import GatheredRenderer
-from flowgres_runner.results import Result, encode_outcome
+from flowgres_runner.results import Result, encode_outcome, replacement
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Skipped, StepError, Suspended
 from flowgres_runner.steps.condition import with_field
@@ -180,10 +180,27 @@ class Executor:
         """Take all outputs of a plain chain as they are."""
         claimed, plain = item.claimed, item.step.plain
         assert plain is not None  # noqa: S101 - nothing else was asked for as a whole
-        results[claimed.queue_id] = ChainResult(claimed, plain, text)
-        self.completed_count += len(plain)
-        # Nothing comes after it. Other branches, if there are any, ask again for what they see.
-        self._contexts.forget(claimed.execution_id)
+        result = ChainResult(claimed, plain.indexes, text)
+        results[claimed.queue_id] = result
+        self.completed_count += len(plain.indexes)
+        if plain.is_whole:
+            # Nothing comes after it. Other branches, if there are any, ask again for what they see.
+            self._contexts.forget(claimed.execution_id)
+        elif plain.wanted:
+            outputs = result.outputs()
+            if outputs is None:
+                results[claimed.queue_id] = replacement(claimed)
+                return
+            for place, step_id in plain.wanted:
+                self._contexts.record(
+                    claimed.execution_id,
+                    claimed.generation,
+                    step_id,
+                    output=outputs[place],
+                    status="completed",
+                    attempts=1,
+                    size=len(text),
+                )
 
     def _finish(self, item: Prepared, outcome: Outcome, began: float, results: dict[int, AnyResult]) -> Prepared | None:
         """Add the result of a step to those of its lease; the step to run ahead after it, if there is one."""

@@ -182,8 +182,8 @@ async def test_context_comes_once_for_all_rows_of_an_execution(database: Databas
         await runner.executor.execute(rows)
         outputs = []
         for result in runner.outbox.take(100):
-            assert isinstance(result, Result)
-            outputs.append(int(result.members[0].output or ""))
+            assert isinstance(result, ChainResult)
+            outputs += result.outputs() or []
         assert sorted(outputs) == [10, 11, 12, 13, 14, 20, 21, 22, 23, 24]
 
 

@@ -1,8 +1,8 @@
--- The hot path for what is usual: a lease whose whole chain of steps completed, and with it its execution.
+-- The hot path for what is usual: leases whose whole chain of steps completed.
 --
--- Two statements for any number of them. The first takes the locks and says which leases are as plain as they look; the second
--- deletes their rows from the queue (the delete is the fence), writes the steps and ends the executions. Everything else is
--- reported as ever, in the same call.
+-- What a runner says of them is put beside what was compiled, once, and goes as that from function to function. Chains after which
+-- nothing of their execution is left end it (finish_chains), others are written down and resolved (advance_chains), both by sets.
+-- What is not as plain as it looks is reported as ever, in the same call.
 
 set local role flowgres_owner;
 
@@ -22,183 +22,66 @@ as $$
       on w.tenant_id = p_tenant_id and w.version_id = p_version_id and w.index = k.next_index
     where w.branches is null and cardinality(k.indexes) < 16
   )
-  insert into flowgres.chains (tenant_id, version_id, head, indexes, steps, types, event_count, is_whole)
+  insert into flowgres.chains (
+    tenant_id, version_id, head, indexes, steps, types, event_count, children, opens, open_capabilities, open_computes, is_whole)
   select distinct on (k.head)
     p_tenant_id, p_version_id, k.head, k.indexes, k.steps, k.types,
     2 * (cardinality(k.indexes) - ('outputs' = any(k.types))::integer),
+    array(select c from unnest(k.children) as c where c <> all(o.indexes) order by c), o.indexes, o.capabilities, o.are_computing,
     k.children = '{}' and v.sink_indexes = k.indexes[cardinality(k.indexes):]
   from walk as k
   join flowgres.workflow_versions as v on v.tenant_id = p_tenant_id and v.id = p_version_id
+  -- Children that hang on the last step alone, and run when it has completed: nothing has to be looked up to know that.
+  cross join lateral (
+    select
+      coalesce(array_agg(w.index order by w.index), '{}') as indexes,
+      coalesce(array_agg(w.capability order by w.index), '{}') as capabilities,
+      coalesce(array_agg(flowgres.only_computes(w.type) order by w.index), '{}') as are_computing
+    from flowgres.workflow_steps as w
+    where w.tenant_id = p_tenant_id and w.version_id = p_version_id and w.index = any(k.children)
+      and w.dependencies = array[k.indexes[cardinality(k.indexes)]] and w.gates = '{}' and w.join_rule not in ('any', 'failed')
+  ) as o
   order by k.head, cardinality(k.indexes) desc
   on conflict (tenant_id, version_id, head) do nothing;
 $$;
 comment on function flowgres.compile_chains(uuid, uuid) is $$Write the chains of a version, each as long as it goes: up to 16 steps, as far as a runner runs ahead.$$;
 
-create or replace function flowgres.advance_chains(
-  p_runner_id uuid,
-  p_tenant_ids uuid[],
-  p_execution_ids uuid[],
-  p_queue_ids bigint[],
-  p_tokens bigint[],
-  p_version_ids uuid[],
-  p_heads smallint[],
-  p_counts smallint[],
-  p_steps jsonb[]
+create or replace function flowgres.make_reported_chain(
+  p_place integer, p_tenant_id uuid, p_execution_id uuid, p_queue_id bigint, p_token bigint, p_version_id uuid, p_head smallint,
+  p_step_count smallint, p_outputs jsonb, p_indexes smallint[], p_steps text[], p_types text[], p_event_count smallint,
+  p_children smallint[], p_opens smallint[], p_open_capabilities text[], p_open_computes boolean[]
 )
-  returns integer[] language plpgsql
+  returns flowgres.reported_chain language sql immutable parallel safe
 as $$
-declare
-  v_now timestamptz;
-  v_places integer[];
-  v_seqs integer[];
-  v_first uuid;
-  v_last uuid;
-  v_done integer[];
-  v_tenant_ids uuid[];
-  v_woken uuid[];
-begin
-  select x.id into v_first from unnest(p_execution_ids) as x (id) order by x.id limit 1;
-  select x.id into v_last from unnest(p_execution_ids) as x (id) order by x.id desc limit 1;
-  -- Locks in the order of the ids, and for nobody's sake waited for. What is looked at here holds until the end.
-  select array_agg(f.place), array_agg(f.seq) into v_places, v_seqs
-  from (
-    select r.place::integer as place, l.event_seq + (l.started_at is null)::integer as seq
-    from (
-      select r.*
-      from unnest(p_tenant_ids, p_execution_ids, p_version_ids, p_heads, p_counts, p_steps) with ordinality
-        as r (tenant_id, execution_id, version_id, head, step_count, steps, place)
-      order by r.execution_id
-    ) as r
-    cross join lateral (
-      select c.indexes, c.is_whole
-      from flowgres.chains as c
-      where c.tenant_id = r.tenant_id and c.version_id = r.version_id and c.head = r.head
-      offset 0
-    ) as c
-    cross join lateral (
-      select e.event_seq, e.started_at, e.finished_at, e.phase, e.version_id, e.resolved_count, e.step_count, e.hidden_step_count
-      from flowgres.executions as e
-      where e.tenant_id = r.tenant_id and e.id = r.execution_id and e.id between v_first and v_last
-      for no key update skip locked
-    ) as l
-    where c.is_whole and cardinality(c.indexes) = r.step_count and jsonb_array_length(r.steps) = r.step_count
-      and l.finished_at is null and l.phase = 'run' and l.version_id = r.version_id
-      and l.resolved_count + r.step_count = l.step_count + l.hidden_step_count
-      -- The number of the first event is 1: no row needs to tell of it.
-      and (l.started_at is not null or l.event_seq = 0)
-  ) as f;
-  if v_places is null then
-    return '{}';
-  end if;
-  v_now := flowgres.now();
-  with done as (
-    delete from flowgres.work_queue as q
-    using (
-      select
-        p_tenant_ids[v.place] as tenant_id, p_execution_ids[v.place] as execution_id, p_queue_ids[v.place] as queue_id,
-        p_tokens[v.place] as token, p_heads[v.place] as head, v.place, v.seq
-      from unnest(v_places, v_seqs) as v (place, seq)
-    ) as r
-    where q.tenant_id = r.tenant_id and q.execution_id = r.execution_id and q.id = r.queue_id
-      and q.runner_id is not distinct from p_runner_id and q.token = r.token and q.step_index = r.head
-      -- Its row of step_executions is not there yet, and it is what it was when the chain was compiled.
-      and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
-    returning r.place, r.tenant_id, r.execution_id, r.seq, q.ready_at
-  ),
-  written as (
-    insert into flowgres.step_executions (
-      tenant_id, execution_id, step_index, attempts, step, type, status, edge, runner_id, ready_at, started_at, finished_at,
-      output, seq)
-    select
-      d.tenant_id, d.execution_id, c.indexes[a.i],
-      -- Whatever is no pair has no attempts, which is refused.
-      case when jsonb_array_length(a.step) = 2 then 1 end, c.steps[a.i], c.types[a.i], 'completed', 'taken', p_runner_id,
-      -- Those that were run ahead became ready when they began.
-      case when a.i = 1 then d.ready_at end,
-      v_now - greatest((a.step ->> 0)::double precision, 0) * interval '1 ms', v_now, a.step -> 1,
-      case when c.types[a.i] <> 'outputs' then d.seq + 2 * a.i::integer end
-    from done as d
-    cross join lateral (
-      select c.indexes, c.steps, c.types
-      from flowgres.chains as c
-      where c.tenant_id = d.tenant_id and c.version_id = p_version_ids[d.place] and c.head = p_heads[d.place]
-      offset 0
-    ) as c
-    cross join lateral jsonb_array_elements(p_steps[d.place]) with ordinality as a (step, i)
-  ),
-  ended as (
-    update flowgres.executions as e
-    set
-      event_seq = d.seq + c.event_count + 1,
-      resolved_count = e.resolved_count + p_counts[d.place], completed_count = e.completed_count + p_counts[d.place],
-      started_at = coalesce(
-        e.started_at, v_now - greatest((p_steps[d.place] -> 0 ->> 0)::double precision, 0) * interval '1 ms'),
-      status = 'completed', finished_at = v_now, deadline_at = null, active_since = null,
-      active_seconds = e.active_seconds + coalesce(extract(epoch from v_now - e.active_since), 0),
-      output = case when e.hidden_step_count > 0 then p_steps[d.place] -> -1 -> 1
-        else jsonb_build_object(c.last_step, p_steps[d.place] -> -1 -> 1) end
-    from done as d
-    cross join lateral (
-      select c.event_count, c.steps[cardinality(c.steps)] as last_step
-      from flowgres.chains as c
-      where c.tenant_id = d.tenant_id and c.version_id = p_version_ids[d.place] and c.head = p_heads[d.place]
-      offset 0
-    ) as c
-    where e.tenant_id = d.tenant_id and e.id = d.execution_id and e.id between v_first and v_last
-    returning d.place, e.tenant_id, e.id, e.parent_execution_id
-  )
-  select
-    array_agg(n.place), array_agg(n.tenant_id) filter (where n.parent_execution_id is not null),
-    array_agg(n.id) filter (where n.parent_execution_id is not null)
-  into v_done, v_tenant_ids, v_woken
-  from ended as n;
-  if v_woken is not null then
-    perform flowgres.wake_parked(p_tenant_ids => v_tenant_ids, p_child_ids => v_woken);
-  end if;
-  return coalesce(v_done, '{}');
-end;
+  select row(
+    p_place, p_tenant_id, p_execution_id, p_queue_id, p_token, p_version_id, p_head, p_step_count, p_outputs, p_indexes, p_steps,
+    p_types, p_event_count, p_children, p_opens, p_open_capabilities, p_open_computes)::flowgres.reported_chain;
 $$;
-comment on function flowgres.advance_chains is $$Record leases whose chain completed and ends its execution; returns the places of those that were as plain as that
+comment on function flowgres.make_reported_chain is $$A reported_chain, by names.$$;
 
-The others are untouched: somebody holds their execution, the lease is gone, it is no first attempt, or more is left to do.$$;
-
-create or replace function flowgres.unfold_chains(
-  p_done integer[],
-  p_tenant_ids uuid[],
-  p_execution_ids uuid[],
-  p_queue_ids bigint[],
-  p_tokens bigint[],
-  p_version_ids uuid[],
-  p_heads smallint[],
-  p_counts smallint[],
-  p_steps jsonb[]
-)
+create or replace function flowgres.unfold_chains(p_chains flowgres.reported_chain[])
   returns flowgres.step_report[] language plpgsql stable
 as $$
 begin
   if exists (
-    select from generate_subscripts(p_execution_ids, 1) as p (place)
-    where p.place <> all(p_done)
-      and (p_counts[p.place] < 1 or jsonb_array_length(p_steps[p.place]) <> p_counts[p.place] or exists (
-        select from jsonb_array_elements(p_steps[p.place]) as a (step) where jsonb_array_length(a.step) <> 2))
+    select from unnest(p_chains) as c
+    where c.step_count < 1 or jsonb_array_length(c.outputs) <> c.step_count or exists (
+      select from jsonb_array_elements(c.outputs) as a (step) where jsonb_array_length(a.step) <> 2)
   ) then
     raise exception 'a chain is no list of pairs, one for each of its steps' using errcode = 'invalid_parameter_value';
   end if;
   return (
     select array_agg(jsonb_populate_record(null::flowgres.step_report, jsonb_build_object(
-      't', p_tenant_ids[p.place], 'x', p_execution_ids[p.place], 'q', p_queue_ids[p.place], 'k', p_tokens[p.place],
-      's', p_heads[p.place], 'o', 'completed', 'ms', p_steps[p.place] -> 0 -> 0, 'out', p_steps[p.place] -> 0 -> 1,
+      't', c.tenant_id, 'x', c.execution_id, 'q', c.queue_id, 'k', c.token, 's', c.head, 'o', 'completed',
+      'ms', c.outputs -> 0 -> 0, 'out', c.outputs -> 0 -> 1,
       'ahead', (
         select jsonb_agg(jsonb_build_object('s', c.indexes[a.i], 'o', 'completed', 'ms', a.step -> 0, 'out', a.step -> 1) order by a.i)
-        from flowgres.chains as c
-        cross join jsonb_array_elements(p_steps[p.place]) with ordinality as a (step, i)
-        where c.tenant_id = p_tenant_ids[p.place] and c.version_id = p_version_ids[p.place] and c.head = p_heads[p.place]
-          and a.i between 2 and cardinality(c.indexes)))) order by p.place)
-    from generate_subscripts(p_execution_ids, 1) as p (place)
-    where p.place <> all(p_done));
+        from jsonb_array_elements(c.outputs) with ordinality as a (step, i)
+        where a.i between 2 and cardinality(c.indexes)))) order by c.place)
+    from unnest(p_chains) as c);
 end;
 $$;
-comment on function flowgres.unfold_chains is $$The leases that were not done as chains, as reports: the head, and its followers as steps run ahead.$$;
+comment on function flowgres.unfold_chains(flowgres.reported_chain[]) is $$Chains that are not plain, as reports: the head, and its followers as steps run ahead.$$;
 
 set local role flowgres_engine;
 
@@ -224,17 +107,58 @@ create or replace function flowgres.complete_chains(
 as $$
 declare
   v_capabilities text[] := flowgres.require_runner(p_runner_id => p_runner_id);
+  v_whole flowgres.reported_chain[];
+  v_others flowgres.reported_chain[];
+  v_rest flowgres.reported_chain[];
   v_done integer[];
+  v_handed flowgres.claimed_step[];
+  v_room integer := p_room;
   v_reports flowgres.step_report[];
 begin
   perform flowgres.require_read_committed();
-  v_done := flowgres.advance_chains(
-    p_runner_id => p_runner_id, p_tenant_ids => p_tenant_ids, p_execution_ids => p_execution_ids, p_queue_ids => p_queue_ids,
-    p_tokens => p_tokens, p_version_ids => p_version_ids, p_heads => p_heads, p_counts => p_counts, p_steps => p_steps);
-  if cardinality(v_done) < cardinality(p_execution_ids) then
-    v_reports := flowgres.unfold_chains(
-      p_done => v_done, p_tenant_ids => p_tenant_ids, p_execution_ids => p_execution_ids, p_queue_ids => p_queue_ids,
-      p_tokens => p_tokens, p_version_ids => p_version_ids, p_heads => p_heads, p_counts => p_counts, p_steps => p_steps);
+  select
+    array_agg(m.chain) filter (where m.is_whole), array_agg(m.chain) filter (where not m.is_whole),
+    array_agg(m.chain) filter (where m.is_whole is null)
+  into v_whole, v_others, v_rest
+  from (
+    select
+      flowgres.make_reported_chain(
+        p_place => r.place::integer, p_tenant_id => r.tenant_id, p_execution_id => r.execution_id, p_queue_id => r.queue_id,
+        p_token => r.token, p_version_id => r.version_id, p_head => r.head, p_step_count => r.step_count, p_outputs => r.outputs,
+        p_indexes => c.indexes, p_steps => c.steps, p_types => c.types, p_event_count => c.event_count, p_children => c.children,
+        p_opens => c.opens, p_open_capabilities => c.open_capabilities, p_open_computes => c.open_computes)
+      as chain,
+      case when cardinality(c.indexes) = r.step_count and jsonb_array_length(r.outputs) = r.step_count then c.is_whole end as is_whole
+    from unnest(p_tenant_ids, p_execution_ids, p_queue_ids, p_tokens, p_version_ids, p_heads, p_counts, p_steps) with ordinality
+      as r (tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, place)
+    left join lateral (
+      select
+        c.indexes, c.steps, c.types, c.event_count, c.children, c.opens, c.open_capabilities, c.open_computes, c.is_whole
+      from flowgres.chains as c
+      where c.tenant_id = r.tenant_id and c.version_id = r.version_id and c.head = r.head
+      offset 0
+    ) as c on true
+  ) as m;
+  if v_whole is not null then
+    v_done := flowgres.finish_chains(p_runner_id => p_runner_id, p_chains => v_whole);
+    if cardinality(v_done) < cardinality(v_whole) then
+      v_rest := v_rest || array(select c from unnest(v_whole) as c where c.place <> all(v_done));
+    end if;
+  end if;
+  if v_others is not null then
+    select a.p_done, a.p_handed into v_done, v_handed
+    from flowgres.advance_chains(
+      p_runner_id => p_runner_id, p_chains => v_others, p_capabilities => v_capabilities, p_want => p_want, p_room => p_room) as a;
+    if cardinality(v_done) < cardinality(v_others) then
+      v_rest := v_rest || array(select c from unnest(v_others) as c where c.place <> all(v_done));
+    end if;
+    if v_handed is not null then
+      return query select h.* from unnest(v_handed) as h;
+      v_room := greatest(p_room - cardinality(v_handed), 0);
+    end if;
+  end if;
+  if v_rest is not null then
+    v_reports := flowgres.unfold_chains(p_chains => v_rest);
   end if;
   if p_results is not null then
     v_reports := v_reports || array(
@@ -243,7 +167,7 @@ begin
   if v_reports is not null then
     return query
     select a.* from flowgres.advance(
-      p_runner_id => p_runner_id, p_reports => v_reports, p_capabilities => v_capabilities, p_want => p_want, p_room => p_room) as a;
+      p_runner_id => p_runner_id, p_reports => v_reports, p_capabilities => v_capabilities, p_want => p_want, p_room => v_room) as a;
   end if;
   if p_want > 0 then
     return query

@@ -1,0 +1,278 @@
+-- Chains that are as plain as they look: those that end their execution, and those after which it goes on.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.finish_chains(p_runner_id uuid, p_chains flowgres.reported_chain[])
+  returns integer[] language plpgsql
+as $$
+declare
+  v_now timestamptz;
+  v_seqs integer[];
+  v_has_any boolean;
+  v_first uuid;
+  v_last uuid;
+  v_done integer[];
+  v_tenant_ids uuid[];
+  v_woken uuid[];
+begin
+  select c.execution_id into v_first from unnest(p_chains) as c order by c.execution_id limit 1;
+  select c.execution_id into v_last from unnest(p_chains) as c order by c.execution_id desc limit 1;
+  -- Locks in the order of the ids, and for nobody's sake waited for. What is looked at here holds until the end. The numbers
+  -- before the first events of each chain, -1 for one that is not plain: arrays beside each other need no join.
+  select array_agg(f.seq order by f.i), bool_or(f.seq >= 0) into v_seqs, v_has_any
+  from (
+    select
+      c.i,
+      case when l.finished_at is null and l.phase = 'run' and l.version_id = c.version_id
+        and l.resolved_count + c.step_count = l.step_count + l.hidden_step_count
+        -- The number of the first event is 1: no row needs to tell of it.
+        and (l.started_at is not null or l.event_seq = 0)
+        then l.event_seq + (l.started_at is null)::integer else -1 end as seq
+    from (
+      select c.i, c.tenant_id, c.execution_id, c.version_id, c.step_count
+      from unnest(p_chains) with ordinality as c (
+        place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types, event_count,
+        children, opens, open_capabilities, open_computes, i)
+      order by c.execution_id
+    ) as c
+    left join lateral (
+      select e.event_seq, e.started_at, e.finished_at, e.phase, e.version_id, e.resolved_count, e.step_count, e.hidden_step_count
+      from flowgres.executions as e
+      where e.tenant_id = c.tenant_id and e.id = c.execution_id and e.id between v_first and v_last
+      for no key update skip locked
+    ) as l on true
+  ) as f;
+  if not v_has_any then
+    return '{}';
+  end if;
+  v_now := flowgres.now();
+  with done as (
+    -- The delete is the fence.
+    delete from flowgres.work_queue as q
+    using (
+      select c.*, v_seqs[c.i] as seq
+      from unnest(p_chains) with ordinality as c (
+        place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types, event_count,
+        children, opens, open_capabilities, open_computes, i)
+      where v_seqs[c.i] >= 0
+    ) as c
+    where q.tenant_id = c.tenant_id and q.execution_id = c.execution_id and q.id = c.queue_id
+      and q.runner_id is not distinct from p_runner_id and q.token = c.token and q.step_index = c.head
+      -- Its row of step_executions is not there yet, and it is what it was when the chain was compiled.
+      and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
+    returning c.*, q.ready_at
+  ),
+  written as (
+    insert into flowgres.step_executions (
+      tenant_id, execution_id, step_index, attempts, step, type, status, edge, runner_id, ready_at, started_at, finished_at,
+      output, seq)
+    select
+      d.tenant_id, d.execution_id, d.indexes[a.i],
+      -- Whatever is no pair has no attempts, which is refused.
+      case when jsonb_array_length(a.step) = 2 then 1 end, d.steps[a.i], d.types[a.i], 'completed', 'taken', p_runner_id,
+      -- Those that were run ahead became ready when they began.
+      case when a.i = 1 then d.ready_at end,
+      v_now - greatest((a.step ->> 0)::double precision, 0) * interval '1 ms', v_now, a.step -> 1,
+      case when d.types[a.i] <> 'outputs' then d.seq + 2 * a.i::integer end
+    from done as d
+    cross join lateral jsonb_array_elements(d.outputs) with ordinality as a (step, i)
+  ),
+  ended as (
+    update flowgres.executions as e
+    set
+      event_seq = d.seq + d.event_count + 1,
+      resolved_count = e.resolved_count + d.step_count, completed_count = e.completed_count + d.step_count,
+      started_at = coalesce(
+        e.started_at, v_now - greatest((d.outputs -> 0 ->> 0)::double precision, 0) * interval '1 ms'),
+      status = 'completed', finished_at = v_now, deadline_at = null, active_since = null,
+      active_seconds = e.active_seconds + coalesce(extract(epoch from v_now - e.active_since), 0),
+      output = case when e.hidden_step_count > 0 then d.outputs -> -1 -> 1
+        else jsonb_build_object(d.steps[d.step_count], d.outputs -> -1 -> 1) end
+    from done as d
+    where e.tenant_id = d.tenant_id and e.id = d.execution_id and e.id between v_first and v_last
+    returning d.place, e.tenant_id, e.id, e.parent_execution_id
+  )
+  select
+    array_agg(n.place), array_agg(n.tenant_id) filter (where n.parent_execution_id is not null),
+    array_agg(n.id) filter (where n.parent_execution_id is not null)
+  into v_done, v_tenant_ids, v_woken
+  from ended as n;
+  if v_woken is not null then
+    perform flowgres.wake_parked(p_tenant_ids => v_tenant_ids, p_child_ids => v_woken);
+  end if;
+  return coalesce(v_done, '{}');
+end;
+$$;
+comment on function flowgres.finish_chains(uuid, flowgres.reported_chain[]) is $$Record chains after which nothing of their execution is left; returns the places of those that were as plain as that
+
+Two statements for any number of them: the first takes the locks and says which are plain, the second deletes their rows from the
+queue, writes the steps and ends the executions. The others are untouched: somebody holds their execution, the lease is gone, it
+is no first attempt, or more is left to do.$$;
+
+create or replace function flowgres.advance_chains(
+  p_runner_id uuid,
+  p_chains flowgres.reported_chain[],
+  p_capabilities text[],
+  p_want integer,
+  p_room integer,
+  out p_done integer[],
+  out p_handed flowgres.claimed_step[]
+)
+  language plpgsql
+as $$
+declare
+  v_state flowgres.advance_state;
+  v_recorded record;
+  v_tenant_ids uuid[];
+  v_execution_ids uuid[];
+begin
+  p_done := '{}';
+  v_state.runner_id := p_runner_id;
+  v_state.capabilities := p_capabilities;
+  select array_agg(x.tenant_id), array_agg(x.execution_id) into v_tenant_ids, v_execution_ids
+  from (select distinct c.tenant_id, c.execution_id from unnest(p_chains) as c) as x;
+  v_state := flowgres.lock_executions(
+    p_tenant_ids => v_tenant_ids, p_execution_ids => v_execution_ids, p_state => v_state);
+  if v_state.execution_ids is null then
+    return;
+  end if;
+  v_recorded := flowgres.record_chains(
+    p_chains => p_chains, p_are_all_locked => cardinality(v_state.execution_ids) = cardinality(v_execution_ids),
+    p_state => v_state);
+  p_done := v_recorded.p_done;
+  if p_done = '{}' then
+    return;
+  end if;
+  v_state := v_recorded.p_state;
+  v_state.room := coalesce(p_room, v_state.lease_count + greatest(p_want, 0));
+  select array_agg(c) into p_handed from flowgres.carry_on(p_state => v_state) as c;
+end;
+$$;
+comment on function flowgres.advance_chains is $$Record chains after which their executions go on, and see to what comes next
+
+Returns the places of those that were as plain as they look, and the steps handed over to the runner.$$;
+
+create or replace function flowgres.record_chains(
+  p_chains flowgres.reported_chain[], p_are_all_locked boolean, inout p_state flowgres.advance_state, out p_done integer[]
+)
+  language plpgsql
+as $$
+declare
+  -- Variables of their own: an element of an array within a composite is read from a copy of all of it.
+  v_execution_ids uuid[] := p_state.execution_ids;
+  v_event_seqs integer[] := p_state.event_seqs;
+  v_started_flags boolean[] := p_state.started_flags;
+  v_failing_flags boolean[] := p_state.failing_flags;
+  v_slots integer[];
+  v_seqs integer[];
+  v_ready_at timestamptz[];
+begin
+  -- The fence, and whether the lease is as plain as it looks. Arrays beside the chains need no join; the slot is the rank of an
+  -- execution among the locked ones, 0 where the chain is not plain.
+  select
+    array_agg(case when f.is_plain then f.slot else 0 end order by f.i), array_agg(f.seq order by f.i),
+    array_agg(f.ready_at order by f.i), array_agg(f.place) filter (where f.is_plain),
+    array_agg(f.slot) filter (where f.is_plain), array_agg(f.queue_id) filter (where f.is_plain)
+  into v_slots, v_seqs, v_ready_at, p_done, p_state.done_slots, p_state.done_queue_ids
+  from (
+    select
+      c.place, c.i, c.slot, c.queue_id, coalesce(q.ready_at, p_state.now) as ready_at, q.id is not null as is_plain,
+      -- Where the numbers of its events begin: behind those of the chains before it in its execution.
+      coalesce(v_event_seqs[c.slot] + (not v_started_flags[c.slot])::integer - c.event_count
+        + sum(c.event_count) filter (where q.id is not null) over (partition by c.slot order by c.queue_id), 0)::integer as seq
+    from (
+      select
+        c.place, c.i, c.tenant_id, c.execution_id, c.queue_id, c.token, c.version_id, c.head, c.event_count,
+        case when c.is_locked then (dense_rank() over (partition by c.is_locked order by c.execution_id))::integer end as slot
+      from (
+        select c.*, p_are_all_locked or c.execution_id = any(v_execution_ids) as is_locked
+        from unnest(p_chains) with ordinality as c (
+          place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types,
+          event_count, children, opens, open_capabilities, open_computes, i)
+      ) as c
+      order by c.execution_id, c.queue_id
+    ) as c
+    left join lateral (
+      select q.id, q.ready_at
+      from flowgres.work_queue as q
+      where q.tenant_id = c.tenant_id and q.execution_id = c.execution_id and q.id = c.queue_id
+        and q.runner_id is not distinct from p_state.runner_id and q.token = c.token and q.step_index = c.head
+        and q.version_id = c.version_id
+        and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
+        and not v_failing_flags[c.slot]
+        -- The number of the first event is 1: no row needs to tell of it.
+        and (v_started_flags[c.slot] or v_event_seqs[c.slot] = 0)
+      for update skip locked
+    ) as q on true
+  ) as f;
+  if p_done is null then
+    p_done := '{}';
+    return;
+  end if;
+
+  with plain as materialized (
+    select
+      c.*, v_slots[c.i] as slot, v_seqs[c.i] as seq, v_ready_at[c.i] as ready_at,
+      p_state.now - greatest((c.outputs -> 0 ->> 0)::double precision, 0) * interval '1 ms' as began_at
+    from unnest(p_chains) with ordinality as c (
+      place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types, event_count,
+      children, opens, open_capabilities, open_computes, i)
+    where v_slots[c.i] > 0
+  ),
+  written as (
+    insert into flowgres.step_executions (
+      tenant_id, execution_id, step_index, attempts, step, type, status, edge, runner_id, ready_at, started_at, finished_at,
+      output, seq)
+    select
+      p.tenant_id, p.execution_id, p.indexes[a.i],
+      -- Whatever is no pair has no attempts, which is refused.
+      case when jsonb_array_length(a.step) = 2 then 1 end, p.steps[a.i], p.types[a.i], 'completed', 'taken', p_state.runner_id,
+      -- Those that were run ahead became ready when they began.
+      case when a.i = 1 then p.ready_at end,
+      p_state.now - greatest((a.step ->> 0)::double precision, 0) * interval '1 ms', p_state.now, a.step -> 1,
+      case when p.types[a.i] <> 'outputs' then p.seq + 2 * a.i::integer end
+    from plain as p
+    cross join lateral jsonb_array_elements(p.outputs) with ordinality as a (step, i)
+  ),
+  totals as (
+    select t.slot, max(t.last_seq) as last_seq, sum(t.step_count)::integer as resolved, min(t.began_at) as began_at
+    from (
+      select p.slot, p.seq + p.event_count as last_seq, p.step_count, p.began_at from plain as p
+      union all
+      -- Those of whose chains none is plain have their place in the arrays as well.
+      select s.slot, v_event_seqs[s.slot], 0::smallint, null from generate_subscripts(v_execution_ids, 1) as s (slot)
+    ) as t
+    group by t.slot
+  )
+  select t.*, f.*, r.*
+  into
+    p_state.touched_slots, p_state.last_seqs, p_state.newly_resolved, p_state.newly_completed, p_state.began_at,
+    p_state.frontier, p_state.ready
+  from (
+    select
+      array_agg(t.slot order by t.slot) filter (where t.resolved > 0), array_agg(t.last_seq order by t.slot),
+      array_agg(t.resolved order by t.slot), array_agg(t.resolved order by t.slot), array_agg(t.began_at order by t.slot)
+    from totals as t
+  ) as t
+  cross join (
+    select
+      array_agg(flowgres.make_resolved_step(
+        p_slot => p.slot, p_queue_id => p.queue_id, p_step_index => p.indexes[p.step_count], p_step => p.steps[p.step_count],
+        p_join_rule => null, p_children => p.children, p_untaken => null, p_edge => 'taken', p_outcome => 'completed'))
+    from plain as p
+    where p.children <> '{}'
+  ) as f
+  cross join (
+    select
+      array_agg(flowgres.make_ready_step(
+        p_slot => p.slot, p_queue_id => p.queue_id, p_step_index => o.step_index, p_capability => o.capability,
+        p_only_computes => o.only_computes))
+    from plain as p
+    cross join lateral unnest(p.opens, p.open_capabilities, p.open_computes) as o (step_index, capability, only_computes)
+  ) as r;
+  p_state.lease_count := cardinality(p_done);
+end;
+$$;
+comment on function flowgres.record_chains is $$Write the steps of chains whose leases are what they were when they were claimed
+
+Returns the places of those chains, and the state as record_outcomes would leave it.$$;
