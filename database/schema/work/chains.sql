@@ -154,7 +154,7 @@ begin
     end if;
     if v_handed is not null then
       return query select h.* from unnest(v_handed) as h;
-      v_room := greatest(p_room - cardinality(v_handed), 0);
+      v_room := case when p_room is not null then greatest(p_room - cardinality(v_handed), 0) end;
     end if;
   end if;
   if v_rest is not null then
