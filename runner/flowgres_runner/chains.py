@@ -31,11 +31,13 @@ MAX_AHEAD = 15
 class PlainChain:
     """Steps that the database takes in one piece when all of them complete with no more to say than outputs.
 
-    `is_whole`: nothing of their execution is left then. `wanted` are those that steps outside refer to: place and id.
+    `is_whole`: nothing of their execution is left then. `opened_count` steps are ready at once when they are done.
+    `wanted` are those that steps outside refer to: place and id.
     """
 
     indexes: tuple[int, ...]
     is_whole: bool
+    opened_count: int
     wanted: tuple[tuple[int, str], ...]
 
 
@@ -66,7 +68,7 @@ def compile_plain_chain(head: CompiledStep, raw: Any, steps: Mapping[int, Compil
         indexes.append(after)
     referred = {name for step in steps.values() if step.index not in indexes for name in step.references}
     wanted = [(place, steps[index].id) for place, index in enumerate(indexes) if steps[index].id in referred]
-    return PlainChain(tuple(indexes), bool(raw["is_whole"]), tuple(wanted))
+    return PlainChain(tuple(indexes), bool(raw["is_whole"]), int(raw["opened_count"]), tuple(wanted))
 
 
 def compile_chain(head: CompiledStep, plain: PlainChain | None, steps: Mapping[int, CompiledStep]) -> Chain | None:
@@ -113,13 +115,14 @@ class ChainResult:
     `text` is [[milliseconds, output], ...], if what an evaluator said is true: PostgreSQL checks it.
     """
 
-    __slots__ = ("claimed", "passed_over", "step_indexes", "text")
+    __slots__ = ("claimed", "opened_count", "passed_over", "step_indexes", "text")
     is_final = True
     is_replaced = False
 
-    def __init__(self, claimed: ClaimedStep, step_indexes: tuple[int, ...], text: str) -> None:
+    def __init__(self, claimed: ClaimedStep, plain: PlainChain, text: str) -> None:
         self.claimed = claimed
-        self.step_indexes = step_indexes
+        self.step_indexes = plain.indexes
+        self.opened_count = plain.opened_count
         self.text = text
         self.passed_over = 0
 
@@ -158,7 +161,7 @@ def as_chain(result: Result, plain: PlainChain) -> AnyResult:
     if not result.is_final or len(members) != len(plain.indexes) or not all([member.is_plain for member in members]):
         return result
     pieces = [f"[{member.milliseconds:.3f},{member.output}]" for member in members]
-    return ChainResult(result.claimed, plain.indexes, f"[{','.join(pieces)}]")
+    return ChainResult(result.claimed, plain, f"[{','.join(pieces)}]")
 
 
 def chain_arrays(chains: Sequence[ChainResult]) -> tuple[str, ...]:

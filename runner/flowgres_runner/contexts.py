@@ -32,7 +32,7 @@ class ExecutionContext:
     def knows(self, references: Iterable[str]) -> bool:
         """Whether all these steps have ended, as far as we know."""
         steps = self.steps
-        return all(name in steps and steps[name]["status"] in _ENDED for name in references)
+        return all([name in steps and steps[name]["status"] in _ENDED for name in references])
 
     def take(self, text: str) -> None:
         """Take over what the database says; it knows better than we do."""

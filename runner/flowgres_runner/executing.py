@@ -180,7 +180,7 @@ class Executor:
         """Take all outputs of a plain chain as they are."""
         claimed, plain = item.claimed, item.step.plain
         assert plain is not None  # noqa: S101 - nothing else was asked for as a whole
-        result = ChainResult(claimed, plain.indexes, text)
+        result = ChainResult(claimed, plain, text)
         results[claimed.queue_id] = result
         self.completed_count += len(plain.indexes)
         if plain.is_whole:

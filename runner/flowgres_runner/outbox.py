@@ -11,6 +11,8 @@ from flowgres_runner.chains import AnyResult
 
 MAX_BATCH_CHARACTERS = 4 << 20
 """Of the texts that one call carries; a single result may be larger."""
+MAX_BATCH_OPENED = 600
+"""Steps that one call may make ready at once: the more, the longer it holds its executions, and other lanes rest."""
 _FIRST_PAUSE_SECONDS = 0.005
 _LAST_PAUSE_SECONDS = 1.0
 
@@ -40,16 +42,27 @@ class Outbox:
         self._results.extend(results)
         self.arrived.set()
 
-    def take(self, limit: int) -> list[AnyResult]:
-        """Remove up to `limit` of the oldest of executions of which nothing is on its way; `settle` ends that."""
+    def take(self, limit: int, room_for_opened: int = MAX_BATCH_OPENED) -> list[AnyResult]:
+        """Remove up to `limit` of the oldest of executions of which nothing is on its way; `settle` ends that.
+
+        Results that make many steps ready wait while there is no room for these, so that what they bring is handed over
+        and not claimed anew; where there is any, one goes however many that are.
+        """
         results = self._results
         batch: list[AnyResult] = []
         kept: list[AnyResult] = []
         room = MAX_BATCH_CHARACTERS
+        room_for_opened = min(room_for_opened, MAX_BATCH_OPENED)
+        opened = 0
         while results and len(batch) < limit:
             result = results.popleft()
             execution_id = result.claimed.execution_id
             if execution_id in self._sending or execution_id in self._held:
+                kept.append(result)
+                continue
+            # The first of them takes the place of the step that has ended.
+            more = result.opened_count - 1
+            if more > 0 and opened + (more if opened else 1) > room_for_opened:
                 kept.append(result)
                 continue
             room -= result.size
@@ -57,6 +70,7 @@ class Outbox:
                 results.appendleft(result)
                 break
             batch.append(result)
+            opened += max(more, 0)
         results.extendleft(reversed(kept))
         self._sending.update([result.claimed.execution_id for result in batch])
         return batch

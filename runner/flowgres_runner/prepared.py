@@ -110,7 +110,9 @@ class Prepared:
             context=self.expression_context(chain.roots, placeholders),
             when=step.when,
             then=chain.then,
-            known={name: known[name] for name in chain.references if self.context.knows((name,))},
+            known={name: known[name] for name in chain.references if self.context.knows((name,))}
+            if chain.references
+            else {},
         )
         if chain.last_path is not None:
             job.last_path = chain.last_path

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, cast
 from flowgres_runner.connection import Link
 
 STEP_COLUMNS = (
-    "queue_id, token, tenant_id, execution_id, version_id, step_index, iteration, attempt, generation, handed, "
-    # As text: the size bounds the cache of contexts, and parsing waits until it is known to be needed.
-    "context::text, resume::text, is_passed_over"
+    # Ids as text, as they are used. The rest, too: its size bounds the cache of contexts, and parsing waits until it is
+    # known to be needed.
+    "queue_id, token, tenant_id::text, execution_id::text, version_id::text, step_index, iteration, attempt, "
+    "generation, handed, context::text, resume::text, is_passed_over"
 )
 _CLAIM = f"select {STEP_COLUMNS} from flowgres.claim(%s::uuid, %s::int, %s::uuid)"  # noqa: S608 - constants
 _COMPLETE = (

@@ -60,6 +60,7 @@ class Result:
     """
 
     __slots__ = ("claimed", "is_final", "is_replaced", "members", "passed_over", "size")
+    opened_count = 0  # Nobody here knows.
 
     def __init__(
         self, claimed: ClaimedStep, members: list[Member], *, is_final: bool = True, is_replaced: bool = False

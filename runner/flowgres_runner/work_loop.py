@@ -110,7 +110,7 @@ class WorkLoop:
         was_lost = False
         while True:
             await self._leases.settled()
-            batch = self._outbox.take(MAX_BATCH)
+            batch = self._outbox.take(MAX_BATCH, MAX_PURE_IN_FLIGHT - self._busy_count)
             want = self._want(len(batch))
             if not batch and not want:
                 self._outbox.arrived.clear()
@@ -210,11 +210,16 @@ class WorkLoop:
         """How many of the steps that results make ready may be handed over to this runner."""
         if self._is_stopping:
             return 0
-        room = MAX_PURE_IN_FLIGHT - len(self._leases) + leaving
+        room = MAX_PURE_IN_FLIGHT - self._busy_count + leaving
         if len(self._running):
             # As for what is asked for: some of these may have to wait for something as well.
             room = min(room, self._running.free_slots + leaving)
         return max(0, room)
+
+    @property
+    def _busy_count(self) -> int:
+        """Steps that are being rendered, or whose results are on their way; not those that wait for something."""
+        return len(self._leases) - len(self._outbox) - len(self._running)
 
     def _want(self, leaving: int) -> int:
         """How many steps to ask for; one lane asks at a time."""
@@ -306,6 +311,8 @@ class WorkLoop:
         if rows:
             await queries.release(link, runner_id=self._runner_id(), leases=[row.lease for row in rows])
             self._leases.drop(rows)
+            # There is room for what waits in the outbox.
+            self._outbox.arrived.set()
 
     def _park(self, result: AnyResult) -> None:
         log.warning("result_parked", execution_id=result.claimed.execution_id, seconds=PARK_SECONDS)

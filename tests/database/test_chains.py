@@ -122,4 +122,5 @@ def test_chains_of_a_version_are_told_with_it(database: Database, db: Db, tenant
     with hands(database) as runner:
         (lease,) = runner.claim(1)
         version = runner.db.call("flowgres.get_version", p_version_id=lease["version_id"])
-    assert [step["chain"] for step in version["steps"]] == [{"count": 1, "is_whole": False}] * 3
+    told = [{"count": 1, "is_whole": False, "opened_count": count} for count in (2, 0, 0)]
+    assert [step["chain"] for step in version["steps"]] == told

@@ -183,7 +183,7 @@ async def test_context_comes_once_for_all_rows_of_an_execution(database: Databas
         outputs = []
         for result in runner.outbox.take(100):
             assert isinstance(result, ChainResult)
-            outputs += result.outputs() or []
+            outputs += [output for output in result.outputs() or [] if isinstance(output, int)]
         assert sorted(outputs) == [10, 11, 12, 13, 14, 20, 21, 22, 23, 24]
 
 

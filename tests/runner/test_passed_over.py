@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from flowgres_runner.chains import AnyResult, ChainResult
+from flowgres_runner.chains import AnyResult, ChainResult, PlainChain
 from flowgres_runner.steps.base import Completed
 from tests.runner.lanes import result, running
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import assert_invariants, dag, import_workflow
 
 DONE = "select count(*) from flowgres.executions where finished_at is not null"
+WHOLE = PlainChain((0,), is_whole=True, opened_count=0, wanted=())
 HOLD = "select from flowgres.executions where id = %s::uuid for no key update"
 
 
@@ -27,7 +28,7 @@ async def test_99_results_get_through_at_once_and_the_held_one_after_its_release
             other.run(HOLD, rows[13].execution_id)
             results: list[AnyResult] = [result(row, Completed(1)) for row in rows[50:]]
             # In either form.
-            results += [ChainResult(row, (0,), "[[1.0,1]]") for row in rows[:50]]
+            results += [ChainResult(row, WHOLE, "[[1.0,1]]") for row in rows[:50]]
             lane.put(results)
             async with asyncio.timeout(5):
                 while db.value(DONE) < 99:

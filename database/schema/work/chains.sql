@@ -138,6 +138,8 @@ begin
       where c.tenant_id = r.tenant_id and c.version_id = r.version_id and c.head = r.head
       offset 0
     ) as c on true
+    -- The order in which everybody locks.
+    order by r.execution_id, r.queue_id
   ) as m;
   if v_whole is not null then
     v_done := flowgres.finish_chains(p_runner_id => p_runner_id, p_chains => v_whole);

@@ -17,7 +17,7 @@ declare
 begin
   select c.execution_id into v_first from unnest(p_chains) as c order by c.execution_id limit 1;
   select c.execution_id into v_last from unnest(p_chains) as c order by c.execution_id desc limit 1;
-  -- Locks in the order of the ids, and for nobody's sake waited for. What is looked at here holds until the end. The numbers
+  -- Locks in the order of the ids, as the chains come, and for nobody's sake waited for. What is looked at here holds until the end. The numbers
   -- before the first events of each chain, -1 for one that is not plain: arrays beside each other need no join.
   select array_agg(f.seq order by f.i), bool_or(f.seq >= 0) into v_seqs, v_has_any
   from (
@@ -28,13 +28,9 @@ begin
         -- The number of the first event is 1: no row needs to tell of it.
         and (l.started_at is not null or l.event_seq = 0)
         then l.event_seq + (l.started_at is null)::integer else -1 end as seq
-    from (
-      select c.i, c.tenant_id, c.execution_id, c.version_id, c.step_count
-      from unnest(p_chains) with ordinality as c (
-        place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types, event_count,
-        children, opens, open_capabilities, open_computes, i)
-      order by c.execution_id
-    ) as c
+    from unnest(p_chains) with ordinality as c (
+      place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types, event_count,
+      children, opens, open_capabilities, open_computes, i)
     left join lateral (
       select e.event_seq, e.started_at, e.finished_at, e.phase, e.version_id, e.resolved_count, e.step_count, e.hidden_step_count
       from flowgres.executions as e
@@ -145,7 +141,7 @@ begin
   end if;
   v_state := v_recorded.p_state;
   v_state.room := coalesce(p_room, v_state.lease_count + greatest(p_want, 0));
-  select array_agg(c) into p_handed from flowgres.carry_on(p_state => v_state) as c;
+  p_handed := flowgres.carry_on(p_state => v_state);
 end;
 $$;
 comment on function flowgres.advance_chains is $$Record chains after which their executions go on, and see to what comes next
@@ -163,57 +159,71 @@ declare
   v_event_seqs integer[] := p_state.event_seqs;
   v_started_flags boolean[] := p_state.started_flags;
   v_failing_flags boolean[] := p_state.failing_flags;
-  v_slots integer[];
-  v_seqs integer[];
-  v_ready_at timestamptz[];
+  v_slots integer[] := array_fill(0, array[cardinality(p_chains)]);
+  v_ready_at timestamptz[] := array_fill(p_state.now, array[cardinality(p_chains)]);
+  v_count integer := 0;
+  v_row record;
 begin
-  -- The fence, and whether the lease is as plain as it looks. Arrays beside the chains need no join; the slot is the rank of an
-  -- execution among the locked ones, 0 where the chain is not plain.
-  select
-    array_agg(case when f.is_plain then f.slot else 0 end order by f.i), array_agg(f.seq order by f.i),
-    array_agg(f.ready_at order by f.i), array_agg(f.place) filter (where f.is_plain),
-    array_agg(f.slot) filter (where f.is_plain), array_agg(f.queue_id) filter (where f.is_plain)
-  into v_slots, v_seqs, v_ready_at, p_done, p_state.done_slots, p_state.done_queue_ids
-  from (
-    select
-      c.place, c.i, c.slot, c.queue_id, coalesce(q.ready_at, p_state.now) as ready_at, q.id is not null as is_plain,
-      -- Where the numbers of its events begin: behind those of the chains before it in its execution.
-      coalesce(v_event_seqs[c.slot] + (not v_started_flags[c.slot])::integer - c.event_count
-        + sum(c.event_count) filter (where q.id is not null) over (partition by c.slot order by c.queue_id), 0)::integer as seq
-    from (
+  -- The fence, and whether the lease is as plain as it looks. A row that goes on to a child is locked, any other has done its part.
+  -- The slot is the rank of an execution among the locked ones; arrays beside the chains need no join.
+  for v_row in
+    with leases as materialized (
       select
-        c.place, c.i, c.tenant_id, c.execution_id, c.queue_id, c.token, c.version_id, c.head, c.event_count,
-        case when c.is_locked then (dense_rank() over (partition by c.is_locked order by c.execution_id))::integer end as slot
-      from (
-        select c.*, p_are_all_locked or c.execution_id = any(v_execution_ids) as is_locked
-        from unnest(p_chains) with ordinality as c (
-          place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types,
-          event_count, children, opens, open_capabilities, open_computes, i)
-      ) as c
-      order by c.execution_id, c.queue_id
-    ) as c
-    left join lateral (
-      select q.id, q.ready_at
-      from flowgres.work_queue as q
-      where q.tenant_id = c.tenant_id and q.execution_id = c.execution_id and q.id = c.queue_id
-        and q.runner_id is not distinct from p_state.runner_id and q.token = c.token and q.step_index = c.head
-        and q.version_id = c.version_id
-        and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
-        and not v_failing_flags[c.slot]
+        c.i, c.tenant_id, c.execution_id, c.queue_id, c.token, c.version_id, c.head, c.opens = '{}' as is_last,
+        (dense_rank() over (order by c.execution_id))::integer as slot
+      from unnest(p_chains) with ordinality as c (
+        place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types, event_count,
+        children, opens, open_capabilities, open_computes, i)
+      where p_are_all_locked or c.execution_id = any(v_execution_ids)
+      order by c.i
+    ),
+    plain as (
+      select l.*
+      from leases as l
+      where not v_failing_flags[l.slot]
         -- The number of the first event is 1: no row needs to tell of it.
-        and (v_started_flags[c.slot] or v_event_seqs[c.slot] = 0)
+        and (v_started_flags[l.slot] or v_event_seqs[l.slot] = 0)
+    ),
+    ended as (
+      delete from flowgres.work_queue as q
+      using plain as l
+      where l.is_last and q.tenant_id = l.tenant_id and q.execution_id = l.execution_id and q.id = l.queue_id
+        and q.runner_id is not distinct from p_state.runner_id and q.token = l.token and q.step_index = l.head
+        and q.version_id = l.version_id
+        and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
+      returning l.i, l.slot, q.ready_at
+    )
+    select e.* from ended as e
+    union all
+    select l.i, l.slot, q.ready_at
+    from plain as l
+    cross join lateral (
+      select q.ready_at
+      from flowgres.work_queue as q
+      where q.tenant_id = l.tenant_id and q.execution_id = l.execution_id and q.id = l.queue_id
+        and q.runner_id is not distinct from p_state.runner_id and q.token = l.token and q.step_index = l.head
+        and q.version_id = l.version_id
+        and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
       for update skip locked
-    ) as q on true
-  ) as f;
-  if p_done is null then
+    ) as q
+    where not l.is_last
+  loop
+    v_slots[v_row.i] := v_row.slot;
+    v_ready_at[v_row.i] := v_row.ready_at;
+    v_count := v_count + 1;
+  end loop;
+  if v_count = 0 then
     p_done := '{}';
     return;
   end if;
 
   with plain as materialized (
     select
-      c.*, v_slots[c.i] as slot, v_seqs[c.i] as seq, v_ready_at[c.i] as ready_at,
-      p_state.now - greatest((c.outputs -> 0 ->> 0)::double precision, 0) * interval '1 ms' as began_at
+      c.*, v_slots[c.i] as slot, v_ready_at[c.i] as ready_at,
+      p_state.now - greatest((c.outputs -> 0 ->> 0)::double precision, 0) * interval '1 ms' as began_at,
+      -- Where the numbers of its events begin: behind those of the chains before it in its execution.
+      (v_event_seqs[v_slots[c.i]] + (not v_started_flags[v_slots[c.i]])::integer - c.event_count
+        + sum(c.event_count) over (partition by v_slots[c.i] order by c.i))::integer as seq
     from unnest(p_chains) with ordinality as c (
       place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types, event_count,
       children, opens, open_capabilities, open_computes, i)
@@ -244,11 +254,14 @@ begin
     ) as t
     group by t.slot
   )
-  select t.*, f.*, r.*
+  select d.*, t.*, f.*, r.*
   into
-    p_state.touched_slots, p_state.last_seqs, p_state.newly_resolved, p_state.newly_completed, p_state.began_at,
+    p_done, p_state.touched_slots, p_state.last_seqs, p_state.newly_resolved, p_state.newly_completed, p_state.began_at,
     p_state.frontier, p_state.ready
   from (
+    select array_agg(p.place) from plain as p
+  ) as d
+  cross join (
     select
       array_agg(t.slot order by t.slot) filter (where t.resolved > 0), array_agg(t.last_seq order by t.slot),
       array_agg(t.resolved order by t.slot), array_agg(t.resolved order by t.slot), array_agg(t.began_at order by t.slot)
@@ -257,7 +270,7 @@ begin
   cross join (
     select
       array_agg(flowgres.make_resolved_step(
-        p_slot => p.slot, p_queue_id => p.queue_id, p_step_index => p.indexes[p.step_count], p_step => p.steps[p.step_count],
+        p_slot => p.slot, p_queue_id => null, p_step_index => p.indexes[p.step_count], p_step => p.steps[p.step_count],
         p_join_rule => null, p_children => p.children, p_untaken => null, p_edge => 'taken', p_outcome => 'completed'))
     from plain as p
     where p.children <> '{}'
@@ -265,10 +278,11 @@ begin
   cross join (
     select
       array_agg(flowgres.make_ready_step(
-        p_slot => p.slot, p_queue_id => p.queue_id, p_step_index => o.step_index, p_capability => o.capability,
-        p_only_computes => o.only_computes))
+        p_slot => p.slot, p_queue_id => case when o.i = 1 then p.queue_id end, p_step_index => o.step_index,
+        p_capability => o.capability, p_only_computes => o.only_computes))
     from plain as p
-    cross join lateral unnest(p.opens, p.open_capabilities, p.open_computes) as o (step_index, capability, only_computes)
+    cross join lateral unnest(p.opens, p.open_capabilities, p.open_computes) with ordinality
+      as o (step_index, capability, only_computes, i)
   ) as r;
   p_state.lease_count := cardinality(p_done);
 end;

@@ -46,7 +46,7 @@ begin
       v_state := flowgres.begin_failing(p_state => v_state);
     end if;
   end if;
-  return query select c.* from flowgres.carry_on(p_state => v_state) as c;
+  return query select h.* from unnest(flowgres.carry_on(p_state => v_state)) as h;
 end;
 $$;
 comment on function flowgres.advance(uuid, flowgres.step_report[], text[], integer, integer) is $$Advance the executions of a batch of reports
@@ -55,7 +55,7 @@ Locks in the order executions, steps, queue rows, each by id. Returns the steps 
 the reports that were passed over because somebody else holds their execution.$$;
 
 create or replace function flowgres.carry_on(p_state flowgres.advance_state)
-  returns setof flowgres.claimed_step language plpgsql
+  returns flowgres.claimed_step[] language plpgsql
 as $$
 declare
   v_handed flowgres.claimed_step[];
@@ -73,9 +73,7 @@ begin
   end if;
   perform flowgres.settle_queue(p_state => p_state);
   perform flowgres.finish_advance(p_state => p_state);
-  if v_handed is not null then
-    return query select h.* from unnest(v_handed) as h;
-  end if;
+  return v_handed;
 end;
 $$;
 comment on function flowgres.carry_on(flowgres.advance_state) is $$From what has ended to what comes next: children, queue rows, executions

@@ -59,10 +59,24 @@ declare
   v_version_ids uuid[] := p_state.version_ids;
   v_generations smallint[] := p_state.generations;
   v_priorities smallint[] := p_state.priorities;
+  v_fit_all boolean;
   v_handed flowgres.claimed_step[];
   v_count integer;
 begin
+  -- Mostly there is room for all, and each has its own row or none: then nobody has to be ranked.
+  select
+    p_share is null and count(r.queue_id) = count(distinct r.queue_id) and (
+      count(*) <= p_room or bool_and(r.only_computes) and p_room > 0 and count(*) <= greatest(p_room, p_share_of_fan))
+  into v_fit_all
+  from unnest(p_state.ready) as r;
+
   with ranked as materialized (
+    select
+      r.*, case when r.queue_id is null then 2 else 1 end as place, v_tenant_ids[r.slot] as tenant_id,
+      v_execution_ids[r.slot] as execution_id, r.capability = any(p_state.capabilities) as is_handed
+    from unnest(p_state.ready) as r
+    where v_fit_all
+    union all
     select
       f.*, v_tenant_ids[f.slot] as tenant_id, v_execution_ids[f.slot] as execution_id,
       row_number() over (partition by f.only_computes order by f.place > 1, f.slot, f.step_index)
@@ -74,6 +88,7 @@ begin
     from (
       select r.*, row_number() over (partition by r.queue_id, r.slot order by r.step_index) + (r.queue_id is null)::integer as place
       from unnest(p_state.ready) as r
+      where not v_fit_all
     ) as f
   ),
   moved as (

@@ -204,7 +204,8 @@ begin
             'capability', s.capability,
             'next', s.next_index,
             'chain', (
-              select jsonb_build_object('count', cardinality(c.indexes), 'is_whole', c.is_whole)
+              select jsonb_build_object(
+                'count', cardinality(c.indexes), 'is_whole', c.is_whole, 'opened_count', cardinality(c.opens))
               from flowgres.chains as c
               where c.tenant_id = s.tenant_id and c.version_id = s.version_id and c.head = s.index),
             'branches', (

@@ -28,7 +28,8 @@ class _Shown:
 
     def __init__(self, context: dict[str, Json], known: dict[str, Json]) -> None:
         self.context = context
-        self._steps = {**known, **context["steps"]}
+        self._known = known
+        self._steps: dict[str, Json] | None = None
         self._until: float | None = None
         self._cpu_until = 0.0
 
@@ -42,6 +43,8 @@ class _Shown:
     def show(self, after: str, output: Json, references: tuple[str, ...]) -> bool:
         """Go on to the member that refers to these steps; False when one of them is not here."""
         steps = self._steps
+        if steps is None:
+            steps = self._steps = {**self._known, **self.context["steps"]}
         steps[after] = {"output": output, "status": "completed", "error": None, "attempts": 1}
         try:
             self.context["steps"] = {name: steps[name] for name in references}

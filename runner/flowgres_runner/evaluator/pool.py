@@ -162,7 +162,10 @@ class EvaluatorPool:
 
 def _packed(job: RenderJob) -> bytes:
     context = job.context if type(job.context) is dict else dict(job.context)
-    return marshal.dumps((context, dict(job.known), job.whole_bytes, job.max_depth) if job.is_chain else context)
+    if not job.is_chain:
+        return marshal.dumps(context)
+    known = job.known if type(job.known) is dict else dict(job.known)
+    return marshal.dumps((context, known, job.whole_bytes, job.max_depth))
 
 
 def _read_answer(answer: Any, whole_bytes: int) -> RenderResult:

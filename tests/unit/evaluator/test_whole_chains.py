@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowgres_runner.chains import ChainResult, chain_arrays
+from flowgres_runner.chains import ChainResult, PlainChain, chain_arrays
 from flowgres_runner.evaluator import EvaluatorPool, Rendered, RenderedWhole, RenderFailed, RenderJob
 from flowgres_runner.evaluator.process import ChildDiedError, _read_results
 from flowgres_runner.json_values import MAX_DEPTH, encode_output
@@ -209,7 +209,8 @@ async def test_answers_are_sent_before_they_become_many(pool: EvaluatorPool) -> 
 @given(text=st.text(max_size=200))
 def test_whatever_a_text_is_it_stays_one_member_of_an_array(text: str) -> None:
     claimed = ClaimedStep(7, 3, "t", "x", "v", 2, -1, 1, 1, False, None, None)
-    *_, steps = chain_arrays([ChainResult(claimed, (2,), text), ChainResult(claimed, (2, 3), "[]")])
+    one, two = PlainChain((2,), True, 0, ()), PlainChain((2, 3), True, 0, ())
+    *_, steps = chain_arrays([ChainResult(claimed, one, text), ChainResult(claimed, two, "[]")])
 
     assert steps.startswith('{"')
     assert steps.endswith('","[]"}')

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from flowgres_runner.chains import AnyResult, ChainResult
+from flowgres_runner.chains import AnyResult, ChainResult, PlainChain
 from flowgres_runner.delivery import Delivery
 from flowgres_runner.errors import DatabaseUnreachableError
 from flowgres_runner.queries import ClaimedStep
@@ -19,7 +19,7 @@ def result(number: int) -> Result:
 
 
 def chain(number: int, text: str, count: int) -> ChainResult:
-    return ChainResult(result(number).claimed, tuple(range(count)), text)
+    return ChainResult(result(number).claimed, PlainChain(tuple(range(count)), True, 0, ()), text)
 
 
 class Database:
