@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from flowgres_runner.outbox import MAX_BATCH_CHARACTERS, Outbox
+from flowgres_runner.chains import ChainResult, PlainChain
+from flowgres_runner.outbox import MAX_BATCH_CHARACTERS, MAX_BATCH_OPENED, Outbox
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.results import Member, Result
 
@@ -105,3 +106,25 @@ async def test_closed_one_takes_nothing_more() -> None:
     outbox.hold(batch)
     outbox.put([result("a1")])
     assert len(outbox) == 0
+
+
+def fan(number: int, opened_count: int) -> ChainResult:
+    step = STEP._replace(execution_id=f"018f0000-0000-7000-8000-{number:012}", queue_id=number)
+    return ChainResult(step, PlainChain((0,), is_whole=False, opened_count=opened_count, wanted=()), "[[1.0,1]]")
+
+
+def taken(outbox: Outbox, room: int) -> list[int]:
+    return [item.claimed.queue_id for item in outbox.take(100, room)]
+
+
+def test_results_that_make_many_steps_ready_go_out_as_there_is_room() -> None:
+    outbox = Outbox()
+    outbox.put([fan(0, 50), fan(1, 50), fan(2, 1), fan(3, 5000), fan(4, 0), fan(5, 50)])
+    # One that hands on to one step takes no more room than it leaves.
+    assert taken(outbox, 0) == [2, 4]
+    assert taken(outbox, 100) == [0, 1]
+    # One that is wider than all the room there ever is goes alone, and does not wait for ever.
+    assert taken(outbox, 1) == [3]
+    assert taken(outbox, 900) == [5]
+    outbox.put([fan(number, 101) for number in range(10, 20)])
+    assert taken(outbox, 10_000) == list(range(10, 10 + MAX_BATCH_OPENED // 100))
