@@ -14,9 +14,14 @@ declare
   v_newly_completed integer[] := p_state.newly_completed;
   v_running_flags boolean[] := p_state.running_flags;
   v_failing_flags boolean[] := p_state.failing_flags;
-  -- They were running and still are: something of them is ready or running for sure.
+  -- They were running and still are, because something of them is ready or running.
   v_plain integer[] := array(
-    select m.slot from unnest(p_state.moving_slots) as m (slot) where v_running_flags[m.slot] and not v_failing_flags[m.slot]);
+    select t.slot
+    from unnest(p_state.touched_slots) as t (slot)
+    where v_running_flags[t.slot] and not v_failing_flags[t.slot] and (
+      t.slot = any(p_state.moving_slots) or exists (
+        select from flowgres.work_queue as q
+        where q.tenant_id = v_tenant_ids[t.slot] and q.execution_id = v_execution_ids[t.slot] and q.due_at is null)));
 begin
   if v_plain <> '{}' then
     -- No more than their numbers: no indexed column changes, so the row stays in place.
@@ -24,7 +29,7 @@ begin
     set
       event_seq = v_last_seqs[t.slot], resolved_count = e.resolved_count + v_newly_resolved[t.slot],
       completed_count = e.completed_count + v_newly_completed[t.slot]
-    from (select distinct v.slot from unnest(v_plain) as v (slot)) as t
+    from unnest(v_plain) as t (slot)
     where e.tenant_id = v_tenant_ids[t.slot] and e.id = v_execution_ids[t.slot];
   end if;
   if not p_state.touched_slots <@ v_plain then

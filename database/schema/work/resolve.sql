@@ -11,6 +11,8 @@ declare
   v_execution_ids uuid[] := p_state.execution_ids;
   v_version_ids uuid[] := p_state.version_ids;
   v_failing_flags boolean[] := p_state.failing_flags;
+  v_resolved_counts integer[] := p_state.resolved_counts;
+  v_newly_resolved integer[];
   v_last_seqs integer[];
   v_frontier flowgres.resolved_step[] := p_state.frontier;
   v_ready flowgres.ready_step[];
@@ -23,6 +25,7 @@ begin
   -- A skipped step may skip its children in turn: go on until a round skips nothing.
   while v_frontier is not null loop
     v_last_seqs := p_state.last_seqs;
+    v_newly_resolved := p_state.newly_resolved;
     with touched as materialized (
       select distinct on (f.slot, c.child)
         f.slot, v_tenant_ids[f.slot] as tenant_id, v_execution_ids[f.slot] as execution_id,
@@ -51,9 +54,12 @@ begin
         offset 0
       ) as w
       -- With one dependency the edge in hand decides; else the others are read, with a snapshot that is younger than the lock:
-      -- how many have ended, were taken, have failed, and how many gates are not known to be dead.
+      -- how many have ended, were taken, have failed, and how many gates are not known to be dead. But not when the join waits
+      -- for all, and fewer steps than it waits for have ended at all.
       cross join lateral (
-        select case when cardinality(w.dependencies) > 1 then (
+        select case when cardinality(w.dependencies) > 1 and (
+          w.join_rule in ('any', 'failed') or w.gates <> '{}'
+          or coalesce(v_resolved_counts[t.slot] + v_newly_resolved[t.slot] >= cardinality(w.dependencies), true)) then (
           select array[
             count(*), count(*) filter (where e.edge = 'taken'), count(*) filter (where e.edge = 'failed'),
             count(*) filter (where e.is_gate and e.edge <> 'dead') + cardinality(w.gates) - count(*) filter (where e.is_gate)
