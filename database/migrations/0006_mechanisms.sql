@@ -8,8 +8,15 @@
 set local role flowgres_owner;
 
 alter table flowgres.work_queue
+add column rank bigint,
 add column held boolean not null default false,
 add column waits_for text;
+update flowgres.work_queue as q set rank = q.id;
+-- A new row has just taken its id, and no number of the sequence is as cheap as the same one.
+alter table flowgres.work_queue
+alter column rank set not null,
+alter column rank set default lastval();
+comment on column flowgres.work_queue.rank is $$Age in its line: taken from the sequence of the ids whenever the row becomes ready to be claimed.$$;
 comment on column flowgres.work_queue.held is $$Not to be claimed until it is let go; its timer runs on.$$;
 comment on column flowgres.work_queue.waits_for is $$What a parked row waits for, a word with its key: start, retry, timer, child:<execution>.$$;
 
@@ -19,8 +26,44 @@ alter table flowgres.work_queue set (fillfactor = 40);
 
 -- What waits in a line, and nothing else. Of a row that is held the claim sees nothing.
 drop index flowgres.work_queue_ready_idx;
-create index work_queue_ready_idx on flowgres.work_queue (capability, tenant_id, priority, is_new, id)
+create index work_queue_ready_idx on flowgres.work_queue (capability, tenant_id, priority, is_new, rank)
 where runner_id is null and due_at is null and not held;
+
+-- What a session knows of lines whose beginnings are taken, while a snapshot keeps a vacuum from removing them. Not stored anywhere.
+
+create type flowgres.queue_line as (
+  capability text,
+  tenant_id uuid,
+  priority smallint,
+  is_new boolean,
+  floor bigint
+);
+comment on type flowgres.queue_line is $$A line of the queue, and its floor: no row of it that is ready has a lower rank.$$;
+
+create type flowgres.queue_range as (
+  capability text,
+  low_tenant_id uuid,
+  low_priority smallint,
+  low_is_new boolean,
+  low_rank bigint,
+  high_tenant_id uuid,
+  high_priority smallint,
+  high_is_new boolean
+);
+comment on type flowgres.queue_range is $$A stretch of work_queue_ready_idx, from the floor of a line up to where the next known line begins.$$;
+
+create type flowgres.queue_floors as (
+  rank bigint,
+  at timestamptz,
+  xid xid8,
+  due_at timestamptz,
+  full_at timestamptz,
+  lines flowgres.queue_line[]
+);
+comment on type flowgres.queue_floors is $$What a session knows of the beginnings of its indexes
+
+lines are known lines with their floors, due_at is the floor of the rows that are due. rank and at are the floors that hold once
+every transaction before xid has ended; at full_at the indexes are read from their beginnings again.$$;
 
 alter table flowgres.step_executions
 add column seq integer,

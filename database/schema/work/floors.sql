@@ -1,0 +1,340 @@
+-- Claims while somebody holds an old snapshot (a dump, a report): behind what was taken, and not through it.
+--
+-- Entries of the indexes of the queue stay until a vacuum may remove them, and as long as a snapshot is held none may. A session
+-- that has to read many of them learns in which lines they lie, and what rank nothing ready in such a line is below any more: its
+-- floor. From then on it reads the index in ranges, from each floor to where the next known line begins; a line that it does not
+-- know is found between two that it knows. The same for what is due. Where no snapshot is held a look reads few entries, and
+-- nothing of this happens: what was taken is marked in the index by the first who comes by it.
+--
+-- A floor is exact. Ranks are taken in transactions that have an id (next_rank), and may commit in any order; but when every
+-- transaction before the one that would have come next has ended, whatever rank was given out before that is there to be seen, or
+-- taken for good. What a claim holds and may give up again is seen as well, because these looks lock nothing.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.entries_read()
+  returns bigint language sql stable
+as $$
+  select pg_stat_get_xact_tuples_returned('flowgres.work_queue_ready_idx'::regclass)
+    + pg_stat_get_xact_tuples_returned('flowgres.work_queue_due_idx'::regclass);
+$$;
+comment on function flowgres.entries_read() is $$How many entries of the queue's indexes this session has read
+
+Only differences within a transaction mean something. Nothing where track_counts is off: then floors are never learned.$$;
+
+create or replace function flowgres.known_floors()
+  returns flowgres.queue_floors language sql stable
+as $$
+  select nullif(current_setting('flowgres.floors', true), '')::flowgres.queue_floors;
+$$;
+comment on function flowgres.known_floors() is $$The floors that this session reads from; null when it reads from the beginning.$$;
+
+create or replace function flowgres.last_rank()
+  returns bigint language sql volatile
+as $$
+  select case when s.is_called then s.last_value else 0 end from flowgres.work_queue_id_seq as s;
+$$;
+comment on function flowgres.last_rank() is $$The last rank that was given out.$$;
+
+create or replace function flowgres.make_queue_line(
+  p_capability text, p_tenant_id uuid, p_priority smallint, p_is_new boolean, p_floor bigint
+)
+  returns flowgres.queue_line language sql immutable parallel safe
+as $$
+  select row(p_capability, p_tenant_id, p_priority, p_is_new, p_floor)::flowgres.queue_line;
+$$;
+comment on function flowgres.make_queue_line is $$A queue_line, by names.$$;
+
+create or replace function flowgres.ranges_past(p_lines flowgres.queue_line[], p_capabilities text[])
+  returns setof flowgres.queue_range language sql stable
+as $$
+  select
+    c.name, l.tenant_id, l.priority, l.is_new, l.floor,
+    coalesce(l.next_tenant_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), coalesce(l.next_priority, 32767::smallint),
+    coalesce(l.next_is_new, true)
+  from unnest(p_capabilities) with ordinality as c (name, place)
+  cross join lateral (
+    select
+      k.tenant_id, k.priority, k.is_new, k.floor, lead(k.tenant_id) over w as next_tenant_id,
+      lead(k.priority) over w as next_priority, lead(k.is_new) over w as next_is_new
+    from (
+      -- Before every line.
+      select '00000000-0000-0000-0000-000000000000'::uuid as tenant_id, -1::smallint as priority, false as is_new, 0::bigint as floor
+      union all
+      select k.tenant_id, k.priority, k.is_new, k.floor from unnest(p_lines) as k where k.capability = c.name
+    ) as k
+    window w as (order by k.tenant_id, k.priority, k.is_new)
+  ) as l
+  order by c.place, l.tenant_id, l.priority, l.is_new;
+$$;
+comment on function flowgres.ranges_past(flowgres.queue_line[], text[]) is $$What is to be read of work_queue_ready_idx for some capabilities, in order: all but what lies below the floors.$$;
+
+create or replace function flowgres.next_tenant_past(p_capability text, p_tenant_id uuid, p_ranges flowgres.queue_range[])
+  returns uuid language plpgsql stable
+as $$
+begin
+  return (
+    select q.tenant_id
+    from unnest(p_ranges) as r
+    cross join lateral (
+      select q.tenant_id
+      from flowgres.work_queue as q
+      where q.capability = p_capability and flowgres.is_ready(q)
+        and (q.tenant_id, q.priority, q.is_new, q.rank) >= (
+          greatest(r.low_tenant_id, p_tenant_id),
+          case when r.low_tenant_id > p_tenant_id then r.low_priority else 32767::smallint end,
+          case when r.low_tenant_id > p_tenant_id then r.low_is_new else true end,
+          case when r.low_tenant_id > p_tenant_id then r.low_rank else 9223372036854775807 end)
+        and (q.tenant_id, q.priority, q.is_new, q.rank) < (r.high_tenant_id, r.high_priority, r.high_is_new, 0::bigint)
+      order by q.tenant_id, q.priority, q.is_new, q.rank
+      limit 1
+    ) as q
+    where r.capability = p_capability and r.high_tenant_id > p_tenant_id
+    limit 1);
+end;
+$$;
+comment on function flowgres.next_tenant_past(text, uuid, flowgres.queue_range[]) is $$The first tenant behind another one that has ready steps in these ranges.$$;
+
+create or replace function flowgres.pick_past(
+  p_capability text, p_tenant_id uuid, p_limit integer, p_offset integer, p_ranges flowgres.queue_range[],
+  out rows tid[], out execution_ids uuid[]
+)
+  language plpgsql
+as $$
+begin
+  select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id) into rows, execution_ids
+  from (
+    select q.ctid, q.execution_id
+    from (
+      select
+        case when r.low_tenant_id = p_tenant_id then r.low_priority else -1::smallint end as low_priority,
+        case when r.low_tenant_id = p_tenant_id then r.low_is_new else false end as low_is_new,
+        case when r.low_tenant_id = p_tenant_id then r.low_rank else 0 end as low_rank,
+        case when r.high_tenant_id = p_tenant_id then r.high_priority else 32767::smallint end as high_priority,
+        case when r.high_tenant_id = p_tenant_id then r.high_is_new else true end as high_is_new
+      from unnest(p_ranges) as r
+      where r.capability = p_capability and p_tenant_id between r.low_tenant_id and r.high_tenant_id
+    ) as r
+    cross join lateral (
+      select q.ctid, q.execution_id
+      from flowgres.work_queue as q
+      where q.capability = p_capability and q.tenant_id = p_tenant_id and flowgres.is_ready(q)
+        and (q.priority, q.is_new, q.rank) >= (r.low_priority, r.low_is_new, r.low_rank)
+        and (q.priority, q.is_new, q.rank) < (r.high_priority, r.high_is_new, 0::bigint)
+      order by q.priority, q.is_new, q.rank
+      limit p_limit + p_offset
+      for update skip locked
+    ) as q
+    limit p_limit offset p_offset
+  ) as p;
+end;
+$$;
+comment on function flowgres.pick_past is $$Lock the next ready steps of a tenant, as far as they lie in these ranges; the ids are those of their executions, in order.$$;
+
+create or replace function flowgres.look_past(
+  p_runner_id uuid, p_now timestamptz, p_floors flowgres.queue_floors,
+  out may_claim boolean, out is_idle boolean, out has_due boolean, out has_wakes boolean, out has_deleted boolean,
+  out lines text[], out ranges flowgres.queue_range[], out floors flowgres.queue_floors
+)
+  language plpgsql
+as $$
+declare
+  v_capabilities text[];
+  v_due_at timestamptz;
+  v_is_over boolean;
+  v_range flowgres.queue_range;
+begin
+  floors := p_floors;
+  select
+    r.drained_at is null and r.stopped_at is null, r.is_idle, flowgres.with_suspects(p_capabilities => r.capabilities),
+    (
+      select q.due_at from flowgres.work_queue as q
+      where q.due_at >= floors.due_at and flowgres.is_due(q, p_now) order by q.due_at limit 1
+    ),
+    exists (select from flowgres.pending_wakes),
+    exists (select from flowgres.workflows as w where w.deleted_at > p_now - interval '1 day'),
+    -- Later snapshots of this session see no less.
+    pg_snapshot_xmin(pg_current_snapshot()) >= floors.xid
+  into may_claim, is_idle, v_capabilities, v_due_at, has_wakes, has_deleted, v_is_over
+  from flowgres.runners as r
+  where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id;
+  if not found then
+    perform flowgres.require_runner(p_runner_id => p_runner_id);
+  end if;
+  has_due := v_due_at is not null;
+
+  with firsts as materialized (
+    select
+      r::flowgres.queue_range as range, r.capability, r.low_tenant_id, r.low_priority, r.low_is_new, r.low_rank, f.rank,
+      (f.tenant_id, f.priority, f.is_new) = (r.low_tenant_id, r.low_priority, r.low_is_new) as is_in_line
+    from flowgres.ranges_past(p_lines => floors.lines, p_capabilities => v_capabilities) as r
+    left join lateral (
+      select q.tenant_id, q.priority, q.is_new, q.rank
+      from flowgres.work_queue as q
+      where q.capability = r.capability and flowgres.is_ready(q)
+        and (q.tenant_id, q.priority, q.is_new, q.rank) >= (r.low_tenant_id, r.low_priority, r.low_is_new, r.low_rank)
+        and (q.tenant_id, q.priority, q.is_new, q.rank) < (r.high_tenant_id, r.high_priority, r.high_is_new, 0::bigint)
+      order by q.tenant_id, q.priority, q.is_new, q.rank
+      limit 1
+    ) as f on true
+  )
+  select
+    array_agg(f.range) filter (where f.rank is not null),
+    array(select l from unnest(floors.lines) as l where l.capability <> all(v_capabilities)) || array_agg(
+      flowgres.make_queue_line(
+        p_capability => f.capability, p_tenant_id => f.low_tenant_id, p_priority => f.low_priority, p_is_new => f.low_is_new,
+        p_floor => case when v_is_over
+          then greatest(f.low_rank, least(floors.rank, case when f.is_in_line then f.rank end)) else f.low_rank end))
+      filter (where f.low_priority >= 0)
+  into ranges, floors.lines
+  from firsts as f;
+  foreach v_range in array coalesce(ranges, '{}') loop
+    if lines is null or lines[cardinality(lines)] <> v_range.capability then
+      lines := lines || v_range.capability;
+    end if;
+  end loop;
+
+  if v_is_over then
+    floors.due_at := greatest(floors.due_at, least(floors.at, v_due_at));
+    -- In this order: whoever takes a rank from here on has a later one, and who has taken one has an id before that.
+    floors.rank := flowgres.last_rank() + 1;
+    floors.at := flowgres.floor_of_now();
+    floors.xid := pg_snapshot_xmax(pg_current_snapshot());
+  end if;
+  perform set_config('flowgres.floors', floors::text, false);
+end;
+$$;
+comment on function flowgres.look_past is $$The look of a claim from the floors on, and the floors raised by what it sees
+
+lines are the capabilities that have anything ready, suspects first, ranges are where it stands.$$;
+
+create or replace function flowgres.with_suspects(p_capabilities text[])
+  returns text[] language sql immutable parallel safe
+as $$
+  select array(select 'alone:' || c.name from unnest(p_capabilities) as c (name)) || p_capabilities;
+$$;
+comment on function flowgres.with_suspects(text[]) is $$The lines of a runner, first those of steps that have to be alone.$$;
+
+create or replace function flowgres.floor_of_now()
+  returns timestamptz language sql stable
+as $$
+  -- Clocks are put back a little now and then.
+  select flowgres.now() - interval '2 seconds';
+$$;
+comment on function flowgres.floor_of_now() is $$Before this nothing becomes due any more that is not under way.$$;
+
+create or replace function flowgres.learn_floors(p_runner_id uuid)
+  returns void language plpgsql
+as $$
+declare
+  v_started_at timestamptz := clock_timestamp();
+  v_floors flowgres.queue_floors := flowgres.known_floors();
+  v_is_full boolean := v_floors.lines is null or v_started_at >= v_floors.full_at;
+  v_known flowgres.queue_line[] := case when v_is_full then '{}' else v_floors.lines end;
+  v_capabilities text[];
+  v_heavy_names text[];
+  v_heavy_tenants uuid[];
+  v_due_at timestamptz;
+  v_is_over boolean;
+  v_first_read bigint := flowgres.entries_read();
+  v_read bigint;
+  v_seconds double precision;
+begin
+  if extract(epoch from v_started_at) < nullif(current_setting('flowgres.floors_learned_until', true), '')::double precision then
+    return;
+  end if;
+  select flowgres.with_suspects(p_capabilities => r.capabilities) into v_capabilities
+  from flowgres.runners as r
+  where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id;
+  -- In this order, as in look_past.
+  v_floors.rank := flowgres.last_rank() + 1;
+  v_floors.at := flowgres.floor_of_now();
+  v_floors.xid := pg_snapshot_xmax(pg_current_snapshot());
+
+  if v_is_full then
+    v_floors.due_at := '-infinity';
+  end if;
+  select
+    (
+      select q.due_at from flowgres.work_queue as q
+      where q.due_at >= v_floors.due_at and flowgres.is_due(q, flowgres.now()) order by q.due_at limit 1
+    ),
+    pg_snapshot_xmin(pg_current_snapshot()) >= v_floors.xid
+  into v_due_at, v_is_over;
+  if v_is_over then
+    v_floors.due_at := greatest(v_floors.due_at, least(v_floors.at, v_due_at));
+  end if;
+
+  -- The number of entries read so far, told beside each row, says what reading that one took: hence the CTE, which is made row
+  -- by row. Tenants of which no line is known, each as a whole; then all lines of those that have anything to be learned.
+  v_read := flowgres.entries_read();
+  with read as materialized (
+    select c.name, t.tenant_id, t.is_known, flowgres.entries_read() as entries
+    from unnest(v_capabilities) as c (name)
+    cross join lateral (
+      select
+        t.tenant_id,
+        exists (select from unnest(v_floors.lines) as l where l.capability = c.name and l.tenant_id = t.tenant_id) as is_known
+      from flowgres.tenants as t
+      offset 0
+    ) as t
+    left join lateral (
+      select from flowgres.work_queue as q
+      where not t.is_known and q.capability = c.name and q.tenant_id = t.tenant_id and flowgres.is_ready(q)
+      limit 1
+    ) as q on true
+  )
+  select array_agg(r.name), array_agg(r.tenant_id) into v_heavy_names, v_heavy_tenants
+  from (select r.*, r.entries - lag(r.entries, 1, v_read) over () as read_count from read as r) as r
+  where r.is_known or r.read_count >= 50;
+
+  v_read := flowgres.entries_read();
+  with read as materialized (
+    select
+      t.name, t.tenant_id, p.priority::smallint as priority, n.is_new, l.floor, q.rank, flowgres.entries_read() as entries
+    from unnest(v_heavy_names, v_heavy_tenants) as t (name, tenant_id)
+    cross join generate_series(0, 9) as p (priority)
+    cross join (values (false), (true)) as n (is_new)
+    left join lateral (
+      select l.floor from unnest(v_known) as l
+      where l.capability = t.name and l.tenant_id = t.tenant_id and l.priority = p.priority and l.is_new = n.is_new
+    ) as l on true
+    left join lateral (
+      select q.rank from flowgres.work_queue as q
+      where q.capability = t.name and q.tenant_id = t.tenant_id and q.priority = p.priority::smallint and q.is_new = n.is_new
+        and q.rank >= coalesce(l.floor, 0) and flowgres.is_ready(q)
+      order by q.rank
+      limit 1
+    ) as q on true
+  )
+  select array_agg(flowgres.make_queue_line(
+    p_capability => r.name, p_tenant_id => r.tenant_id, p_priority => r.priority, p_is_new => r.is_new,
+    p_floor => case when v_is_over then least(v_floors.rank, r.rank) else coalesce(r.floor, 0) end))
+  into v_known
+  from (
+    select r.*, r.entries - lag(r.entries, 1, v_read) over () as read_count from read as r
+  ) as r
+  where r.floor is not null or r.read_count >= 50;
+
+  v_seconds := extract(epoch from clock_timestamp() - v_started_at);
+  if v_is_full and flowgres.entries_read() - v_first_read < 500 then
+    -- What was read before is marked as removable, and not read again.
+    v_floors := null;
+  else
+    v_floors.lines := coalesce(v_known[:500], '{}')
+      || array(select l from unnest(v_floors.lines) as l where l.capability <> all(v_capabilities));
+    if v_is_full then
+      v_floors.full_at := clock_timestamp() + greatest(50 * v_seconds, 5) * interval '1 second';
+    end if;
+  end if;
+  perform set_config('flowgres.floors', coalesce(v_floors::text, ''), false);
+  -- At most a fiftieth of the time.
+  v_seconds := extract(epoch from clock_timestamp())
+    + greatest(50 * v_seconds, case when v_floors.lines is null then 1 else 0.1 end);
+  perform set_config('flowgres.floors_learned_until', v_seconds::text, false);
+end;
+$$;
+comment on function flowgres.learn_floors(uuid) is $$Find the lines of a runner whose beginnings are taken, to be read from their floors on by this session
+
+For a claim that had to read far more than it took, and every now and then from the beginning again: then floors that are wrong
+(somebody has written to the queue by hand) are put right, and those that are needed no more are dropped.$$;
