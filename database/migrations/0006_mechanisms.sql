@@ -31,26 +31,22 @@ where runner_id is null and due_at is null and not held;
 
 -- What a session knows of lines whose beginnings are taken, while a snapshot keeps a vacuum from removing them. Not stored anywhere.
 
-create type flowgres.queue_line as (
+create type flowgres.queue_range as (
   capability text,
+  after_tenant_id uuid,
+  before_tenant_id uuid,
   tenant_id uuid,
+  after_priority smallint,
+  before_priority smallint,
   priority smallint,
   is_new boolean,
   floor bigint
 );
-comment on type flowgres.queue_line is $$A line of the queue, and its floor: no row of it that is ready has a lower rank.$$;
+comment on type flowgres.queue_range is $$A stretch of work_queue_ready_idx that is to be read
 
-create type flowgres.queue_range as (
-  capability text,
-  low_tenant_id uuid,
-  low_priority smallint,
-  low_is_new boolean,
-  low_rank bigint,
-  high_tenant_id uuid,
-  high_priority smallint,
-  high_is_new boolean
-);
-comment on type flowgres.queue_range is $$A stretch of work_queue_ready_idx, from the floor of a line up to where the next known line begins.$$;
+Of a capability all between two tenants (tenant_id is null), or of a tenant all between two priorities (priority is null), or a
+line from its floor on: no row of it that is ready has a lower rank. An index is entered and left at once only where all columns
+but the last are equal to something.$$;
 
 create type flowgres.queue_floors as (
   rank bigint,
@@ -58,12 +54,13 @@ create type flowgres.queue_floors as (
   xid xid8,
   due_at timestamptz,
   full_at timestamptz,
-  lines flowgres.queue_line[]
+  capabilities text[],
+  ranges flowgres.queue_range[]
 );
 comment on type flowgres.queue_floors is $$What a session knows of the beginnings of its indexes
 
-lines are known lines with their floors, due_at is the floor of the rows that are due. rank and at are the floors that hold once
-every transaction before xid has ended; at full_at the indexes are read from their beginnings again.$$;
+ranges are what is to be read for these capabilities, due_at is the floor of the rows that are due. rank and at are the floors that
+hold once every transaction before xid has ended; at full_at the indexes are read from their beginnings again.$$;
 
 alter table flowgres.step_executions
 add column seq integer,

@@ -137,6 +137,16 @@ begin
     elsif v_ranges is not null then
       v_tenants := flowgres.tenants_in_turn(
         p_capability => v_lines[v_line], p_after_tenant => p_after_tenant, p_limit => 16, p_ranges => v_ranges);
+      if cardinality(v_tenants) = 1 then
+        v_pick := flowgres.pick_past(
+          p_capability => v_lines[v_line], p_tenant_id => v_tenants[1], p_limit => p_want - cardinality(v_rows), p_offset => 0,
+          p_ranges => v_ranges);
+        v_is_fan := v_is_fan or v_pick.is_fan or v_rows <> '{}';
+        v_rows := v_rows || v_pick.rows;
+        v_lowest_id := least(v_lowest_id, v_pick.lowest_id);
+        v_highest_id := greatest(v_highest_id, v_pick.highest_id);
+        continue;
+      end if;
       v_pick := flowgres.pick_shares(
         p_capability => v_lines[v_line], p_limit => p_want - cardinality(v_rows), p_tenants => v_tenants, p_ranges => v_ranges);
     elsif v_are_alone[v_line] then

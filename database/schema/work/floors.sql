@@ -36,100 +36,181 @@ as $$
 $$;
 comment on function flowgres.last_rank() is $$The last rank that was given out.$$;
 
-create or replace function flowgres.make_queue_line(
+create or replace function flowgres.make_line(
   p_capability text, p_tenant_id uuid, p_priority smallint, p_is_new boolean, p_floor bigint
 )
-  returns flowgres.queue_line language sql immutable parallel safe
+  returns flowgres.queue_range language sql immutable parallel safe
 as $$
-  select row(p_capability, p_tenant_id, p_priority, p_is_new, p_floor)::flowgres.queue_line;
+  select row(p_capability, null, null, p_tenant_id, null, null, p_priority, p_is_new, p_floor)::flowgres.queue_range;
 $$;
-comment on function flowgres.make_queue_line is $$A queue_line, by names.$$;
+comment on function flowgres.make_line is $$The queue_range of a line, by names.$$;
 
-create or replace function flowgres.ranges_past(p_lines flowgres.queue_line[], p_capabilities text[])
+create or replace function flowgres.ranges_past(p_lines flowgres.queue_range[], p_capabilities text[])
   returns setof flowgres.queue_range language sql stable
 as $$
+  -- Of each tenant that has known lines: all between it and the one before, its lines, and what lies between their priorities.
   select
-    c.name, l.tenant_id, l.priority, l.is_new, l.floor,
-    coalesce(l.next_tenant_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), coalesce(l.next_priority, 32767::smallint),
-    coalesce(l.next_is_new, true)
+    c.name, r.after_tenant_id, r.before_tenant_id, r.tenant_id, r.after_priority, r.before_priority, r.priority, r.is_new, r.floor
   from unnest(p_capabilities) with ordinality as c (name, place)
   cross join lateral (
+    with known as materialized (
+      select k.tenant_id, k.priority, k.is_new, k.floor from unnest(p_lines) as k
+      where k.capability = c.name and k.priority is not null
+    ),
+    priorities as (
+      select
+        k.tenant_id, k.priority,
+        lag(k.priority, 1, -1::smallint) over (partition by k.tenant_id order by k.priority) as after_priority
+      from (
+        select distinct k.tenant_id, k.priority from known as k
+        union all
+        select distinct k.tenant_id, 10::smallint from known as k
+      ) as k
+    ),
+    tenants as (
+      select
+        k.tenant_id, lag(k.tenant_id, 1, '00000000-0000-0000-0000-000000000000'::uuid) over (order by k.tenant_id) as after_tenant_id
+      from (
+        select distinct k.tenant_id from known as k
+        union all
+        select 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid
+      ) as k
+    )
     select
-      k.tenant_id, k.priority, k.is_new, k.floor, lead(k.tenant_id) over w as next_tenant_id,
-      lead(k.priority) over w as next_priority, lead(k.is_new) over w as next_is_new
-    from (
-      -- Before every line.
-      select '00000000-0000-0000-0000-000000000000'::uuid as tenant_id, -1::smallint as priority, false as is_new, 0::bigint as floor
-      union all
-      select k.tenant_id, k.priority, k.is_new, k.floor from unnest(p_lines) as k where k.capability = c.name
-    ) as k
-    window w as (order by k.tenant_id, k.priority, k.is_new)
-  ) as l
-  order by c.place, l.tenant_id, l.priority, l.is_new;
+      t.after_tenant_id, t.tenant_id as before_tenant_id, null::uuid as tenant_id, null::smallint as after_priority,
+      null::smallint as before_priority, null::smallint as priority, null::boolean as is_new, null::bigint as floor,
+      t.tenant_id as place, -1 as priority_place, null::boolean as is_new_place
+    from tenants as t
+    union all
+    select null, null, k.tenant_id, k.after_priority, k.priority, null, null, null, k.tenant_id, k.priority, null
+    from priorities as k
+    where k.priority > k.after_priority + 1
+    union all
+    select null, null, k.tenant_id, null, null, k.priority, k.is_new, k.floor, k.tenant_id, k.priority, k.is_new
+    from known as k
+  ) as r
+  order by c.place, r.place, r.priority_place, r.is_new_place nulls first;
 $$;
-comment on function flowgres.ranges_past(flowgres.queue_line[], text[]) is $$What is to be read of work_queue_ready_idx for some capabilities, in order: all but what lies below the floors.$$;
+comment on function flowgres.ranges_past(flowgres.queue_range[], text[]) is $$What is to be read of work_queue_ready_idx for some capabilities, in order: all but what lies below the floors.$$;
+
+create or replace function flowgres.first_in_range(
+  p_capability text, p_after_tenant_id uuid, p_before_tenant_id uuid, p_tenant_id uuid, p_after_priority smallint,
+  p_before_priority smallint, p_priority smallint, p_is_new boolean, p_floor bigint
+)
+  returns table (tenant_id uuid, rank bigint) language sql stable
+as $$
+  select f.tenant_id, f.rank
+  from (
+    (
+      select q.tenant_id, q.rank
+      from flowgres.work_queue as q
+      where p_tenant_id is null and q.capability = p_capability and q.tenant_id > p_after_tenant_id
+        and q.tenant_id < p_before_tenant_id and flowgres.is_ready(q)
+      order by q.tenant_id
+      limit 1
+    )
+    union all
+    (
+      select q.tenant_id, q.rank
+      from flowgres.work_queue as q
+      where p_priority is null and q.capability = p_capability and q.tenant_id = p_tenant_id
+        and q.priority > p_after_priority and q.priority < p_before_priority and flowgres.is_ready(q)
+      order by q.priority
+      limit 1
+    )
+    union all
+    (
+      select q.tenant_id, q.rank
+      from flowgres.work_queue as q
+      where q.capability = p_capability and q.tenant_id = p_tenant_id and q.priority = p_priority
+        and q.is_new = p_is_new and q.rank >= p_floor and flowgres.is_ready(q)
+      order by q.rank
+      limit 1
+    )
+  ) as f
+  limit 1;
+$$;
+comment on function flowgres.first_in_range is $$The first ready row of a queue_range; of a line that is the one with the lowest rank. Inlined, so it takes columns.$$;
 
 create or replace function flowgres.next_tenant_past(p_capability text, p_tenant_id uuid, p_ranges flowgres.queue_range[])
   returns uuid language plpgsql stable
 as $$
+declare
+  v_range flowgres.queue_range;
+  v_tenant_id uuid;
 begin
-  return (
-    select q.tenant_id
-    from unnest(p_ranges) as r
-    cross join lateral (
-      select q.tenant_id
-      from flowgres.work_queue as q
-      where q.capability = p_capability and flowgres.is_ready(q)
-        and (q.tenant_id, q.priority, q.is_new, q.rank) >= (
-          greatest(r.low_tenant_id, p_tenant_id),
-          case when r.low_tenant_id > p_tenant_id then r.low_priority else 32767::smallint end,
-          case when r.low_tenant_id > p_tenant_id then r.low_is_new else true end,
-          case when r.low_tenant_id > p_tenant_id then r.low_rank else 9223372036854775807 end)
-        and (q.tenant_id, q.priority, q.is_new, q.rank) < (r.high_tenant_id, r.high_priority, r.high_is_new, 0::bigint)
-      order by q.tenant_id, q.priority, q.is_new, q.rank
-      limit 1
-    ) as q
-    where r.capability = p_capability and r.high_tenant_id > p_tenant_id
-    limit 1);
+  foreach v_range in array p_ranges loop
+    continue when v_range.capability <> p_capability
+      or coalesce(v_range.tenant_id <= p_tenant_id, v_range.before_tenant_id <= p_tenant_id);
+    select f.tenant_id into v_tenant_id
+    from flowgres.first_in_range(
+      p_capability => p_capability, p_after_tenant_id => greatest(v_range.after_tenant_id, p_tenant_id),
+      p_before_tenant_id => v_range.before_tenant_id, p_tenant_id => v_range.tenant_id,
+      p_after_priority => v_range.after_priority, p_before_priority => v_range.before_priority, p_priority => v_range.priority,
+      p_is_new => v_range.is_new, p_floor => v_range.floor) as f;
+    exit when found;
+  end loop;
+  return v_tenant_id;
 end;
 $$;
 comment on function flowgres.next_tenant_past(text, uuid, flowgres.queue_range[]) is $$The first tenant behind another one that has ready steps in these ranges.$$;
 
 create or replace function flowgres.pick_past(
   p_capability text, p_tenant_id uuid, p_limit integer, p_offset integer, p_ranges flowgres.queue_range[],
-  out rows tid[], out execution_ids uuid[]
+  out rows tid[], out lowest_id uuid, out highest_id uuid, out is_fan boolean
 )
   language plpgsql
 as $$
+declare
+  v_range flowgres.queue_range;
+  v_rows tid[];
+  v_ids uuid[];
+  v_count integer;
 begin
-  select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id) into rows, execution_ids
-  from (
-    select q.ctid, q.execution_id
-    from (
-      select
-        case when r.low_tenant_id = p_tenant_id then r.low_priority else -1::smallint end as low_priority,
-        case when r.low_tenant_id = p_tenant_id then r.low_is_new else false end as low_is_new,
-        case when r.low_tenant_id = p_tenant_id then r.low_rank else 0 end as low_rank,
-        case when r.high_tenant_id = p_tenant_id then r.high_priority else 32767::smallint end as high_priority,
-        case when r.high_tenant_id = p_tenant_id then r.high_is_new else true end as high_is_new
-      from unnest(p_ranges) as r
-      where r.capability = p_capability and p_tenant_id between r.low_tenant_id and r.high_tenant_id
-    ) as r
-    cross join lateral (
-      select q.ctid, q.execution_id
-      from flowgres.work_queue as q
-      where q.capability = p_capability and q.tenant_id = p_tenant_id and flowgres.is_ready(q)
-        and (q.priority, q.is_new, q.rank) >= (r.low_priority, r.low_is_new, r.low_rank)
-        and (q.priority, q.is_new, q.rank) < (r.high_priority, r.high_is_new, 0::bigint)
-      order by q.priority, q.is_new, q.rank
-      limit p_limit + p_offset
-      for update skip locked
-    ) as q
-    limit p_limit offset p_offset
-  ) as p;
+  rows := '{}';
+  is_fan := false;
+  foreach v_range in array p_ranges loop
+    exit when cardinality(rows) >= p_limit + p_offset;
+    continue when v_range.capability <> p_capability
+      or not coalesce(
+        v_range.tenant_id = p_tenant_id, p_tenant_id > v_range.after_tenant_id and p_tenant_id < v_range.before_tenant_id);
+    if v_range.priority is null then
+      select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id), count(distinct p.execution_id)
+      into v_rows, v_ids, v_count
+      from (
+        select q.ctid, q.execution_id
+        from flowgres.work_queue as q
+        where q.capability = p_capability and q.tenant_id = p_tenant_id and q.priority > coalesce(v_range.after_priority, -1)
+          and q.priority < coalesce(v_range.before_priority, 10) and flowgres.is_ready(q)
+        order by q.priority, q.is_new, q.rank
+        limit p_limit + p_offset - cardinality(rows)
+        for update skip locked
+      ) as p;
+    else
+      select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id), count(distinct p.execution_id)
+      into v_rows, v_ids, v_count
+      from (
+        select q.ctid, q.execution_id
+        from flowgres.work_queue as q
+        where q.capability = p_capability and q.tenant_id = p_tenant_id and q.priority = v_range.priority
+          and q.is_new = v_range.is_new and q.rank >= v_range.floor and flowgres.is_ready(q)
+        order by q.rank
+        limit p_limit + p_offset - cardinality(rows)
+        for update skip locked
+      ) as p;
+    end if;
+    continue when v_rows is null;
+    is_fan := is_fan or rows <> '{}' or v_count < cardinality(v_ids);
+    rows := rows || v_rows;
+    lowest_id := least(lowest_id, v_ids[1]);
+    highest_id := greatest(highest_id, v_ids[cardinality(v_ids)]);
+  end loop;
+  rows := rows[p_offset + 1:];
 end;
 $$;
-comment on function flowgres.pick_past is $$Lock the next ready steps of a tenant, as far as they lie in these ranges; the ids are those of their executions, in order.$$;
+comment on function flowgres.pick_past is $$Lock the next ready steps of a tenant, as far as they lie in these ranges
+
+Returns the addresses of their rows, between which ids their executions lie, and whether several may be of one execution.$$;
 
 create or replace function flowgres.look_past(
   p_runner_id uuid, p_now timestamptz, p_floors flowgres.queue_floors,
@@ -142,6 +223,7 @@ declare
   v_capabilities text[];
   v_due_at timestamptz;
   v_is_over boolean;
+  v_missing text[];
   v_range flowgres.queue_range;
 begin
   floors := p_floors;
@@ -163,35 +245,31 @@ begin
   end if;
   has_due := v_due_at is not null;
 
-  with firsts as materialized (
-    select
-      r::flowgres.queue_range as range, r.capability, r.low_tenant_id, r.low_priority, r.low_is_new, r.low_rank, f.rank,
-      (f.tenant_id, f.priority, f.is_new) = (r.low_tenant_id, r.low_priority, r.low_is_new) as is_in_line
-    from flowgres.ranges_past(p_lines => floors.lines, p_capabilities => v_capabilities) as r
-    left join lateral (
-      select q.tenant_id, q.priority, q.is_new, q.rank
-      from flowgres.work_queue as q
-      where q.capability = r.capability and flowgres.is_ready(q)
-        and (q.tenant_id, q.priority, q.is_new, q.rank) >= (r.low_tenant_id, r.low_priority, r.low_is_new, r.low_rank)
-        and (q.tenant_id, q.priority, q.is_new, q.rank) < (r.high_tenant_id, r.high_priority, r.high_is_new, 0::bigint)
-      order by q.tenant_id, q.priority, q.is_new, q.rank
-      limit 1
-    ) as f on true
-  )
+  v_missing := array(select c.name from unnest(v_capabilities) as c (name) where c.name <> all(floors.capabilities));
+  if v_missing <> '{}' then
+    -- Another runner had this session before.
+    floors.capabilities := floors.capabilities || v_missing;
+    floors.ranges := floors.ranges || array(
+      select r from flowgres.ranges_past(p_lines => '{}', p_capabilities => v_missing) as r);
+  end if;
+
   select
-    array_agg(f.range) filter (where f.rank is not null),
-    array(select l from unnest(floors.lines) as l where l.capability <> all(v_capabilities)) || array_agg(
-      flowgres.make_queue_line(
-        p_capability => f.capability, p_tenant_id => f.low_tenant_id, p_priority => f.low_priority, p_is_new => f.low_is_new,
-        p_floor => case when v_is_over
-          then greatest(f.low_rank, least(floors.rank, case when f.is_in_line then f.rank end)) else f.low_rank end))
-      filter (where f.low_priority >= 0)
-  into ranges, floors.lines
-  from firsts as f;
+    array_agg(r::flowgres.queue_range) filter (where f.rank is not null),
+    array_agg(case
+      when r.priority is not null and v_is_over and r.capability = any(v_capabilities)
+        then flowgres.make_line(
+          p_capability => r.capability, p_tenant_id => r.tenant_id, p_priority => r.priority, p_is_new => r.is_new,
+          p_floor => greatest(r.floor, least(floors.rank, f.rank)))
+      else r::flowgres.queue_range end)
+  into ranges, floors.ranges
+  from unnest(floors.ranges) as r
+  left join lateral flowgres.first_in_range(
+    p_capability => r.capability, p_after_tenant_id => r.after_tenant_id, p_before_tenant_id => r.before_tenant_id,
+    p_tenant_id => r.tenant_id, p_after_priority => r.after_priority, p_before_priority => r.before_priority,
+    p_priority => r.priority, p_is_new => r.is_new, p_floor => r.floor) as f on r.capability = any(v_capabilities);
   foreach v_range in array coalesce(ranges, '{}') loop
-    if lines is null or lines[cardinality(lines)] <> v_range.capability then
-      lines := lines || v_range.capability;
-    end if;
+    continue when v_range.capability = any(lines);
+    lines := case when v_range.capability like 'alone:%' then v_range.capability || lines else lines || v_range.capability end;
   end loop;
 
   if v_is_over then
@@ -201,7 +279,10 @@ begin
     floors.at := flowgres.floor_of_now();
     floors.xid := pg_snapshot_xmax(pg_current_snapshot());
   end if;
-  perform set_config('flowgres.floors', floors::text, false);
+  -- Where nothing has moved the old mark says the same.
+  if floors.ranges <> p_floors.ranges or floors.rank <> p_floors.rank or floors.at > p_floors.at + interval '1 second' then
+    perform set_config('flowgres.floors', floors::text, false);
+  end if;
 end;
 $$;
 comment on function flowgres.look_past is $$The look of a claim from the floors on, and the floors raised by what it sees
@@ -229,8 +310,8 @@ as $$
 declare
   v_started_at timestamptz := clock_timestamp();
   v_floors flowgres.queue_floors := flowgres.known_floors();
-  v_is_full boolean := v_floors.lines is null or v_started_at >= v_floors.full_at;
-  v_known flowgres.queue_line[] := case when v_is_full then '{}' else v_floors.lines end;
+  v_is_full boolean := v_floors.ranges is null or v_started_at >= v_floors.full_at;
+  v_known flowgres.queue_range[] := case when v_is_full then '{}' else v_floors.ranges end;
   v_capabilities text[];
   v_heavy_names text[];
   v_heavy_tenants uuid[];
@@ -274,7 +355,7 @@ begin
     cross join lateral (
       select
         t.tenant_id,
-        exists (select from unnest(v_floors.lines) as l where l.capability = c.name and l.tenant_id = t.tenant_id) as is_known
+        exists (select from unnest(v_floors.ranges) as l where l.capability = c.name and l.tenant_id = t.tenant_id) as is_known
       from flowgres.tenants as t
       offset 0
     ) as t
@@ -307,22 +388,25 @@ begin
       limit 1
     ) as q on true
   )
-  select array_agg(flowgres.make_queue_line(
+  select array_agg(flowgres.make_line(
     p_capability => r.name, p_tenant_id => r.tenant_id, p_priority => r.priority, p_is_new => r.is_new,
     p_floor => case when v_is_over then least(v_floors.rank, r.rank) else coalesce(r.floor, 0) end))
   into v_known
   from (
-    select r.*, r.entries - lag(r.entries, 1, v_read) over () as read_count from read as r
+    -- Of a priority both lines, or none: between them there is nothing else.
+    select r.*, sum(r.read_count) over (partition by r.name, r.tenant_id, r.priority) as pair_count
+    from (select r.*, r.entries - lag(r.entries, 1, v_read) over () as read_count from read as r) as r
   ) as r
-  where r.floor is not null or r.read_count >= 50;
+  where r.floor is not null or r.pair_count >= 50;
 
   v_seconds := extract(epoch from clock_timestamp() - v_started_at);
   if v_is_full and flowgres.entries_read() - v_first_read < 500 then
     -- What was read before is marked as removable, and not read again.
     v_floors := null;
   else
-    v_floors.lines := coalesce(v_known[:500], '{}')
-      || array(select l from unnest(v_floors.lines) as l where l.capability <> all(v_capabilities));
+    v_floors.capabilities := v_capabilities;
+    v_floors.ranges := array(
+      select r from flowgres.ranges_past(p_lines => v_known[:500], p_capabilities => v_capabilities) as r);
     if v_is_full then
       v_floors.full_at := clock_timestamp() + greatest(50 * v_seconds, 5) * interval '1 second';
     end if;
@@ -330,7 +414,7 @@ begin
   perform set_config('flowgres.floors', coalesce(v_floors::text, ''), false);
   -- At most a fiftieth of the time.
   v_seconds := extract(epoch from clock_timestamp())
-    + greatest(50 * v_seconds, case when v_floors.lines is null then 1 else 0.1 end);
+    + greatest(50 * v_seconds, case when v_floors.ranges is null then 1 else 0.1 end);
   perform set_config('flowgres.floors_learned_until', v_seconds::text, false);
 end;
 $$;

@@ -9,17 +9,16 @@ declare
   v_tenant_id uuid := flowgres.system_tenant_id();
   v_waiting integer := 0;
   v_ours integer;
-  v_lines flowgres.queue_line[] := (flowgres.known_floors()).lines;
+  v_ranges flowgres.queue_range[] := (flowgres.known_floors()).ranges;
 begin
-  if v_lines is not null then
+  if v_ranges is not null then
     select count(*) into v_waiting
     from unnest(flowgres.tenants_in_turn(
-      p_capability => 'core', p_after_tenant => null, p_limit => 8, p_ranges => array(
-        select r from flowgres.ranges_past(p_lines => v_lines, p_capabilities => '{core}') as r))) as t (id)
+      p_capability => 'core', p_after_tenant => null, p_limit => 8, p_ranges => v_ranges)) as t (id)
     where t.id <> all(p_state.tenant_ids);
   end if;
   -- Tenants with ready steps, by skip scan: it stops at eight, so that it costs the same with a thousand.
-  for i in 1..case when v_lines is null then 8 else 0 end loop
+  for i in 1..case when v_ranges is null then 8 else 0 end loop
     select q.tenant_id into v_tenant_id
     from flowgres.work_queue as q
     where q.capability = 'core' and flowgres.is_ready(q) and q.tenant_id > v_tenant_id

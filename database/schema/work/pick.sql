@@ -92,6 +92,7 @@ declare
   v_tenant_id uuid;
   v_picked tid[];
   v_ids uuid[];
+  v_past record;
 begin
   rows := '{}';
   -- Each gets its share; what one leaves, those who had theirs may have in a second round. Its offset passes over what they
@@ -101,10 +102,11 @@ begin
       exit when v_left <= 0;
       v_limit := case v_round when 1 then least(v_share, v_left) else v_left end;
       if p_ranges is not null then
-        select p.rows, p.execution_ids into v_picked, v_ids
-        from flowgres.pick_past(
+        v_past := flowgres.pick_past(
           p_capability => p_capability, p_tenant_id => v_tenant_id, p_limit => v_limit, p_offset => v_offset,
-          p_ranges => p_ranges) as p;
+          p_ranges => p_ranges);
+        v_picked := nullif(v_past.rows, '{}');
+        v_ids := array[v_past.lowest_id, v_past.highest_id];
       else
         select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id) into v_picked, v_ids
         from (
