@@ -14,7 +14,7 @@ CLAIM = "select * from flowgres.claim(%s, %s, null)"
 
 FORCED = """
 select (row(
-  0, '-infinity', '0', '-infinity', 'infinity', c.names,
+  0, '-infinity', '0', '-infinity', 'infinity', '{core}',
   array(
     select r
     from flowgres.ranges_past(

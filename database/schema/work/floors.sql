@@ -45,6 +45,20 @@ as $$
 $$;
 comment on function flowgres.make_line is $$The queue_range of a line, by names.$$;
 
+create or replace function flowgres.with_suspects(p_capabilities text[])
+  returns text[] language sql immutable parallel safe
+as $$
+  select array(select 'alone:' || c.name from unnest(p_capabilities) as c (name)) || p_capabilities;
+$$;
+comment on function flowgres.with_suspects(text[]) is $$The lines of a runner, first those of steps that have to be alone.$$;
+
+create or replace function flowgres.serves(p_line text, p_capabilities text[])
+  returns boolean language sql immutable parallel safe
+as $$
+  select (case when starts_with(p_line, 'alone:') then substr(p_line, 7) else p_line end) = any(p_capabilities);
+$$;
+comment on function flowgres.serves(text, text[]) is $$Whether a line is one of these capabilities, or of the suspects of one.$$;
+
 create or replace function flowgres.ranges_past(p_lines flowgres.queue_range[], p_capabilities text[])
   returns setof flowgres.queue_range language sql stable
 as $$
@@ -223,50 +237,53 @@ declare
   v_capabilities text[];
   v_due_at timestamptz;
   v_is_over boolean;
-  v_missing text[];
   v_range flowgres.queue_range;
 begin
   floors := p_floors;
-  select
-    r.drained_at is null and r.stopped_at is null, r.is_idle, flowgres.with_suspects(p_capabilities => r.capabilities),
-    (
-      select q.due_at from flowgres.work_queue as q
-      where q.due_at >= floors.due_at and flowgres.is_due(q, p_now) order by q.due_at limit 1
-    ),
-    exists (select from flowgres.pending_wakes),
-    exists (select from flowgres.workflows as w where w.deleted_at > p_now - interval '1 day'),
-    -- Later snapshots of this session see no less.
-    pg_snapshot_xmin(pg_current_snapshot()) >= floors.xid
-  into may_claim, is_idle, v_capabilities, v_due_at, has_wakes, has_deleted, v_is_over
-  from flowgres.runners as r
-  where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id;
-  if not found then
-    perform flowgres.require_runner(p_runner_id => p_runner_id);
-  end if;
-  has_due := v_due_at is not null;
-
-  v_missing := array(select c.name from unnest(v_capabilities) as c (name) where c.name <> all(floors.capabilities));
-  if v_missing <> '{}' then
+  for v_look in 1..2 loop
+    select
+      r.drained_at is null and r.stopped_at is null, r.is_idle, r.capabilities,
+      (
+        select q.due_at from flowgres.work_queue as q
+        where q.due_at >= floors.due_at and flowgres.is_due(q, p_now) order by q.due_at limit 1
+      ),
+      exists (select from flowgres.pending_wakes),
+      exists (select from flowgres.workflows as w where w.deleted_at > p_now - interval '1 day'),
+      s.is_over, l.found, l.raised
+    into may_claim, is_idle, v_capabilities, v_due_at, has_wakes, has_deleted, v_is_over, ranges, floors.ranges
+    from flowgres.runners as r
+    -- Of this snapshot, because what it does not show of the ranks before must not be on its way.
+    cross join (select pg_snapshot_xmin(pg_current_snapshot()) >= floors.xid as is_over offset 0) as s
+    cross join lateral (
+      select
+        array_agg(g::flowgres.queue_range) filter (where f.rank is not null) as found,
+        array_agg(case
+          when g.priority is not null and s.is_over and flowgres.serves(p_line => g.capability, p_capabilities => r.capabilities)
+            then flowgres.make_line(
+              p_capability => g.capability, p_tenant_id => g.tenant_id, p_priority => g.priority, p_is_new => g.is_new,
+              p_floor => greatest(g.floor, least(floors.rank, f.rank)))
+          else g::flowgres.queue_range end) as raised
+      from unnest(floors.ranges) as g
+      left join lateral flowgres.first_in_range(
+        p_capability => g.capability, p_after_tenant_id => g.after_tenant_id, p_before_tenant_id => g.before_tenant_id,
+        p_tenant_id => g.tenant_id, p_after_priority => g.after_priority, p_before_priority => g.before_priority,
+        p_priority => g.priority, p_is_new => g.is_new, p_floor => g.floor) as f
+        on flowgres.serves(p_line => g.capability, p_capabilities => r.capabilities)
+    ) as l
+    where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id;
+    if not found then
+      perform flowgres.require_runner(p_runner_id => p_runner_id);
+    end if;
+    exit when v_capabilities <@ floors.capabilities;
     -- Another runner had this session before.
-    floors.capabilities := floors.capabilities || v_missing;
-    floors.ranges := floors.ranges || array(
-      select r from flowgres.ranges_past(p_lines => '{}', p_capabilities => v_missing) as r);
-  end if;
-
-  select
-    array_agg(r::flowgres.queue_range) filter (where f.rank is not null),
-    array_agg(case
-      when r.priority is not null and v_is_over and r.capability = any(v_capabilities)
-        then flowgres.make_line(
-          p_capability => r.capability, p_tenant_id => r.tenant_id, p_priority => r.priority, p_is_new => r.is_new,
-          p_floor => greatest(r.floor, least(floors.rank, f.rank)))
-      else r::flowgres.queue_range end)
-  into ranges, floors.ranges
-  from unnest(floors.ranges) as r
-  left join lateral flowgres.first_in_range(
-    p_capability => r.capability, p_after_tenant_id => r.after_tenant_id, p_before_tenant_id => r.before_tenant_id,
-    p_tenant_id => r.tenant_id, p_after_priority => r.after_priority, p_before_priority => r.before_priority,
-    p_priority => r.priority, p_is_new => r.is_new, p_floor => r.floor) as f on r.capability = any(v_capabilities);
+    floors.ranges := p_floors.ranges || array(
+      select r
+      from flowgres.ranges_past(p_lines => '{}', p_capabilities => array(
+        select c.name from unnest(flowgres.with_suspects(p_capabilities => v_capabilities)) as c (name)
+        where not flowgres.serves(p_line => c.name, p_capabilities => floors.capabilities))) as r);
+    floors.capabilities := floors.capabilities || v_capabilities;
+  end loop;
+  has_due := v_due_at is not null;
   foreach v_range in array coalesce(ranges, '{}') loop
     continue when v_range.capability = any(lines);
     lines := case when v_range.capability like 'alone:%' then v_range.capability || lines else lines || v_range.capability end;
@@ -280,7 +297,7 @@ begin
     floors.xid := pg_snapshot_xmax(pg_current_snapshot());
   end if;
   -- Where nothing has moved the old mark says the same.
-  if floors.ranges <> p_floors.ranges or floors.rank <> p_floors.rank or floors.at > p_floors.at + interval '1 second' then
+  if floors.rank <> p_floors.rank or floors.ranges <> p_floors.ranges or floors.at > p_floors.at + interval '1 second' then
     perform set_config('flowgres.floors', floors::text, false);
   end if;
 end;
@@ -288,13 +305,6 @@ $$;
 comment on function flowgres.look_past is $$The look of a claim from the floors on, and the floors raised by what it sees
 
 lines are the capabilities that have anything ready, suspects first, ranges are where it stands.$$;
-
-create or replace function flowgres.with_suspects(p_capabilities text[])
-  returns text[] language sql immutable parallel safe
-as $$
-  select array(select 'alone:' || c.name from unnest(p_capabilities) as c (name)) || p_capabilities;
-$$;
-comment on function flowgres.with_suspects(text[]) is $$The lines of a runner, first those of steps that have to be alone.$$;
 
 create or replace function flowgres.floor_of_now()
   returns timestamptz language sql stable
@@ -324,7 +334,7 @@ begin
   if extract(epoch from v_started_at) < nullif(current_setting('flowgres.floors_learned_until', true), '')::double precision then
     return;
   end if;
-  select flowgres.with_suspects(p_capabilities => r.capabilities) into v_capabilities
+  select r.capabilities, flowgres.with_suspects(p_capabilities => r.capabilities) into v_floors.capabilities, v_capabilities
   from flowgres.runners as r
   where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id;
   -- In this order, as in look_past.
@@ -404,7 +414,6 @@ begin
     -- What was read before is marked as removable, and not read again.
     v_floors := null;
   else
-    v_floors.capabilities := v_capabilities;
     v_floors.ranges := array(
       select r from flowgres.ranges_past(p_lines => v_known[:500], p_capabilities => v_capabilities) as r);
     if v_is_full then
