@@ -3,7 +3,7 @@
 --
 -- On a large history the new index takes a while to build, and starts wait for it: upgrade at a quiet hour. What is dropped here
 -- is the engine's own, and nobody else's.
--- squawk-ignore-file ban-drop-column, ban-drop-constraint, ban-drop-type, require-concurrent-index-creation, require-concurrent-index-deletion
+-- squawk-ignore-file adding-not-nullable-field, ban-drop-column, ban-drop-constraint, ban-drop-type, require-concurrent-index-creation, require-concurrent-index-deletion
 
 set local role flowgres_owner;
 

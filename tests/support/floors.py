@@ -1,4 +1,4 @@
-"""Claims under a snapshot that somebody holds: what they read, and sessions that read from floors on from their beginning."""
+"""Claims under a snapshot that somebody holds: what they read, and sessions that are made to read from floors on."""
 
 from __future__ import annotations
 
