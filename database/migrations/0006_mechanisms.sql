@@ -3,13 +3,20 @@
 --
 -- On a large history the new index takes a while to build, and starts wait for it: upgrade at a quiet hour. What is dropped here
 -- is the engine's own, and nobody else's.
--- squawk-ignore-file ban-drop-column, ban-drop-constraint, ban-drop-type, require-concurrent-index-creation, require-concurrent-index-deletion
+-- squawk-ignore-file adding-not-nullable-field, ban-drop-column, ban-drop-constraint, ban-drop-type, require-concurrent-index-creation, require-concurrent-index-deletion
 
 set local role flowgres_owner;
 
 alter table flowgres.work_queue
+add column rank bigint,
 add column held boolean not null default false,
 add column waits_for text;
+update flowgres.work_queue as q set rank = q.id;
+-- A new row has just taken its id, and no number of the sequence is as cheap as the same one.
+alter table flowgres.work_queue
+alter column rank set not null,
+alter column rank set default lastval();
+comment on column flowgres.work_queue.rank is $$Age in its line: taken from the sequence of the ids whenever the row becomes ready to be claimed.$$;
 comment on column flowgres.work_queue.held is $$Not to be claimed until it is let go; its timer runs on.$$;
 comment on column flowgres.work_queue.waits_for is $$What a parked row waits for, a word with its key: start, retry, timer, child:<execution>.$$;
 
@@ -19,8 +26,41 @@ alter table flowgres.work_queue set (fillfactor = 40);
 
 -- What waits in a line, and nothing else. Of a row that is held the claim sees nothing.
 drop index flowgres.work_queue_ready_idx;
-create index work_queue_ready_idx on flowgres.work_queue (capability, tenant_id, priority, is_new, id)
+create index work_queue_ready_idx on flowgres.work_queue (capability, tenant_id, priority, is_new, rank)
 where runner_id is null and due_at is null and not held;
+
+-- What a session knows of lines whose beginnings are taken, while a snapshot keeps a vacuum from removing them. Not stored anywhere.
+
+create type flowgres.queue_range as (
+  capability text,
+  after_tenant_id uuid,
+  before_tenant_id uuid,
+  tenant_id uuid,
+  after_priority smallint,
+  before_priority smallint,
+  priority smallint,
+  is_new boolean,
+  floor bigint
+);
+comment on type flowgres.queue_range is $$A stretch of work_queue_ready_idx that is to be read
+
+Of a capability all between two tenants (tenant_id is null), or of a tenant all between two priorities (priority is null), or a
+line from its floor on: no row of it that is ready has a lower rank. An index is entered and left at once only where all columns
+but the last are equal to something.$$;
+
+create type flowgres.queue_floors as (
+  rank bigint,
+  at timestamptz,
+  xid xid8,
+  due_at timestamptz,
+  full_at timestamptz,
+  capabilities text[],
+  ranges flowgres.queue_range[]
+);
+comment on type flowgres.queue_floors is $$What a session knows of the beginnings of its indexes
+
+ranges are what is to be read for these capabilities, due_at is the floor of the rows that are due. rank and at are the floors that
+hold once every transaction before xid has ended; at full_at the indexes are read from their beginnings again.$$;
 
 alter table flowgres.step_executions
 add column seq integer,

@@ -182,7 +182,7 @@ relations as (
     c.oid,
     s.schema,
     s.schema || '.' || c.relname as name,
-    case c.relkind when 'v' then 'view ' else 'table ' end || format('%I.%I', s.schema, c.relname) as object,
+    case c.relkind when 'v' then 'view ' when 'S' then 'sequence ' else 'table ' end || format('%I.%I', s.schema, c.relname) as object,
     c.relname::text as short_name,
     c.relkind,
     -- A period of history is built apart, and attached when its locks are free.
@@ -192,7 +192,7 @@ relations as (
     c.reloptions as options
   from pg_catalog.pg_class as c
   join schemas as s on s.oid = c.relnamespace
-  where c.relkind in ('r', 'p', 'v')
+  where c.relkind in ('r', 'p', 'v', 'S')
 ),
 
 wanted_on_relations (name, role, privilege, attribute) as (
@@ -204,6 +204,13 @@ wanted_on_relations (name, role, privilege, attribute) as (
   cross join (values ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) as p (privilege)
   where r.relkind in ('r', 'p') and not r.is_partition and r.short_name not in ('clock', 'migrations', 'schema_files')
     and not (r.short_name = 'audit_log' and p.privilege in ('UPDATE', 'DELETE'))
+  union
+  -- What a row of the queue takes when it becomes ready again, and how far that has come.
+  select r.name, o.role, p.privilege, null
+  from relations as r
+  cross join (values ('flowgres_definer'), ('flowgres_engine')) as o (role)
+  cross join (values ('SELECT'), ('USAGE')) as p (privilege)
+  where r.relkind = 'S' and r.short_name = 'work_queue_id_seq'
   union
   select r.name, 'flowgres_operator', 'SELECT', null
   from relations as r
@@ -241,7 +248,7 @@ types as (
 owned (step, object, owner, wanted_owner, letter, acl) as (
   select 1, s.object, s.owner, 'flowgres_owner', 'n'::"char", s.acl from schemas as s
   union all
-  select 3, r.object, r.owner, 'flowgres_owner', 'r', r.acl from relations as r
+  select 3, r.object, r.owner, 'flowgres_owner', case r.relkind when 'S' then 's' else 'r' end::"char", r.acl from relations as r
   union all
   select 3, f.object, f.owner, f.wanted_owner, 'f', f.acl from functions as f
   union all
@@ -306,7 +313,8 @@ differences (step, object, problem, actor, repair) as (
     o.step, o.object, format('belongs to %s, not to %s', pg_get_userbyid(o.owner), o.wanted_owner), null,
     format('alter %s owner to %I', o.object, o.wanted_owner)
   from owned as o
-  where pg_get_userbyid(o.owner) <> o.wanted_owner
+  -- A sequence belongs to whom its table belongs.
+  where pg_get_userbyid(o.owner) <> o.wanted_owner and not starts_with(o.object, 'sequence ')
   union all
   select
     case when starts_with(u.object, 'schema ') then 2 else 4 end,

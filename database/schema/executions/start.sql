@@ -27,6 +27,8 @@ as $$
 declare
   v_tenant_id uuid := p_version.tenant_id;
   v_priority smallint := coalesce(p_priority, p_version.priority);
+  -- Before the rows take their ranks: next_rank() says why.
+  v_xid xid8 := pg_current_xact_id();
 begin
   -- One statement for both tables: to begin and to end one costs as much as a row.
   with started as (

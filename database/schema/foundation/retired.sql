@@ -14,6 +14,10 @@ drop function if exists flowgres.create_history_ahead();
 drop function if exists flowgres.retire_history();
 drop function if exists flowgres.record_audit(text, text, jsonb);
 drop function if exists flowgres.switch_version(flowgres.workflows, flowgres.workflow_versions);
+drop function if exists flowgres.promote_due(integer);
+drop function if exists flowgres.tenants_in_turn(text, uuid, integer);
+drop function if exists flowgres.pick_shares(text, uuid[], integer);
+drop function if exists flowgres.pick_suspect(uuid, text[], uuid);
 -- Rights and policies are compared now (access/).
 drop function if exists flowgres.grant_functions(text, text[], text);
 drop function if exists flowgres.tenant_predicate();

@@ -100,7 +100,7 @@ as $$
       select q.capability, q.tenant_id, q.priority, q.is_new, q.ready_at
       from flowgres.work_queue as q
       where flowgres.is_ready(q)
-      order by q.capability, q.tenant_id, q.priority, q.is_new, q.id
+      order by q.capability, q.tenant_id, q.priority, q.is_new, q.rank
       limit 1
     )
     union all
@@ -111,7 +111,7 @@ as $$
       from flowgres.work_queue as q
       where flowgres.is_ready(q)
         and (q.capability, q.tenant_id, q.priority, q.is_new) > (h.capability, h.tenant_id, h.priority, h.is_new)
-      order by q.capability, q.tenant_id, q.priority, q.is_new, q.id
+      order by q.capability, q.tenant_id, q.priority, q.is_new, q.rank
       limit 1
     ) as n
   )

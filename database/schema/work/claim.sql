@@ -59,65 +59,96 @@ declare
   v_has_deleted boolean;
   v_is_fan boolean := false;
   v_count integer;
+  v_text text := current_setting('flowgres.floors', true);
+  v_past record;
+  v_floors flowgres.queue_floors;
+  v_ranges flowgres.queue_range[];
+  v_read bigint := flowgres.entries_read();
 begin
   for v_look in 1..2 loop
-    -- One look says most of what there is to know: whether the runner may have anything (not when it was told to stop, or
-    -- was given up), whether something is due, in which lines, one for each capability, anything stands, and whether it is
-    -- all of one tenant: then there is none before the last one. (Not the first one: there the index begins with what has
-    -- been taken already, until a vacuum.) Most calls find nothing, or the steps of one tenant.
-    select
-      r.drained_at is null and r.stopped_at is null, r.is_idle,
-      exists (select from flowgres.work_queue as q where flowgres.is_due(q, v_now)),
-      exists (select from flowgres.pending_wakes),
-      -- A start that had looked for its workflow before that was deleted may have come after.
-      exists (select from flowgres.workflows as w where w.deleted_at > v_now - interval '1 day'),
-      l.lines, l.tenants, l.are_alone
-    into v_may_claim, v_is_idle, v_has_due, v_has_wakes, v_has_deleted, v_lines, v_tenants, v_are_alone
-    from flowgres.runners as r
-    cross join lateral (
+    if v_text <> '' then
+      -- While somebody holds an old snapshot.
+      v_past := flowgres.look_past(p_runner_id => p_runner_id, p_now => v_now, p_floors => flowgres.known_floors());
+      v_may_claim := v_past.may_claim;
+      v_is_idle := v_past.is_idle;
+      v_has_due := v_past.has_due;
+      v_has_wakes := v_past.has_wakes;
+      v_has_deleted := v_past.has_deleted;
+      v_lines := v_past.lines;
+      v_ranges := v_past.ranges;
+      v_floors := v_past.floors;
+    else
+      -- One look says most of what there is to know: whether the runner may have anything (not when it was told to stop, or
+      -- was given up), whether something is due, in which lines, one for each capability, anything stands, and whether it is
+      -- all of one tenant: then there is none before the last one. (Not the first one: there the index begins with what has
+      -- been taken already, until a vacuum.) Most calls find nothing, or the steps of one tenant.
       select
-        array_agg(p.prefix || c.name order by p.prefix desc) as lines,
-        array_agg(t.tenant_id order by p.prefix desc) as tenants,
-        array_agg(b.tenant_id is null order by p.prefix desc) as are_alone
-      from (values ('alone:'), ('')) as p (prefix)
-      cross join unnest(r.capabilities) as c (name)
+        r.drained_at is null and r.stopped_at is null, r.is_idle,
+        exists (select from flowgres.work_queue as q where flowgres.is_due(q, v_now)),
+        exists (select from flowgres.pending_wakes),
+        -- A start that had looked for its workflow before that was deleted may have come after.
+        exists (select from flowgres.workflows as w where w.deleted_at > v_now - interval '1 day'),
+        l.lines, l.tenants, l.are_alone
+      into v_may_claim, v_is_idle, v_has_due, v_has_wakes, v_has_deleted, v_lines, v_tenants, v_are_alone
+      from flowgres.runners as r
       cross join lateral (
-        select q.tenant_id
-        from flowgres.work_queue as q
-        where q.capability = p.prefix || c.name and flowgres.is_ready(q)
-        order by q.tenant_id desc
-        limit 1
-      ) as t
-      left join lateral (
-        select q.tenant_id
-        from flowgres.work_queue as q
-        where q.capability = p.prefix || c.name and flowgres.is_ready(q) and q.tenant_id < t.tenant_id
-        order by q.tenant_id desc
-        limit 1
-      ) as b on true
-    ) as l
-    where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id;
-    if not found then
-      perform flowgres.require_runner(p_runner_id => p_runner_id);
+        select
+          array_agg(p.prefix || c.name order by p.prefix desc) as lines,
+          array_agg(t.tenant_id order by p.prefix desc) as tenants,
+          array_agg(b.tenant_id is null order by p.prefix desc) as are_alone
+        from (values ('alone:'), ('')) as p (prefix)
+        cross join unnest(r.capabilities) as c (name)
+        cross join lateral (
+          select q.tenant_id
+          from flowgres.work_queue as q
+          where q.capability = p.prefix || c.name and flowgres.is_ready(q)
+          order by q.tenant_id desc
+          limit 1
+        ) as t
+        left join lateral (
+          select q.tenant_id
+          from flowgres.work_queue as q
+          where q.capability = p.prefix || c.name and flowgres.is_ready(q) and q.tenant_id < t.tenant_id
+          order by q.tenant_id desc
+          limit 1
+        ) as b on true
+      ) as l
+      where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id;
+      if not found then
+        perform flowgres.require_runner(p_runner_id => p_runner_id);
+      end if;
     end if;
     exit when not ((v_has_due or v_has_wakes) and v_may_claim) or v_look = 2;
     if v_has_due then
-      perform flowgres.promote_due(p_limit => 1000);
+      perform flowgres.promote_due(p_limit => 1000, p_from => coalesce(v_floors.due_at, '-infinity'));
     end if;
     if v_has_wakes then
       perform flowgres.wake_pending(p_limit => 1000);
     end if;
   end loop;
-  if v_lines is null or p_want <= 0 or not v_may_claim then
-    return;
-  end if;
 
-  for v_line in 1..cardinality(v_lines) loop
+  for v_line in 1..case when v_lines is null or p_want <= 0 or not v_may_claim then 0 else cardinality(v_lines) end loop
     exit when cardinality(v_rows) >= p_want;
     if v_lines[v_line] like 'alone:%' then
       -- The lines of suspects come first, and are asked for at once.
       continue when v_line > 1;
-      v_pick := flowgres.pick_suspect(p_runner_id => p_runner_id, p_lines => v_lines, p_after_tenant => p_after_tenant);
+      v_pick := flowgres.pick_suspect(
+        p_runner_id => p_runner_id, p_lines => v_lines, p_after_tenant => p_after_tenant, p_ranges => v_ranges);
+    elsif v_ranges is not null then
+      v_tenants := flowgres.tenants_in_turn(
+        p_capability => v_lines[v_line], p_after_tenant => p_after_tenant, p_limit => 16, p_ranges => v_ranges);
+      if cardinality(v_tenants) = 1 then
+        v_pick := flowgres.pick_past(
+          p_capability => v_lines[v_line], p_tenant_id => v_tenants[1], p_limit => p_want - cardinality(v_rows), p_offset => 0,
+          p_ranges => v_ranges);
+        v_is_fan := v_is_fan or v_pick.is_fan or v_rows <> '{}';
+        v_rows := v_rows || v_pick.rows;
+        v_lowest_id := least(v_lowest_id, v_pick.lowest_id);
+        v_highest_id := greatest(v_highest_id, v_pick.highest_id);
+        continue;
+      end if;
+      v_pick := flowgres.pick_shares(
+        p_capability => v_lines[v_line], p_limit => p_want - cardinality(v_rows), p_tenants => v_tenants, p_ranges => v_ranges);
     elsif v_are_alone[v_line] then
       -- pick_shares would do the same, but calling it takes a fifth of the time of a claim of one step, and this is the usual case.
       select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id), count(distinct p.execution_id)
@@ -126,7 +157,7 @@ begin
         select q.ctid, q.execution_id
         from flowgres.work_queue as q
         where q.capability = v_lines[v_line] and q.tenant_id = v_tenants[v_line] and flowgres.is_ready(q)
-        order by q.priority, q.is_new, q.id
+        order by q.priority, q.is_new, q.rank
         limit p_want - cardinality(v_rows)
         for update skip locked
       ) as p;
@@ -146,6 +177,12 @@ begin
     v_lowest_id := least(v_lowest_id, v_pick.lowest_id);
     v_highest_id := greatest(v_highest_id, v_pick.highest_id);
   end loop;
+  -- Far more was read than was taken, and that once more if nothing changes; or it is time to look from the beginning again.
+  if flowgres.entries_read() - v_read > cardinality(v_rows) + (case when v_text <> '' then 200 else 500 end)
+    or clock_timestamp() >= v_floors.full_at
+  then
+    perform flowgres.learn_floors(p_runner_id => p_runner_id);
+  end if;
   if v_rows = '{}' then
     return;
   end if;

@@ -9,9 +9,16 @@ declare
   v_tenant_id uuid := flowgres.system_tenant_id();
   v_waiting integer := 0;
   v_ours integer;
+  v_ranges flowgres.queue_range[] := (flowgres.known_floors()).ranges;
 begin
+  if v_ranges is not null then
+    select count(*) into v_waiting
+    from unnest(flowgres.tenants_in_turn(
+      p_capability => 'core', p_after_tenant => null, p_limit => 8, p_ranges => v_ranges)) as t (id)
+    where t.id <> all(p_state.tenant_ids);
+  end if;
   -- Tenants with ready steps, by skip scan: it stops at eight, so that it costs the same with a thousand.
-  for i in 1..8 loop
+  for i in 1..case when v_ranges is null then 8 else 0 end loop
     select q.tenant_id into v_tenant_id
     from flowgres.work_queue as q
     where q.capability = 'core' and flowgres.is_ready(q) and q.tenant_id > v_tenant_id
@@ -98,7 +105,7 @@ begin
       step_index = r.step_index, iteration = -1, capability = r.capability, token = q.token + 1,
       attempt = r.is_handed::integer, runner_id = case when r.is_handed then p_state.runner_id end,
       claimed_at = case when r.is_handed then p_state.now end, ready_at = p_state.now, is_announced = false, resume = null,
-      waits_for = null
+      waits_for = null, rank = case when r.is_handed then q.rank else flowgres.next_rank() end
     from ranked as r
     where r.place = 1 and q.tenant_id = r.tenant_id and q.execution_id = r.execution_id and q.id = r.queue_id
       and q.runner_id is not distinct from p_state.runner_id
@@ -171,6 +178,7 @@ begin
   set
     runner_id = case when o.outcome = 'started' then q.runner_id end,
     due_at = o.due_at,
+    rank = case when o.due_at is null and o.outcome <> 'started' then flowgres.next_rank() else q.rank end,
     waits_for = o.waits_for,
     -- A retry begins anew; a lost step goes on from where it was resumed.
     resume = case when o.outcome in ('suspended', 'child') then '{}'::jsonb when o.outcome <> 'retrying' then q.resume end,

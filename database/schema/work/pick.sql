@@ -2,7 +2,7 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.promote_due(p_limit integer)
+create or replace function flowgres.promote_due(p_limit integer, p_from timestamptz default '-infinity')
   returns integer language plpgsql set search_path to pg_catalog, pg_temp
 as $$
 declare
@@ -11,7 +11,7 @@ declare
 begin
   select array(
     select q.ctid from flowgres.work_queue as q
-    where flowgres.is_due(q, v_now)
+    where q.due_at >= p_from and flowgres.is_due(q, v_now)
     order by q.due_at
     limit p_limit
     for update skip locked)
@@ -27,16 +27,18 @@ begin
   on conflict (tenant_id, execution_id) do nothing;
   update flowgres.work_queue as q
   set
-    due_at = null, ready_at = v_now, waits_for = null,
+    due_at = null, ready_at = v_now, waits_for = null, rank = flowgres.next_rank(),
     resume = case when q.waits_for like 'child:%'
       then jsonb_build_object('status', 'timed_out', 'execution_id', substr(q.waits_for, 7)) else q.resume end
   where q.ctid = any(v_rows);
   return cardinality(v_rows);
 end;
 $$;
-comment on function flowgres.promote_due(integer) is $$Make due steps ready, a bounded number: a million future timers cost one look at the index.$$;
+comment on function flowgres.promote_due(integer, timestamptz) is $$Make due steps ready, a bounded number: a million future timers cost one look at the index.$$;
 
-create or replace function flowgres.tenants_in_turn(p_capability text, p_after_tenant uuid, p_limit integer)
+create or replace function flowgres.tenants_in_turn(
+  p_capability text, p_after_tenant uuid, p_limit integer, p_ranges flowgres.queue_range[] default null
+)
   returns uuid[] language plpgsql stable
 as $$
 declare
@@ -47,11 +49,15 @@ declare
 begin
   -- A skip scan by hand: from one tenant with ready steps to the next, once around.
   while cardinality(v_tenants) < p_limit loop
-    select q.tenant_id into v_tenant_id
-    from flowgres.work_queue as q
-    where q.capability = p_capability and flowgres.is_ready(q) and q.tenant_id > v_tenant_id
-    order by q.tenant_id
-    limit 1;
+    if p_ranges is not null then
+      v_tenant_id := flowgres.next_tenant_past(p_capability => p_capability, p_tenant_id => v_tenant_id, p_ranges => p_ranges);
+    else
+      select q.tenant_id into v_tenant_id
+      from flowgres.work_queue as q
+      where q.capability = p_capability and flowgres.is_ready(q) and q.tenant_id > v_tenant_id
+      order by q.tenant_id
+      limit 1;
+    end if;
     if v_tenant_id is null then
       exit when v_has_wrapped;
       v_has_wrapped := true;
@@ -65,10 +71,12 @@ begin
   return v_tenants;
 end;
 $$;
-comment on function flowgres.tenants_in_turn(text, uuid, integer) is $$Tenants with ready steps, beginning after the one served last.$$;
+comment on function flowgres.tenants_in_turn is $$Tenants with ready steps, beginning after the one served last
+
+p_ranges are the stretches of the index to be read, null for all of it.$$;
 
 create or replace function flowgres.pick_shares(
-  p_capability text, p_tenants uuid[], p_limit integer,
+  p_capability text, p_tenants uuid[], p_limit integer, p_ranges flowgres.queue_range[] default null,
   out rows tid[], out lowest_id uuid, out highest_id uuid
 )
   language plpgsql
@@ -84,6 +92,7 @@ declare
   v_tenant_id uuid;
   v_picked tid[];
   v_ids uuid[];
+  v_past record;
 begin
   rows := '{}';
   -- Each gets its share; what one leaves, those who had theirs may have in a second round. Its offset passes over what they
@@ -92,15 +101,23 @@ begin
     foreach v_tenant_id in array v_tenants loop
       exit when v_left <= 0;
       v_limit := case v_round when 1 then least(v_share, v_left) else v_left end;
-      select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id) into v_picked, v_ids
-      from (
-        select q.ctid, q.execution_id
-        from flowgres.work_queue as q
-        where q.capability = p_capability and q.tenant_id = v_tenant_id and flowgres.is_ready(q)
-        order by q.priority, q.is_new, q.id
-        limit v_limit offset v_offset
-        for update skip locked
-      ) as p;
+      if p_ranges is not null then
+        v_past := flowgres.pick_past(
+          p_capability => p_capability, p_tenant_id => v_tenant_id, p_limit => v_limit, p_offset => v_offset,
+          p_ranges => p_ranges);
+        v_picked := nullif(v_past.rows, '{}');
+        v_ids := array[v_past.lowest_id, v_past.highest_id];
+      else
+        select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id) into v_picked, v_ids
+        from (
+          select q.ctid, q.execution_id
+          from flowgres.work_queue as q
+          where q.capability = p_capability and q.tenant_id = v_tenant_id and flowgres.is_ready(q)
+          order by q.priority, q.is_new, q.rank
+          limit v_limit offset v_offset
+          for update skip locked
+        ) as p;
+      end if;
       continue when v_picked is null;
       rows := rows || v_picked;
       lowest_id := least(lowest_id, v_ids[1]);
@@ -115,12 +132,12 @@ begin
   end loop;
 end;
 $$;
-comment on function flowgres.pick_shares(text, uuid[], integer) is $$Lock the next ready steps of some tenants, each its fair share
+comment on function flowgres.pick_shares is $$Lock the next ready steps of some tenants, each its fair share
 
 Returns the addresses of their rows, and between which ids their executions lie.$$;
 
 create or replace function flowgres.pick_suspect(
-  p_runner_id uuid, p_lines text[], p_after_tenant uuid,
+  p_runner_id uuid, p_lines text[], p_after_tenant uuid, p_ranges flowgres.queue_range[] default null,
   out rows tid[], out lowest_id uuid, out highest_id uuid
 )
   language plpgsql
@@ -136,8 +153,8 @@ begin
   foreach v_line in array p_lines loop
     continue when v_line not like 'alone:%';
     v_pick := flowgres.pick_shares(
-      p_capability => v_line, p_limit => 1, p_tenants => flowgres.tenants_in_turn(
-        p_capability => v_line, p_after_tenant => p_after_tenant, p_limit => 1));
+      p_capability => v_line, p_limit => 1, p_ranges => p_ranges, p_tenants => flowgres.tenants_in_turn(
+        p_capability => v_line, p_after_tenant => p_after_tenant, p_limit => 1, p_ranges => p_ranges));
     rows := v_pick.rows;
     lowest_id := v_pick.lowest_id;
     highest_id := v_pick.highest_id;
@@ -145,7 +162,7 @@ begin
   end loop;
 end;
 $$;
-comment on function flowgres.pick_suspect(uuid, text[], uuid) is $$Pick one step that was lost with its runner twice, unless the runner holds one
+comment on function flowgres.pick_suspect is $$Pick one step that was lost with its runner twice, unless the runner holds one
 
 Such rows have the capability "alone:<capability>" until they are done. One of them may kill its runner again; the others,
 which only happened to be beside it, then do not run out of attempts with it.$$;

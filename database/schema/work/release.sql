@@ -25,7 +25,7 @@ begin
   -- announced stays announced: it is the same attempt that begins again, and its step row is there.
   update flowgres.work_queue as q
   set
-    runner_id = null, claimed_at = null, ready_at = flowgres.now(),
+    runner_id = null, claimed_at = null, ready_at = flowgres.now(), rank = flowgres.next_rank(),
     attempt = q.attempt - (q.resume is null)::integer
   where q.ctid = any(v_rows);
   perform flowgres.wake_runners();

@@ -26,6 +26,16 @@ as $$
 $$;
 comment on function flowgres.is_due(flowgres.work_queue, timestamptz) is $$Whether the time of a parked row has come; a row that waits to be woken is due at infinity.$$;
 
+create or replace function flowgres.next_rank()
+  returns bigint language sql volatile
+as $$
+  select nextval('flowgres.work_queue_id_seq');
+$$;
+comment on function flowgres.next_rank() is $$The place of a row that becomes ready: at the end of its line
+
+Whatever makes a row ready gives it one (an insert does by its default), and has the id of its transaction by then: on that rests
+what a session may conclude of ranks that it does not see (work/floors.sql).$$;
+
 create or replace function flowgres.only_computes(p_type text)
   returns boolean language sql immutable parallel safe
 as $$

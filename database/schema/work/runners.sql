@@ -99,7 +99,11 @@ declare
 begin
   update flowgres.runners as r set is_idle = p_idle
   where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id and r.is_idle <> p_idle;
-  select q.due_at into v_due_at from flowgres.work_queue as q where q.due_at is not null order by q.due_at limit 1;
+  select q.due_at into v_due_at
+  from flowgres.work_queue as q
+  where q.due_at >= coalesce((flowgres.known_floors()).due_at, '-infinity')
+  order by q.due_at
+  limit 1;
   return case when v_due_at < 'infinity' then greatest(extract(epoch from v_due_at - flowgres.now()), 0) end;
 end;
 $$;

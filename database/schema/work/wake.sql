@@ -67,7 +67,7 @@ begin
   -- What the child gave is read when the step is claimed: here it would lie in the queue, however large it is.
   update flowgres.work_queue as q
   set
-    due_at = null, waits_for = null, ready_at = v_now, is_new = false,
+    due_at = null, waits_for = null, ready_at = v_now, rank = flowgres.next_rank(), is_new = false,
     resume = jsonb_build_object('status', w.status, 'execution_id', w.child_id)
   from unnest(v_rows, v_children, v_statuses) as w (row_id, child_id, status)
   where q.ctid = w.row_id;
