@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from tests.support.database import Database, Db, Row, Tenant
+from tests.support.database import Clock, Database, Db, Row, Tenant
 from tests.support.engine import Hands
 
 CLAIM = "select * from flowgres.claim(%s, %s, null)"
@@ -67,6 +67,17 @@ def buffers_of_claim(runner: Hands, count: int) -> tuple[int, int]:
     """Claim, and say how many rows came and how many buffers that took."""
     plan = runner.db.value(f"explain (analyze, buffers, format json) {CLAIM}", runner.id, count)[0]["Plan"]
     return plan["Actual Rows"], plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+def settle(clock: Clock, runner: Hands) -> None:
+    """Let the floors of a session come up to what is there now, whoever writes to other databases meanwhile.
+
+    The first mark may be from before, the second is not. One that is not over holds with the look after the next.
+    """
+    for _ in range(2):
+        clock.advance(seconds=1)
+        for _ in range(2):
+            assert take(runner, 0) == []
 
 
 def floors_of(runner: Hands) -> str:

@@ -233,8 +233,9 @@ as $$
     select
     from pg_catalog.pg_locks as l
     join pg_catalog.pg_locks as x on x.virtualtransaction = l.virtualtransaction and x.locktype = 'transactionid' and x.granted
-    where l.locktype = 'relation' and l.relation = 'flowgres.work_queue'::regclass and l.mode <> 'AccessShareLock'
-      and l.mode <> 'RowShareLock' and x.mode = 'ExclusiveLock' and age(x.transactionid) > age(p_xid::xid));
+    where l.locktype = 'relation' and l.relation = 'flowgres.work_queue'::regclass
+      and l.database = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
+      and l.mode <> 'AccessShareLock' and l.mode <> 'RowShareLock' and x.mode = 'ExclusiveLock' and age(x.transactionid) > age(p_xid::xid));
 $$;
 comment on function flowgres.is_queue_settled(xid8) is $$Whether no open transaction before this one has written to the queue
 
