@@ -27,19 +27,22 @@ class Outbox:
 
     def __init__(self) -> None:
         self._results: deque[AnyResult] = deque()
+        self._wide: deque[AnyResult] = deque()
+        """Those that make many steps ready: apart, because the others go past them when there is no room for these."""
         self._sending: set[str] = set()
         self._held: set[str] = set()
         self._is_closed = False
         self.arrived = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._results)
+        return len(self._results) + len(self._wide)
 
     def put(self, results: Iterable[AnyResult]) -> None:
         """Add results and wake a lane."""
         if self._is_closed:
             return
-        self._results.extend(results)
+        for result in results:
+            (self._wide if result.opened_count > 1 else self._results).append(result)
         self.arrived.set()
 
     def take(self, limit: int, room_for_opened: int = MAX_BATCH_OPENED) -> list[AnyResult]:
@@ -48,30 +51,27 @@ class Outbox:
         Results that make many steps ready wait while there is no room for these, so that what they bring is handed over
         and not claimed anew; where there is any, one goes however many that are.
         """
-        results = self._results
         batch: list[AnyResult] = []
-        kept: list[AnyResult] = []
-        room = MAX_BATCH_CHARACTERS
         room_for_opened = min(room_for_opened, MAX_BATCH_OPENED)
-        opened = 0
-        while results and len(batch) < limit:
-            result = results.popleft()
-            execution_id = result.claimed.execution_id
-            if execution_id in self._sending or execution_id in self._held:
-                kept.append(result)
-                continue
-            # The first of them takes the place of the step that has ended.
-            more = result.opened_count - 1
-            if more > 0 and opened + (more if opened else 1) > room_for_opened:
-                kept.append(result)
-                continue
-            room -= result.size
-            if room < 0 and batch:
-                results.appendleft(result)
-                break
-            batch.append(result)
-            opened += max(more, 0)
-        results.extendleft(reversed(kept))
+        room, opened = MAX_BATCH_CHARACTERS, 0
+        for line in (self._wide, self._results):
+            kept: list[AnyResult] = []
+            while line and len(batch) < limit:
+                result = line.popleft()
+                execution_id = result.claimed.execution_id
+                if execution_id in self._sending or execution_id in self._held:
+                    kept.append(result)
+                    continue
+                # The first of them takes the place of the step that has ended.
+                more = result.opened_count - 1
+                room -= result.size
+                if (room < 0 and batch) or (more > 0 and opened + (more if opened else 1) > room_for_opened):
+                    line.appendleft(result)
+                    break
+                batch.append(result)
+                if more > 0:
+                    opened += more
+            line.extendleft(reversed(kept))
         self._sending.update([result.claimed.execution_id for result in batch])
         return batch
 
@@ -79,20 +79,20 @@ class Outbox:
         """Nothing of this batch is on its way any more."""
         if batch:
             self._sending.difference_update([result.claimed.execution_id for result in batch])
-            if self._results:
+            if len(self):
                 self.arrived.set()
 
     def put_back(self, batch: Sequence[AnyResult]) -> None:
         """Return a batch that did not get through, ahead of all others."""
         if not self._is_closed:
-            self._results.extendleft(reversed(batch))
+            self._return(batch)
             self.arrived.set()
 
     def hold(self, passed_over: Sequence[AnyResult]) -> None:
         """Return results whose executions somebody else holds; they go again later, each time after a longer while."""
         if self._is_closed:
             return
-        self._results.extendleft(reversed(passed_over))
+        self._return(passed_over)
         times: dict[str, int] = {}
         for result in passed_over:
             execution_id = result.claimed.execution_id
@@ -103,6 +103,10 @@ class Outbox:
             self._held.add(execution_id)
             # Jitter within the last fifth: executions that one transaction holds need not come back as one.
             asyncio.get_running_loop().call_later(seconds * random.uniform(0.8, 1), self._let_go, execution_id)  # noqa: S311
+
+    def _return(self, results: Sequence[AnyResult]) -> None:
+        for result in reversed(results):
+            (self._wide if result.opened_count > 1 else self._results).appendleft(result)
 
     def _let_go(self, execution_id: str) -> None:
         self._held.discard(execution_id)
@@ -119,6 +123,7 @@ class Outbox:
 
     def clear(self) -> int:
         """Drop everything; returns how many."""
-        count = len(self._results)
+        count = len(self)
         self._results.clear()
+        self._wide.clear()
         return count

@@ -159,75 +159,53 @@ declare
   v_event_seqs integer[] := p_state.event_seqs;
   v_started_flags boolean[] := p_state.started_flags;
   v_failing_flags boolean[] := p_state.failing_flags;
-  v_slots integer[] := array_fill(0, array[cardinality(p_chains)]);
-  v_ready_at timestamptz[] := array_fill(p_state.now, array[cardinality(p_chains)]);
-  v_count integer := 0;
-  v_row record;
 begin
-  -- The fence, and whether the lease is as plain as it looks. A row that goes on to a child is locked, any other has done its part.
-  -- The slot is the rank of an execution among the locked ones; arrays beside the chains need no join.
-  for v_row in
-    with leases as materialized (
-      select
-        c.i, c.tenant_id, c.execution_id, c.queue_id, c.token, c.version_id, c.head, c.opens = '{}' as is_last,
-        (dense_rank() over (order by c.execution_id))::integer as slot
-      from unnest(p_chains) with ordinality as c (
-        place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types, event_count,
-        children, opens, open_capabilities, open_computes, i)
-      where p_are_all_locked or c.execution_id = any(v_execution_ids)
-      order by c.i
-    ),
-    plain as (
-      select l.*
-      from leases as l
-      where not v_failing_flags[l.slot]
-        -- The number of the first event is 1: no row needs to tell of it.
-        and (v_started_flags[l.slot] or v_event_seqs[l.slot] = 0)
-    ),
-    ended as (
-      delete from flowgres.work_queue as q
-      using plain as l
-      where l.is_last and q.tenant_id = l.tenant_id and q.execution_id = l.execution_id and q.id = l.queue_id
-        and q.runner_id is not distinct from p_state.runner_id and q.token = l.token and q.step_index = l.head
-        and q.version_id = l.version_id
-        and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
-      returning l.i, l.slot, q.ready_at
-    )
-    select e.* from ended as e
-    union all
-    select l.i, l.slot, q.ready_at
-    from plain as l
-    cross join lateral (
-      select q.ready_at
-      from flowgres.work_queue as q
-      where q.tenant_id = l.tenant_id and q.execution_id = l.execution_id and q.id = l.queue_id
-        and q.runner_id is not distinct from p_state.runner_id and q.token = l.token and q.step_index = l.head
-        and q.version_id = l.version_id
-        and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
-      for update skip locked
-    ) as q
-    where not l.is_last
-  loop
-    v_slots[v_row.i] := v_row.slot;
-    v_ready_at[v_row.i] := v_row.ready_at;
-    v_count := v_count + 1;
-  end loop;
-  if v_count = 0 then
-    p_done := '{}';
-    return;
-  end if;
-
-  with plain as materialized (
+  -- The fence, and whether the lease is as plain as it looks: a row that goes on to a child is locked, any other has done its part.
+  -- The slot is the rank of an execution among the locked ones.
+  with leases as materialized (
+    select c.*, (dense_rank() over (order by c.execution_id))::integer as slot
+    from unnest(p_chains) as c
+    where p_are_all_locked or c.execution_id = any(v_execution_ids)
+  ),
+  fit as (
+    select l.*
+    from leases as l
+    where not v_failing_flags[l.slot]
+      -- The number of the first event is 1: no row needs to tell of it.
+      and (v_started_flags[l.slot] or v_event_seqs[l.slot] = 0)
+    order by l.execution_id, l.queue_id
+  ),
+  ended as (
+    delete from flowgres.work_queue as q
+    using fit as l
+    where l.opens = '{}' and q.tenant_id = l.tenant_id and q.execution_id = l.execution_id and q.id = l.queue_id
+      and q.runner_id is not distinct from p_state.runner_id and q.token = l.token and q.step_index = l.head
+      and q.version_id = l.version_id
+      and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
+    returning l.*, q.ready_at
+  ),
+  plain as materialized (
     select
-      c.*, v_slots[c.i] as slot, v_ready_at[c.i] as ready_at,
-      p_state.now - greatest((c.outputs -> 0 ->> 0)::double precision, 0) * interval '1 ms' as began_at,
+      l.*, p_state.now - greatest((l.outputs -> 0 ->> 0)::double precision, 0) * interval '1 ms' as began_at,
       -- Where the numbers of its events begin: behind those of the chains before it in its execution.
-      (v_event_seqs[v_slots[c.i]] + (not v_started_flags[v_slots[c.i]])::integer - c.event_count
-        + sum(c.event_count) over (partition by v_slots[c.i] order by c.i))::integer as seq
-    from unnest(p_chains) with ordinality as c (
-      place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types, event_count,
-      children, opens, open_capabilities, open_computes, i)
-    where v_slots[c.i] > 0
+      (v_event_seqs[l.slot] + (not v_started_flags[l.slot])::integer - l.event_count
+        + sum(l.event_count) over (partition by l.slot order by l.queue_id))::integer as seq
+    from (
+      select e.* from ended as e
+      union all
+      select l.*, q.ready_at
+      from fit as l
+      cross join lateral (
+        select q.ready_at
+        from flowgres.work_queue as q
+        where q.tenant_id = l.tenant_id and q.execution_id = l.execution_id and q.id = l.queue_id
+          and q.runner_id is not distinct from p_state.runner_id and q.token = l.token and q.step_index = l.head
+          and q.version_id = l.version_id
+          and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
+        for update skip locked
+      ) as q
+      where l.opens <> '{}'
+    ) as l
   ),
   written as (
     insert into flowgres.step_executions (
@@ -284,6 +262,7 @@ begin
     cross join lateral unnest(p.opens, p.open_capabilities, p.open_computes) with ordinality
       as o (step_index, capability, only_computes, i)
   ) as r;
+  p_done := coalesce(p_done, '{}');
   p_state.lease_count := cardinality(p_done);
 end;
 $$;
