@@ -11,7 +11,7 @@ from flowgres_runner.chains import AnyResult
 
 MAX_BATCH_CHARACTERS = 4 << 20
 """Of the texts that one call carries; a single result may be larger."""
-MAX_BATCH_OPENED = 600
+MAX_BATCH_OPENED = 1000
 """Steps that one call may make ready at once: the more, the longer it holds its executions, and other lanes rest."""
 _FIRST_PAUSE_SECONDS = 0.005
 _LAST_PAUSE_SECONDS = 1.0

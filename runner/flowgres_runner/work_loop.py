@@ -29,8 +29,8 @@ from flowgres_runner.running import RunningSteps
 
 log = get_logger(__name__)
 
-MAX_BATCH = 300
-MAX_PURE_IN_FLIGHT = 900
+MAX_BATCH = 500
+MAX_PURE_IN_FLIGHT = 1500
 """Enough for a batch on the way in, one being rendered and one on the way out."""
 SMALL_BATCH = 16
 PAUSE_SECONDS = 0.005
