@@ -171,3 +171,25 @@ def test_chain_that_is_not_plain_is_judged_like_any_report(database: Database, d
     assert statuses.pop(cancelled) == "cancelled"
     assert set(statuses.values()) == {"completed"}
     assert_invariants(db)
+
+
+@pytest.mark.parametrize("graph", [FORK, FORK[:1]], ids=["goes on", "whole"])
+def test_row_of_the_queue_that_somebody_holds_keeps_no_other(
+    database: Database, db: Db, tenant: Tenant, graph: list[dict[str, Any]]
+) -> None:
+    name = import_workflow(db, tenant, dag("held", graph))
+    for _ in range(10):
+        start(database, tenant, name)
+    with hands(database) as runner, database.connect() as holder:
+        leases = runner.claim()
+        with holder.connection.transaction():
+            holder.run("select from flowgres.work_queue where id = %s for update", leases[3]["queue_id"])
+            # Waiting would end here, and with an error.
+            runner.db.run("set lock_timeout to '0'")
+            runner.db.run("set statement_timeout to '800ms'")
+            rows = runner.report_chains([(lease, [0]) for lease in leases])
+        assert [row["queue_id"] for row in rows if row["is_passed_over"]] == [leases[3]["queue_id"]]
+        assert db.value("select count(*) from flowgres.step_executions") == 9
+        again = runner.report_chains([(leases[3], [0])])
+        assert not any(row["is_passed_over"] for row in again)
+    assert db.value("select count(*) from flowgres.step_executions") == 10
