@@ -161,12 +161,13 @@ def test_the_look_for_open_executions_does_not_read_history(
     _start_many(database, tenant, name, 3000)
     for table in ("work_queue", "executions"):
         db.run(f"analyze flowgres.{table}")
+    period = partition_of(db, opened).removeprefix("executions_")
     with db.connection.transaction():
         db.run("set local role flowgres_owner")
         before = _rows_read(db, "^executions|^work_queue$")
         found = db.column(
             "select flowgres.is_history_period_droppable(p) from flowgres.history_periods as p where p.suffix = %s",
-            partition_of(db, opened).removeprefix("executions_"),
+            period,
         )
         scanned, fetched = _rows_read(db, "^executions|^work_queue$")
     assert found == [True]
