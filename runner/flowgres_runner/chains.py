@@ -141,6 +141,10 @@ class ChainResult:
         return outputs if len(outputs) == len(self.step_indexes) else None
 
     def simpler(self) -> Result:
+        """A form that may be taken when this is refused."""
+        return self.unfolded()
+
+    def unfolded(self) -> Result:
         """The same as an object, each member checked as if it had come by itself."""
         try:
             members = [
@@ -149,7 +153,9 @@ class ChainResult:
             ]
         except (ValueError, TypeError, RecursionError, OutputError):
             return replacement(self.claimed)
-        return Result(self.claimed, members)
+        result = Result(self.claimed, members)
+        result.passed_over = self.passed_over
+        return result
 
 
 AnyResult = Result | ChainResult

@@ -52,6 +52,8 @@ class Delivery:
                 if is_contention(error):
                     contention_tries += 1
                     log.info("batch_contended", sqlstate=state, results=len(batch), tries=contention_tries)
+                    # As objects what is held is passed over; a chain would wait for its row again.
+                    batch = [result.unfolded() for result in batch]
                     await asyncio.sleep(random.uniform(0.005, 0.05) * contention_tries)  # noqa: S311 - jitter
                     if contention_tries < _MAX_CONTENTION_TRIES or not batch:
                         continue

@@ -92,6 +92,8 @@ class Outbox:
         """Return results whose executions somebody else holds; they go again later, each time after a longer while."""
         if self._is_closed:
             return
+        # As objects: in that form what is held is not waited for.
+        passed_over = [result.unfolded() for result in passed_over]
         self._return(passed_over)
         times: dict[str, int] = {}
         for result in passed_over:

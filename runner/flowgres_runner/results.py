@@ -94,6 +94,10 @@ class Result:
         self.members += ahead.members
         self.size += ahead.size
 
+    def unfolded(self) -> Result:
+        """It is an object already."""
+        return self
+
     def simpler(self) -> Result | None:
         """The same in a form that may be taken when this is refused: without what was run ahead. None: there is none.
 

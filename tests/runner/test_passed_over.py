@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from flowgres_runner.chains import AnyResult, ChainResult, PlainChain
 from flowgres_runner.steps.base import Completed
 from tests.runner.lanes import result, running
@@ -13,10 +15,13 @@ from tests.support.engine import assert_invariants, dag, import_workflow
 DONE = "select count(*) from flowgres.executions where finished_at is not null"
 WHOLE = PlainChain((0,), is_whole=True, opened_count=0, wanted=())
 HOLD = "select from flowgres.executions where id = %s::uuid for no key update"
+HOLD_ROW = "select from flowgres.work_queue where execution_id = %s::uuid for update"
 
 
+@pytest.mark.parametrize("hold", [HOLD, HOLD_ROW], ids=["execution", "row"])
+@pytest.mark.parametrize("held", [13, 77], ids=["as a chain", "as an object"])
 async def test_99_results_get_through_at_once_and_the_held_one_after_its_release(
-    database: Database, db: Db, tenant: Tenant
+    database: Database, db: Db, tenant: Tenant, hold: str, held: int
 ) -> None:
     name = import_workflow(db, tenant, dag("one", [{"id": "a"}]))
     with database.as_role("member", tenant_id=tenant.tenant_id) as member:
@@ -25,7 +30,7 @@ async def test_99_results_get_through_at_once_and_the_held_one_after_its_release
         rows = [await lane.take() for _ in range(100)]
         with database.connect() as other:
             other.connection.autocommit = False
-            other.run(HOLD, rows[13].execution_id)
+            other.run(hold, rows[held].execution_id)
             results: list[AnyResult] = [result(row, Completed(1)) for row in rows[50:]]
             # In either form.
             results += [ChainResult(row, WHOLE, "[[1.0,1]]") for row in rows[:50]]
@@ -37,7 +42,7 @@ async def test_99_results_get_through_at_once_and_the_held_one_after_its_release
                 while len(lane.leases) > 1:
                     await asyncio.sleep(0.01)
             # Its lease is kept: no reconciling gives it back, and a runner that stops does not count it as done.
-            assert [claimed.queue_id for claimed in lane.leases.all()] == [rows[13].queue_id]
+            assert [claimed.queue_id for claimed in lane.leases.all()] == [rows[held].queue_id]
             assert not lane.loop.is_done
             before = lane.loop.round_trips
             await asyncio.sleep(1)

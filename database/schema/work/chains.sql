@@ -101,7 +101,8 @@ create or replace function flowgres.complete_chains(
   p_room integer default null
 )
   returns setof flowgres.claimed_step language plpgsql security definer set search_path to pg_catalog, pg_temp
-  set lock_timeout to '1s'
+  -- Whoever meets a row that is held reports what he has as objects, of which that one is passed over.
+  set lock_timeout to '100ms'
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
   set jit to off set plan_cache_mode to force_generic_plan
 as $$
@@ -181,7 +182,8 @@ comment on function flowgres.complete_chains is $$Report leases whose whole chai
 
 Parallel arrays, one element a lease: p_heads is the index of the leased step, p_steps [[milliseconds, output], ...] of it and
 those run ahead after it, p_counts how many. p_results, p_want, p_after_tenant, p_room and the answer are those of
-complete_and_claim. What is not as plain as it looks is judged like any other report.$$;
+complete_and_claim. What is not as plain as it looks is judged like any other report. Fails with lock_not_available where
+somebody holds a row of the queue: complete_and_claim passes over it.$$;
 
 set local role flowgres_owner;
 

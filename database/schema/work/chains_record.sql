@@ -42,27 +42,22 @@ begin
     return '{}';
   end if;
   v_now := flowgres.now();
-  with fenced as materialized (
-    -- Its row of step_executions is not there yet, and the lease is what it was when the chain was compiled. Nobody is waited for.
-    select c.*, v_seqs[c.i] as seq, q.row_id, q.ready_at
-    from unnest(p_chains) with ordinality as c (
-      place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types, event_count,
-      children, opens, open_capabilities, open_computes, i)
-    cross join lateral (
-      select q.ctid as row_id, q.ready_at
-      from flowgres.work_queue as q
-      where q.tenant_id = c.tenant_id and q.execution_id = c.execution_id and q.id = c.queue_id
-        and q.runner_id is not distinct from p_runner_id and q.token = c.token and q.step_index = c.head
-        and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
-      for update skip locked
-    ) as q
-    where v_seqs[c.i] >= 0
-  ),
-  done as (
+  with done as (
+    -- The delete is the fence. To lock the row first, and pass over one that somebody holds, would be a record of WAL more for each
+    -- lease: nobody but a person holds a leased row, and then the call gives up after its lock_timeout.
     delete from flowgres.work_queue as q
-    using fenced as f
-    where q.ctid = f.row_id
-    returning f.*
+    using (
+      select c.*, v_seqs[c.i] as seq
+      from unnest(p_chains) with ordinality as c (
+        place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types, event_count,
+        children, opens, open_capabilities, open_computes, i)
+      where v_seqs[c.i] >= 0
+    ) as c
+    where q.tenant_id = c.tenant_id and q.execution_id = c.execution_id and q.id = c.queue_id
+      and q.runner_id is not distinct from p_runner_id and q.token = c.token and q.step_index = c.head
+      -- Its row of step_executions is not there yet, and it is what it was when the chain was compiled.
+      and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
+    returning c.*, q.ready_at
   ),
   written as (
     insert into flowgres.step_executions (
@@ -108,8 +103,8 @@ $$;
 comment on function flowgres.finish_chains(uuid, flowgres.reported_chain[]) is $$Record chains after which nothing of their execution is left; returns the places of those that were as plain as that
 
 Two statements for any number of them: the first takes the locks and says which are plain, the second deletes their rows from the
-queue, writes the steps and ends the executions. The others are untouched: somebody holds their execution or their row, the lease
-is gone, it is no first attempt, or more is left to do.$$;
+queue, writes the steps and ends the executions. The others are untouched: somebody holds their execution, the lease is gone, it
+is no first attempt, or more is left to do.$$;
 
 create or replace function flowgres.advance_chains(
   p_runner_id uuid,
@@ -166,7 +161,8 @@ declare
   v_started_flags boolean[] := p_state.started_flags;
   v_failing_flags boolean[] := p_state.failing_flags;
 begin
-  -- The fence, and whether the lease is as plain as it looks. The slot is the rank of an execution among the locked ones.
+  -- The fence, and whether the lease is as plain as it looks: a row that goes on to a child is locked, any other has done its part.
+  -- The slot is the rank of an execution among the locked ones.
   with leases as materialized (
     select c.*, (dense_rank() over (order by c.execution_id))::integer as slot
     from unnest(p_chains) as c
@@ -180,33 +176,37 @@ begin
       and (v_started_flags[l.slot] or v_event_seqs[l.slot] = 0)
     order by l.execution_id, l.queue_id
   ),
-  fenced as materialized (
-    select l.*, q.row_id, q.ready_at
-    from fit as l
-    cross join lateral (
-      select q.ctid as row_id, q.ready_at
-      from flowgres.work_queue as q
-      where q.tenant_id = l.tenant_id and q.execution_id = l.execution_id and q.id = l.queue_id
-        and q.runner_id is not distinct from p_state.runner_id and q.token = l.token and q.step_index = l.head
-        and q.version_id = l.version_id
-        and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
-      for update skip locked
-    ) as q
-  ),
   ended as (
-    -- A row that goes on to a child stays, any other has done its part.
     delete from flowgres.work_queue as q
-    using fenced as f
-    where f.opens = '{}' and q.ctid = f.row_id
-    returning f.*
+    using fit as l
+    where l.opens = '{}' and q.tenant_id = l.tenant_id and q.execution_id = l.execution_id and q.id = l.queue_id
+      and q.runner_id is not distinct from p_state.runner_id and q.token = l.token and q.step_index = l.head
+      and q.version_id = l.version_id
+      and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
+    returning l.*, q.ready_at
   ),
   plain as materialized (
     select
-      f.*, p_state.now - greatest((f.outputs -> 0 ->> 0)::double precision, 0) * interval '1 ms' as began_at,
+      l.*, p_state.now - greatest((l.outputs -> 0 ->> 0)::double precision, 0) * interval '1 ms' as began_at,
       -- Where the numbers of its events begin: behind those of the chains before it in its execution.
-      (v_event_seqs[f.slot] + (not v_started_flags[f.slot])::integer - f.event_count
-        + sum(f.event_count) over (partition by f.slot order by f.queue_id))::integer as seq
-    from (select e.* from ended as e union all select f.* from fenced as f where f.opens <> '{}') as f
+      (v_event_seqs[l.slot] + (not v_started_flags[l.slot])::integer - l.event_count
+        + sum(l.event_count) over (partition by l.slot order by l.queue_id))::integer as seq
+    from (
+      select e.* from ended as e
+      union all
+      select l.*, q.ready_at
+      from fit as l
+      cross join lateral (
+        select q.ready_at
+        from flowgres.work_queue as q
+        where q.tenant_id = l.tenant_id and q.execution_id = l.execution_id and q.id = l.queue_id
+          and q.runner_id is not distinct from p_state.runner_id and q.token = l.token and q.step_index = l.head
+          and q.version_id = l.version_id
+          and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
+        for update skip locked
+      ) as q
+      where l.opens <> '{}'
+    ) as l
   ),
   written as (
     insert into flowgres.step_executions (
