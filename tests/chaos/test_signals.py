@@ -91,8 +91,8 @@ def test_zombie_changes_nothing_and_comes_back_under_another_id(
     zombie, heir = crew.start(), crew.start()
     taken_over = 0
     with Load(database, tenant, workflow, count=600, per_second=6, input={"url": receiver.url}) as load:
-        for number in range(STOPS):
-            (*_, zombie_id) = crew.runner_ids(db, zombie)
+        for _ in range(STOPS):
+            zombie_id = crew.runner_ids(db, zombie)[-1]
             least = chance.randrange(1, 4)
             wait_for(lambda: len(leases_of(db, [zombie_id])) >= least, what="its work")  # noqa: B023
             zombie.process.send_signal(signal.SIGSTOP)
@@ -102,8 +102,8 @@ def test_zombie_changes_nothing_and_comes_back_under_another_id(
             wait_for(lambda: everyone_ended(db, left), timeout_seconds=20, what="the heir's work")  # noqa: B023
             before = done_steps(db)
             zombie.process.send_signal(signal.SIGCONT)
-            ids = number + 2
-            wait_for(lambda: len(crew.runner_ids(db, zombie)) == ids, what="its return")  # noqa: B023
+            # Not by their number: on a machine that is busy enough it may have been given up once more.
+            wait_for(lambda: crew.runner_ids(db, zombie)[-1] != zombie_id, what="its return")  # noqa: B023
             after = done_steps(db)
             # What had ended stays as it was, to the letter, and nothing more is signed by the old id.
             assert {key: after[key] for key in before} == before
