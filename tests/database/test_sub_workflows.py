@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
+import pytest
+
 from tests.support.database import Clock, Database, Db, Row, Tenant
 from tests.support.engine import Hands, assert_invariants, completed, dag, failed, get, hands, import_workflow, start
 
@@ -215,3 +218,23 @@ def test_many_children_start_together_and_a_bad_input_fails_alone(database: Data
     assert db.value("select count(*) from flowgres.executions where parent_execution_id is not null") == 29
     error = db.value("select error from flowgres.step_executions where status = 'failed'")
     assert error["class"] == "child"
+
+
+def test_cancel_of_an_execution_that_ends_meanwhile_is_refused_though_its_children_are_open(
+    database: Database, db: Db, tenant: Tenant
+) -> None:
+    import_workflow(db, tenant, dag("leaf", [{"id": "only"}]))
+    calls: list[dict[str, Any]] = [
+        {"id": side, "type": "sub_workflow", "config": {"workflow": "leaf"}} for side in ("left", "right")
+    ]
+    execution_id = start(database, tenant, import_workflow(db, tenant, dag("pair", calls)))
+    with hands(database) as runner:
+        left, right = sorted(runner.claim(), key=lambda lease: lease["step_index"])
+        runner.report([runner.result(left, {"o": "child", "workflow": "leaf", "input": {}})])
+        runner.report([runner.result(right, failed())])
+        assert get(database, tenant, execution_id)["status"] == "failed"
+        with database.as_role("member", tenant_id=tenant.tenant_id, commit=False) as api:
+            api.run("select set_config('request.method', '', true)")
+            with pytest.raises(psycopg.Error) as refusal:
+                api.call("flowgres_api.cancel_execution", execution_id=execution_id)
+        assert refusal.value.diag.constraint_name == "execution_ended"

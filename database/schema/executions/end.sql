@@ -102,19 +102,18 @@ declare
   v_status text;
 begin
   perform flowgres.check_length(p_argument => 'reason', p_value => p_reason, p_most => 1000);
-  if flowgres.cancel_tree(
+  perform flowgres.cancel_tree(
     p_tenant_id => v_tenant_id, p_execution_ids => array[p_execution_id], p_reason => nullif(p_reason, ''),
-    p_actor => flowgres.actor()) = 0
-  then
-    select e.status into v_status
-    from flowgres.executions as e where e.tenant_id = v_tenant_id and e.id = p_execution_id;
-    if v_status is null then
-      perform flowgres.fail_execution_not_found(p_execution_id => p_execution_id);
-    elsif v_status <> 'cancelled' then
-      perform flowgres.fail(
-        p_status => 409, p_code => 'execution_ended', p_message => format('execution %s is already %s', p_execution_id, v_status),
-        p_hint => 'Only an execution that has not ended can be cancelled.');
-    end if;
+    p_actor => flowgres.actor());
+  -- Not by how many were cancelled: children of one that has just ended otherwise may be among them.
+  select e.status into v_status
+  from flowgres.executions as e where e.tenant_id = v_tenant_id and e.id = p_execution_id;
+  if v_status is null then
+    perform flowgres.fail_execution_not_found(p_execution_id => p_execution_id);
+  elsif v_status <> 'cancelled' then
+    perform flowgres.fail(
+      p_status => 409, p_code => 'execution_ended', p_message => format('execution %s is already %s', p_execution_id, v_status),
+      p_hint => 'Only an execution that has not ended can be cancelled.');
   end if;
   return flowgres.get_execution(p_execution_id => p_execution_id);
 end;

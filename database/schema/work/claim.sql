@@ -225,8 +225,12 @@ begin
   end if;
 
   if v_is_idle then
+    -- Not waited for: who signs off holds this row, and wants those that are held here. It only costs a notification.
     update flowgres.runners as r set is_idle = false
-    where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id and r.is_idle;
+    where r.ctid = any(array(
+      select s.ctid from flowgres.runners as s
+      where s.tenant_id = '00000000-0000-0000-0000-000000000000' and s.id = p_runner_id and s.is_idle
+      for update skip locked));
   end if;
 end;
 $$;

@@ -25,7 +25,7 @@ REFUSALS = {
 }
 """Answers of the API that are as they should be, whatever happens beside the call."""
 
-LOCK_TIMEOUTS = "lock timeouts (55P03) of complete_and_claim"
+LOCK_TIMEOUTS = "lock timeouts (55P03) of reports"
 PASSED_OVER = "reports passed over"
 COMPLETE = "select * from flowgres.complete_and_claim(%s, %s::jsonb, %s, null)"
 COMPLETE_CHAINS = """
@@ -129,8 +129,13 @@ def _chains(world: World, op: Op, counts: Counter[str], runner: Runner, leases: 
     arrays += [[len(chain) for chain in outputs], [json.dumps([[1.0, out] for out in chain]) for chain in outputs]]
 
     def act(seat: Seat, _: Pause) -> list[Row]:
-        # Not `Db.all`, which takes lists for JSON.
-        return seat.runner.connection.execute(COMPLETE_CHAINS, [runner.id, *arrays, op.want]).fetchall()
+        try:
+            # Not `Db.all`, which takes lists for JSON.
+            return seat.runner.connection.execute(COMPLETE_CHAINS, [runner.id, *arrays, op.want]).fetchall()
+        except psycopg.errors.LockNotAvailable:
+            # Somebody holds a row of the queue: a runner says it again, in the form that passes over that.
+            counts[LOCK_TIMEOUTS] += 1
+            return [{**lease.row, "is_passed_over": True} for lease in leases]
 
     names = " ".join(f"{lease.name}+{len(chain) - 1}" for lease, chain in zip(leases, outputs, strict=True))
     return Call(
