@@ -3,64 +3,20 @@
 --
 -- On a large history the new index takes a while to build, and starts wait for it: upgrade at a quiet hour. What is dropped here
 -- is the engine's own, and nobody else's.
--- squawk-ignore-file adding-not-nullable-field, ban-drop-column, ban-drop-constraint, ban-drop-type, require-concurrent-index-creation, require-concurrent-index-deletion
+-- squawk-ignore-file ban-drop-column, ban-drop-constraint, ban-drop-type, require-concurrent-index-creation, require-concurrent-index-deletion
 
 set local role flowgres_owner;
 
 alter table flowgres.work_queue
-add column rank bigint,
 add column held boolean not null default false,
 add column waits_for text;
-update flowgres.work_queue as q set rank = q.id;
--- A new row has just taken its id, and no number of the sequence is as cheap as the same one.
-alter table flowgres.work_queue
-alter column rank set not null,
-alter column rank set default lastval();
-comment on column flowgres.work_queue.rank is $$Age in its line: taken from the sequence of the ids whenever the row becomes ready to be claimed.$$;
 comment on column flowgres.work_queue.held is $$Not to be claimed until it is let go; its timer runs on.$$;
 comment on column flowgres.work_queue.waits_for is $$What a parked row waits for, a word with its key: start, retry, timer, child:<execution>.$$;
 
--- A row is written again by its lease and by each step that it is re-pointed to: on the same page that logs no more than what
--- changed, and locks nothing twice.
-alter table flowgres.work_queue set (fillfactor = 40);
-
 -- What waits in a line, and nothing else. Of a row that is held the claim sees nothing.
 drop index flowgres.work_queue_ready_idx;
-create index work_queue_ready_idx on flowgres.work_queue (capability, tenant_id, priority, is_new, rank)
+create index work_queue_ready_idx on flowgres.work_queue (capability, tenant_id, priority, is_new, id)
 where runner_id is null and due_at is null and not held;
-
--- What a session knows of lines whose beginnings are taken, while a snapshot keeps a vacuum from removing them. Not stored anywhere.
-
-create type flowgres.queue_range as (
-  capability text,
-  after_tenant_id uuid,
-  before_tenant_id uuid,
-  tenant_id uuid,
-  after_priority smallint,
-  before_priority smallint,
-  priority smallint,
-  is_new boolean,
-  floor bigint
-);
-comment on type flowgres.queue_range is $$A stretch of work_queue_ready_idx that is to be read
-
-Of a capability all between two tenants (tenant_id is null), or of a tenant all between two priorities (priority is null), or a
-line from its floor on: no row of it that is ready has a lower rank. An index is entered and left at once only where all columns
-but the last are equal to something.$$;
-
-create type flowgres.queue_floors as (
-  rank bigint,
-  at timestamptz,
-  xid xid8,
-  due_at timestamptz,
-  full_at timestamptz,
-  capabilities text[],
-  ranges flowgres.queue_range[]
-);
-comment on type flowgres.queue_floors is $$What a session knows of the beginnings of its indexes
-
-ranges are what is to be read for these capabilities, due_at is the floor of the rows that are due. rank and at are the floors that
-hold once every transaction before xid has ended; at full_at the indexes are read from their beginnings again.$$;
 
 alter table flowgres.step_executions
 add column seq integer,
@@ -105,17 +61,12 @@ create table flowgres.chains (
   steps text[] not null,
   types text[] not null,
   event_count smallint not null,
-  children smallint[] not null,
-  opens smallint[] not null,
-  open_capabilities text[] not null,
-  open_computes boolean[] not null,
   is_whole boolean not null,
   constraint chains_pkey primary key (tenant_id, version_id, head),
   constraint chains_version_fkey foreign key (tenant_id, version_id)
   references flowgres.workflow_versions (tenant_id, id) on delete cascade,
   constraint chains_are_parallel check (
     cardinality(indexes) between 1 and 16 and cardinality(steps) = cardinality(indexes) and cardinality(types) = cardinality(indexes)
-    and cardinality(open_capabilities) = cardinality(opens) and cardinality(open_computes) = cardinality(opens)
   )
 );
 comment on table flowgres.chains is $$Chains of plain steps, compiled from each step that may begin one
@@ -129,10 +80,6 @@ comment on column flowgres.chains.indexes is $$Indexes of the steps, the head fi
 comment on column flowgres.chains.steps is $$Their ids.$$;
 comment on column flowgres.chains.types is $$Their types.$$;
 comment on column flowgres.chains.event_count is $$Events of their starts and ends: two a step, none of the hidden outputs step.$$;
-comment on column flowgres.chains.children is $$Indexes of the steps that depend on the last one, and of which more must be known to say whether they run.$$;
-comment on column flowgres.chains.opens is $$Indexes of the steps that run when the last one has completed, whatever else there is.$$;
-comment on column flowgres.chains.open_capabilities is $$What a runner must have to take each of these.$$;
-comment on column flowgres.chains.open_computes is $$Which of these only compute.$$;
 comment on column flowgres.chains.is_whole is $$The last one is the only step of the version without children: its output is the execution's.$$;
 
 create table flowgres.pending_wakes (
@@ -185,29 +132,6 @@ create type flowgres.step_outcome as (
 );
 comment on type flowgres.step_outcome is $$What the engine made of a report that is more than the end of a step at its first try.$$;
 
-create type flowgres.reported_chain as (
-  place integer,
-  tenant_id uuid,
-  execution_id uuid,
-  queue_id bigint,
-  token bigint,
-  version_id uuid,
-  head smallint,
-  step_count smallint,
-  outputs jsonb,
-  indexes smallint[],
-  steps text[],
-  types text[],
-  event_count smallint,
-  children smallint[],
-  opens smallint[],
-  open_capabilities text[],
-  open_computes boolean[]
-);
-comment on type flowgres.reported_chain is $$A lease whose chain completed: what its runner says of it, and what was compiled
-
-outputs are [[milliseconds, output], ...]; what was compiled is null where there is no such chain.$$;
-
 create type flowgres.resolved_step as (
   slot integer,
   queue_id bigint,
@@ -225,8 +149,7 @@ create type flowgres.ready_step as (
   slot integer,
   queue_id bigint,
   step_index smallint,
-  capability text,
-  only_computes boolean
+  capability text
 );
 comment on type flowgres.ready_step is $$A step whose dependencies are met; queue_id is the row of the step that made it so.$$;
 

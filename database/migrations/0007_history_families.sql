@@ -53,7 +53,7 @@ insert into flowgres.history_families (family, retention_setting, waits_for_end)
 -- Executions are updated in place while they run; the others are mostly appended to: frozen by the vacuum that follows the inserts,
 -- they are not written once more by the one against wraparound.
 insert into flowgres.history_tables (family, position, table_name, key_column, storage) values
-  ('executions', 1, 'executions', 'id', 'fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05'),
+  ('executions', 1, 'executions', 'id', 'fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05'),
   ('executions', 2, 'step_executions', 'execution_id', 'fillfactor = 95, autovacuum_freeze_min_age = 0'),
   ('executions', 3, 'attempts', 'execution_id', 'autovacuum_freeze_min_age = 0'),
   ('executions', 4, 'events', 'execution_id', 'autovacuum_freeze_min_age = 0');

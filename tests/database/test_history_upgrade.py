@@ -125,7 +125,7 @@ def test_an_upgrade_keeps_periods_and_rows_and_goes_on_with_them(old: Database, 
         assert db.column(options, "flowgres.events") == ["autovacuum_freeze_min_age=0"]
         assert db.column(options, "flowgres.attempts") == ["autovacuum_freeze_min_age=0"]
         assert db.column(options, "flowgres.step_executions") == ["fillfactor=95,autovacuum_freeze_min_age=0"]
-        assert db.column(options, "flowgres.executions") == ["fillfactor=50,autovacuum_vacuum_scale_factor=0.05"]
+        assert db.column(options, "flowgres.executions") == ["fillfactor=60,autovacuum_vacuum_scale_factor=0.05"]
 
         # Time goes on: the next period is made, the first one goes with all that is older than it.
         with old.connect("operator") as operator:

@@ -17,8 +17,8 @@ declare
 begin
   select c.execution_id into v_first from unnest(p_chains) as c order by c.execution_id limit 1;
   select c.execution_id into v_last from unnest(p_chains) as c order by c.execution_id desc limit 1;
-  -- Locks in the order of the ids, as the chains come, and for nobody's sake waited for. What is looked at here holds until the end. The numbers
-  -- before the first events of each chain, -1 for one that is not plain: arrays beside each other need no join.
+  -- Locks in the order of the ids, as the chains come, and for nobody's sake waited for. What is looked at here holds until the
+  -- end. The numbers before the first events of each chain, -1 for one that is not plain: arrays beside each other need no join.
   select array_agg(f.seq order by f.i), bool_or(f.seq >= 0) into v_seqs, v_has_any
   from (
     select
@@ -44,7 +44,7 @@ begin
   v_now := flowgres.now();
   with done as (
     -- The delete is the fence. To lock the row first, and pass over one that somebody holds, would be a record of WAL more for each
-    -- lease: nobody but a person holds a leased row, and then the call gives up after its lock_timeout.
+    -- lease: only its own runner that gives it back, or a person, holds a leased row; the call gives up after its lock_timeout.
     delete from flowgres.work_queue as q
     using (
       select c.*, v_seqs[c.i] as seq
