@@ -66,6 +66,10 @@ format:
     ruff check --fix .
     ruff format .
 
+# Keep the installation as it is now: the tests upgrade from it. Once a version is out, before the next one begins
+keep-installation:
+    flowgres db sql | xz -9e > tests/database/landed/installation.sql.xz
+
 # Measure throughput and latency; --before PATH: beside an earlier version
 bench *options:
     python -m tests.benchmarks "$@"

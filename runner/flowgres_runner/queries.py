@@ -118,9 +118,9 @@ async def heartbeat(
     return cast("dict[str, Any]", rows[0][0])
 
 
-async def release(link: Link, *, runner_id: str, leases: Sequence[Any]) -> None:
-    """Give leases back; their attempts are not counted."""
-    await link.call("select flowgres.release(%s::uuid, %s::jsonb)", (runner_id, json.dumps(leases)))
+async def release(link: Link, *, runner_id: str, leases: Sequence[Any]) -> int:
+    """Give leases back; their attempts are not counted. Returns how many: not those whose rows somebody holds."""
+    return int(await _value(link, "select flowgres.release(%s::uuid, %s::jsonb)", (runner_id, json.dumps(leases))))
 
 
 async def release_unknown(link: Link, *, runner_id: str, known: Sequence[Any]) -> int:

@@ -309,8 +309,11 @@ class WorkLoop:
     async def release(self, link: Link, rows: Sequence[ClaimedStep]) -> None:
         """Give steps back that were not begun."""
         if rows:
-            await queries.release(link, runner_id=self._runner_id(), leases=[row.lease for row in rows])
+            count = await queries.release(link, runner_id=self._runner_id(), leases=[row.lease for row in rows])
             self._leases.drop(rows)
+            if count < len(rows):
+                # Some are still ours, as long as somebody holds their rows.
+                self._leases.need_reconciling()
             # There is room for what waits in the outbox.
             self._outbox.arrived.set()
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.support.database import Database, Tenant
+from tests.support.server import Server
+
+
+@pytest.fixture
+def empty(server: Server) -> Iterator[Database]:
+    """A database without flowgres, owned by a role that is no superuser."""
+    with server.new_database(template="template0") as name:
+        yield Database(name=name, server=server)
 
 
 @pytest.fixture(scope="module")

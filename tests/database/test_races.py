@@ -79,9 +79,8 @@ def test_released_lease_is_either_recorded_or_ready_again(
     else:
         with runner.db.connection.transaction():
             runner.report(report)
-            rival = run(lane.db, lambda: release(lane, lease))
-            rival.run_until_blocked()
-        given_back = rival.answer()
+            # It waits for nobody.
+            given_back = release(lane, lease)
     told = "select type from flowgres.all_events where type like 'step%%' and execution_id = %s"
     is_recorded = bool(db.all(told, execution_id))
     if is_released_first:
@@ -98,7 +97,7 @@ def test_released_lease_is_either_recorded_or_ready_again(
     drain(database, db, runner)
 
 
-def test_order_in_which_leases_are_given_back_does_not_matter(
+def test_lease_that_is_given_back_is_not_waited_for(
     database: Database, db: Db, tenant: Tenant, run: Run, runner: Hands, lane: Lane
 ) -> None:
     name = import_workflow(db, tenant, dag("one", [{"id": "only"}]))
@@ -109,13 +108,12 @@ def test_order_in_which_leases_are_given_back_does_not_matter(
         holder = stack.enter_context(database.connect())
         stack.enter_context(holder.connection.transaction())
         holder.run("select from flowgres.work_queue where id = %s for update", second["queue_id"])
-        releasing = run(lane.db, lambda: lane.release(second, first))
-        releasing.run_until_blocked()
+        assert lane.release(second, first) == 1
         results = [runner.result(lease, completed()) for lease in (first, second)]
         reporting = run(other, lambda: Lane(other, runner).report(results))
         reporting.run_until_blocked()
         stack.close()
-        assert [rival.refusal() for rival in (releasing, reporting)] == [None, None]
+        assert reporting.refusal() is None
     assert_invariants(db, drained=False)
     drain(database, db, runner)
 

@@ -265,6 +265,29 @@ def test_no_child_runs_on_a_deleted_workflow(
     assert get(database, tenant, execution_of(db, "middle"))["status"] == "failed"
 
 
+@pytest.mark.parametrize("is_chain", [False, True], ids=["as a report", "as a chain"])
+def test_nothing_is_handed_over_on_a_workflow_whose_delete_was_under_way(
+    database: Database, db: Db, tenant: Tenant, runner: Hands, is_chain: bool
+) -> None:
+    import_call_tree(db, tenant)
+    start(database, tenant, "middle")
+    (lease,) = runner.claim(1)
+    with database.as_role("member", tenant_id=tenant.tenant_id) as api:
+        api.call("flowgres_api.delete_workflow", workflow="leaf", cancel_running=True)
+        # Not deleted yet, as far as anybody else knows.
+        runner.report([runner.result(lease, natural(lease, "call_leaf"))])
+        (first,) = runner.claim(1)
+        assert runner.step_name(first) == "first"
+    if is_chain:
+        handed = runner.report_chains([(first, [1])], want=10)
+    else:
+        handed = runner.report_once([runner.result(first, completed(1))], room=10) + runner.claim()
+    assert handed == []
+    assert_nothing_runs_on(database, db, "leaf")
+    drain(database, db, runner)
+    assert get(database, tenant, execution_of(db, "middle"))["status"] == "failed"
+
+
 @pytest.mark.parametrize("start_some", STARTS, ids=["one", "a version", "many"])
 def test_start_beside_a_delete_that_is_rolled_back_goes_through(
     database: Database, db: Db, tenant: Tenant, run: Run, start_some: Callable[[Db, str], list[str]]

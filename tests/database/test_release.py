@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 
 from tests.support.database import Database, Db, Row, Tenant
-from tests.support.engine import Hands, assert_invariants, completed, dag, hands, import_workflow, start
+from tests.support.engine import Hands, assert_invariants, completed, dag, failed, hands, import_workflow, start
+from tests.support.races import drain
 from tests.support.runner import wait_for
 
-GIVES_BACK = (
-    "select count(*) from pg_stat_activity where query like 'select \"flowgres\".%' and wait_event_type = 'Lock'"
-)
-LOCK = "select from flowgres.work_queue where id = %s for update"
+WAITS = "select count(*) from pg_stat_activity where query like '%%complete_and_claim%%' and wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -79,40 +77,100 @@ def test_only_the_leases_that_are_meant_are_given_back(database: Database, db: D
 
 
 @pytest.mark.parametrize("give_back", WAYS)
-def test_step_that_was_reported_meanwhile_is_not_given_back(
+def test_lease_whose_report_is_under_way_is_passed_over(
     database: Database, db: Db, tenant: Tenant, give_back: GiveBack
 ) -> None:
     name = import_workflow(db, tenant, dag("two", [{"id": "a"}, {"id": "b", "depends_on": ["a"]}]))
     start(database, tenant, name)
-    with hands(database) as runner, database.connect("runner") as lane, ThreadPoolExecutor() as pool:
+    with hands(database) as runner, database.connect("runner") as lane:
         (lease,) = runner.claim()
         with lane.connection.transaction():
-            # The row goes on to the next step, which nobody holds yet; then the report commits.
             report = json.dumps([runner.result(lease, completed())])
             lane.all("select * from flowgres.complete_and_claim(%s, %s::jsonb, 0, null)", runner.id, report)
-            lane.run("select flowgres.release_unknown(%s, '[]')", runner.id)
-            answer = pool.submit(give_back, runner, [lease])
-            wait_for(lambda: db.value(GIVES_BACK) == 1, what="the one that waits")
-        answer.result()
-    assert db.all("select step_index::int, runner_id, attempt::int, token::int from flowgres.work_queue") == [
-        {"step_index": 1, "runner_id": None, "attempt": 0, "token": 2}
-    ]
-    assert_invariants(db, drained=False)
+            give_back(runner, [lease])
+        assert db.column("select step from flowgres.step_executions where finished_at is not null") == ["a"]
+        drain(database, db, runner)
 
 
 @pytest.mark.parametrize("give_back", WAYS)
-def test_rows_are_locked_in_the_order_of_an_advance(
+def test_row_that_somebody_holds_is_given_back_later(
     database: Database, db: Db, tenant: Tenant, single: str, give_back: GiveBack
 ) -> None:
-    for _ in range(2):
+    for _ in range(3):
         start(database, tenant, single)
-    with hands(database) as runner, database.connect() as other, ThreadPoolExecutor() as pool:
-        leases = sorted(runner.claim(), key=lambda lease: str(lease["execution_id"]))
-        with other.connection.transaction():
-            other.run(LOCK, leases[0]["queue_id"])
-            answer = pool.submit(give_back, runner, leases[::-1])
-            wait_for(lambda: db.value(GIVES_BACK) == 1, what="the one that waits")
-            # It holds nothing that an advance, which goes the same way, would want now.
-            other.run(f"{LOCK} nowait", leases[1]["queue_id"])
-        assert answer.result() == 2
-    assert queue(db) == [(None, 0)] * 2
+    with hands(database) as runner, hands(database) as other, database.connect() as person:
+        leases = runner.claim()
+        with person.connection.transaction():
+            person.run("select from flowgres.work_queue where id = %s for update", leases[1]["queue_id"])
+            give_back(runner, leases)
+            assert sorted(attempt for _, attempt in queue(db)) == [0, 0, 1]
+            # The sweep waits for nobody either.
+            assert other.db.call("flowgres.rescue_expired_leases", p_limit=10) == 0
+        if give_back is sign_off:
+            assert other.db.call("flowgres.rescue_expired_leases", p_limit=10) == 1
+        else:
+            assert release_unknown(runner, []) == 1
+        # The same attempt as ever: who signed off is not to blame.
+        assert queue(db) == [(None, 0)] * 3
+        assert_invariants(db, drained=False)
+
+
+def test_report_that_cancels_what_its_runner_gives_back_meets_no_deadlock(
+    database: Database, db: Db, tenant: Tenant, single: str
+) -> None:
+    fan = import_workflow(db, tenant, dag("fan", [{"id": "a"}, {"id": "b"}]))
+    start(database, tenant, fan)
+    start(database, tenant, single)
+    with (
+        hands(database) as runner,
+        database.connect("runner") as lane,
+        database.connect() as person,
+        ThreadPoolExecutor() as pool,
+    ):
+        failing, sibling, later = sorted(runner.claim(), key=lambda r: (str(r["execution_id"]), r["queue_id"]))
+        with person.connection.transaction():
+            # The report is stopped where it has its own rows, and waits for that of the step that it cancels.
+            person.run("select from flowgres.work_queue where id = %s for update", sibling["queue_id"])
+            results = [runner.result(failing, failed()), runner.result(later, completed())]
+            query = "select * from flowgres.complete_and_claim(%s, %s::jsonb, 0, null)"
+            answer = pool.submit(lane.all, query, runner.id, json.dumps(results))
+            wait_for(lambda: db.value(WAITS) == 1, what="the report that waits")
+            assert release(runner, [sibling, later]) == 0
+        assert answer.result() == []
+    drain(database, db)
+
+
+def test_claim_does_not_wait_for_its_runner_to_sign_off(
+    database: Database, db: Db, tenant: Tenant, single: str
+) -> None:
+    with hands(database) as runner, database.connect("runner") as lane, database.connect("runner") as leaving:
+        runner.db.call("flowgres.declare_idle", p_runner_id=runner.id, p_idle=True)
+        start(database, tenant, single)
+        lane.run("set lock_timeout to '2s'")
+        with leaving.connection.transaction():
+            leaving.run("select flowgres.stop_runner(%s)", runner.id)
+            # Who signs off holds the row of the runner, and wants those that are taken here.
+            assert len(lane.all("select * from flowgres.claim(%s, 1, null)", runner.id)) == 1
+        drain(database, db)
+
+
+def test_claim_that_finds_a_deleted_workflow_waits_for_nobody_who_cancels_its_executions(
+    database: Database, db: Db, tenant: Tenant
+) -> None:
+    child = import_workflow(db, tenant, dag("child", [{"id": "first"}]))
+    call = {"id": "call", "type": "sub_workflow", "config": {"workflow": child}}
+    parent = start(database, tenant, import_workflow(db, tenant, dag("parent", [call])))
+    with hands(database) as runner, database.connect("runner") as lane:
+        (lease,) = runner.claim()
+        with database.as_role("member", tenant_id=tenant.tenant_id) as deleting:
+            deleting.call("flowgres_api.delete_workflow", workflow=child)
+            # The child is started while its workflow is being deleted, and nobody has claimed it yet.
+            runner.report_once([runner.result(lease, {"o": "child", "workflow": child, "input": {}})], room=0)
+        lane.run("set lock_timeout to '2s'")
+        with database.as_role("member", tenant_id=tenant.tenant_id) as cancelling:
+            with lane.connection.transaction():
+                assert lane.all("select * from flowgres.claim(%s, 10, null)", runner.id) == []
+            # The child is noted; now somebody else cancels it with its parent, and a claim comes in between.
+            cancelling.call("flowgres_api.cancel_execution", execution_id=parent, reason="no more")
+            assert lane.all("select * from flowgres.claim(%s, 10, null)", runner.id) == []
+        drain(database, db)

@@ -137,7 +137,10 @@ def test_sessions_read_from_the_beginning_where_no_snapshot_is_held(
         assert floors_of(runner) == ""
 
 
-def test_start_that_commits_late_is_claimed_at_once(database: Database, db: Db, tenant: Tenant, single: str) -> None:
+@pytest.mark.parametrize("seconds", [0, 1], ids=["soon after", "long after"])
+def test_start_that_commits_late_is_claimed_at_once(
+    database: Database, db: Db, tenant: Tenant, single: str, clock: Clock, seconds: int
+) -> None:
     with hands(database) as runner:
         force_floors(db, runner)
         with database.as_role("member", tenant_id=tenant.tenant_id) as late:
@@ -145,6 +148,7 @@ def test_start_that_commits_late_is_claimed_at_once(database: Database, db: Db, 
             for _ in range(5):
                 start(database, tenant, single)
                 assert len(take(runner, 10)) == 1
+                clock.advance(seconds=seconds)
         (lease,) = take(runner, 10)
         assert str(lease["execution_id"]) == early
 
@@ -196,21 +200,6 @@ def test_whoever_writes_elsewhere_for_long_keeps_no_floor_down(
             take(runner, 1)
             settle(clock, runner)
             assert buffers_of_claim(runner, 1)[1] < 100
-
-
-def test_floors_wait_for_whoever_writes_to_the_queue_for_long(
-    database: Database, db: Db, tenant: Tenant, single: str, clock: Clock
-) -> None:
-    with hands(database) as runner:
-        force_floors(db, runner)
-        with database.as_role("member", tenant_id=tenant.tenant_id) as late:
-            early = late.call("flowgres_api.start_execution", workflow=single)["execution_id"]
-            for _ in range(5):
-                start(database, tenant, single)
-                assert len(take(runner, 10)) == 1
-                clock.advance(seconds=1)
-        (lease,) = take(runner, 10)
-        assert str(lease["execution_id"]) == early
 
 
 class World:

@@ -85,7 +85,7 @@ comment on column flowgres.idempotency_keys.expires_at is $$Until when it is kep
 
 comment on column flowgres.cancellations.tenant_id is $$Tenant that owns it$$;
 comment on column flowgres.cancellations.execution_id is $$The child execution to be cancelled$$;
-comment on column flowgres.cancellations.requested_at is $$When its parent ended$$;
+comment on column flowgres.cancellations.requested_at is $$When it was noted, or last found to be held$$;
 comment on column flowgres.cancellations.reason is $$Why, for its events$$;
 
 comment on column flowgres.all_events.tenant_id is $$Tenant that owns it$$;

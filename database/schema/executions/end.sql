@@ -83,7 +83,11 @@ begin
       where e.tenant_id = p_tenant_id and e.parent_execution_id = any(v_level) and e.finished_at is null
       order by e.id
       limit p_limit - v_count);
-    delete from flowgres.cancellations as c where c.tenant_id = p_tenant_id and c.execution_id = any(v_level);
+    delete from flowgres.cancellations as c
+    where c.tenant_id = p_tenant_id and c.id = any(array(
+      select n.id from flowgres.cancellations as n
+      where n.tenant_id = p_tenant_id and n.execution_id = any(v_level)
+      for update skip locked));
   end loop;
   return v_count;
 end;
@@ -128,32 +132,38 @@ create or replace function flowgres.cancel_orphan()
   returns boolean language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
+  v_notes tid[];
   v_tenant_ids uuid[];
   v_ids uuid[];
   v_reasons text[];
   v_state flowgres.advance_state;
+  v_is_any boolean;
 begin
-  select array_agg(c.tenant_id), array_agg(c.execution_id), array_agg(c.reason) into v_tenant_ids, v_ids, v_reasons
-  from (
-    select c.tenant_id, c.execution_id, c.reason
-    from flowgres.cancellations as c
-    order by c.requested_at
-    limit 100
-    for update skip locked
-  ) as c;
-  if v_ids is null then
+  v_notes := array(
+    select c.ctid from flowgres.cancellations as c order by c.requested_at limit 100 for update skip locked);
+  if v_notes = '{}' then
     return false;
   end if;
-  -- Those that somebody holds are the next sweep's.
+  -- Of an execution that was noted twice the first reason counts.
+  select array_agg(c.tenant_id), array_agg(c.execution_id), array_agg(c.reason) into v_tenant_ids, v_ids, v_reasons
+  from (
+    select distinct on (c.execution_id) c.tenant_id, c.execution_id, c.reason
+    from flowgres.cancellations as c where c.ctid = any(v_notes)
+    order by c.execution_id, c.id
+  ) as c;
   v_state := flowgres.hold_executions(p_execution_ids => v_ids, p_tenant_ids => v_tenant_ids);
   perform flowgres.cancel_held(
     p_state => v_state, p_actor => 'engine', p_reasons => array(
       select v_reasons[array_position(v_ids, x.id)] from unnest(v_state.execution_ids) with ordinality as x (id, slot) order by x.slot));
   delete from flowgres.cancellations as c
-  using unnest(v_tenant_ids, v_ids) as d (tenant_id, execution_id)
-  where c.tenant_id = d.tenant_id and c.execution_id = d.execution_id
-    and d.execution_id <> all(coalesce(v_state.passed_over_ids, '{}'));
-  return found;
+  where c.ctid = any(v_notes) and c.execution_id <> all(coalesce(v_state.passed_over_ids, '{}'));
+  v_is_any := found;
+  if v_state.passed_over_ids is not null then
+    -- Those that somebody holds are a later sweep's, when the others have had their turn.
+    update flowgres.cancellations as c set requested_at = flowgres.now()
+    where c.ctid = any(v_notes) and c.execution_id = any(v_state.passed_over_ids);
+  end if;
+  return v_is_any;
 end;
 $$;
 comment on function flowgres.cancel_orphan() is $$Cancel children whose parents have ended, a bounded number; false when there is none that is free

@@ -86,7 +86,6 @@ begin
     select n.tenant_id, n.child_execution_id, p_state.now, p_reason
     from numbered as n
     where n.child_execution_id is not null
-    on conflict (tenant_id, execution_id) do nothing
   ),
   dropped as (
     -- Running steps lose their lease and are aborted at their runner's next heartbeat.

@@ -2,6 +2,27 @@
 
 set local role flowgres_owner;
 
+-- One query without a search_path of its own: it is inlined where it stands.
+create or replace function flowgres.chain_steps(
+  p_outputs jsonb, p_indexes smallint[], p_steps text[], p_types text[], p_ready_at timestamptz, p_now timestamptz, p_seq integer
+)
+  returns table (
+    step_index smallint, step text, type text, attempts smallint, ready_at timestamptz, started_at timestamptz, output jsonb, seq integer
+  )
+  language sql stable parallel safe
+as $$
+  select
+    p_indexes[a.i], p_steps[a.i], p_types[a.i],
+    -- Whatever is no pair has no attempts, which is refused.
+    case when jsonb_array_length(a.step) = 2 then 1::smallint end,
+    -- Those that were run ahead became ready when they began.
+    case when a.i = 1 then p_ready_at end,
+    p_now - greatest((a.step ->> 0)::double precision, 0) * interval '1 ms', a.step -> 1,
+    case when p_types[a.i] <> 'outputs' then p_seq + 2 * a.i::integer end
+  from jsonb_array_elements(p_outputs) with ordinality as a (step, i);
+$$;
+comment on function flowgres.chain_steps is $$The steps of a chain that completed, as far as they differ; p_seq is the number before its first event.$$;
+
 create or replace function flowgres.finish_chains(p_runner_id uuid, p_chains flowgres.reported_chain[])
   returns integer[] language plpgsql
 as $$
@@ -55,24 +76,18 @@ begin
     ) as c
     where q.tenant_id = c.tenant_id and q.execution_id = c.execution_id and q.id = c.queue_id
       and q.runner_id is not distinct from p_runner_id and q.token = c.token and q.step_index = c.head
-      -- Its row of step_executions is not there yet, and it is what it was when the chain was compiled.
-      and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
+      and flowgres.is_untold(q)
     returning c.*, q.ready_at
   ),
   written as (
     insert into flowgres.step_executions (
-      tenant_id, execution_id, step_index, attempts, step, type, status, edge, runner_id, ready_at, started_at, finished_at,
-      output, seq)
-    select
-      d.tenant_id, d.execution_id, d.indexes[a.i],
-      -- Whatever is no pair has no attempts, which is refused.
-      case when jsonb_array_length(a.step) = 2 then 1 end, d.steps[a.i], d.types[a.i], 'completed', 'taken', p_runner_id,
-      -- Those that were run ahead became ready when they began.
-      case when a.i = 1 then d.ready_at end,
-      v_now - greatest((a.step ->> 0)::double precision, 0) * interval '1 ms', v_now, a.step -> 1,
-      case when d.types[a.i] <> 'outputs' then d.seq + 2 * a.i::integer end
+      tenant_id, execution_id, runner_id, finished_at, status, edge, step_index, step, type, attempts, ready_at, started_at, output,
+      seq)
+    select d.tenant_id, d.execution_id, p_runner_id, v_now, 'completed', 'taken', s.*
     from done as d
-    cross join lateral jsonb_array_elements(d.outputs) with ordinality as a (step, i)
+    cross join lateral flowgres.chain_steps(
+      p_outputs => d.outputs, p_indexes => d.indexes, p_steps => d.steps, p_types => d.types,
+      p_ready_at => d.ready_at, p_now => v_now, p_seq => d.seq) as s
   ),
   ended as (
     update flowgres.executions as e
@@ -181,8 +196,7 @@ begin
     using fit as l
     where l.opens = '{}' and q.tenant_id = l.tenant_id and q.execution_id = l.execution_id and q.id = l.queue_id
       and q.runner_id is not distinct from p_state.runner_id and q.token = l.token and q.step_index = l.head
-      and q.version_id = l.version_id
-      and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
+      and q.version_id = l.version_id and flowgres.is_untold(q)
     returning l.*, q.ready_at
   ),
   plain as materialized (
@@ -201,8 +215,7 @@ begin
         from flowgres.work_queue as q
         where q.tenant_id = l.tenant_id and q.execution_id = l.execution_id and q.id = l.queue_id
           and q.runner_id is not distinct from p_state.runner_id and q.token = l.token and q.step_index = l.head
-          and q.version_id = l.version_id
-          and q.iteration = -1 and q.attempt = 1 and q.generation = 1 and not q.is_announced and q.resume is null
+          and q.version_id = l.version_id and flowgres.is_untold(q)
         for update skip locked
       ) as q
       where l.opens <> '{}'
@@ -210,18 +223,13 @@ begin
   ),
   written as (
     insert into flowgres.step_executions (
-      tenant_id, execution_id, step_index, attempts, step, type, status, edge, runner_id, ready_at, started_at, finished_at,
-      output, seq)
-    select
-      p.tenant_id, p.execution_id, p.indexes[a.i],
-      -- Whatever is no pair has no attempts, which is refused.
-      case when jsonb_array_length(a.step) = 2 then 1 end, p.steps[a.i], p.types[a.i], 'completed', 'taken', p_state.runner_id,
-      -- Those that were run ahead became ready when they began.
-      case when a.i = 1 then p.ready_at end,
-      p_state.now - greatest((a.step ->> 0)::double precision, 0) * interval '1 ms', p_state.now, a.step -> 1,
-      case when p.types[a.i] <> 'outputs' then p.seq + 2 * a.i::integer end
+      tenant_id, execution_id, runner_id, finished_at, status, edge, step_index, step, type, attempts, ready_at, started_at, output,
+      seq)
+    select p.tenant_id, p.execution_id, p_state.runner_id, p_state.now, 'completed', 'taken', s.*
     from plain as p
-    cross join lateral jsonb_array_elements(p.outputs) with ordinality as a (step, i)
+    cross join lateral flowgres.chain_steps(
+      p_outputs => p.outputs, p_indexes => p.indexes, p_steps => p.steps, p_types => p.types,
+      p_ready_at => p.ready_at, p_now => p_state.now, p_seq => p.seq) as s
   ),
   totals as (
     select t.slot, max(t.last_seq) as last_seq, sum(t.step_count)::integer as resolved, min(t.began_at) as began_at

@@ -16,6 +16,7 @@ declare
   v_tenant_ids uuid[];
   v_execution_ids uuid[];
   v_has_children boolean;
+  v_reports flowgres.step_report[] := p_reports;
 begin
   v_state.runner_id := p_runner_id;
   v_state.capabilities := p_capabilities;
@@ -29,9 +30,9 @@ begin
   end if;
   -- From here on every statement has a snapshot younger than the locks.
   if v_has_children then
-    p_reports := flowgres.start_children(p_state => v_state, p_reports => p_reports);
+    v_reports := flowgres.start_children(p_state => v_state, p_reports => p_reports);
   end if;
-  v_state := flowgres.record_outcomes(p_reports => p_reports, p_state => v_state);
+  v_state := flowgres.record_outcomes(p_reports => v_reports, p_state => v_state);
   if coalesce(cardinality(v_state.held_queue_ids), 0) < cardinality(p_reports) then
     return query select p.* from flowgres.pass_over(p_reports => p_reports, p_state => v_state) as p;
     if v_state.touched_slots is null then
@@ -67,7 +68,8 @@ begin
   if p_state.ready is not null then
     v_share_of_fan := flowgres.share_of_fan(p_state => p_state);
     v_handed := flowgres.move_ready(
-      p_state => p_state, p_room => least(p_state.room, v_share_of_fan), p_share_of_fan => v_share_of_fan,
+      p_state => p_state, p_share_of_fan => v_share_of_fan,
+      p_room => case when flowgres.has_deleted(p_state => p_state) then 0 else least(p_state.room, v_share_of_fan) end,
       p_share => flowgres.share_of_tenant(p_state => p_state));
     p_state.moving_slots := p_state.moving_slots || array(select r.slot from unnest(p_state.ready) as r);
   end if;

@@ -64,15 +64,27 @@ create or replace function flowgres.start_children(p_state flowgres.advance_stat
 as $$
 declare
   v_group record;
+  v_queue_ids bigint[];
 begin
-  -- No child for a lease that is given back meanwhile: all rows of the batch are locked, in their order, before one is used.
-  perform from (
+  -- No child for a lease that is given back meanwhile: the rows are locked before one is used, those that somebody holds are
+  -- passed over. Only in executions whose locks are held: others have no slot.
+  v_queue_ids := array(
     select q.id
-    from (select r.t, r.x, r.q from unnest(p_reports) as r order by r.x, r.q) as r
+    from unnest(p_reports) as r
     cross join lateral (
-      select q.id from flowgres.work_queue as q where q.tenant_id = r.t and q.execution_id = r.x and q.id = r.q for update
+      select q.id
+      from flowgres.work_queue as q
+      where q.tenant_id = r.t and q.execution_id = r.x and q.id = r.q and q.runner_id is not distinct from p_state.runner_id
+        and q.token = r.k and q.step_index = r.s
+      for update skip locked
     ) as q
-  ) as locked;
+    where r.o = 'child' and r.x = any(p_state.execution_ids));
+  for i in 1..cardinality(p_reports) loop
+    if p_reports[i].o = 'child' and p_reports[i].q <> all(v_queue_ids) then
+      -- What no token fits is not recorded.
+      p_reports[i].k := null;
+    end if;
+  end loop;
   for v_group in
     select
       g.tenant_id, g.workflow, g.version, g.depth, g.priority, array_agg(g.place order by g.place) as places
@@ -80,11 +92,9 @@ begin
       select r.t as tenant_id, r.workflow, r.version, e.depth + 1 as depth, q.priority, n.place
       from generate_subscripts(p_reports, 1) as n (place)
       cross join lateral (select (p_reports[n.place]).*) as r
-      join flowgres.work_queue as q
-        on q.tenant_id = r.t and q.execution_id = r.x and q.id = r.q and q.runner_id is not distinct from p_state.runner_id
-          and q.token = r.k and q.step_index = r.s
+      join flowgres.work_queue as q on q.tenant_id = r.t and q.execution_id = r.x and q.id = r.q
       join flowgres.executions as e on e.tenant_id = r.t and e.id = r.x
-      where r.o = 'child' and r.x = any(p_state.execution_ids)
+      where r.o = 'child' and r.k is not null
     ) as g
     group by g.tenant_id, g.workflow, g.version, g.depth, g.priority
   loop
@@ -97,7 +107,7 @@ $$;
 comment on function flowgres.start_children(flowgres.advance_state, flowgres.step_report[]) is $$Start the child executions that sub_workflow steps ask for
 
 Puts the id of the child into its report; a report whose child cannot start becomes refused, which is a failure without retry.
-Without its lease there is no child, and the report is dropped with the others that the fence refuses.$$;
+Without its lease there is no child, and the report loses its token: it is dropped with the others that the fence refuses.$$;
 
 create or replace function flowgres.start_alike(
   p_state flowgres.advance_state, inout p_reports flowgres.step_report[], p_places integer[], p_depth smallint,

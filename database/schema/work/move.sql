@@ -54,6 +54,24 @@ end;
 $$;
 comment on function flowgres.share_of_fan(flowgres.advance_state) is $$How many of the steps that became ready stay with the runner that made them so, had it room for all.$$;
 
+create or replace function flowgres.has_deleted(p_state flowgres.advance_state)
+  returns boolean language plpgsql stable
+as $$
+begin
+  -- Mostly nothing was deleted for a day, and that is all there is to see.
+  return exists (select from flowgres.workflows as w where w.deleted_at > p_state.now - interval '1 day') and exists (
+    select
+    from (select distinct x.t, x.v from unnest(p_state.tenant_ids, p_state.version_ids) as x (t, v)) as x
+    join flowgres.workflow_versions as v on v.tenant_id = x.t and v.id = x.v
+    join flowgres.workflows as w on w.tenant_id = v.tenant_id and w.id = v.workflow_id
+    where w.deleted_at is not null);
+end;
+$$;
+comment on function flowgres.has_deleted(flowgres.advance_state) is $$Whether there is an execution in this batch whose workflow was deleted
+
+It was started, and its first step claimed, while the delete was under way. No further step of it is handed over; the claim that
+finds one has it cancelled.$$;
+
 create or replace function flowgres.move_ready(
   p_state flowgres.advance_state, p_room integer, p_share_of_fan integer, p_share integer
 )

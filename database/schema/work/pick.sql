@@ -23,8 +23,7 @@ begin
   insert into flowgres.cancellations (tenant_id, execution_id, requested_at, reason)
   select q.tenant_id, substr(q.waits_for, 7)::uuid, v_now, 'the step that waits for it ran out of time'
   from flowgres.work_queue as q
-  where q.ctid = any(v_rows) and q.waits_for like 'child:%'
-  on conflict (tenant_id, execution_id) do nothing;
+  where q.ctid = any(v_rows) and q.waits_for like 'child:%';
   update flowgres.work_queue as q
   set
     due_at = null, ready_at = v_now, waits_for = null, rank = flowgres.next_rank(),
@@ -181,12 +180,13 @@ begin
     where q.ctid = any(p_rows)
   ),
   doomed as (
-    -- Not here: who claims holds rows of the queue, and must not wait for an execution then.
+    -- Not here: who claims holds rows of the queue, and must not wait for an execution then. Noted once, as far as can be seen:
+    -- they are found again by every claim until a sweep has cancelled them.
     insert into flowgres.cancellations (tenant_id, execution_id, requested_at, reason)
     select distinct p.tenant_id, p.execution_id, flowgres.now(), 'the workflow was deleted'
     from picked as p
-    where p.is_deleted
-    on conflict (tenant_id, execution_id) do nothing
+    where p.is_deleted and not exists (
+      select from flowgres.cancellations as c where c.tenant_id = p.tenant_id and c.execution_id = p.execution_id)
   )
   select array_agg(p.row_id) into v_rows from picked as p where not p.is_deleted;
   return coalesce(v_rows, '{}');

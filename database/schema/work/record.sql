@@ -51,17 +51,28 @@ create or replace function flowgres.pass_over(p_reports flowgres.step_report[], 
   returns setof flowgres.claimed_step language plpgsql
 as $$
 begin
-  -- Of a step that was cancelled under its runner's hands there is an attempt; what comes of it is kept there, and no more.
+  -- Of a step that was cancelled under its runner's hands there is an attempt; what comes of it is kept there, and no more. Nobody
+  -- is waited for: these are no executions whose locks are held, and who holds such a row has just the same to say, or removes it.
   update flowgres.attempts as a
   set
-    status = 'discarded', finished_at = p_state.now, error = coalesce(r.error, a.error),
-    detail = case when r."out" is null then coalesce(r.detail, a.detail)
-      when pg_column_size(r."out") > 16384 then jsonb_build_object('output', null, 'dropped', 'too large')
-      else jsonb_build_object('output', r."out") end
-  from unnest(p_reports) as r
-  where r.o in ('completed', 'failed', 'skipped') and r.q <> all(coalesce(p_state.held_queue_ids, '{}'))
-    and a.tenant_id = r.t and a.execution_id = r.x and a.step_index = r.s and a.iteration = -1 and a.status = 'cancelled'
-    and a.runner_id is not distinct from p_state.runner_id;
+    status = 'discarded', finished_at = p_state.now, error = coalesce(l.error, a.error),
+    detail = case when l."out" is null then coalesce(l.detail, a.detail)
+      when pg_column_size(l."out") > 16384 then jsonb_build_object('output', null, 'dropped', 'too large')
+      else jsonb_build_object('output', l."out") end
+  from (
+    select a.tenant_id, a.execution_id, a.step_index, a.iteration, a.generation, a.attempt, r.error, r."out", r.detail
+    from unnest(p_reports) as r
+    cross join lateral (
+      select a.tenant_id, a.execution_id, a.step_index, a.iteration, a.generation, a.attempt
+      from flowgres.attempts as a
+      where a.tenant_id = r.t and a.execution_id = r.x and a.step_index = r.s and a.iteration = -1 and a.status = 'cancelled'
+        and a.runner_id is not distinct from p_state.runner_id
+      for update skip locked
+    ) as a
+    where r.o in ('completed', 'failed', 'skipped') and r.q <> all(coalesce(p_state.held_queue_ids, '{}'))
+  ) as l
+  where a.tenant_id = l.tenant_id and a.execution_id = l.execution_id and a.step_index = l.step_index
+    and a.iteration = l.iteration and a.generation = l.generation and a.attempt = l.attempt;
 
   return query
   select (flowgres.make_claimed_step(

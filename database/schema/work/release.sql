@@ -8,16 +8,16 @@ as $$
 declare
   v_rows tid[];
 begin
-  -- Locked first, in the order in which an advance locks them, and judged again under the lock: what was reported in between is no
-  -- lease of this runner any more. The list is hashed, as a value: a join would walk it once for each row.
+  -- Judged again under the lock: what was reported in between is no lease of this runner any more. Nobody is waited for: this holds
+  -- rows of executions whose locks it does not have, and whoever has them may be waiting for just these rows (cancel_steps).
+  -- The list is hashed, as a value: a join would walk it once for each row.
   v_rows := array(
     select q.ctid
     from flowgres.work_queue as q
     where q.runner_id = p_runner_id
       and p_is_listed = ((q.id, q.token) in (
         select (l.value ->> -2)::bigint, (l.value ->> -1)::bigint from jsonb_array_elements(p_leases) as l (value)))
-    order by q.execution_id, q.id
-    for update);
+    for update skip locked);
   if v_rows = '{}' then
     return 0;
   end if;
@@ -40,7 +40,9 @@ create or replace function flowgres.release(p_runner_id uuid, p_rows jsonb)
 as $$
   select flowgres.give_back(p_runner_id => p_runner_id, p_leases => p_rows, p_is_listed => true);
 $$;
-comment on function flowgres.release(uuid, jsonb) is $$Give leases back unused, attempts refunded; rows as [tenant, execution, queue row, token].$$;
+comment on function flowgres.release(uuid, jsonb) is $$Give leases back unused, attempts refunded; rows as [tenant, execution, queue row, token]
+
+Returns how many. The others have been reported, or somebody holds their rows: release_unknown finds those later.$$;
 
 create or replace function flowgres.release_unknown(p_runner_id uuid, p_known jsonb)
   returns integer language sql security definer set search_path to pg_catalog, pg_temp

@@ -26,6 +26,14 @@ as $$
 $$;
 comment on function flowgres.is_due(flowgres.work_queue, timestamptz) is $$Whether the time of a parked row has come; a row that waits to be woken is due at infinity.$$;
 
+create or replace function flowgres.is_untold(p_row flowgres.work_queue)
+  returns boolean language sql immutable parallel safe
+as $$
+  select (p_row).iteration = -1 and (p_row).attempt = 1 and (p_row).generation = 1 and not (p_row).is_announced
+    and (p_row).resume is null;
+$$;
+comment on function flowgres.is_untold(flowgres.work_queue) is $$Whether a lease is a first attempt of which no other row tells yet, as a chain was compiled for.$$;
+
 create or replace function flowgres.next_rank()
   returns bigint language sql volatile
 as $$

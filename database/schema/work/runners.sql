@@ -115,10 +115,10 @@ create or replace function flowgres.stop_runner(p_runner_id uuid)
   returns void language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 begin
-  update flowgres.runners as r set stopped_at = flowgres.now(), is_idle = false
+  update flowgres.runners as r set stopped_at = flowgres.now(), is_idle = false, is_signed_off = true
   where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id and r.stopped_at is null;
   if found then
-    -- It lived to the end, so no step of its is to blame for that.
+    -- What somebody holds, or a claim under way brings, is the next sweep's.
     perform flowgres.give_back(p_runner_id => p_runner_id, p_leases => '[]', p_is_listed => false);
   end if;
 end;
@@ -134,6 +134,7 @@ declare
   v_watched_seconds double precision;
   v_lease_seconds double precision := (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision;
   v_runner_id uuid;
+  v_is_signed_off boolean;
   v_reports flowgres.step_report[];
   v_count integer := 0;
 begin
@@ -148,13 +149,19 @@ begin
     where s.stopped_at is null and s.heard_seconds < v_watched_seconds - v_lease_seconds
     for update skip locked));
 
-  -- Leases of runners that are gone: given up just now or before, or signed off while a claim of theirs was under way.
-  for v_runner_id in
-    select r.id
+  -- Leases of runners that are gone: given up just now or before, or signed off while a call of theirs was under way.
+  for v_runner_id, v_is_signed_off in
+    select r.id, r.is_signed_off
     from flowgres.runners as r
     where r.stopped_at is not null and exists (select from flowgres.work_queue as q where q.runner_id = r.id)
     order by r.stopped_at
   loop
+    if v_is_signed_off then
+      -- It lived to the end, so no step of its is to blame for that.
+      v_count := v_count + flowgres.give_back(p_runner_id => v_runner_id, p_leases => '[]', p_is_listed => false);
+      exit when v_count >= p_limit;
+      continue;
+    end if;
     select array_agg(flowgres.make_lost_report(
       p_tenant_id => l.tenant_id, p_execution_id => l.execution_id, p_queue_id => l.id, p_token => l.token,
       p_step_index => l.step_index, p_milliseconds => extract(epoch from v_now - l.claimed_at) * 1000))

@@ -58,8 +58,7 @@ begin
     join flowgres.work_queue as q
       on q.tenant_id = e.tenant_id and q.execution_id = e.parent_execution_id and q.id = e.parent_queue_id
         and q.step_index = e.parent_step_index and q.waits_for = 'child:' || e.id
-    where e.id <> all(coalesce(v_children, '{}'))
-    on conflict (tenant_id, execution_id) do nothing;
+    where e.id <> all(coalesce(v_children, '{}'));
   end if;
   if v_rows is null then
     return 0;
@@ -87,8 +86,7 @@ begin
   select e.tenant_id, e.id, flowgres.now()
   from unnest(p_tenant_ids, p_child_ids) as x (tenant_id, id)
   join flowgres.executions as e on e.tenant_id = x.tenant_id and e.id = x.id
-  where e.parent_execution_id is not null and e.parent_execution_id <> all(p_child_ids)
-  on conflict (tenant_id, execution_id) do nothing;
+  where e.parent_execution_id is not null and e.parent_execution_id <> all(p_child_ids);
   if found then
     perform flowgres.wake_runners();
   end if;
@@ -123,7 +121,7 @@ declare
   v_child_ids uuid[];
 begin
   with due as (
-    select w.tenant_id, w.execution_id
+    select w.tenant_id, w.id
     from flowgres.pending_wakes as w
     order by w.requested_at
     limit p_limit
@@ -132,10 +130,11 @@ begin
   taken as (
     delete from flowgres.pending_wakes as w
     using due as d
-    where w.tenant_id = d.tenant_id and w.execution_id = d.execution_id
+    where w.tenant_id = d.tenant_id and w.id = d.id
     returning w.tenant_id, w.execution_id
   )
-  select array_agg(t.tenant_id), array_agg(t.execution_id) into v_tenant_ids, v_child_ids from taken as t;
+  select array_agg(t.tenant_id), array_agg(t.execution_id) into v_tenant_ids, v_child_ids
+  from (select distinct t.tenant_id, t.execution_id from taken as t) as t;
   if v_child_ids is null then
     return 0;
   end if;

@@ -12,7 +12,7 @@ from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.machine.calls import LOCK_TIMEOUTS, bind
 from tests.support.machine.script import Op, Script
 from tests.support.machine.settling import Settling
-from tests.support.machine.stage import Call, Done, Stage, code_of, stage_on
+from tests.support.machine.stage import Call, Done, Stage, code_of, stage_on, what_is_said
 from tests.support.machine.verdict import judge
 from tests.support.machine.world import Finding, World
 from tests.support.server import Server
@@ -172,7 +172,7 @@ class Explorer:
             return
         if code == "40P01":
             self.counts[DEADLOCKS] += 1
-        world.find(f"{call.kind}: {code}", f"{call.text}: {str(done.error).splitlines()[0][:200]}")
+        world.find(f"{call.kind}: {code}", f"{call.text}: {what_is_said(done.error)}")
 
 
 def _smaller(script: Script) -> Iterator[Script]:

@@ -139,3 +139,11 @@ def code_of(error: psycopg.Error) -> str:
     name = error.diag.constraint_name
     # Of a partition only what it is a part of.
     return f"{state} {re.sub('_[0-9]{12}', '', name)}" if name else state
+
+
+def what_is_said(error: psycopg.Error | None) -> str:
+    """All that the server says of an error: of a deadlock also where it was, and who waited for whom."""
+    if error is None:
+        return ""
+    parts = [error.diag.message_primary, error.diag.message_detail, error.diag.context]
+    return "; ".join(re.sub(r"\s+", " ", part)[:600] for part in parts if part)
