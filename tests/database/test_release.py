@@ -14,6 +14,9 @@ from tests.support.engine import Hands, assert_invariants, completed, dag, faile
 from tests.support.races import drain
 from tests.support.runner import wait_for
 
+CANCEL_WAITS = (
+    "select count(*) from pg_stat_activity where query like '%%cancel_execution%%' and wait_event_type = 'Lock'"
+)
 WAITS = "select count(*) from pg_stat_activity where query like '%%complete_and_claim%%' and wait_event_type = 'Lock'"
 
 
@@ -160,17 +163,29 @@ def test_claim_that_finds_a_deleted_workflow_waits_for_nobody_who_cancels_its_ex
     child = import_workflow(db, tenant, dag("child", [{"id": "first"}]))
     call = {"id": "call", "type": "sub_workflow", "config": {"workflow": child}}
     parent = start(database, tenant, import_workflow(db, tenant, dag("parent", [call])))
-    with hands(database) as runner, database.connect("runner") as lane:
+    with (
+        hands(database) as runner,
+        database.connect("runner") as lane,
+        database.connect() as person,
+        ThreadPoolExecutor() as pool,
+    ):
         (lease,) = runner.claim()
         with database.as_role("member", tenant_id=tenant.tenant_id) as deleting:
             deleting.call("flowgres_api.delete_workflow", workflow=child)
-            # The child is started while its workflow is being deleted, and nobody has claimed it yet.
+            # The child is started while its workflow is being deleted.
             runner.report_once([runner.result(lease, {"o": "child", "workflow": child, "input": {}})], room=0)
         lane.run("set lock_timeout to '2s'")
-        with database.as_role("member", tenant_id=tenant.tenant_id) as cancelling:
-            with lane.connection.transaction():
-                assert lane.all("select * from flowgres.claim(%s, 10, null)", runner.id) == []
-            # The child is noted; now somebody else cancels it with its parent, and a claim comes in between.
-            cancelling.call("flowgres_api.cancel_execution", execution_id=parent, reason="no more")
+
+        def cancel() -> None:
+            with database.as_role("member", tenant_id=tenant.tenant_id) as api:
+                api.call("flowgres_api.cancel_execution", execution_id=parent, reason="no more")
+
+        with person.connection.transaction():
+            # The cancel is stopped where it has noted the child, and waits for it.
+            person.run("select from flowgres.executions where parent_execution_id = %s for no key update", parent)
+            cancelled = pool.submit(cancel)
+            wait_for(lambda: db.value(CANCEL_WAITS) == 1, what="the cancel that waits")
+            # A claim has the row of the child, which the cancel wants next, and notes the child as well.
             assert lane.all("select * from flowgres.claim(%s, 10, null)", runner.id) == []
+        cancelled.result()
         drain(database, db)

@@ -143,6 +143,8 @@ def failed(error_class: str = "internal", **more: Any) -> dict[str, Any]:
 def hands(database: Database) -> Iterator[Hands]:
     """Hands on a connection of their own; when they are done, the engine's own checker has to find nothing."""
     with database.connect("runner") as db:
+        # Whoever waits for itself fails, and does not hang.
+        db.run("set lock_timeout to '30s'")
         yield Hands(db)
     with database.connect() as db:
         assert_invariants(db, drained=False)
