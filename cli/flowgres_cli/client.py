@@ -63,7 +63,7 @@ class Client:
         """Rows of a view, by PostgREST's filters."""
         answer = self._api("GET", f"/{view}", params=dict(parameters or {}))
         if not isinstance(answer, list):
-            raise self._not_flowgres(self.config.api_url)
+            raise self._not_flowgres(self._api_url)
         return answer
 
     def call(self, function: str, arguments: Mapping[str, Json] | None = None) -> Json:
@@ -89,7 +89,7 @@ class Client:
             content, content_type = json.dumps(json_body).encode(), "application/json"
         if content_type is not None:
             headers["Content-Type"] = content_type
-        base = self.config.front_url
+        base = self._front_url
         response = self._send(
             base, method, path, name="front", content=content, headers=headers, params=dict(parameters or {})
         )
@@ -99,17 +99,25 @@ class Client:
 
     def server_time(self) -> str | None:
         """The Date header of PostgREST's answer."""
-        response = self._send(self.config.api_url, "POST", "/rpc/health", name="API", headers={})
+        response = self._send(self._api_url, "POST", "/rpc/health", name="API", headers={})
         date: str | None = response.headers.get("Date")
         return date
 
     def _api(self, method: str, path: str, **arguments: Any) -> Json:
-        base = self.config.api_url
+        base = self._api_url
         arguments["headers"] = {"Accept": "application/json", **arguments.get("headers", {})}
         response = self._send(base, method, path, name="API", **arguments)
         if response.is_success:
             return self._body(response, base)
         self._refuse(response, base, "API")
+
+    @property
+    def _api_url(self) -> str:
+        return self.config.api_url or _missing("the API", "FLOWGRES_API_URL", "--api-url")
+
+    @property
+    def _front_url(self) -> str:
+        return self.config.front_url or _missing("the front", "FLOWGRES_FRONT_URL", "--front-url")
 
     def _send(
         self, base: str, method: str, path: str, *, name: str, headers: Mapping[str, str], **arguments: Any
@@ -201,10 +209,19 @@ class Client:
         return bool(self.config.api_key or self.config.token)
 
     def _auth_hint(self) -> str:
+        if self.config.withheld is not None:
+            return f"No credentials were sent: {self.config.withheld}. Give those of this server, or its own profile."
         if not self._has_credentials:
             return "No credentials were sent: set FLOWGRES_API_KEY (or FLOWGRES_TOKEN), or name a profile."
         source = self.config.sources.get("api_key") or self.config.sources.get("token") or "the call"
         return f"The credentials came from: {source}."
+
+
+def _missing(what: str, variable: str, flag: str) -> NoReturn:
+    raise UsageProblemError(
+        f"the address of {what} is not known",
+        hint=f"Set {variable}, or give {flag}: the default is another server than the one that was named.",
+    )
 
 
 def _kind_of(status: int, code: str) -> type[CliError]:

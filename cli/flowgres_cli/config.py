@@ -9,6 +9,10 @@ Profiles live in `$XDG_CONFIG_HOME/flowgres/config.toml` (else `~/.config/flowgr
     front_url = "https://flowgres.example"
     api_key = "fg_live_..."
 
+An address and its credentials are one unit. What a profile holds is sent to the addresses of that profile alone, and
+what the environment holds to no address that a flag puts in the place of the environment's own; then nothing is sent,
+and the refusal says why. Who names one address of a server gets no default for the other: that is another server.
+
 `flowgres dev` leaves a profile in its data directory. It is used, as a whole, in that folder and below when neither
 flags nor environment nor a profile name a server or credentials, so a second terminal needs no setting at all.
 """
@@ -37,19 +41,24 @@ _ENVIRONMENT = {
     "output": "FLOWGRES_OUTPUT",
 }
 _CREDENTIALS = ("api_key", "token")
+_DEFAULTS = {"api_url": DEFAULT_API_URL, "front_url": DEFAULT_FRONT_URL}
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything a command needs to reach the server; `sources` tells where each value came from."""
+    """Everything a command needs to reach the server; `sources` tells where each value came from.
 
-    api_url: str
-    front_url: str
+    An address is None when only the other one was named. `withheld` says whose credentials were not taken, and why.
+    """
+
+    api_url: str | None
+    front_url: str | None
     api_key: str | None
     token: str | None
     output: str | None
     profile: str | None
     sources: Mapping[str, str]
+    withheld: str | None = None
 
     def __repr__(self) -> str:
         """Without the credentials, which must not reach a log."""
@@ -64,8 +73,10 @@ def load_config(flags: Mapping[str, str], environment: Mapping[str, str], folder
     """
     values: dict[str, str] = {}
     sources: dict[str, str] = {}
+    layers: dict[str, Mapping[str, str]] = {}
 
     def take(found: Mapping[str, str], source: str) -> None:
+        layers[source] = found
         # Credentials are one choice, not two: an API key from a flag must not travel with a token of the profile.
         has_credentials = any(name in values for name in _CREDENTIALS)
         for name, value in found.items():
@@ -86,20 +97,52 @@ def load_config(flags: Mapping[str, str], environment: Mapping[str, str], folder
         if found is not None:
             take(_checked(_read_toml(found), found, "the file"), str(found))
             profile_name = profile_name or str(found)
+    withheld = _withhold(values, sources, layers)
     output = values.get("output")
     if output is not None and output not in OUTPUT_FORMATS:
         raise UsageProblemError(
             f"{output!r} is no output format", where=sources["output"], hint=f"Use one of {', '.join(OUTPUT_FORMATS)}."
         )
     return Config(
-        api_url=values.get("api_url", DEFAULT_API_URL).rstrip("/"),
-        front_url=values.get("front_url", DEFAULT_FRONT_URL).rstrip("/"),
+        api_url=_address(values, "api_url", other="front_url"),
+        front_url=_address(values, "front_url", other="api_url"),
         api_key=values.get("api_key"),
         token=values.get("token"),
         output=output,
         profile=profile_name,
         sources=sources,
+        withheld=withheld,
     )
+
+
+def _withhold(
+    values: dict[str, str], sources: Mapping[str, str], layers: Mapping[str, Mapping[str, str]]
+) -> str | None:
+    """Take away credentials that belong to another address than the one in use; says whose they were."""
+    held = [name for name in _CREDENTIALS if name in values]
+    if not held:
+        return None
+    owner = sources[held[0]]
+    order = list(layers)
+    for name in _DEFAULTS:
+        if name not in values or order.index(sources[name]) >= order.index(owner):
+            continue
+        # A stronger source has put another address in its place.
+        own = layers[owner].get(name)
+        if own.rstrip("/") == values[name].rstrip("/") if own is not None else owner == "environment":
+            continue
+        for credential in held:
+            del values[credential]
+        return f"those of {owner} are for {own or 'its own addresses'}, not for {values[name]}"
+    return None
+
+
+def _address(values: Mapping[str, str], name: str, *, other: str) -> str | None:
+    found = values.get(name)
+    if found is None:
+        # The default of a server is the default of both of its addresses.
+        return _DEFAULTS[name] if values.get(other, _DEFAULTS[other]).rstrip("/") == _DEFAULTS[other] else None
+    return found.rstrip("/")
 
 
 def config_path(environment: Mapping[str, str]) -> Path:

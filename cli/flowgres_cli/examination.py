@@ -77,7 +77,7 @@ def _server(config: Config) -> Iterator[Finding]:
         if isinstance(health, Finding):
             yield health
         else:
-            yield Finding("API", OK, config.api_url)
+            yield Finding("API", OK, str(config.api_url))
             yield from _engine(health)
         yield from _front(nobody, config)
         if not isinstance(health, Finding):
@@ -118,7 +118,7 @@ def _front(client: Client, config: Config) -> Iterator[Finding]:
         return
     state = answer.get("status") if isinstance(answer, dict) else None
     if state == "ok":
-        yield Finding("front", OK, config.front_url)
+        yield Finding("front", OK, str(config.front_url))
     else:
         parts = (
             ", ".join(f"{name} {answer.get(name)}" for name in ("database", "postgrest", "runners")) if answer else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flowgres_cli.config import DEFAULT_API_URL, load_config
+from flowgres_cli.config import DEFAULT_API_URL, DEFAULT_FRONT_URL, load_config
 from flowgres_cli.errors import UsageProblemError
 
 PROFILES = """
@@ -63,6 +63,47 @@ def test_credentials_of_one_source_do_not_mix_with_those_of_another(
     assert (config.token, config.api_key) == ("mine", None)
 
 
+@pytest.mark.parametrize(
+    ("flags", "variables"),
+    [
+        ({"api_url": "http://other"}, {}),
+        ({"front_url": "http://other"}, {}),
+        ({}, {"FLOWGRES_API_URL": "http://other"}),
+        ({"api_url": "http://other"}, {"FLOWGRES_API_URL": "http://mine", "FLOWGRES_API_KEY": "key"}),
+    ],
+)
+def test_credentials_do_not_follow_to_another_address(
+    environment: dict[str, str], tmp_path: Path, flags: dict[str, str], variables: dict[str, str]
+) -> None:
+    config = load_config(flags, environment | variables, tmp_path)
+    assert {config.api_url, config.front_url} & {"http://other"}
+    assert (config.api_key, config.token) == (None, None)
+    assert "not for http://other" in str(config.withheld)
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables", "key"),
+    [
+        ({"api_url": "http://staging/api"}, {}, "key-of-staging"),
+        ({"api_url": "http://other", "api_key": "mine"}, {}, "mine"),
+        ({"api_url": "http://other"}, {"FLOWGRES_API_KEY": "mine"}, "mine"),
+        ({}, {"FLOWGRES_API_URL": "http://other", "FLOWGRES_API_KEY": "mine"}, "mine"),
+    ],
+)
+def test_credentials_go_where_they_were_given_for(
+    environment: dict[str, str], tmp_path: Path, flags: dict[str, str], variables: dict[str, str], key: str
+) -> None:
+    config = load_config(flags, environment | variables, tmp_path)
+    assert (config.api_key, config.withheld) == (key, None)
+
+
+def test_one_address_of_a_server_brings_no_default_for_the_other(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path)}
+    assert load_config({"api_url": "http://x"}, home, tmp_path).front_url is None
+    assert load_config({"front_url": "http://x"}, home, tmp_path).api_url is None
+    assert load_config({"api_url": DEFAULT_API_URL + "/"}, home, tmp_path).front_url == DEFAULT_FRONT_URL
+
+
 def test_empty_variable_counts_as_unset(environment: dict[str, str], tmp_path: Path) -> None:
     assert load_config({}, environment | {"FLOWGRES_API_KEY": ""}, tmp_path).api_key == "key-of-staging"
 
@@ -80,7 +121,7 @@ def test_server_of_the_folder_is_ignored_when_anything_else_names_one(
     """Otherwise a key of the environment would travel to the address that some folder names."""
     write(".flowgres/profile.toml", 'api_url = "http://here"\napi_key = "local"\n')
     config = load_config({}, {"HOME": str(tmp_path), variable: "http://mine"}, tmp_path)
-    assert "here" not in config.api_url
+    assert "here" not in str(config.api_url)
     assert config.api_key != "local"
 
 
