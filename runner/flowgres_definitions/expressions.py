@@ -148,8 +148,13 @@ def parse_expression(text: str) -> Expression:
         parts.extend(node.nodes)
     for part in parts:
         _check_structure(part)
-    single = len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData)
-    return Expression(parts=tuple(parts), whole=single and text.startswith("{{") and text.endswith("}}"))
+    # The line end of a YAML block around it is not meant.
+    trimmed = text.strip("\r\n")
+    if trimmed.startswith("{{") and trimmed.endswith("}}"):
+        inner = [part for part in parts if not isinstance(part, nodes.TemplateData) or part.data.strip("\r\n")]
+        if len(inner) == 1 and not isinstance(inner[0], nodes.TemplateData):
+            return Expression(parts=tuple(inner), whole=True)
+    return Expression(parts=tuple(parts), whole=False)
 
 
 def walk(root: nodes.Node) -> Iterator[tuple[nodes.Node, tuple[nodes.Node, ...]]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from jinja2 import Undefined
+from jinja2 import Undefined, pass_eval_context
 from jinja2 import filters as jinja_filters
 from jinja2 import tests as jinja_tests
 
@@ -25,6 +25,8 @@ _ORIGINALS: dict[str, Callable[..., Any]] = jinja_filters.FILTERS
 MAX_WIDTH = 10_000
 MAX_REPEATED = 1 << 20
 MAX_INTEGER_BITS = 1 << 10
+AS_TEXT = "@text"
+"""Name of a filter that no expression can name."""
 
 
 class LimitError(Exception):
@@ -65,6 +67,22 @@ def _width(value: Any) -> int:
     return value
 
 
+def as_text(value: Any) -> str:
+    """A value within a text: JSON's words, and JSON of lists and objects; never the spelling of the language behind."""
+    if type(value) is str:
+        return value
+    if value is None or value is True or value is False or isinstance(value, dict | list | tuple):
+        return _to_json(value)
+    return str(value)
+
+
+@pass_eval_context
+def _join(context: Any, value: Any, separator: Any = "", attribute: Any = None) -> str:
+    if attribute is not None:
+        value = map(jinja_filters.make_attrgetter(context.environment, attribute), value)
+    return as_text(separator).join(map(as_text, value))
+
+
 def _make_filters() -> dict[str, Callable[..., Any]]:
     found = {name: _ORIGINALS[name] for name in FILTERS}
     # Generators are no data; lists can be indexed, counted and returned without `| list`.
@@ -75,7 +93,9 @@ def _make_filters() -> dict[str, Callable[..., Any]]:
     found["items"] = _as_list(_ORIGINALS["items"], list)
     found["center"] = _bounded_center
     found["indent"] = _bounded_indent
+    found["join"] = _join
     found["round"] = _bounded_round
+    found["string"] = found[AS_TEXT] = as_text
     found["sum"] = wraps(jinja_filters.sync_do_sum)(_bounded_sum)
     found["tojson"] = _to_json
     for name in METHODS:

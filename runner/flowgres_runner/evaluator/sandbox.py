@@ -18,7 +18,15 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from flowgres_definitions.expressions import ExpressionError, has_expression, parse_expression
 from flowgres_runner.json_values import encode_json
 
-from .methods import ALLOWED_FILTERS, ALLOWED_TESTS, LimitError, bounded_format, bounded_power, bounded_product
+from .methods import (
+    ALLOWED_FILTERS,
+    ALLOWED_TESTS,
+    AS_TEXT,
+    LimitError,
+    bounded_format,
+    bounded_power,
+    bounded_product,
+)
 from .values import MAX_DEPTH, RenderError, check_text, to_json
 
 Json = Any
@@ -172,7 +180,7 @@ def compile_text(text: str, path: str) -> Renderer:
     try:
         expression = parse_expression(text)
         parts = [_methods_to_filters(part) for part in expression.parts]
-        value = parts[0] if expression.whole else nodes.Concat([_as_constant(part) for part in parts])
+        value = parts[0] if expression.whole else nodes.Concat([_as_text(part) for part in parts])
         value.set_environment(_environment)
         target = nodes.Name(_RESULT, "store")
         template = _environment.from_string(nodes.Template([nodes.Assign(target, value, lineno=1)], lineno=1))
@@ -230,12 +238,20 @@ def _quote(text: str) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
-def _as_constant(part: nodes.Expr) -> nodes.Expr:
-    return nodes.Const(part.data) if isinstance(part, nodes.TemplateData) else part
+def _as_text(part: nodes.Expr) -> nodes.Expr:
+    """A part of a text. What is no text yet becomes one as JSON has it."""
+    if isinstance(part, nodes.TemplateData):
+        return nodes.Const(part.data)
+    if isinstance(part, nodes.Const) and isinstance(part.value, str):
+        return part
+    return nodes.Filter(part, AS_TEXT, [], [], None, None, lineno=part.lineno)
 
 
 def _methods_to_filters(node: nodes.Node) -> Any:
-    """Rewrite `value.method(...)` to a filter, so that field access never returns a method; make `else` strict."""
+    """Rewrite `value.method(...)` to a filter, so that field access never returns a method; make `else` strict.
+
+    Operands of `~` become texts as JSON has them.
+    """
     for name, child in node.iter_fields():
         if isinstance(child, nodes.Node):
             setattr(node, name, _methods_to_filters(child))
@@ -245,6 +261,8 @@ def _methods_to_filters(node: nodes.Node) -> Any:
         return nodes.Filter(
             node.node.node, f"@{node.node.attr}", node.args, node.kwargs, None, None, lineno=node.lineno
         )
+    if isinstance(node, nodes.Concat):
+        node.nodes = [_as_text(operand) for operand in node.nodes]
     if isinstance(node, nodes.CondExpr) and node.expr2 is None:
         # Jinja's own value for a missing else is the lenient Undefined, which renders as an empty text.
         node.expr2 = nodes.Name("else", "load", lineno=node.lineno)

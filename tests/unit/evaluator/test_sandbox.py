@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowgres_definitions.language import FILTERS, METHODS, TESTS
-from flowgres_runner.evaluator.methods import ALLOWED_FILTERS, ALLOWED_TESTS
+from flowgres_runner.evaluator.methods import ALLOWED_FILTERS, ALLOWED_TESTS, AS_TEXT
 from flowgres_runner.evaluator.sandbox import NOT_TAKEN, Template, encode_result
 from flowgres_runner.evaluator.values import RenderError
 
@@ -53,9 +53,11 @@ def failure(template: Any, context: dict[str, Any] | None = None) -> RenderError
         ("{{ input.items[0].sku }}", "b"),
         ("{{ input.items[::-1][0].sku }}", "a"),
         (" {{ input.count }}", " 3"),
-        ("{{ input.count }}\n", "3\n"),
+        # The line end of a YAML block.
+        ("{{ input.count }}\n", 3),
+        ("{{ input.count }} \n", "3 \n"),
         ("{{ input.count }}{{ input.count }}", "33"),
-        ("n={{ input.count }}; {{ input.flag }}", "n=3; True"),
+        ("n={{ input.count }}; {{ input.flag }}", "n=3; true"),
         ("{{ input.items | map(attribute='sku') }}", ["b", "a"]),
         ("{{ input.items | sort(attribute='n', reverse=true) | map(attribute='n') | list }}", [2, 1]),
         ("{{ input.items | groupby('sku') | map(attribute='grouper') }}", ["a", "b"]),
@@ -199,8 +201,25 @@ def test_deep_results_are_refused() -> None:
 
 
 def test_allow_lists_are_served_completely() -> None:
-    assert set(ALLOWED_FILTERS) == FILTERS | {f"@{name}" for name in METHODS}
+    assert set(ALLOWED_FILTERS) == FILTERS | {f"@{name}" for name in METHODS} | {AS_TEXT}
     assert set(ALLOWED_TESTS) == TESTS
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{ none }} {{ true }} {{ false }}", "null true false"),
+        ("{{ 'a' ~ none ~ true ~ 1 ~ 1.5 }}", "anulltrue11.5"),
+        ("it is {{ input.mixed }}", 'it is {"a": [1, null, true, "é\'\\""]}'),
+        ("{{ [none, true, [false], 'x'] | join(', ') }}", "null, true, [false], x"),
+        ("{{ input.rows | join('-', attribute='k') }}", "1-null"),
+        ("{{ none | string }}", "null"),
+        ("{{ input.mixed | string }}", '{"a": [1, null, true, "é\'\\""]}'),
+    ],
+)
+def test_values_within_texts_are_written_as_in_json(template: str, text: str) -> None:
+    context = {"input": {"mixed": {"a": [1, None, True, "é'\""]}, "rows": [{"k": 1}, {"k": None}]}}
+    assert Template(template, None).evaluate(context) == text
 
 
 def test_variables_of_one_expression_are_unknown_to_the_next() -> None:
