@@ -19,6 +19,10 @@ from flowgres_runner.http.masks import Masker
 
 MAX_JSON_DEPTH = 63  # stored JSON may have 64 levels; the step's output object is one of them
 _MAX_ENCODINGS = 2
+# What else stands there in the wild says nothing of the bytes: identity, utf-8, none, binary, aws-chunked.
+_COMPRESSIONS = frozenset(
+    {"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress", "exi", "pack200-gzip", "dcb", "dcz"}
+)
 _MAX_NUMBER_CHARACTERS = 4_000
 _CHARSET = re.compile(r"charset\s*=\s*\"?([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
 # Python has more codecs than charsets, some quadratic (punycode): only what servers declare.
@@ -63,7 +67,7 @@ class Collector:
         self._raw_count = 0
         self._size = 0
         self._chunks: list[bytes] = []
-        names = [name for name in re.split(r"[\s,]+", content_encoding.lower()) if name not in ("", "identity")]
+        names = [name for name in re.split(r"[\s,]+", content_encoding.lower()) if name in _COMPRESSIONS]
         if len(names) > _MAX_ENCODINGS:
             raise HttpError("response_malformed", f"the response is encoded {len(names)} times")
         # The last encoding named was applied last.
@@ -139,28 +143,43 @@ def parse_body(data: bytes, content_type: str, masker: Masker) -> Body:
     """
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "application/json" or media_type.endswith("+json"):
-        return Body(masker.json(_parse_json(data)) if data.strip() else None)
+        return Body(masker.json(_parse_json(data, content_type)) if data.strip() else None)
     if not data:
         return Body("" if media_type.startswith("text/") else None)
     if not media_type or _TEXT_TYPES.match(media_type):
-        charset = _CHARSET.search(content_type)
-        name = charset[1] if charset else "utf-8"
-        if _CHARSETS.match(name):
-            try:
-                text = data.decode(name)
-                text.encode()  # UTF-16 and UTF-32 decoders may leave surrogates
-            except (UnicodeError, LookupError):
-                text = "\0"
-            if "\0" not in text:
-                return Body(masker.text(text))
+        text = _decoded(data, _charset_of(content_type) or "utf-8")
+        if text is not None and "\0" not in text:
+            return Body(masker.text(text))
     return Body(base64.b64encode(masker.raw(data)).decode("ascii"), is_binary=True)
 
 
-def _parse_json(data: bytes) -> Any:
+def _charset_of(content_type: str) -> str | None:
+    found = _CHARSET.search(content_type)
+    return found[1] if found else None
+
+
+def _decoded(data: bytes, charset: str) -> str | None:
+    """The text of bytes in one of the charsets that servers declare; None when it is no such text."""
+    if not _CHARSETS.match(charset):
+        return None
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise _not_storable("it is not UTF-8") from None
+        text = data.decode(charset)
+        text.encode()  # UTF-16 and UTF-32 decoders may leave surrogates
+    except (UnicodeError, LookupError):
+        return None
+    return text
+
+
+def _parse_json(data: bytes, content_type: str) -> Any:
+    # JSON is UTF-8, whatever is declared; only what is not is read as what it says that it is.
+    text = _decoded(data, "utf-8")
+    if text is None or "\0" in text:
+        is_marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        text = _decoded(data, "utf-16" if is_marked else _charset_of(content_type) or "utf-8")
+        if text is None:
+            raise _not_storable("it is not UTF-8")
+        data = text.encode()
+    text = text.removeprefix("\ufeff")
     try:
         value = (_CAREFUL if _SUSPECT_NUMBER.search(data) else _DECODER).decode(text)
     except RecursionError:

@@ -49,6 +49,29 @@ def test_json_that_is_not_utf8_is_a_permanent_error() -> None:
     assert raised.value.code == "response_not_storable"
 
 
+@pytest.mark.parametrize(
+    ("data", "content_type"),
+    [
+        ('["grüße"]'.encode("latin-1"), "application/json; charset=ISO-8859-1"),
+        ('["grüße"]'.encode("cp1252"), 'application/json;charset="windows-1252"'),
+        ('["grüße"]'.encode("utf-16"), "application/json"),
+        ('["grüße"]'.encode("utf-16-le"), "application/json; charset=utf-16le"),
+        ('["gr\\u00fc\\u00dfe"]'.encode("utf-32-be"), "application/json; charset=utf-32be"),
+        # UTF-8, though a server's default says otherwise.
+        ('["grüße"]'.encode(), "application/json; charset=ISO-8859-1"),
+        ('["grüße"]'.encode(), "application/json; charset=none"),
+    ],
+)
+def test_json_in_another_charset_is_read(data: bytes, content_type: str) -> None:
+    assert parsed(data, content_type) == Body(["grüße"])
+
+
+@pytest.mark.parametrize("name", ["utf-8", "none", "binary", "aws-chunked", "identity, UTF-8", "8bit"])
+def test_content_encoding_that_encodes_nothing_is_passed_over(name: str) -> None:
+    assert collected(b"plain", name) == b"plain"
+    assert collected(gzip.compress(b"plain"), f"gzip, {name}") == b"plain"
+
+
 @pytest.mark.parametrize("text", ["<html>", "{", "[1,]", '{"a": 1} x', "'a'", '"\x01"'])
 def test_declared_json_that_is_none_is_a_permanent_error(text: str) -> None:
     with pytest.raises(HttpError) as raised:
