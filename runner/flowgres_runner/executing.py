@@ -10,11 +10,11 @@ from typing import Any, cast
 
 from flowgres_runner import queries
 from flowgres_runner.chains import AnyResult, ChainResult, as_chain, is_as_shown, may_be_plain
-from flowgres_runner.connection import Link, retry_until_reached
+from flowgres_runner.connection import Link, retry_until_answered
 from flowgres_runner.contexts import ContextCache, ExecutionContext
 from flowgres_runner.evaluator import EvaluatorError, EvaluatorPool, RenderJob
 from flowgres_runner.evaluator.jobs import Rendered, RenderedWhole, RenderFailed, RenderResult
-from flowgres_runner.http.masks import Masker
+from flowgres_runner.http.masks import masker
 from flowgres_runner.logs import get_logger
 from flowgres_runner.outbox import MAX_BATCH_CHARACTERS, Outbox
 from flowgres_runner.prepared import ALL_ROOTS, Prepared
@@ -220,7 +220,7 @@ class Executor:
         if step.secret_names:
             # Nothing is sent from here, so no value is put in, and the stand-in is nobody's business.
             tokens = self._placeholders.tokens(item.claimed.tenant_id, step.secret_names)
-            config = cast("Json", Masker(tuple(tokens.values())).json(config))
+            config = cast("Json", masker(tuple(tokens.values())).json(config))
         return self._outcome_of_pure(item, config)
 
     async def _prepare(self, claimed: Sequence[ClaimedStep]) -> list[Prepared]:
@@ -247,7 +247,7 @@ class Executor:
 
     async def _fetch_contexts(self, lacking: list[tuple[ClaimedStep, CompiledStep, Version]]) -> list[Prepared]:
         leases = [row.lease for row, _, _ in lacking]
-        texts = await retry_until_reached(
+        texts = await retry_until_answered(
             lambda: queries.get_contexts(self._link, runner_id=self._runner_id(), leases=leases), purpose="get_contexts"
         )
         prepared: list[Prepared] = []

@@ -8,16 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 from flowgres_runner.belief import Belief
-from flowgres_runner.connection import retry_until_reached
+from flowgres_runner.connection import retry_until_answered
 from flowgres_runner.errors import SecretError
 from flowgres_runner.executing import internal_failure
 from flowgres_runner.failpoints import pass_failpoint
-from flowgres_runner.http.masks import Masker
+from flowgres_runner.http.masks import masker
 from flowgres_runner.logs import get_logger
 from flowgres_runner.prepared import Prepared
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.results import encode_started
-from flowgres_runner.secrets import Placeholders, SecretStore, put_values
+from flowgres_runner.secret_store import SecretStore
+from flowgres_runner.secrets import Placeholders, put_values
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
 
 log = get_logger(__name__)
@@ -175,7 +176,7 @@ class RunningSteps:
     async def _with_secrets(self, prepared: Prepared, config: Json) -> tuple[Json, dict[str, str]]:
         tenant_id = prepared.claimed.tenant_id
         names = prepared.step.secret_names
-        values = await retry_until_reached(lambda: self._secret_store.values(tenant_id, names), purpose="get_secrets")
+        values = await retry_until_answered(lambda: self._secret_store.values(tenant_id, names), purpose="get_secrets")
         tokens = {self._placeholders.token(tenant_id, name): value for name, value in values.items()}
         if not isinstance(config, dict):
             return config, values
@@ -199,19 +200,19 @@ async def _bounded(handler: Handler, task: StepTask) -> Outcome:
 
 def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
     """The outcome without any secret that was put into the configuration."""
-    masker = Masker(secret_values)
+    mask_of = masker(secret_values)
 
     def mask(value: Json) -> Json:
-        return masker.json(value)  # type: ignore[return-value]  # JSON in, JSON out
+        return mask_of.json(value)  # type: ignore[return-value]  # JSON in, JSON out
 
     if isinstance(outcome, Completed):
-        logs = tuple((level, masker.text(line)) for level, line in outcome.logs)
+        logs = tuple((level, mask_of.text(line)) for level, line in outcome.logs)
         return Completed(mask(outcome.output), taken=outcome.taken, logs=logs, detail=mask(outcome.detail))
     if isinstance(outcome, Failed):
         error = outcome.error
         clean = StepError(
             code=error.code,
-            message=masker.text(error.message),
+            message=mask_of.text(error.message),
             error_class=error.error_class,
             retry_after_seconds=error.retry_after_seconds,
             details=mask(error.details),

@@ -70,7 +70,7 @@ def test_no_json_makes_the_front_fail(front: Api, tenant: TenantKeys, case: Case
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "nonsense"])
 def test_another_kind_of_body_is_unsupported(front: Api, tenant: TenantKeys, kind: str) -> None:
     answer = front.as_key(tenant.admin).request(
-        "PUT", "/secrets/NAME", content=b'{"value": "v"}', headers={"Content-Type": kind}
+        "PUT", "/secrets/NAME", content=b'{"value": "a-secret"}', headers={"Content-Type": kind}
     )
 
     assert answer.status_code == 415
@@ -199,7 +199,7 @@ def test_without_a_database_the_front_says_so_and_asks_to_come_back(start_front:
     health = front.get("/health")
     assert health.status_code == 503
     assert health.json()["database"] == "unreachable"
-    answer = front.as_key("fg_live_any").request("PUT", "/secrets/NAME", json={"value": "v"})
+    answer = front.as_key("fg_live_any").request("PUT", "/secrets/NAME", json={"value": "a-secret"})
     assert answer.status_code == 503
     assert answer.json()["code"] == "database_unreachable"
     assert int(answer.headers["retry-after"]) > 0
@@ -207,7 +207,7 @@ def test_without_a_database_the_front_says_so_and_asks_to_come_back(start_front:
 
 def test_a_lost_connection_is_replaced(front: Api, tenant: TenantKeys) -> None:
     def put() -> int:
-        return front.as_key(tenant.admin).request("PUT", "/secrets/NAME", json={"value": "v"}).status_code
+        return front.as_key(tenant.admin).request("PUT", "/secrets/NAME", json={"value": "a-secret"}).status_code
 
     assert put() == 201
     tenant.db.run(
@@ -244,7 +244,7 @@ async def test_when_the_database_comes_back_so_does_the_front(
     front = start_front(make_conninfo(url, host="127.0.0.1", port=port)).as_key(tenant.admin)
 
     def put() -> int:
-        return front.request("PUT", "/secrets/NAME", json={"value": "v"}).status_code
+        return front.request("PUT", "/secrets/NAME", json={"value": "a-secret"}).status_code
 
     assert await asyncio.to_thread(put) == 503
     async with forwarding(port, to=conninfo_to_dict(url)):

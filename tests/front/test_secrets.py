@@ -41,9 +41,9 @@ def test_a_secret_is_stored_encrypted_and_opens_for_its_tenant_and_name_alone(fr
 
 
 def test_storing_again_replaces_and_says_so(front: Api, tenant: TenantKeys) -> None:
-    assert put(front, tenant.admin, "NAME", "old") == 201
-    assert put(front, tenant.admin, "NAME", "new") == 200
-    assert KEYS.open(stored(tenant, "NAME"), tenant_id=tenant.tenant_id, name="NAME") == "new"
+    assert put(front, tenant.admin, "NAME", "the old one") == 201
+    assert put(front, tenant.admin, "NAME", "the new one") == 200
+    assert KEYS.open(stored(tenant, "NAME"), tenant_id=tenant.tenant_id, name="NAME") == "the new one"
 
 
 def test_the_answer_never_holds_the_value(front: Api, tenant: TenantKeys) -> None:
@@ -54,7 +54,7 @@ def test_the_answer_never_holds_the_value(front: Api, tenant: TenantKeys) -> Non
 
 
 def test_a_deleted_secret_is_gone(front: Api, tenant: TenantKeys) -> None:
-    put(front, tenant.admin, "NAME", "v")
+    put(front, tenant.admin, "NAME", "a-secret")
 
     assert front.as_key(tenant.admin).request("DELETE", "/secrets/NAME").status_code == 204
     again = front.as_key(tenant.admin).request("DELETE", "/secrets/NAME")
@@ -65,7 +65,7 @@ def test_a_deleted_secret_is_gone(front: Api, tenant: TenantKeys) -> None:
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 @pytest.mark.parametrize("role", ["member", "viewer"])
 def test_only_administrators_touch_secrets(front: Api, tenant: TenantKeys, method: str, role: str) -> None:
-    answer = front.as_key(getattr(tenant, role)).request(method, "/secrets/NAME", json={"value": "v"})
+    answer = front.as_key(getattr(tenant, role)).request(method, "/secrets/NAME", json={"value": "a-secret"})
 
     assert answer.status_code == 403
     assert answer.json()["code"] == "insufficient_role"
@@ -73,24 +73,24 @@ def test_only_administrators_touch_secrets(front: Api, tenant: TenantKeys, metho
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_nobody_touches_secrets(front: Api, method: str) -> None:
-    assert front.request(method, "/secrets/NAME", json={"value": "v"}).status_code == 401
+    assert front.request(method, "/secrets/NAME", json={"value": "a-secret"}).status_code == 401
 
 
 def test_a_tenant_neither_replaces_nor_deletes_another_ones_secret(
     front: Api, tenant: TenantKeys, module_database: Database
 ) -> None:
-    put(front, tenant.admin, "SHARED", "mine")
+    put(front, tenant.admin, "SHARED", "mine alone")
     with module_database.connect() as db:
         other = TenantKeys(db)
 
-        assert put(front, other.admin, "SHARED", "theirs") == 201
+        assert put(front, other.admin, "SHARED", "theirs alone") == 201
         assert front.as_key(other.admin).request("DELETE", "/secrets/SHARED").status_code == 204
-    assert KEYS.open(stored(tenant, "SHARED"), tenant_id=tenant.tenant_id, name="SHARED") == "mine"
+    assert KEYS.open(stored(tenant, "SHARED"), tenant_id=tenant.tenant_id, name="SHARED") == "mine alone"
 
 
 @pytest.mark.parametrize("name", ["1ST", "WITH-DASH", "with space", "É", "x" * 64, "%00", "a;b", "_X"])
 def test_a_name_that_no_expression_could_use_is_refused(front: Api, tenant: TenantKeys, name: str) -> None:
-    answer = front.as_key(tenant.admin).request("PUT", f"/secrets/{name}", json={"value": "v"})
+    answer = front.as_key(tenant.admin).request("PUT", f"/secrets/{name}", json={"value": "a-secret"})
 
     assert answer.status_code == 400
     assert answer.json()["code"] in ("argument_invalid", "invalid_value")
@@ -104,13 +104,32 @@ def test_a_name_that_no_expression_could_use_is_refused(front: Api, tenant: Tena
         ({"value": 1}, 400),
         ({"value": None}, 400),
         ({"value": ["v"]}, 400),
-        ({"value": "v", "valeu": "v"}, 400),
-        ({"value": "nul \x00"}, 400),
+        ({"value": "a-secret", "valeu": "v"}, 400),
+        ({"value": "nul in it \x00"}, 400),
+        ({"value": "1234567"}, 422),
+        ({"value": "1234567", "allow_short": False}, 422),
+        ({"value": "1234567", "allow_short": True}, 201),
+        ({"value": "12345678", "allow_short": 1}, 400),
         ({"value": "x" * 65_536}, 201),
         ({"value": "x" * 65_537}, 413),
         ({"value": "ü" * 40_000}, 413),
     ],
-    ids=["none", "empty", "number", "null", "list", "more", "nul", "largest", "too large", "too large in bytes"],
+    ids=[
+        "none",
+        "empty",
+        "number",
+        "null",
+        "list",
+        "more",
+        "nul",
+        "short",
+        "not allowed",
+        "allowed",
+        "no flag",
+        "largest",
+        "too large",
+        "too large in bytes",
+    ],
 )
 def test_values_are_texts_of_a_sensible_size(
     front: Api, tenant: TenantKeys, body: dict[str, object], status: int
@@ -123,7 +142,7 @@ def test_without_a_key_nothing_can_be_stored_and_the_answer_says_why(
 ) -> None:
     keyless = start_front(module_database.url("front"), FLOWGRES_SECRET_KEY="")
 
-    answer = keyless.as_key(tenant.admin).request("PUT", "/secrets/NAME", json={"value": "v"})
+    answer = keyless.as_key(tenant.admin).request("PUT", "/secrets/NAME", json={"value": "a-secret"})
 
     assert answer.status_code == 503
     assert answer.json()["code"] == "secret_key_missing"

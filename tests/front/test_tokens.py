@@ -43,7 +43,7 @@ def test_the_key_may_stand_in_the_body(front: Api, tenant: TenantKeys) -> None:
 def test_an_issued_token_opens_the_front(front: Api, tenant: TenantKeys) -> None:
     token = front.as_key(tenant.admin).request("POST", "/token").json()["access_token"]
 
-    assert front.as_token(token).request("PUT", "/secrets/BY_TOKEN", json={"value": "v"}).status_code == 201
+    assert front.as_token(token).request("PUT", "/secrets/BY_TOKEN", json={"value": "a-secret"}).status_code == 201
 
 
 @pytest.mark.parametrize("expires_in", [0, 901, -1, "60", 1.5, True, None])
@@ -108,7 +108,7 @@ def test_a_revoked_key_gets_no_token(front: Api, tenant: TenantKeys) -> None:
     ],
 )  # fmt: skip
 def test_a_bad_token_is_refused(front: Api, tenant: TenantKeys, make: Any) -> None:
-    answer = front.as_token(make(tenant.tenant_id)).request("PUT", "/secrets/NAME", json={"value": "v"})
+    answer = front.as_token(make(tenant.tenant_id)).request("PUT", "/secrets/NAME", json={"value": "a-secret"})
 
     assert answer.status_code == 401
     assert answer.json()["code"] == "invalid_credentials"
@@ -117,7 +117,7 @@ def test_a_bad_token_is_refused(front: Api, tenant: TenantKeys, make: Any) -> No
 def test_a_key_and_a_token_together_are_ambiguous(front: Api, tenant: TenantKeys) -> None:
     token = make_token(role="flowgres_admin", tenant_id=tenant.tenant_id)
 
-    answer = front.as_key(tenant.admin).as_token(token).request("PUT", "/secrets/NAME", json={"value": "v"})
+    answer = front.as_key(tenant.admin).as_token(token).request("PUT", "/secrets/NAME", json={"value": "a-secret"})
 
     assert answer.status_code == 400
     assert answer.json()["code"] == "ambiguous_credentials"
@@ -125,7 +125,7 @@ def test_a_key_and_a_token_together_are_ambiguous(front: Api, tenant: TenantKeys
 
 @pytest.mark.parametrize("header", ["Basic YTpi", "Bearer", "token abc", ""])
 def test_any_other_authorization_is_a_bad_credential(front: Api, header: str) -> None:
-    answer = front.request("PUT", "/secrets/NAME", json={"value": "v"}, headers={"Authorization": header})
+    answer = front.request("PUT", "/secrets/NAME", json={"value": "a-secret"}, headers={"Authorization": header})
 
     assert answer.status_code == 401
 

@@ -17,7 +17,8 @@ from flowgres_runner.outbox import Outbox
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.results import Result, encode_outcome
 from flowgres_runner.running import RunningSteps
-from flowgres_runner.secrets import Placeholders, SecretKeys, SecretStore
+from flowgres_runner.secret_store import SecretStore
+from flowgres_runner.secrets import Placeholders, SecretKeys
 from flowgres_runner.steps.base import Completed, Outcome
 from flowgres_runner.work_loop import WorkLoop
 from tests.support.database import Database

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -30,17 +31,20 @@ def secrets() -> None:
 @click.option(
     "--from-file", type=click.Path(dir_okay=False, path_type=Path), help="Read the value from a file, as it is."
 )
+@click.option("--allow-short", is_flag=True, help="Take less than 8 characters, which are then masked nowhere.")
 @server_options
 @output_option
 @pass_session
-def set_secret(session: Session, name: str, from_file: Path | None) -> None:
+def set_secret(session: Session, name: str, from_file: Path | None, allow_short: bool) -> None:
     """Store a secret.
 
     The value comes from a prompt, or from stdin (one line end at its end is dropped), never from the arguments, which
     every user of the machine can see.
     """
-    value = _read_value(name, from_file)
-    session.client.front("PUT", f"/secrets/{quote(name, safe='')}", json_body={"value": value})
+    body: dict[str, Any] = {"value": _read_value(name, from_file)}
+    if allow_short:
+        body["allow_short"] = True
+    session.client.front("PUT", f"/secrets/{quote(name, safe='')}", json_body=body)
     say(f"secret {name} stored")
 
 

@@ -2,7 +2,9 @@
 
 set local role flowgres_definer;
 
-create or replace function flowgres.put_secret(p_name text, p_key_id text, p_nonce bytea, p_ciphertext bytea)
+create or replace function flowgres.put_secret(
+  p_name text, p_key_id text, p_nonce bytea, p_ciphertext bytea, p_allow_short boolean default false
+)
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
@@ -20,6 +22,12 @@ begin
       p_status => 400, p_code => 'argument_invalid', p_message => 'a secret is stored encrypted: AES-256-GCM, nonce of 12 bytes',
       p_hint => 'PUT /secrets/NAME at the front encrypts it.');
   end if;
+  if length(p_ciphertext) < 8 + 16 and not coalesce(p_allow_short, false) then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'secret_too_short',
+      p_message => 'a secret has at least 8 characters: a shorter one cannot be masked',
+      p_hint => 'Is it one? p_allow_short takes it, and it is masked nowhere.');
+  end if;
   if length(p_ciphertext) > 65536 + 16 then
     perform flowgres.fail(
       p_status => 413, p_code => 'payload_too_large', p_message => 'a secret has at most 65536 bytes');
@@ -36,9 +44,11 @@ begin
   return jsonb_build_object('name', p_name, 'created', v_is_new, 'updated_at', v_now);
 end;
 $$;
-comment on function flowgres.put_secret(text, text, bytea, bytea) is $$Store or replace a secret of the caller's tenant
+comment on function flowgres.put_secret(text, text, bytea, bytea, boolean) is $$Store or replace a secret of the caller's tenant
 
-The front encrypts: AES-256-GCM with tenant and name as associated data, so that a row moved elsewhere does not open.$$;
+The front encrypts: AES-256-GCM with tenant and name as associated data, so that a row moved elsewhere does not open.
+One of less than 8 bytes is taken with p_allow_short alone: it would be found by accident in what has nothing to do with it, so
+nothing is masked for its sake.$$;
 
 create or replace function flowgres.delete_secret(p_name text)
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp

@@ -13,6 +13,7 @@ from flowgres_runner.front.bodies import read_json_object
 from flowgres_runner.front.context import Front, front_of
 from flowgres_runner.front.database import Caller
 from flowgres_runner.front.problems import Problem
+from flowgres_runner.secrets import MIN_SECRET_CHARACTERS
 
 MAX_SECRET_BYTES = 65_536
 
@@ -21,9 +22,9 @@ async def put_secret(request: Request) -> JSONResponse:
     """Store or replace a secret from `{"value": "..."}`: 201 when it is new, else 200. The value is never returned."""
     front = front_of(request)
     name = request.path_params["name"]
-    value = read_value(await read_json_object(request, front.settings))
+    value, allow_short = read_value(await read_json_object(request, front.settings))
     async with front.caller(request) as caller:
-        stored = await store_secret(front, caller, name=name, value=value)
+        stored = await store_secret(front, caller, name=name, value=value, allow_short=allow_short)
     return JSONResponse(stored, status_code=201 if stored.get("created") else 200)
 
 
@@ -35,7 +36,9 @@ async def delete_secret(request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def store_secret(front: Front, caller: Caller, *, name: str, value: str) -> dict[str, Any]:
+async def store_secret(
+    front: Front, caller: Caller, *, name: str, value: str, allow_short: bool = False
+) -> dict[str, Any]:
     """Encrypt a value for the caller's tenant and store it in the caller's transaction."""
     identity = await caller.identity()
     try:
@@ -44,30 +47,41 @@ async def store_secret(front: Front, caller: Caller, *, name: str, value: str) -
         raise Problem(503, error.code, "this front has no key to encrypt secrets with", hint=error.hint) from error
     stored: dict[str, Any] = await caller.call(
         "select flowgres.put_secret(p_name => %(name)s, p_key_id => %(key_id)s, p_nonce => %(nonce)s,"
-        " p_ciphertext => %(ciphertext)s)",
+        " p_ciphertext => %(ciphertext)s, p_allow_short => %(allow_short)s)",
         name=name,
         key_id=sealed.key_id,
         nonce=sealed.nonce,
         ciphertext=sealed.ciphertext,
+        allow_short=allow_short,
     )
     return stored
 
 
-def read_value(body: dict[str, Any]) -> str:
-    """The text under `value`, of a sensible size; nothing else may stand beside it."""
-    value = body.get("value")
-    if set(body) != {"value"} or not isinstance(value, str):
+def read_value(body: dict[str, Any]) -> tuple[str, bool]:
+    """The text under `value`, of a sensible size, and whether `allow_short` stands beside it; nothing else may."""
+    value, allow_short = body.get("value"), body.get("allow_short", False)
+    if not body.keys() <= {"value", "allow_short"} or not isinstance(value, str) or not isinstance(allow_short, bool):
         raise Problem(
-            400, "value_expected", "the body must be an object with the text `value`", hint='{"value": "..."}'
+            400,
+            "value_expected",
+            "the body must be an object with the text `value`, and true or false as `allow_short`",
+            hint='{"value": "..."}',
         )
-    check_value(value)
-    return value
+    check_value(value, allow_short=allow_short)
+    return value, allow_short
 
 
-def check_value(value: str) -> None:
-    """Refuse an empty secret, and one that is too long to be one."""
+def check_value(value: str, *, allow_short: bool) -> None:
+    """Refuse an empty secret, and one that is too short or too long to be one."""
     if not value:
         raise Problem(400, "secret_empty", "a secret cannot be empty", hint="To remove it: DELETE /secrets/NAME.")
+    if len(value) < MIN_SECRET_CHARACTERS and not allow_short:
+        raise Problem(
+            422,
+            "secret_too_short",
+            f"a secret has at least {MIN_SECRET_CHARACTERS} characters: a shorter one cannot be masked",
+            hint='Is it one? {"value": "...", "allow_short": true} takes it, and masks it nowhere.',
+        )
     if len(value.encode()) > MAX_SECRET_BYTES:
         raise Problem(413, "payload_too_large", f"a secret has at most {MAX_SECRET_BYTES} bytes")
 

@@ -1,7 +1,8 @@
 """Keeping secret values out of whatever leaves a request: errors, details, outputs.
 
-A server that echoes a request returns its secrets; the answer is stored and shown, so every occurrence is replaced,
-plain or in the encodings that a request itself puts them into.
+A server that echoes a request returns its secrets; the answer is stored and shown, so every occurrence is replaced:
+plain, and in all spellings that a request or its echo gives them. What is no secret stays as it came: keys, numbers,
+and whatever a secret shorter than MIN_SECRET_CHARACTERS happens to occur in.
 """
 
 from __future__ import annotations
@@ -9,26 +10,30 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
+from flowgres_runner.secrets import MIN_SECRET_CHARACTERS
+
 MASK = "***"
+_MAX_MIXED_CHARACTERS = 256
+"""A longer one is found in each spelling as a whole, in no mixture: its expression would take a second to compile."""
+
+_JSON_ESCAPES = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_BASE64_LETTERS = {"+": "[+-]", "/": "[/_]", "-": "[+-]", "_": "[/_]"}
 
 
 class Masker:
     """Replaces secret values by `***`. Without secrets every method returns its argument."""
 
-    __slots__ = ("_bytes", "_exact", "_text")
+    __slots__ = ("_bytes", "_text")
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        values = [value for value in dict.fromkeys(secrets) if value]
-        forms = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
-        self._exact = frozenset(values)
-        self._text = re.compile("|".join(map(re.escape, forms))) if forms else None
-        self._bytes = (
-            re.compile(b"|".join(re.escape(form.encode(errors="replace")) for form in forms)) if forms else None
-        )
+        values = sorted({form for value in secrets for form in _worth_masking(value)}, key=len, reverse=True)
+        patterns = [pattern for value in values for pattern in _patterns(value)]
+        self._text = re.compile("|".join(patterns)) if patterns else None
+        self._bytes = re.compile("|".join(patterns).encode()) if patterns else None
 
     def __bool__(self) -> bool:
         return self._text is not None
@@ -48,25 +53,38 @@ class Masker:
         return bool(self._text.search(data) if isinstance(data, str) else self._bytes.search(data))
 
     def json(self, value: object) -> object:
-        """Mask all strings and keys of a JSON value, and numbers that are a secret as a whole."""
+        """Mask the texts of a JSON value. Keys and numbers are the data's own."""
         if self._text is None:
             return value
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return {self.text(str(key)): self.json(item) for key, item in value.items()}
+            return {key: self.json(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.json(item) for item in value]
-        if isinstance(value, int | float) and not isinstance(value, bool) and str(value) in self._exact:
-            return MASK
         return value
 
 
-def _forms(value: str) -> set[str]:
-    """A secret as it is, and as headers, queries, forms and JSON carry it."""
+def _worth_masking(value: str) -> Iterator[str]:
+    """A secret, and what is left of it where the space around it was cut off."""
+    yield from (form for form in (value, value.strip()) if len(form) >= MIN_SECRET_CHARACTERS)
+
+
+def _patterns(value: str) -> Iterator[str]:
+    """Regular expressions of a secret: its characters in any mixture of spellings, and base64 of it within anything."""
+    if len(value) <= _MAX_MIXED_CHARACTERS:
+        yield "".join(map(_spellings, value))
+    else:
+        yield from (re.escape(form) for form in sorted(_whole_forms(value), key=len, reverse=True))
     data = value.encode(errors="replace")
-    # Two letters of base64 would hit innocent text.
-    encoded = {base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()} if len(data) > 3 else set()
+    for offset in range(3):
+        # What stands before and after it changes the letters at its ends: those in between are its own.
+        encoded = base64.b64encode(bytes(offset) + data).decode().rstrip("=")
+        inner = encoded[-(-offset * 8 // 6) : (offset + len(data)) * 8 // 6]
+        yield "".join(_BASE64_LETTERS.get(letter, letter) for letter in inner)
+
+
+def _whole_forms(value: str) -> set[str]:
     return {
         value,
         quote(value, safe="", errors="replace"),
@@ -74,9 +92,27 @@ def _forms(value: str) -> set[str]:
         quote_plus(value, errors="replace"),
         json.dumps(value)[1:-1],
         json.dumps(value, ensure_ascii=False)[1:-1],
-        *encoded,
-        *(text.rstrip("=") for text in encoded),
     }
+
+
+def _spellings(character: str) -> str:
+    """A character as it is, percent-encoded (also more than once), as a form's space, or escaped as in JSON."""
+    # The longest first: a backslash alone would match the beginning of its own escape.
+    units = character.encode("utf-16-be", errors="surrogatepass")
+    escaped = (f"\\\\u{_hexadecimal(int.from_bytes(units[at : at + 2]), 4)}" for at in range(0, len(units), 2))
+    octets = character.encode(errors="replace")
+    forms = ["".join(escaped), "".join(f"%(?:25)*{_hexadecimal(octet, 2)}" for octet in octets)]
+    if character in _JSON_ESCAPES:
+        forms.append(re.escape(_JSON_ESCAPES[character]))
+    if character == " ":
+        forms.append(r"\+")
+    forms.append(re.escape(character))
+    return f"(?:{'|'.join(forms)})"
+
+
+def _hexadecimal(number: int, digits: int) -> str:
+    """A number in hexadecimal, in letters of either case."""
+    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{number:0{digits}x}")
 
 
 @lru_cache(maxsize=256)
