@@ -26,3 +26,7 @@ add constraint pending_wakes_pkey primary key (tenant_id, id);
 comment on column flowgres.pending_wakes.id is $$Number of the note; there may be several of one execution$$;
 create index pending_wakes_execution_idx on flowgres.pending_wakes (tenant_id, execution_id);
 create index pending_wakes_requested_idx on flowgres.pending_wakes (requested_at);
+
+-- The check of a version takes time, and one runner is enough for it.
+alter table flowgres.workflow_versions add column check_until timestamptz;
+comment on column flowgres.workflow_versions.check_until is $$Until when a runner has taken the check of this version upon itself$$;

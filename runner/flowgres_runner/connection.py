@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
+import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg.adapt import Loader
 from psycopg.conninfo import make_conninfo
 
-from flowgres_runner.errors import DatabaseUnreachableError
+from flowgres_runner.errors import (
+    DatabaseContendedError,
+    DatabaseError,
+    DatabaseExhaustedError,
+    DatabaseRefusedError,
+    DatabaseUnfitError,
+    DatabaseUnreachableError,
+)
 from flowgres_runner.logs import get_logger
 
 log = get_logger(__name__)
@@ -42,9 +52,9 @@ async def connect(url: str, *, application_name: str, prepare: bool = True) -> C
     """Open an autocommit connection to the primary.
 
     `prepare` is off behind a pooler, which may give each call another server connection.
-    Raises DatabaseUnreachableError, or psycopg.ProgrammingError for a text that is no connection string.
+    Raises DatabaseUnreachableError, or DatabaseUnfitError for a text that is no connection string.
     """
-    conninfo = make_conninfo(
+    conninfo = _complete(
         url,
         application_name=application_name,
         connect_timeout=CONNECT_SECONDS,
@@ -75,43 +85,89 @@ async def connect(url: str, *, application_name: str, prepare: bool = True) -> C
     return connection
 
 
+def _complete(url: str, **parameters: Any) -> str:
+    try:
+        return make_conninfo(url, **parameters)
+    except psycopg.ProgrammingError as error:
+        # libpq's own sentence quotes the text, and a password may stand in it.
+        raise DatabaseUnfitError(
+            "DATABASE_URL is no connection string", hint="Such as postgresql://user:password@host:5432/database."
+        ) from error
+
+
+class Deadline:
+    """Cuts a connection unless the block ends in time; what waits for the server fails then, at once.
+
+    A cancelled call would first ask the server to cancel its query, and wait for the answer of one that gives none.
+    """
+
+    def __init__(self, connection: Connection, seconds: float) -> None:
+        self._connection = connection
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self.was_missed = False
+
+    def __enter__(self) -> Self:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._cut)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _cut(self) -> None:
+        self.was_missed = True
+        with (
+            contextlib.suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(self._connection.fileno())) as end,
+        ):
+            end.shutdown(socket.SHUT_RDWR)
+
+
 class Link:
     """One connection, opened when it is first needed and again after it broke; for one caller at a time.
 
     `call` raises DatabaseUnreachableError when the connection is gone, whether before or during the call; the caller
-    knows whether its call may be repeated. Errors of SQL itself come through as psycopg's.
+    knows whether its call may be repeated. What SQL says no to is one of the other kinds of DatabaseError.
     """
 
-    def __init__(self, url: str, *, application_name: str, prepare: bool = True) -> None:
+    def __init__(self, url: str, *, application_name: str, prepare: bool = True, seconds: float = CALL_SECONDS) -> None:
         self._url = url
         self._application_name = application_name
         self._prepare = prepare
+        self._seconds = seconds
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
 
-    async def call(self, query: str, parameters: Sequence[Any] = (), *, seconds: float = CALL_SECONDS) -> list[Row]:
-        """Run one statement in its own transaction; its rows, or none."""
+    async def call(self, query: str, parameters: Sequence[Any] = (), *, seconds: float | None = None) -> list[Row]:
+        """Run one statement in its own transaction, in `seconds` or the link's own; its rows, or none."""
         async with self._lock:
             connection = self._connection
             if connection is None or connection.closed:
                 connection = self._connection = await connect(
                     self._url, application_name=self._application_name, prepare=self._prepare
                 )
+            deadline = Deadline(connection, seconds or self._seconds)
             try:
-                async with asyncio.timeout(seconds):
+                with deadline:
                     cursor = await connection.execute(query, parameters)
                     # `description` would tell the same, and build an object for each column to do so.
                     return [] if cursor.rownumber is None else await cursor.fetchall()
-            except TimeoutError as error:
-                await self._drop()
-                raise DatabaseUnreachableError(
-                    f"PostgreSQL did not answer within {seconds:g} s", hint="Look for locks and stopped servers."
-                ) from error
             except psycopg.Error as error:
+                if deadline.was_missed:
+                    await self._drop()
+                    raise DatabaseUnreachableError(
+                        f"PostgreSQL did not answer within {seconds or self._seconds:g} s",
+                        hint="Look for locks and stopped servers.",
+                    ) from error
                 if connection.closed or is_disconnect(error):
                     await self._drop()
-                    raise DatabaseUnreachableError(_one_line(error), hint="The server went away.") from error
-                raise
+                    raise DatabaseUnreachableError(
+                        _one_line(error), hint="The server went away.", sqlstate=error.sqlstate
+                    ) from error
+                raise classified(error) from error
             except asyncio.CancelledError:
                 # The call may have been cut in its middle: what state the connection is in is not worth finding out.
                 await self._drop()
@@ -145,17 +201,27 @@ class Backoff:
         return pause
 
 
-async def retry_until_reached(call: Callable[[], Awaitable[T]], *, purpose: str) -> T:
-    """Repeat a call that may be repeated until the database answers; the first failure of a row is logged."""
+async def retry_until_answered(
+    call: Callable[[], Awaitable[T]],
+    *,
+    purpose: str,
+    raising: tuple[type[DatabaseError], ...] = (DatabaseRefusedError,),
+) -> T:
+    """Repeat a call that may be repeated until the database answers; the first failure of a row is logged.
+
+    Raises DatabaseError of the kinds in `raising`.
+    """
     backoff = Backoff()
-    told = False
+    told: type[DatabaseError] | None = None
     while True:
         try:
             result = await call()
-        except DatabaseUnreachableError as error:
-            if not told:
-                log.warning("database_unreachable", purpose=purpose, error=error.message, hint=error.hint)
-                told = True
+        except DatabaseError as error:
+            if isinstance(error, raising):
+                raise
+            if told is not type(error):
+                log.warning(error.code, purpose=purpose, error=error.message, hint=error.hint, sqlstate=error.sqlstate)
+                told = type(error)
             await asyncio.sleep(backoff.next_seconds())
         else:
             if told:
@@ -164,22 +230,39 @@ async def retry_until_reached(call: Callable[[], Awaitable[T]], *, purpose: str)
 
 
 def is_disconnect(error: psycopg.Error) -> bool:
-    """Whether the error means that this connection, or this server as primary, is gone."""
+    """Whether the error means that this connection, or this server as primary, is gone, or of no more use."""
     state = error.sqlstate
     if state is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    # 08 connection, 57P shutdown or starting up, 25006 a standby now.
-    return state.startswith(("08", "57P")) or state == "25006"
+    # 08 connection, 57P shutdown or starting up, 25006 a standby now. 0A000 is a plan of before an upgrade, 26000 one
+    # that a pooler forgot: a new connection has neither.
+    return state.startswith(("08", "57P")) or state in ("25006", "0A000", "26000")
 
 
-def is_contention(error: psycopg.Error) -> bool:
-    """Whether the same call may succeed in a moment: lock timeout, deadlock, serialization, statement cancelled."""
-    return error.sqlstate in ("55P03", "40P01", "40001", "57014")
+def classified(error: psycopg.Error) -> DatabaseError:
+    """What the caller has to know of an error of SQL, and nothing else: whether and when the same call may succeed."""
+    state = error.sqlstate
+    if state is None:
+        # The text as such cannot be sent; or a mistake of ours, which no data is to blame for.
+        kind = DatabaseRefusedError if isinstance(error, psycopg.DataError) else DatabaseUnfitError
+        return kind(_one_line(error))
+    message = error.diag.message_primary or _one_line(error)
+    if state.startswith("FG"):
+        return DatabaseRefusedError(
+            message, hint=error.diag.message_hint or "", code=error.diag.constraint_name or None, sqlstate=state
+        )
+    return _kind_of(state)(message, hint=error.diag.message_hint or "", sqlstate=state)
 
 
-def is_exhaustion(error: psycopg.Error) -> bool:
-    """Whether the server lacks something it may have again: disk, memory, connections, a file."""
-    return error.sqlstate is not None and error.sqlstate.startswith(("53", "58"))
+def _kind_of(state: str) -> type[DatabaseError]:
+    if state.startswith("40") or state in ("55P03", "55006", "57014"):
+        return DatabaseContendedError
+    if state.startswith(("53", "58")):
+        return DatabaseExhaustedError
+    # Classes that speak of the data: bad values, constraints, limits, what a function raises, a broken table.
+    if state.startswith(("22", "23", "54", "P0", "XX")):
+        return DatabaseRefusedError
+    return DatabaseUnfitError
 
 
 def _one_line(error: BaseException) -> str:

@@ -6,10 +6,14 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-import psycopg
-
 from flowgres_runner.chains import AnyResult
-from flowgres_runner.connection import Backoff, is_contention, is_exhaustion
+from flowgres_runner.connection import Backoff
+from flowgres_runner.errors import (
+    DatabaseContendedError,
+    DatabaseExhaustedError,
+    DatabaseRefusedError,
+    DatabaseUnfitError,
+)
 from flowgres_runner.logs import get_logger
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.results import replacement
@@ -17,9 +21,7 @@ from flowgres_runner.results import replacement
 log = get_logger(__name__)
 
 _MAX_CONTENTION_TRIES = 3
-_MAX_OTHER_TRIES = 3
-_POISON_CLASSES = ("22", "23", "54", "P0", "XX", "FG")
-"""SQLSTATE classes that speak of the data: bad values, constraints, limits, refusals by our own functions."""
+_MAX_UNFIT_TRIES = 3
 
 Send = Callable[[list[AnyResult], int], Awaitable[list[ClaimedStep]]]
 Park = Callable[[AnyResult], None]
@@ -38,39 +40,38 @@ class Delivery:
 
     async def deliver(self, batch: list[AnyResult], want: int) -> list[ClaimedStep]:
         """Send a batch and return what the call leases; every member is recorded, replaced, or parked."""
-        contention_tries = other_tries = 0
+        contention_tries = unfit_tries = 0
         backoff = Backoff()
         while True:
             try:
                 return await self._send(batch, want)
-            except psycopg.Error as error:
-                state = error.sqlstate or ""
-                if is_exhaustion(error):
-                    log.warning("database_exhausted", sqlstate=state, error=str(error))
-                    await asyncio.sleep(backoff.next_seconds())
+            except DatabaseExhaustedError as error:
+                log.warning(error.code, sqlstate=error.sqlstate, error=error.message)
+                await asyncio.sleep(backoff.next_seconds())
+                continue
+            except DatabaseContendedError as error:
+                contention_tries += 1
+                log.info("batch_contended", sqlstate=error.sqlstate, results=len(batch), tries=contention_tries)
+                # As objects what is held is passed over; a chain would wait for its row again.
+                batch = [result.unfolded() for result in batch]
+                await asyncio.sleep(random.uniform(0.005, 0.05) * contention_tries)  # noqa: S311 - jitter
+                if contention_tries < _MAX_CONTENTION_TRIES or not batch:
                     continue
-                if is_contention(error):
-                    contention_tries += 1
-                    log.info("batch_contended", sqlstate=state, results=len(batch), tries=contention_tries)
-                    # As objects what is held is passed over; a chain would wait for its row again.
-                    batch = [result.unfolded() for result in batch]
-                    await asyncio.sleep(random.uniform(0.005, 0.05) * contention_tries)  # noqa: S311 - jitter
-                    if contention_tries < _MAX_CONTENTION_TRIES or not batch:
-                        continue
-                    if len(batch) == 1:
-                        self._park(batch[0])  # somebody holds its lock: the others go on
-                        return []
-                elif not state.startswith(_POISON_CLASSES) and not _was_not_sent(error):
-                    other_tries += 1
-                    log.error("batch_refused", sqlstate=state, error=str(error), results=len(batch))
-                    await asyncio.sleep(backoff.next_seconds())
-                    if other_tries < _MAX_OTHER_TRIES or not batch:
-                        continue
-                    if len(batch) == 1:
-                        self._park(batch[0])
-                        return []
-                elif not batch:
-                    log.error("claim_refused", sqlstate=state, error=str(error))
+                if len(batch) == 1:
+                    self._park(batch[0])  # somebody holds its lock: the others go on
+                    return []
+            except DatabaseUnfitError as error:
+                unfit_tries += 1
+                log.error("batch_refused", sqlstate=error.sqlstate, error=error.message, results=len(batch))
+                await asyncio.sleep(backoff.next_seconds())
+                if unfit_tries < _MAX_UNFIT_TRIES or not batch:
+                    continue
+                if len(batch) == 1:
+                    self._park(batch[0])
+                    return []
+            except DatabaseRefusedError as error:
+                if not batch:
+                    log.error("claim_refused", sqlstate=error.sqlstate, error=error.message)
                     await asyncio.sleep(backoff.next_seconds())
                     continue
                 if len(batch) == 1:
@@ -86,13 +87,12 @@ class Delivery:
         rows = await self.deliver(batch[:middle], 0)
         return rows + await self.deliver(batch[middle:], 0)
 
-    async def _replace(self, result: AnyResult, error: psycopg.Error) -> list[ClaimedStep]:
+    async def _replace(self, result: AnyResult, error: DatabaseRefusedError) -> list[ClaimedStep]:
         log.error(
             "result_refused",
             execution_id=result.claimed.execution_id,
+            # The server's sentence quotes the data, which is not for the log.
             sqlstate=error.sqlstate,
-            # The server's texts quote the data; what it was is not for the log.
-            error=type(error).__name__,
         )
         if result.is_replaced or not result.is_final:
             # Not the result's own text then. A started message can be dropped, a failure is tried again later.
@@ -100,8 +100,3 @@ class Delivery:
                 self._park(result)
             return []
         return await self.deliver([replacement(result.claimed)], 0)
-
-
-def _was_not_sent(error: psycopg.Error) -> bool:
-    """Whether the text as such cannot be sent, so that the server has not seen it."""
-    return error.sqlstate is None and isinstance(error, psycopg.DataError)

@@ -1,11 +1,16 @@
 """What can go wrong in a runner.
 
     RunnerError
-    ├── SettingsError              the environment of the process is wrong
-    ├── DatabaseUnreachableError   no connection, or it broke
-    ├── RegistrationError          this database does not want this runner
-    ├── OutputError                an output cannot be stored
-    └── SecretError                a secret cannot be read or written
+    ├── SettingsError                   the environment of the process is wrong
+    ├── DatabaseError                   a call of the database gave no answer (connection.classified says which)
+    │   ├── DatabaseUnreachableError    no connection, or it broke: the call may or may not have happened
+    │   ├── DatabaseContendedError      it gave way to somebody: the same call may succeed in a moment
+    │   ├── DatabaseExhaustedError      the server lacks something that it may have again
+    │   ├── DatabaseUnfitError          the installation is not what this runner needs: functions, rights
+    │   └── DatabaseRefusedError        the call as such was refused: what it says cannot be
+    ├── RegistrationError               this database does not want this runner
+    ├── OutputError                     an output cannot be stored
+    └── SecretError                     a secret cannot be read or written
 
 Outcomes of steps are values (`steps.base`), not exceptions. Each error has a stable word, a sentence, and a hint.
 """
@@ -32,10 +37,47 @@ class SettingsError(RunnerError):
     code = "settings_invalid"
 
 
-class DatabaseUnreachableError(RunnerError):
+class DatabaseError(RunnerError):
+    """A call of the database gave no answer; `sqlstate` is PostgreSQL's word for why, where it had one."""
+
+    code = "database_error"
+
+    def __init__(self, message: str, *, hint: str = "", code: str | None = None, sqlstate: str | None = None) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.sqlstate = sqlstate
+
+
+class DatabaseUnreachableError(DatabaseError):
     """No connection to PostgreSQL could be made, or the one in use broke; the call may or may not have happened."""
 
     code = "database_unreachable"
+
+
+class DatabaseContendedError(DatabaseError):
+    """Nothing happened, because somebody else was at it: lock timeout, deadlock, serialization, statement cancelled."""
+
+    code = "database_contended"
+
+
+class DatabaseExhaustedError(DatabaseError):
+    """Nothing happened, because the server lacks disk, memory, connections or a file, and may have it again."""
+
+    code = "database_exhausted"
+
+
+class DatabaseUnfitError(DatabaseError):
+    """Nothing happened, because of the installation: a function or a right is missing, as during an upgrade."""
+
+    code = "database_unfit"
+
+
+class DatabaseRefusedError(DatabaseError):
+    """Nothing happened, and never will: bad values, constraints, limits, refusals by our own functions.
+
+    Of the latter `code`, `message` and `hint` are the function's own.
+    """
+
+    code = "database_refused"
 
 
 class RegistrationError(RunnerError):

@@ -7,12 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
-
 from flowgres_runner import queries
 from flowgres_runner.belief import Belief, uptime_seconds
 from flowgres_runner.connection import Link
-from flowgres_runner.errors import DatabaseUnreachableError
+from flowgres_runner.errors import DatabaseError, DatabaseUnreachableError
 from flowgres_runner.logs import get_logger
 from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.running import REPORT_AFTER_SECONDS, RunningSteps
@@ -89,12 +87,12 @@ class Heartbeat:
                 if not was_lost:
                     log.warning("heartbeat_missed", error=error.message)
                 was_lost = True
-            except psycopg.Error as error:
-                log.error("heartbeat_refused", sqlstate=error.sqlstate, error=str(error))
+            except DatabaseError as error:
+                log.error("heartbeat_refused", sqlstate=error.sqlstate, error=error.message)
             await asyncio.sleep(max(_LEAST_PAUSE_SECONDS, began + min(1.0, self._interval_seconds) - uptime_seconds()))
 
     async def beat(self) -> None:
-        """One beat. Raises DatabaseUnreachableError."""
+        """One beat. Raises DatabaseError."""
         leases = self._running.leases_running_longer(REPORT_AFTER_SECONDS)
         asked_at = uptime_seconds()
         answer = await queries.heartbeat(

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from flowgres_runner import queries
 from flowgres_runner.belief import Belief
 from flowgres_runner.chains import AnyResult
-from flowgres_runner.connection import Link, retry_until_reached
+from flowgres_runner.connection import Link, retry_until_answered
 from flowgres_runner.logs import get_logger
 from flowgres_runner.queries import ClaimedStep
 
@@ -131,8 +131,8 @@ class Leases:
         await self._quiet.wait()
         self._needed.clear()
         known = self._known()
-        count = await retry_until_reached(
-            lambda: queries.release_unknown(link, runner_id=runner_id(), known=known), purpose="reconcile"
+        count = await retry_until_answered(
+            lambda: queries.release_unknown(link, runner_id=runner_id(), known=known), purpose="reconcile", raising=()
         )
         if count:
             log.info("leases_reconciled", released=count)

@@ -1,7 +1,7 @@
 """LISTEN on a connection of its own, straight to PostgreSQL.
 
 A notification is a hint that saves up to a poll of waiting, never a guarantee. The connection proves every 5 s that it
-still hears: it notifies itself and must hear that within 5 s, which finds a stopped backend that keepalives cannot see.
+still hears: it notifies itself and must hear that within 4 s, which finds a stopped backend that keepalives cannot see.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
-from flowgres_runner.connection import Backoff, Connection, connect
-from flowgres_runner.errors import DatabaseUnreachableError
+from flowgres_runner.connection import Backoff, Connection, Deadline, connect
+from flowgres_runner.errors import DatabaseError
 from flowgres_runner.logs import get_logger
 
 log = get_logger(__name__)
 
 CHANNEL = "flowgres_work"
 PING_SECONDS = 5.0
-PING_DEADLINE_SECONDS = 5.0
+PING_DEADLINE_SECONDS = 4.0
 
 
 class Listener:
@@ -53,7 +53,7 @@ class Listener:
                 finally:
                     with contextlib.suppress(Exception):
                         await connection.close()
-            except (DatabaseUnreachableError, psycopg.Error, TimeoutError, OSError) as error:
+            except (DatabaseError, psycopg.Error, OSError) as error:
                 if not was_lost:
                     log.warning("listening_interrupted", error=" ".join(str(error).split()) or type(error).__name__)
                 was_lost = True
@@ -69,7 +69,7 @@ class Listener:
             async for notification in connection.notifies(timeout=PING_SECONDS):
                 self._take(notification)
             self._has_heard = False
-            async with asyncio.timeout(PING_DEADLINE_SECONDS):
+            with Deadline(connection, PING_DEADLINE_SECONDS):
                 await connection.execute("select pg_notify(%s, '')", (self._ping_channel,))
                 while not self._has_heard:
                     async for notification in connection.notifies(timeout=0.1):

@@ -198,10 +198,14 @@ async def prune(link: Link, *, limit: int) -> int:
     return int(await _value(link, "select flowgres.prune(%s::int)", (limit,)) or 0)
 
 
-async def unchecked_versions(link: Link, *, limit: int) -> list[tuple[str, Any]]:
-    """Versions imported by SQL alone, whose expressions nobody has parsed yet: (id, definition)."""
-    rows = await link.call("select version_id, definition from flowgres.unchecked_versions(%s::int)", (limit,))
-    return [(row[0], row[1]) for row in rows]
+async def unchecked_version(link: Link, *, lease_seconds: float) -> tuple[str, str] | None:
+    """A version imported by SQL alone, whose expressions nobody has parsed yet: (id, definition as JSON).
+
+    No other runner gets it for so long.
+    """
+    query = "select version_id, definition::text from flowgres.unchecked_versions(1, %s::float8)"
+    rows = await link.call(query, (lease_seconds,))
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 async def confirm_version(link: Link, *, version_id: str, errors: Sequence[Any]) -> None:

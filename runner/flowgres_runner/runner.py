@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import psycopg
-
 from flowgres_runner import queries
 from flowgres_runner.belief import Belief
-from flowgres_runner.checking import check_definition
-from flowgres_runner.connection import Link, retry_until_reached
+from flowgres_runner.checking import VersionChecker
+from flowgres_runner.connection import Link, retry_until_answered
 from flowgres_runner.contexts import ContextCache
-from flowgres_runner.errors import DatabaseUnreachableError, RegistrationError
+from flowgres_runner.errors import DatabaseError, DatabaseRefusedError, DatabaseUnfitError, RegistrationError
 from flowgres_runner.evaluator import EvaluatorPool
 from flowgres_runner.executing import Executor
 from flowgres_runner.heartbeat import DatabaseClock, Heartbeat
@@ -29,7 +27,8 @@ from flowgres_runner.listening import Listener
 from flowgres_runner.logs import get_logger
 from flowgres_runner.outbox import Outbox
 from flowgres_runner.running import RunningSteps
-from flowgres_runner.secrets import Placeholders, SecretKeys, SecretStore
+from flowgres_runner.secret_store import SecretStore
+from flowgres_runner.secrets import Placeholders, SecretKeys
 from flowgres_runner.settings import RunnerSettings
 from flowgres_runner.steps.http import HttpStep
 from flowgres_runner.steps.registry import AnyHandler, core_handlers, custom_handlers, published_types
@@ -41,6 +40,13 @@ log = get_logger(__name__)
 
 PROTOCOL = 1
 """Version of the contract with the database's functions; must equal the setting `protocol`."""
+
+LOOKUP_SECONDS = 8.0
+"""For one look-up: a backend that stands still is left within ten seconds."""
+WORK_SECONDS = 20.0
+"""For one batch of reports, which may wait for a slow disk."""
+SWEEP_SECONDS = 60.0
+"""For one sweep: retiring history moves much."""
 
 _DRAIN_LOOK_SECONDS = 0.02
 _LAST_CALL_SECONDS = 5.0
@@ -60,13 +66,14 @@ class Runner:
         self._stop = asyncio.Event()
         prepare = not settings.through_pooler
 
-        def link(purpose: str) -> Link:
-            return Link(settings.database_url, application_name=f"flowgres-runner {purpose}", prepare=prepare)
+        def link(purpose: str, seconds: float) -> Link:
+            name = f"flowgres-runner {purpose}"
+            return Link(settings.database_url, application_name=name, prepare=prepare, seconds=seconds)
 
-        self._work_links = [link("work") for _ in range(settings.lanes)]
-        self._lookup_link = link("lookup")
-        self._heartbeat_link = link("heartbeat")
-        self._timekeeper_link = link("timekeeper")
+        self._work_links = [link("work", WORK_SECONDS) for _ in range(settings.lanes)]
+        self._lookup_link = link("lookup", LOOKUP_SECONDS)
+        self._heartbeat_link = link("heartbeat", LOOKUP_SECONDS)
+        self._timekeeper_link = link("timekeeper", SWEEP_SECONDS)
 
         self._clock = DatabaseClock()
         self._http = Client(policy=http_policy or EgressPolicy(), concurrency=settings.concurrency)
@@ -113,6 +120,7 @@ class Runner:
             runner_id=self._runner_id,
             poll_seconds=settings.poll_seconds or 1.0,
         )
+        self._checker = VersionChecker(self._timekeeper_link, on_work=self._loop.look_for_work)
         self._started_at = time.monotonic()
 
     def _runner_id(self) -> str:
@@ -124,7 +132,8 @@ class Runner:
 
     async def run(self) -> None:
         """Work until asked to stop. Raises RegistrationError when the database does not want this runner."""
-        answer = await self._register()
+        # What is not installed will not be so in a moment, either.
+        answer = await self._register(raising=(DatabaseRefusedError, DatabaseUnfitError))
         if self._stop.is_set():
             return
         await self._pool.start()
@@ -144,13 +153,11 @@ class Runner:
             on_silence=self._contexts.clear,
             on_drain=self.request_stop,
         )
-        timekeeper = Timekeeper(
-            self._timekeeper_link, check_definition=check_definition, on_work=self._loop.look_for_work
-        )
         services = [
             self._loop.run(),
             heartbeat.run(),
-            timekeeper.run(),
+            Timekeeper(self._timekeeper_link, on_work=self._loop.look_for_work).run(),
+            self._checker.run(),
             Listener(self._settings.direct_url, self._loop.look_for_work).run(),
             self._running.announce_forever(),
             self._leases.reconcile_forever(self._lookup_link, self._runner_id),
@@ -171,7 +178,7 @@ class Runner:
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
             await self._close()
 
-    async def _register(self) -> dict[str, Any]:
+    async def _register(self, *, raising: tuple[type[DatabaseError], ...] = (DatabaseRefusedError,)) -> dict[str, Any]:
         settings = self._settings
         info = {
             "name": settings.name,
@@ -184,8 +191,10 @@ class Runner:
             "pid": os.getpid(),
         }
         register = asyncio.create_task(
-            retry_until_reached(
-                lambda: queries.register_runner(self._lookup_link, runner_id=self._id, info=info), purpose="register"
+            retry_until_answered(
+                lambda: queries.register_runner(self._lookup_link, runner_id=self._id, info=info),
+                purpose="register",
+                raising=raising,
             )
         )
         stopping = asyncio.create_task(self._stop.wait())
@@ -196,7 +205,7 @@ class Runner:
             return {}
         try:
             answer = register.result()
-        except psycopg.Error as error:
+        except DatabaseError as error:
             raise _refusal(error) from error
         self._apply(answer)
         return answer
@@ -233,6 +242,7 @@ class Runner:
         return {
             "steps": self._executor.completed_count,
             "round_trips": self._loop.round_trips,
+            "is_blocked": self._loop.is_blocked,
             "running": len(self._running),
             "leased": len(self._leases),
             "cached_executions": len(self._contexts),
@@ -260,19 +270,20 @@ class Runner:
         if left:
             log.warning("steps_released", steps=len(left), reason="grace_over")
             await self._release(left)
-        with contextlib.suppress(DatabaseUnreachableError, psycopg.Error):
+        with contextlib.suppress(DatabaseError):
             await queries.stop_runner(self._lookup_link, runner_id=self._id)
         log.info("runner_stopped", runner_id=self._id, steps=self._executor.completed_count)
 
     async def _release(self, claims: Sequence[queries.ClaimedStep]) -> None:
         try:
             await self._loop.release(self._lookup_link, claims)
-        except (DatabaseUnreachableError, psycopg.Error) as error:
+        except DatabaseError as error:
             # The lease runs out by itself; it only takes longer.
-            log.warning("release_failed", steps=len(claims), error=str(error))
+            log.warning("release_failed", steps=len(claims), error=error.message)
 
     async def _close(self) -> None:
         await self._pool.close()
+        await self._checker.close()
         await self._http.close()
         links = [*self._work_links, self._lookup_link, self._heartbeat_link, self._timekeeper_link]
         await asyncio.gather(*(link.close() for link in links))
@@ -292,15 +303,10 @@ def _package_version() -> str:
         return "0"
 
 
-def _refusal(error: psycopg.Error) -> RegistrationError:
+def _refusal(error: DatabaseError) -> RegistrationError:
     """Why the database refused, in words for the operator."""
-    diagnostics = error.diag
     if (error.sqlstate or "").startswith("FG"):
-        return RegistrationError(
-            diagnostics.message_primary or "the database refused this runner",
-            hint=diagnostics.message_hint or "",
-            code=diagnostics.constraint_name or None,
-        )
+        return RegistrationError(error.message, hint=error.hint, code=error.code)
     if error.sqlstate in ("42883", "3F000", "42P01"):
         return RegistrationError(
             "flowgres is not installed in this database, or in an older version", hint="Run: flowgres db install"
@@ -309,4 +315,4 @@ def _refusal(error: psycopg.Error) -> RegistrationError:
         return RegistrationError(
             "this login may not work as a runner", hint="Log in as flowgres_runner, or grant that role."
         )
-    return RegistrationError(diagnostics.message_primary or str(error))
+    return RegistrationError(error.message, hint=error.hint)

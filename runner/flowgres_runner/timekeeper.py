@@ -1,4 +1,4 @@
-"""What must happen because time has passed: rescue, expiry, history, pruning, checking of imported expressions.
+"""What must happen because time has passed: rescue, expiry, history, pruning.
 
 Every runner does it about once a second; each call is bounded and skips what others hold, so any number of runners is
 right, one is enough, and none needs to be elected.
@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
-
-import psycopg
+from collections.abc import Awaitable, Callable
 
 from flowgres_runner import queries
 from flowgres_runner.connection import Link
-from flowgres_runner.errors import DatabaseUnreachableError
+from flowgres_runner.errors import DatabaseError
 from flowgres_runner.logs import get_logger
 
 log = get_logger(__name__)
@@ -28,18 +25,13 @@ MAX_RESCUES = 20
 PRUNE_LIMIT = 1_000
 MAX_PERIODS = 20
 RETIRE_LIMIT = 500
-CHECK_LIMIT = 20
-
-CheckDefinition = Callable[[Any], Sequence[Any]]
-"""Gives the problems of a canonical definition as {path, code, message} objects; none when it may run."""
 
 
 class Timekeeper:
     """Sweeps until cancelled; one that fails does not keep the others from running."""
 
-    def __init__(self, link: Link, *, check_definition: CheckDefinition, on_work: Callable[[], None]) -> None:
+    def __init__(self, link: Link, *, on_work: Callable[[], None]) -> None:
         self._link = link
-        self._check_definition = check_definition
         self._on_work = on_work
         self._history_at = 0.0
         self._failing: set[str] = set()
@@ -56,7 +48,6 @@ class Timekeeper:
         await self._attempt("expire", self._expire)
         await self._attempt("wakes", self._wake_pending)
         await self._attempt("orphans", self._cancel_orphans)
-        await self._attempt("check", self._check_versions)
         now = time.monotonic()
         if now >= self._history_at:
             self._history_at = now + HISTORY_SECONDS
@@ -67,10 +58,8 @@ class Timekeeper:
     async def _attempt(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except DatabaseUnreachableError as error:
-            self._complain(name, error.message, None)
-        except psycopg.Error as error:
-            self._complain(name, str(error), error.sqlstate)
+        except DatabaseError as error:
+            self._complain(name, error.message, error.sqlstate)
         except Exception:
             log.exception("sweep_failed", sweep=name)
         else:
@@ -127,11 +116,3 @@ class Timekeeper:
             log.info("rows_pruned", rows=count)
             if count >= PRUNE_LIMIT:
                 self._history_at = 0.0
-
-    async def _check_versions(self) -> None:
-        for version_id, definition in await queries.unchecked_versions(self._link, limit=CHECK_LIMIT):
-            errors = await asyncio.to_thread(self._check_definition, definition)
-            await queries.confirm_version(self._link, version_id=version_id, errors=errors)
-            log.info("version_checked", version_id=version_id, errors=len(errors))
-            if not errors:
-                self._on_work()

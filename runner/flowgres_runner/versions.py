@@ -11,12 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import psycopg
-
 from flowgres_runner import queries
 from flowgres_runner.chains import Chain, PlainChain, compile_chain, compile_plain_chain
-from flowgres_runner.connection import Link, retry_until_reached
-from flowgres_runner.errors import DatabaseUnreachableError
+from flowgres_runner.connection import Link, retry_until_answered
+from flowgres_runner.errors import DatabaseError
 from flowgres_runner.logs import get_logger
 from flowgres_runner.steps.base import Handler, Json, PassingHandler, PureHandler
 
@@ -127,7 +125,7 @@ class VersionCache:
         return found
 
     async def _read(self, version_id: str) -> None:
-        raw = await retry_until_reached(
+        raw = await retry_until_answered(
             lambda: queries.get_version(self._link, version_id=version_id), purpose="get_version"
         )
         version = None if raw is None else compile_version(raw, self._handlers)
@@ -158,8 +156,8 @@ class VersionCache:
                 version = self._versions.get(version_id)
                 if raw is not None and version is not None:
                     self._versions[version_id] = self._limited(replace(version, limits=_limits(raw)))
-        except (DatabaseUnreachableError, psycopg.Error) as error:
-            log.warning("limits_not_read", error=type(error).__name__)
+        except DatabaseError as error:
+            log.warning("limits_not_read", error=error.message)
             self._stale.clear()
         finally:
             self._refreshing = None

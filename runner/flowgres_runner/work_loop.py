@@ -18,7 +18,7 @@ from flowgres_runner import queries
 from flowgres_runner.chains import AnyResult, ChainResult, chain_arrays
 from flowgres_runner.connection import Backoff, Link
 from flowgres_runner.delivery import Delivery
-from flowgres_runner.errors import DatabaseUnreachableError
+from flowgres_runner.errors import DatabaseError, DatabaseRefusedError, DatabaseUnfitError, DatabaseUnreachableError
 from flowgres_runner.failpoints import pass_failpoint
 from flowgres_runner.leases import Leases
 from flowgres_runner.logs import get_logger
@@ -76,6 +76,7 @@ class WorkLoop:
         self._poll_timer: asyncio.TimerHandle | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
         self.round_trips = 0
+        self.is_blocked = False
 
     # --- what others tell the loop
 
@@ -181,9 +182,7 @@ class WorkLoop:
     async def _send(self, link: Link, batch: list[AnyResult], want: int) -> list[ClaimedStep]:
         self.round_trips += 1
         if not batch:
-            return await queries.claim(
-                link, runner_id=self._runner_id(), want=want, after_tenant_id=self._last_tenant_id
-            )
+            return await self._claim(link, want)
         pass_failpoint("before_commit")
         chains = [result for result in batch if isinstance(result, ChainResult)]
         others = [result for result in batch if isinstance(result, Result)]
@@ -205,6 +204,18 @@ class WorkLoop:
             after_tenant_id=self._last_tenant_id,
             room=self._room(len(batch)),
         )
+
+    async def _claim(self, link: Link, want: int) -> list[ClaimedStep]:
+        try:
+            rows = await queries.claim(
+                link, runner_id=self._runner_id(), want=want, after_tenant_id=self._last_tenant_id
+            )
+        except (DatabaseUnfitError, DatabaseRefusedError):
+            # It has nothing to do with any data, so nothing is done here: the heartbeat says so.
+            self.is_blocked = True
+            raise
+        self.is_blocked = False
+        return rows
 
     def _room(self, leaving: int) -> int:
         """How many of the steps that results make ready may be handed over to this runner."""
@@ -255,7 +266,16 @@ class WorkLoop:
             self._may_find_work = self._has_hint
             self._sleep_until(self.poll_seconds)
             return
-        due_seconds = await queries.declare_idle(link, runner_id=self._runner_id(), idle=True)
+        try:
+            due_seconds = await queries.declare_idle(link, runner_id=self._runner_id(), idle=True)
+        except DatabaseUnreachableError:
+            raise
+        except DatabaseError as error:
+            # Nobody notifies us then; the poll finds what comes, and declares anew.
+            log.warning("idle_not_declared", sqlstate=error.sqlstate, error=error.message)
+            self._may_find_work = self._has_hint
+            self._sleep_until(self.poll_seconds)
+            return
         self._is_idle = True
         asyncio.get_running_loop().call_later(LATE_LOOK_SECONDS, self._look_again)
         self._sleep_until(self.poll_seconds if due_seconds is None else min(due_seconds, self.poll_seconds))
@@ -295,7 +315,7 @@ class WorkLoop:
         if self._is_stopping:
             try:
                 await self.release(link, rows)
-            except DatabaseUnreachableError as error:
+            except DatabaseError as error:
                 # They stay ours until the runner has signed off; then others rescue them.
                 log.warning("release_failed", steps=len(rows), error=error.message)
             return

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.database import Database, Db
+from tests.support.database import Clock, Database, Db
 from tests.support.definitions import Author, log_step, sub_workflow, workflow
 from tests.support.runner import wait_for
 
@@ -279,9 +279,29 @@ def test_versions_are_checked_in_turns_of_their_tenants(author: Author) -> None:
     mine = [bring(author, step) for step in "abc"]
     other.use()
     theirs = bring(other, "a")
-    rows = author.db.all("select version_id::text from flowgres.unchecked_versions(p_limit => 1000)")
+    rows = author.db.all("select version_id::text from flowgres.unchecked_versions(p_limit => 1000, p_seconds => 9)")
     order = [row["version_id"] for row in rows if row["version_id"] in (*mine, theirs)]
     assert order == [mine[0], theirs, *mine[1:]]
+
+
+def test_version_is_checked_by_one_runner_until_its_time_is_over(database: Database, db: Db, clock: Clock) -> None:
+    author = Author(database, db)
+    mine = [bring(author, step) for step in "ab"]
+    with database.connect("runner") as first, database.connect("runner") as second:
+        with first.connection.transaction():
+            assert take(first, 1) == mine[:1]
+            # Not committed yet: passed over, and not waited for.
+            assert take(second, 5) == mine[1:]
+        assert take(second, 5) == []
+        clock.advance(seconds=10)
+        assert take(second, 5) == mine
+        author.confirm(mine[0])
+        clock.advance(seconds=10)
+        assert take(first, 5) == mine[1:]
+
+
+def take(db: Db, limit: int) -> list[str]:
+    return db.column("select version_id::text from flowgres.unchecked_versions(p_limit => %s, p_seconds => 9)", limit)
 
 
 Act = Callable[[Author, Db], Any]

@@ -91,7 +91,7 @@ def test_attempts_name_their_runner_to_each_as_it_may(
     definition = {"name": "w", "steps": [{"id": "a", "type": "log", "config": {"message": "x"}}]}
     with as_role("member", tenant_id=tenant.tenant_id) as member:
         member.call("flowgres_api.import_workflow", definition=definition)
-    for version_id in hands.db.column("select version_id from flowgres.unchecked_versions(p_limit => 10)"):
+    for version_id in hands.db.column("select version_id from flowgres.unchecked_versions(10, 9)"):
         hands.db.call("flowgres.confirm_version", p_version_id=version_id, p_errors=None)
     with as_role("member", tenant_id=tenant.tenant_id) as member:
         member.call("flowgres_api.start_execution", workflow="w")

@@ -72,7 +72,7 @@ def half_done(database: Database, db: Db) -> str:
     with database.as_role("member", tenant_id=tenant.tenant_id) as member:
         member.call("flowgres_api.import_workflow", definition=DEFINITION)
     with database.connect("runner") as runner:
-        for version_id in runner.column("select version_id from flowgres.unchecked_versions(p_limit => 10)"):
+        for version_id in runner.column("select version_id from flowgres.unchecked_versions(10, 9)"):
             runner.call("flowgres.confirm_version", p_version_id=version_id, p_errors=None)
     with database.as_role("member", tenant_id=tenant.tenant_id) as member:
         member.call("flowgres_api.start_execution", workflow="greet")

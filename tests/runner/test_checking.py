@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from flowgres_runner.checking import VersionChecker
+from flowgres_runner.connection import Link
 from tests.support.api import Api
 from tests.support.database import Database, Db, Tenant
 from tests.support.definitions import log_step, workflow
@@ -54,3 +58,58 @@ def test_import_answers_422_for_what_sql_can_see(client: Api) -> None:
     answer = client.rpc("import_workflow", definition=workflow(log_step("a", config={"message": "{{ input. }}"})))
     assert (answer.status_code, answer.json()["code"]) == (422, "definition_invalid")
     assert '"expression_syntax"' in answer.json()["details"]
+
+
+# Each is well formed, and there is much of it: what SQL takes in a moment keeps a parser busy.
+HEAVY = workflow(
+    *[log_step(f"s{n}", config={"message": ["{{ " + " + ".join(["input.n"] * 150) + " }}"] * 12}) for n in range(40)]
+)
+CRON = {"type": "cron", "cron": "0 5 * * 1-5", "timezone": "Europe/Paris"}
+
+
+@asynccontextmanager
+async def checker(database: Database, **options: Any) -> AsyncIterator[VersionChecker]:
+    link = Link(database.dsn("runner"), application_name="checker")
+    checker = VersionChecker(link, on_work=lambda: None, **options)
+    try:
+        yield checker
+    finally:
+        await checker.close()
+        await link.close()
+
+
+async def test_version_that_takes_too_long_to_check_is_refused_and_the_next_is_checked(
+    client: Api, database: Database
+) -> None:
+    client.rpc("import_workflow", definition=HEAVY)
+    client.rpc("import_workflow", definition=workflow(log_step("a"), name="light", triggers=[CRON]))
+    async with checker(database, cpu_seconds=0.3) as checks:
+        assert [await checks.check_next() for _ in range(3)] == [True, True, False]
+    found = {row["workflow_name"]: row for row in client.get("/workflow_versions").json()}
+    assert (found["w"]["state"], [error["code"] for error in found["w"]["errors"]]) == ("invalid", ["check_limit"])
+    # The time zone of a trigger is a file, which the process may read.
+    assert (found["light"]["state"], found["light"]["errors"]) == ("ready", None)
+
+
+async def test_two_runners_check_different_versions(client: Api, database: Database) -> None:
+    for name in ("one", "two"):
+        client.rpc("import_workflow", definition=workflow(log_step("a"), name=name))
+    async with checker(database) as first, checker(database) as second:
+        assert await first.check_next()
+        assert await second.check_next()
+        assert not await first.check_next()
+
+
+def test_timers_fire_while_versions_are_checked(
+    client: Api, database: Database, tenant: Tenant, runner: Runner
+) -> None:
+    delay = {"id": "wait", "type": "delay", "config": {"seconds": 1}}
+    client.rpc("import_workflow", definition=workflow(delay, name="timer"))
+    wait_for(lambda: version(client, 1)["state"] == "ready", what="the confirmation", timeout_seconds=5)
+    for number in range(4):
+        client.rpc("import_workflow", definition=HEAVY | {"name": f"heavy{number}"})
+    execution_id = start(database, tenant, "timer")
+    unchecked = "/workflow_versions?state=eq.checking"
+    wait_for(lambda: get(database, tenant, execution_id)["status"] == "completed", what="the end", timeout_seconds=5)
+    # They were under way all the time, one after the other.
+    assert client.get(unchecked).json()

@@ -35,7 +35,13 @@ wanted_settings (role, setting, value) as (
   ('flowgres_member', 'statement_timeout', '15s'), ('flowgres_member', 'idle_in_transaction_session_timeout', '30s'),
   ('flowgres_admin', 'statement_timeout', '15s'), ('flowgres_admin', 'idle_in_transaction_session_timeout', '30s'),
   -- Every statement of these is short, and compiling it would take longer than running it.
-  ('flowgres_runner', 'jit', 'off'), ('flowgres_front', 'jit', 'off'), ('flowgres_authenticator', 'jit', 'off')
+  ('flowgres_runner', 'jit', 'off'), ('flowgres_front', 'jit', 'off'), ('flowgres_authenticator', 'jit', 'off'),
+  -- Under a lock these must see what others have just committed, whatever a database's own default is.
+  ('flowgres_runner', 'default_transaction_isolation', 'read committed'),
+  ('flowgres_front', 'default_transaction_isolation', 'read committed'),
+  ('flowgres_authenticator', 'default_transaction_isolation', 'read committed'),
+  ('flowgres_operator', 'default_transaction_isolation', 'read committed'),
+  ('flowgres_sql', 'default_transaction_isolation', 'read committed')
 ),
 
 roles as (

@@ -30,6 +30,7 @@ as $$
     case
       when r.stopped_at is not null then 'stopped'
       when r.seen_at < n.now - n.lease then 'lost'
+      when not flowgres.is_live(r, n.now - n.lease) then 'blocked'
       when r.drained_at is not null then 'draining'
       when r.is_idle then 'idle'
       else 'working'

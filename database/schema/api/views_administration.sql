@@ -87,7 +87,7 @@ comment on column flowgres_api.runners.version is $$Version of its program$$;
 comment on column flowgres_api.runners.capabilities is $$Step types that it serves: core, and names of custom ones$$;
 comment on column flowgres_api.runners.labels is $$Labels that it serves$$;
 comment on column flowgres_api.runners.concurrency is $$Steps that it runs at once$$;
-comment on column flowgres_api.runners.status is $$working, idle, draining, lost (not seen for the time of a lease) or stopped$$;
+comment on column flowgres_api.runners.status is $$working, idle, draining, blocked (its claims are refused), lost (not seen for the time of a lease) or stopped$$;
 comment on column flowgres_api.runners.started_at is $$When it registered$$;
 comment on column flowgres_api.runners.seen_at is $$Its last heartbeat$$;
 comment on column flowgres_api.runners.drained_at is $$When it was told to take no more$$;

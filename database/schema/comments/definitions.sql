@@ -33,6 +33,7 @@ comment on column flowgres.workflow_versions.inputs is $$Declared inputs, by nam
 comment on column flowgres.workflow_versions.priority is $$Priority of executions whose start names none: 0 first, 9 last$$;
 comment on column flowgres.workflow_versions.correlation_path is $$Where in the input the correlation id is found$$;
 comment on column flowgres.workflow_versions.errors is $$What is wrong with it when its state is invalid$$;
+comment on column flowgres.workflow_versions.check_until is $$Until when a runner has taken the check of this version upon itself$$;
 comment on column flowgres.workflow_versions.created_by is $$Who imported it$$;
 comment on column flowgres.workflow_versions.created_at is $$When it was imported$$;
 

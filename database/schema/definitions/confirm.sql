@@ -140,24 +140,41 @@ before, the next that waits takes its place.$$;
 
 set local role flowgres_engine;
 
-create or replace function flowgres.unchecked_versions(p_limit integer)
-  returns table (version_id uuid, definition jsonb) language plpgsql stable security definer set search_path to pg_catalog, pg_temp
+create or replace function flowgres.unchecked_versions(p_limit integer, p_seconds double precision)
+  returns table (version_id uuid, definition jsonb) language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
+declare
+  v_now timestamptz := flowgres.now();
 begin
   return query
-  select v.id, v.definition
-  from (
-    select c.tenant_id, c.id, c.created_at, row_number() over (partition by c.tenant_id order by c.created_at) as place
-    from flowgres.workflow_versions as c
-    where c.state = 'checking'
-  ) as w
-  join flowgres.workflow_versions as v on v.tenant_id = w.tenant_id and v.id = w.id
-  -- In turns: whoever imports a thousand at once delays nobody else's.
-  order by w.place, w.created_at
-  limit p_limit;
+  with turn as materialized (
+    select v.ctid as row_id, w.place, w.created_at
+    from (
+      select c.tenant_id, c.id, c.created_at, row_number() over (partition by c.tenant_id order by c.created_at) as place
+      from flowgres.workflow_versions as c
+      where c.state = 'checking' and coalesce(c.check_until, '-infinity') <= v_now
+    ) as w
+    join flowgres.workflow_versions as v on v.tenant_id = w.tenant_id and v.id = w.id
+    -- Judged again under the lock: another runner may have taken it just now.
+    where v.state = 'checking' and coalesce(v.check_until, '-infinity') <= v_now
+    -- In turns: whoever imports a thousand at once delays nobody else's.
+    order by w.place, w.created_at
+    limit p_limit
+    for update of v skip locked
+  ),
+  taken as (
+    update flowgres.workflow_versions as v
+    set check_until = v_now + make_interval(secs => p_seconds)
+    from turn as t
+    where v.ctid = t.row_id
+    returning v.id, v.definition, t.place, t.created_at
+  )
+  select t.id, t.definition from taken as t order by t.place, t.created_at;
 end;
 $$;
-comment on function flowgres.unchecked_versions(integer) is $$Versions imported by SQL whose expressions no runner has parsed yet, the oldest of each tenant first.$$;
+comment on function flowgres.unchecked_versions(integer, double precision) is $$Take upon oneself to parse the expressions of versions that were imported by SQL
+
+The oldest of each tenant first. For p_seconds no other runner gets them; confirm_version says what was found.$$;
 
 create or replace function flowgres.confirm_version(p_version_id uuid, p_errors jsonb)
   returns boolean language plpgsql security definer set search_path to pg_catalog, pg_temp

@@ -18,6 +18,8 @@ drop function if exists flowgres.promote_due(integer);
 drop function if exists flowgres.tenants_in_turn(text, uuid, integer);
 drop function if exists flowgres.pick_shares(text, uuid[], integer);
 drop function if exists flowgres.pick_suspect(uuid, text[], uuid);
+drop function if exists flowgres.unchecked_versions(integer);
+drop function if exists flowgres.put_secret(text, text, bytea, bytea);
 -- Rights and policies are compared now (access/).
 drop function if exists flowgres.grant_functions(text, text[], text);
 drop function if exists flowgres.tenant_predicate();

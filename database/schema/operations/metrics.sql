@@ -135,12 +135,12 @@ as $$
       (
         select count(*)
         from flowgres.runners as r
-        where r.stopped_at is null and r.seen_at > n.now - make_interval(
-          secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision)
+        where flowgres.is_live(r, n.now - make_interval(
+          secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision))
       ) as live_runners
     from (select flowgres.now() as now) as n
   ) as f;
 $$;
 comment on function flowgres.health() is $$Whether the engine is alive
 
-degraded means that no runner lives, so nothing advances. Tells nothing about any tenant.$$;
+degraded means that no runner lives, or that none can claim, so nothing advances. Tells nothing about any tenant.$$;

@@ -41,9 +41,11 @@ as $$
 begin
   return (
     select jsonb_build_object(
-      'live_runners', (select count(*) from flowgres.runners as r where r.stopped_at is null
-        and r.seen_at > flowgres.now() - make_interval(
-          secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision)),
+      'live_runners', (
+        select count(*)
+        from flowgres.runners as r
+        where flowgres.is_live(r, flowgres.now() - make_interval(
+          secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision))),
       'lag_seconds', coalesce((
         -- The oldest of the first thousand is a bound that costs the same whatever the backlog.
         select greatest(extract(epoch from flowgres.now() - min(f.ready_at)), 0)

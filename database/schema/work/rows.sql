@@ -34,6 +34,13 @@ as $$
 $$;
 comment on function flowgres.is_untold(flowgres.work_queue) is $$Whether a lease is a first attempt of which no other row tells yet, as a chain was compiled for.$$;
 
+create or replace function flowgres.is_live(p_row flowgres.runners, p_since timestamptz)
+  returns boolean language sql immutable parallel safe
+as $$
+  select (p_row).stopped_at is null and (p_row).seen_at > p_since and ((p_row).stats ->> 'is_blocked') is distinct from 'true';
+$$;
+comment on function flowgres.is_live(flowgres.runners, timestamptz) is $$Whether a runner was heard since then, and can do something: one whose claims are refused does nothing.$$;
+
 create or replace function flowgres.next_rank()
   returns bigint language sql volatile
 as $$

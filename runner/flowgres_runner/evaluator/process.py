@@ -19,6 +19,7 @@ import markupsafe
 
 import flowgres_definitions
 
+from .frames import READY
 from .jobs import RenderedWhole
 from .templates import SentTemplates
 
@@ -32,7 +33,7 @@ MAX_FRAME_RESULTS = 32
 """What a child may send at once: what it gathers before it sends, and the results of one job after that."""
 
 _LENGTH = struct.Struct(">I")
-_BOOT = "import sys; sys.path[:0] = sys.argv[5:]; from flowgres_runner.evaluator.child import main; main(sys.argv[1:4])"
+_BOOT = "import sys; sys.path[:0] = sys.argv[5:]; from flowgres_runner.evaluator.{} import main; main(sys.argv[1:4])"
 
 
 class ChildDiedError(Exception):
@@ -51,9 +52,18 @@ def _import_roots() -> list[str]:
 
 
 class EvaluatorProcess:
-    """A persistent child. Not shared: one batch at a time, the pool sees to it."""
+    """A persistent child, running one of the programs of this room. Not shared: one batch at a time."""
 
-    def __init__(self, *, cpu_seconds: float, memory_bytes: int, output_bytes: int, cached_templates: int) -> None:
+    def __init__(
+        self,
+        *,
+        cpu_seconds: float,
+        memory_bytes: int,
+        output_bytes: int,
+        cached_templates: int = 0,
+        program: str = "child",
+    ) -> None:
+        self._program = program
         self._cpu_seconds = cpu_seconds
         self._memory_bytes = memory_bytes
         self._output_bytes = output_bytes
@@ -86,14 +96,24 @@ class EvaluatorProcess:
                 frame = await self._receive()
         except TimeoutError:
             frame = b""
-        if frame != b'"ready"':
+        if frame != READY:
             await self.kill()
             raise ChildDiedError("the evaluator process did not start")
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         limits = [str(self._cpu_seconds), str(self._memory_bytes), str(self._output_bytes)]
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", "-c", _BOOT, *limits, "flowgres-evaluator", *_import_roots()],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                "-B",
+                "-c",
+                _BOOT.format(self._program),
+                *limits,
+                "flowgres-evaluator",
+                *_import_roots(),
+            ],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=None if os.environ.get("FLOWGRES_EVALUATOR_DEBUG") else subprocess.DEVNULL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowgres_runner.checking import MAX_ERRORS, check_definition
+from flowgres_runner.evaluator.checker import MAX_ERRORS, check_definition
 from tests.support.definitions import log_step, workflow
 
 

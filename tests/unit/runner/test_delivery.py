@@ -7,6 +7,7 @@ import pytest
 from psycopg import errors
 
 from flowgres_runner.chains import AnyResult, ChainResult, PlainChain
+from flowgres_runner.connection import classified
 from flowgres_runner.delivery import Delivery
 from flowgres_runner.errors import DatabaseUnreachableError
 from flowgres_runner.queries import ClaimedStep
@@ -37,7 +38,7 @@ class Database:
         self.calls += 1
         if self.times > 0 and any(item.claimed.queue_id in self.poison and not item.is_replaced for item in batch):
             self.times -= 1
-            raise self.error("no")
+            raise classified(self.error("no"))
         self.taken += batch
         return [item.claimed for item in batch][:want]
 

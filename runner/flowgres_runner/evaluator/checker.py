@@ -1,0 +1,89 @@
+"""The process that checks definitions: it parses what a stranger wrote under resource limits, and evaluates nothing.
+
+From the parent comes a canonical definition as JSON; to it goes one result, the list of its errors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, NoReturn
+
+from flowgres_definitions.checks import find_problems
+from flowgres_definitions.graph import build_graph
+from flowgres_definitions.problems import place
+
+from .confinement import TimeIsUpError, confine, extend_cpu_limit, limit_cpu_time
+from .frames import READY, receive, send, send_results
+
+MAX_ERRORS = 200
+"""As many as the check in SQL tells: they are stored with the version."""
+MAX_FILES = 16
+"""Time zones are files."""
+
+Json = Any
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Serve until the parent closes the socket."""
+    cpu_seconds, memory_bytes = float(arguments[0]), int(arguments[1])
+    _warm_up()
+    confine(memory_bytes, files=MAX_FILES)
+    send(READY)
+    while True:
+        definition = receive()
+        if definition is None:
+            os._exit(0)
+        extend_cpu_limit(cpu_seconds)
+        send_results([json.dumps(_check(definition, cpu_seconds))], [])
+
+
+def check_definition(definition: Json) -> list[Json]:
+    """Errors of a canonical definition as {path, code, message}, the first MAX_ERRORS; none when it may run.
+
+    A definition that breaks the check itself is refused like a wrong one: unanswered, it would be asked about for ever,
+    and the version before it stays active.
+    """
+    errors: list[Json] = []
+    try:
+        steps = definition.get("steps")
+        graph = build_graph(steps if isinstance(steps, list) else [])
+        for path, problem in find_problems(definition, graph):
+            if problem.severity == "error":
+                errors.append(place(problem, path, None).as_json())
+            if len(errors) == MAX_ERRORS:
+                break
+    except Exception as error:
+        return [
+            _refusal("check_failed", f"the expressions of this definition cannot be checked ({type(error).__name__})")
+        ]
+    return errors
+
+
+def _check(text: bytes, cpu_seconds: float) -> list[Json]:
+    try:
+        try:
+            limit_cpu_time(cpu_seconds)
+            return check_definition(json.loads(text))
+        finally:
+            limit_cpu_time(0)
+    except TimeIsUpError:
+        return [_refusal("check_limit", f"checking its expressions takes more than {cpu_seconds:g} s")]
+    except (MemoryError, RecursionError, ValueError):
+        return [_refusal("check_limit", "checking its expressions takes too much memory")]
+
+
+def _refusal(code: str, message: str) -> Json:
+    return {"path": "", "code": code, "message": message}
+
+
+def _warm_up() -> None:
+    """Load every lazily imported module."""
+    cron = {"type": "cron", "cron": "0 5 * * *", "timezone": "Europe/Paris"}
+    step = {"id": "a", "type": "log", "config": {"message": "{{ input.x | upper }} {{ input. }}"}}
+    check_definition({"name": "w", "steps": [step], "triggers": [cron]})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
