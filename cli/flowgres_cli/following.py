@@ -24,7 +24,9 @@ def follow(session: Session, execution_id: str, *, is_watching: bool, timeout_se
             final = _print_events(watcher, session.output)
         else:
             final = _last(watcher)
-            session.output.record(result_of(final.document), id_field="execution_id")
+            # Whoever wants the id alone has it since the start.
+            if session.output.format != "id":
+                session.output.record(result_of(final.document), id_field="execution_id")
     except KeyboardInterrupt as error:
         raise StoppedByUserError(
             f"interrupted; execution {execution_id} goes on",

@@ -41,7 +41,7 @@ _STATUS_STYLE = {
 }
 
 
-_WHOLE_FIELDS = frozenset({"id", "status", "version", "active_version", "progress", "seq", "level"})
+_WHOLE_FIELDS = frozenset({"id", "status", "state", "version", "active_version", "progress", "seq", "level"})
 _WIDTH_OF_FILES = 200
 
 
@@ -121,6 +121,8 @@ class Output:
 
         screen = console(self.stdout)
         shown = _fitting(rows, columns, screen.width)
+        # Where even the least does not fit, the terminal wraps: nothing is cut that somebody wants to copy.
+        screen.width = max(screen.width, sum(_least_width(column, rows) + 2 for column in shown))
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for column in shown:
             table.add_column(
@@ -180,15 +182,21 @@ def _fitting(rows: Sequence[Row], columns: Sequence[Column], width: int) -> list
 
 
 def _least_width(column: Column, rows: Sequence[Row]) -> int:
-    # Ids are for copying, and a status is short: only the rest may be cut.
-    if column.field in _WHOLE_FIELDS or column.field.endswith(("_id", "_at")):
+    if _is_whole(column):
         return max(len(column.heading), *(len(_shown(column, row)) for row in rows))
     return max(len(column.heading), min(12, *(len(_shown(column, row)) for row in rows)))
 
 
+def _is_whole(column: Column) -> bool:
+    # Ids and names are what the next command needs, and a status is short: only the rest may be cut.
+    return column.field in _WHOLE_FIELDS or column.field.endswith(("_id", "_at", "name", "slug", "prefix", "file"))
+
+
 def _shown(column: Column, row: Row) -> str:
     value = row.get(column.field)
-    return column.show(value) if column.show is not None else short(value)
+    if column.show is not None:
+        return column.show(value)
+    return plain(value) if _is_whole(column) else short(value)
 
 
 def say(message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -51,6 +52,21 @@ def test_table_shows_its_columns_and_no_control_characters() -> None:
     text = _printed("table")
     assert text.split()[:2] == ["ID", "NAME"]
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_names_and_ids_are_never_cut_and_other_columns_go_first(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    name, identifier = "a_workflow_" + "n" * 52, "0194f3c2-7d1e-7abc-8def-0123456789ab"
+    row = {"id": identifier, "workflow_name": name, "status": "completed", "note": "x" * 30, "text": "y" * 300}
+    shown = (
+        Column("id", "ID"), Column("workflow_name", "WORKFLOW"), Column("status", "STATUS"),
+        Column("note", "NOTE", is_optional=True), Column("text", "TEXT", is_optional=True),
+    )  # fmt: skip
+    stream = Terminal()
+    Output(None, stdout=stream).rows([row], shown)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    assert text.split() == ["ID", "WORKFLOW", "STATUS", identifier, name, "completed"]
 
 
 def test_empty_list_is_still_valid_json() -> None:

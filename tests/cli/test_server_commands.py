@@ -78,6 +78,12 @@ def test_sub_workflow_runs_to_the_end(live: Flowgres) -> None:
     assert live("run", "outer").code == 0
 
 
+def test_id_is_printed_once(live: Flowgres) -> None:
+    for more in ((), ("--wait",), ("--detach",)):
+        (execution_id,) = live("run", "greet", "-o", "id", *more).out.split()
+        assert live("executions", "show", execution_id).code == 0
+
+
 def test_detach_prints_the_id_and_cancel_ends_it(live: Flowgres) -> None:
     execution_id = live("run", "sleep", "--detach", "-o", "id").out.strip()
     cancelled = live("executions", "cancel", execution_id, "--reason", "ordered twice")

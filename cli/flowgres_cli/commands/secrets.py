@@ -14,7 +14,7 @@ from flowgres_cli.session import Session, output_option, pass_session, server_op
 _COLUMNS = (
     Column("name", "NAME"),
     Column("created_at", "CREATED", moment, is_optional=True),
-    Column("updated_at", "UPDATED", moment),
+    Column("updated_at", "UPDATED", moment, is_optional=True),
     Column("updated_by", "BY", is_optional=True),
 )
 

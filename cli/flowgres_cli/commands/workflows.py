@@ -25,7 +25,7 @@ _LIST_COLUMNS = (
     Column("active_version", "ACTIVE", justify="right"),
     Column("pending_version", "PENDING", justify="right", is_optional=True),
     Column("title", "TITLE", is_optional=True),
-    Column("description", "DESCRIPTION"),
+    Column("description", "DESCRIPTION", is_optional=True),
     Column("updated_at", "UPDATED", moment, is_optional=True),
 )
 _VERSION_COLUMNS = (
