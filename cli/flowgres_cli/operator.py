@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, LiteralString
 
-from flowgres_cli.errors import AuthError, CliError, ConflictError, NotFoundError, UnreachableError, UsageProblemError
+from flowgres_cli.dsn import checked_dsn
+from flowgres_cli.errors import AuthError, CliError, ConflictError, NotFoundError, UnreachableError
 
 Json = Any
 _BY_STATUS: dict[str, type[CliError]] = {"401": AuthError, "403": AuthError, "404": NotFoundError, "409": ConflictError}
@@ -16,10 +17,12 @@ def call_as_operator(dsn: str, query: LiteralString, parameters: Sequence[Json])
     import psycopg
 
     try:
-        connection = psycopg.connect(dsn, connect_timeout=10, application_name="flowgres-cli")
-    except psycopg.ProgrammingError as error:
-        raise UsageProblemError("the DSN is no connection string of PostgreSQL", where="--dsn") from error
+        connection = psycopg.connect(
+            checked_dsn(dsn, where="--dsn"), connect_timeout=10, application_name="flowgres-cli"
+        )
     except psycopg.OperationalError as error:
+        if "password" in str(error) or "authentication" in str(error):
+            raise AuthError(f"the database refused the login: {str(error).strip()}", hint="Check the DSN.") from error
         raise UnreachableError(f"the database does not answer: {str(error).strip()}", hint="Check the DSN.") from error
     try:
         with connection:

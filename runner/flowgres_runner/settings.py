@@ -64,8 +64,8 @@ class RunnerSettings:
                 hint="Set it to a connection string such as postgresql://flowgres_runner@localhost:5432/flowgres",
             )
         direct_url = read.text("DATABASE_DIRECT_URL") or database_url
-        _check_url("DATABASE_URL", database_url)
-        _check_url("DATABASE_DIRECT_URL", direct_url)
+        check_url("DATABASE_URL", database_url)
+        check_url("DATABASE_DIRECT_URL", direct_url)
         notices: list[str] = []
         if read.text("REDIS_URL"):
             notices.append("REDIS_URL is ignored: PostgreSQL is the queue")
@@ -96,15 +96,22 @@ class RunnerSettings:
         )
 
 
-def _check_url(name: str, text: str) -> None:
+def check_url(name: str, text: str) -> None:
+    """Raise SettingsError, without a word of it, for what is no connection string.
+
+    A password with a character that is not percent-encoded ends up in the host, the port or the name of the database,
+    which the errors of a failed connect would quote.
+    """
     try:
-        conninfo_to_dict(text)
-    except ProgrammingError as error:
-        # Without the parser's own words: they may quote the password.
+        parts = conninfo_to_dict(text)
+    except ProgrammingError:
+        parts = {"host": "@"}
+    host, port, database = (str(parts.get(key) or "") for key in ("host", "port", "dbname"))
+    if "@" in host + database or (port and not port.replace(",", "0").isdecimal()):
         raise SettingsError(
             f"{name} is no connection string of PostgreSQL",
             hint="It looks like postgresql://user:password@host:5432/database; percent-encode special characters.",
-        ) from error
+        )
 
 
 class _Reader:

@@ -160,6 +160,29 @@ def test_connection_string_that_is_none_is_exit_2(flowgres: Flowgres) -> None:
     assert answer.code == 2
 
 
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://owner:s3cret@word@127.0.0.1:1/db",
+        "postgresql://owner:s3cret/word@127.0.0.1:1/db",
+        "postgresql://owner:s3cret#word@127.0.0.1:1/db",
+        "postgresql://owner:s3cret%zzword@127.0.0.1:1/db",
+        "postgresql://owner:s3cret word@127.0.0.1:1/db",
+        "postgresql://owner:s3cret?word@127.0.0.1:1/db",
+        "postgresql:/owner:s3cretword@127.0.0.1:1/db",
+        "host=127.0.0.1 password=s3cret word",
+    ],
+)
+@pytest.mark.parametrize("command", [("db", "status"), ("tenants", "register", "acme")], ids=" ".join)
+def test_password_of_a_malformed_connection_string_is_not_echoed(
+    flowgres: Flowgres, dsn: str, command: tuple[str, ...]
+) -> None:
+    for answer in (flowgres(*command, "--dsn", dsn), flowgres(*command, DATABASE_URL=dsn)):
+        assert answer.code != 0
+        assert "s3cret" not in answer.err + answer.out
+        assert "word@127" not in answer.err + answer.out
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_script_is_printed(flowgres: Flowgres, shell: str) -> None:
     answer = flowgres(_FLOWGRES_COMPLETE=f"{shell}_source")

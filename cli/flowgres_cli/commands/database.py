@@ -109,23 +109,13 @@ def print_sql(dsn: str | None, is_pending_only: bool) -> None:
 
 
 def _target(dsn: str | None) -> str:
+    from flowgres_cli.dsn import checked_dsn
     from flowgres_cli.errors import UsageProblemError
 
     found = dsn or os.environ.get("DATABASE_DIRECT_URL") or os.environ.get("DATABASE_URL")
     if not found:
         raise UsageProblemError("no database is named", hint="Give --dsn, or set DATABASE_URL.")
-    from psycopg import ProgrammingError
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        conninfo_to_dict(found)
-    except ProgrammingError as error:
-        raise UsageProblemError(
-            f"this is no connection string of PostgreSQL: {str(error).strip()}",
-            where="--dsn" if dsn else "DATABASE_URL",
-            hint="Give it as postgresql://user@host:5432/database.",
-        ) from error
-    return found
+    return checked_dsn(found, where="--dsn" if dsn else "DATABASE_URL")
 
 
 def _apply(session: Session, target: str) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flowgres_runner.errors import SettingsError
-from flowgres_runner.settings import LOG_FORMATS, LOG_LEVELS
+from flowgres_runner.settings import LOG_FORMATS, LOG_LEVELS, check_url
 
 FRONT_ROLE = "flowgres_front"
 TOKEN_LIFETIME_SECONDS = 15 * 60
@@ -79,11 +78,8 @@ def _front_dsn(environment: Mapping[str, str]) -> str:
     text = given or environment.get("DATABASE_URL", "")
     if not text:
         raise SettingsError("FRONT_DATABASE_URL or DATABASE_URL must name the database")
-    try:
-        parts = conninfo_to_dict(text)
-    except ProgrammingError as error:
-        name = "FRONT_DATABASE_URL" if given else "DATABASE_URL"
-        raise SettingsError(f"{name} is no connection string of PostgreSQL") from error
+    check_url("FRONT_DATABASE_URL" if given else "DATABASE_URL", text)
+    parts = conninfo_to_dict(text)
     if not given:
         parts["user"] = FRONT_ROLE
     return make_conninfo("", **parts)
