@@ -36,6 +36,9 @@ CALL_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 0.05
 _LAST_PAUSE_SECONDS = 2.0
 
+_UNFIT_CODES = ("isolation_refused", "runner_not_registered")
+"""Refusals of our functions that speak of this session, and of no data."""
+
 T = TypeVar("T")
 Row = tuple[Any, ...]
 Connection = psycopg.AsyncConnection[Row]
@@ -248,9 +251,9 @@ def classified(error: psycopg.Error) -> DatabaseError:
         return kind(_one_line(error))
     message = error.diag.message_primary or _one_line(error)
     if state.startswith("FG"):
-        return DatabaseRefusedError(
-            message, hint=error.diag.message_hint or "", code=error.diag.constraint_name or None, sqlstate=state
-        )
+        code = error.diag.constraint_name or None
+        refusal = DatabaseUnfitError if code in _UNFIT_CODES else DatabaseRefusedError
+        return refusal(message, hint=error.diag.message_hint or "", code=code, sqlstate=state)
     return _kind_of(state)(message, hint=error.diag.message_hint or "", sqlstate=state)
 
 

@@ -130,8 +130,10 @@ def test_secret_is_stored_read_by_runners_and_deleted(database: Database, as_rol
         " p_ciphertext => decode(repeat('01', %s), 'hex'))"
     )
     with as_role("admin", tenant_id=tenant.tenant_id) as db:
-        assert db.value(put, 20)["created"]
+        assert db.value(put, 24)["created"]
         assert not db.value(put, 30)["created"]
+        with pytest.raises(psycopg.Error, match="secret_too_short"), db.connection.transaction():
+            db.value(put, 23)
         assert db.one("select name, updated_by from flowgres_api.secrets") == {"name": "TOKEN", "updated_by": "test"}
     with database.connect("runner") as runner:
         rows = runner.all(

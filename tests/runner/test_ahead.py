@@ -68,7 +68,7 @@ def test_values_ahead_are_those_that_the_database_would_give_back(
     execution = _finish(database, tenant, start(database, tenant, name, input=given))
     outputs = {step: state["output"] for step, state in execution["steps"].items()}
     assert outputs["near"] == outputs["far"]
-    assert "'long key': [1.5, 10000000000000000," in outputs["near"]
+    assert '"long key": [1.5, 10000000000000000,' in outputs["near"]
 
 
 def test_output_too_large_ahead_fails_its_own_step(

@@ -52,8 +52,8 @@ class Vault:
 @pytest.fixture
 def vault(database: Database, tenant: Tenant) -> Vault:
     vault = Vault(database, tenant)
-    vault.put("A", "old")
-    vault.put("B", "other")
+    vault.put("A", "the old one")
+    vault.put("B", "another one")
     return vault
 
 
@@ -66,19 +66,19 @@ async def link(database: Database) -> AsyncIterator[CountingLink]:
 
 async def test_new_value_and_deletion_count_for_the_next_step(vault: Vault, link: CountingLink) -> None:
     store = SecretStore(link, KEYS)
-    assert await store.values(vault.tenant_id, ["A", "B"]) == {"A": "old", "B": "other"}
-    vault.put("A", "new")
-    assert await store.values(vault.tenant_id, ["A"]) == {"A": "new"}
+    assert await store.values(vault.tenant_id, ["A", "B"]) == {"A": "the old one", "B": "another one"}
+    vault.put("A", "the new one")
+    assert await store.values(vault.tenant_id, ["A"]) == {"A": "the new one"}
     vault.delete("A")
     with pytest.raises(SecretError, match="A does not exist"):
         await store.values(vault.tenant_id, ["A"])
-    assert await store.values(vault.tenant_id, ["B"]) == {"B": "other"}
+    assert await store.values(vault.tenant_id, ["B"]) == {"B": "another one"}
 
 
 async def test_steps_that_begin_together_ask_once(vault: Vault, link: CountingLink) -> None:
     store = SecretStore(link, KEYS)
     found = await asyncio.gather(*(store.values(vault.tenant_id, ["AB"[n % 2]]) for n in range(100)))
-    assert found == [{"A": "old"}, {"B": "other"}] * 50
+    assert found == [{"A": "the old one"}, {"B": "another one"}] * 50
     assert link.count == 1
 
 
@@ -87,12 +87,12 @@ async def test_step_that_begins_during_a_look_sees_what_was_stored_before_it(vau
     later: list[asyncio.Task[dict[str, str]]] = []
 
     async def store_and_begin() -> None:
-        vault.put("A", "new")
+        vault.put("A", "the new one")
         later.append(asyncio.create_task(store.values(vault.tenant_id, ["A"])))
 
     link.meanwhile = store_and_begin
-    assert await store.values(vault.tenant_id, ["A"]) == {"A": "old"}
-    assert await later[0] == {"A": "new"}
+    assert await store.values(vault.tenant_id, ["A"]) == {"A": "the old one"}
+    assert await later[0] == {"A": "the new one"}
 
 
 async def test_one_that_gives_up_leaves_the_others_their_look(vault: Vault, link: CountingLink) -> None:
@@ -101,4 +101,4 @@ async def test_one_that_gives_up_leaves_the_others_their_look(vault: Vault, link
     second = asyncio.create_task(store.values(vault.tenant_id, ["A"]))
     await asyncio.sleep(0)
     first.cancel()
-    assert await second == {"A": "old"}
+    assert await second == {"A": "the old one"}

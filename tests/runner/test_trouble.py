@@ -21,7 +21,7 @@ from tests.support.engine import dag, get, import_workflow, start
 from tests.support.runner import Runner, wait_for
 
 LISTENING = "select pid from pg_stat_activity where application_name = 'flowgres-runner listen'"
-LOOK_UPS = {"get_version": "uuid", "get_contexts": "uuid, jsonb", "declare_idle": "uuid, boolean"}
+LOOK_UPS = {"get_version": "uuid", "declare_idle": "uuid, boolean"}
 
 
 @pytest.fixture

@@ -65,6 +65,7 @@ declare
   v_ranges flowgres.queue_range[];
   v_read bigint := flowgres.entries_read();
 begin
+  perform flowgres.require_read_committed();
   for v_look in 1..2 loop
     if v_text <> '' then
       -- While somebody holds an old snapshot.

@@ -27,13 +27,15 @@ _BASE64_LETTERS = {"+": "[+-]", "/": "[/_]", "-": "[+-]", "_": "[/_]"}
 class Masker:
     """Replaces secret values by `***`. Without secrets every method returns its argument."""
 
-    __slots__ = ("_bytes", "_text")
+    __slots__ = ("_bytes", "_short", "_text")
 
     def __init__(self, secrets: Sequence[str]) -> None:
         values = sorted({form for value in secrets for form in _worth_masking(value)}, key=len, reverse=True)
         patterns = [pattern for value in values for pattern in _patterns(value)]
         self._text = re.compile("|".join(patterns)) if patterns else None
         self._bytes = re.compile("|".join(patterns).encode()) if patterns else None
+        short = {value for value in secrets if 0 < len(value) < MIN_SECRET_CHARACTERS}
+        self._short = re.compile("|".join(pattern for value in sorted(short) for pattern in _patterns(value)))
 
     def __bool__(self) -> bool:
         return self._text is not None
@@ -47,8 +49,13 @@ class Masker:
         return data if self._bytes is None else self._bytes.sub(MASK.encode(), data)
 
     def found_in(self, data: str | bytes | None) -> bool:
-        """Whether a secret occurs in it."""
-        if data is None or self._text is None or self._bytes is None:
+        """Whether a secret occurs in it, also a short one: this decides what is sent elsewhere, and changes nothing."""
+        if not data:
+            return False
+        text = data if isinstance(data, str) else data.decode("latin-1")
+        if self._short.pattern and self._short.search(text):
+            return True
+        if self._text is None or self._bytes is None:
             return False
         return bool(self._text.search(data) if isinstance(data, str) else self._bytes.search(data))
 

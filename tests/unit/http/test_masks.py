@@ -91,6 +91,10 @@ def test_short_secret_changes_nothing() -> None:
     masker = Masker(["admin", "1234567"])
     assert not masker
     assert masker.json({"admin": True, "role": "admin"}) == {"admin": True, "role": "admin"}
+    # But it is not sent elsewhere.
+    assert masker.found_in("token=admin")
+    assert masker.found_in(b"token=%61dmin")
+    assert not masker.found_in("token=admit")
 
 
 def test_longer_secret_is_masked_as_a_whole() -> None:
