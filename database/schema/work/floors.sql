@@ -12,8 +12,10 @@
 
 set local role flowgres_owner;
 
+-- Volatile, as what it calls: a function that claims to be more than its body is not inlined, and this one would be planned anew
+-- in every transaction.
 create or replace function flowgres.entries_read()
-  returns bigint language sql stable
+  returns bigint language sql volatile
 as $$
   select pg_stat_get_xact_tuples_returned('flowgres.work_queue_ready_idx'::regclass)
     + pg_stat_get_xact_tuples_returned('flowgres.work_queue_due_idx'::regclass);
