@@ -18,7 +18,7 @@ from flowgres_cli.stack.ports import free_port
 from tests.cases import Case, load_cases
 from tests.front.conftest import TenantKeys
 from tests.support.api import Api
-from tests.support.database import Database
+from tests.support.database import Database, end_sessions
 
 PROBLEM = "application/problem+json"
 
@@ -210,10 +210,7 @@ def test_a_lost_connection_is_replaced(front: Api, tenant: TenantKeys) -> None:
         return front.as_key(tenant.admin).request("PUT", "/secrets/NAME", json={"value": "a-secret"}).status_code
 
     assert put() == 201
-    tenant.db.run(
-        "select pg_terminate_backend(pid) from pg_stat_activity"
-        " where usename = 'flowgres_front' and datname = current_database()"
-    )
+    end_sessions(tenant.db, "flowgres_front")
     assert put() == 200
 
 

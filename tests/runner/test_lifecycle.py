@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from flowgres_cli.stack.ports import free_port
-from tests.support.database import Database, Db, Tenant
+from tests.support.database import Database, Db, Tenant, end_sessions
 from tests.support.engine import get, import_workflow, start
 from tests.support.peers import Peer
 from tests.support.runner import Runner, wait_for
@@ -144,7 +144,7 @@ def test_broken_connections_lose_and_double_nothing(database: Database, tenant: 
             lambda least=progress: db.value("select count(*) >= %s from flowgres.step_executions", least),  # type: ignore[misc]
             what="progress",
         )
-        db.run("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'flowgres_runner'")
+        end_sessions(db, "flowgres_runner")
     all_completed(db, 3000)
     assert db.value("select count(*) from flowgres.step_executions where attempts <> 1") == 0
     doubled = """

@@ -16,7 +16,7 @@ from flowgres_runner.connection import Link
 from flowgres_runner.errors import DatabaseUnreachableError
 from flowgres_runner.listening import Listener
 from tests.runner.lanes import running
-from tests.support.database import Database, Db, Tenant
+from tests.support.database import Database, Db, Tenant, end_sessions
 from tests.support.engine import dag, get, import_workflow, start
 from tests.support.runner import Runner, wait_for
 
@@ -107,7 +107,7 @@ def test_runner_whose_claims_are_refused_is_not_called_alive(
         execution_id = start(database, tenant, workflow, input={"n": 1})
         db.run(f"{role} reset default_transaction_isolation")
         # Sessions keep what they began with.
-        db.run("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'flowgres_runner'")
+        end_sessions(db, "flowgres_runner")
         wait_for(lambda: get(database, tenant, execution_id)["status"] == "completed", what="the end")
         wait_for(lambda: db.value("select flowgres.health()")["status"] == "ok", what="its health")
     finally:

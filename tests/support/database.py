@@ -137,6 +137,14 @@ def postgrest_request(
         yield db
 
 
+def end_sessions(db: Db, login: str) -> None:
+    """End all sessions of a login in this database: others of the server belong to other tests."""
+    db.run(
+        "select pg_terminate_backend(pid) from pg_stat_activity where usename = %s and datname = current_database()",
+        login,
+    )
+
+
 class Clock:
     """The engine's clock, moved by the owner of the installation; it goes on ticking from where it was put."""
 
