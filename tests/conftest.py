@@ -14,7 +14,15 @@ from flowgres_cli.stack.postgrest import Postgrest, start_postgrest
 from tests.support.api import Api
 from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.runner import Runner
-from tests.support.server import JWT_SECRET, Server, close_session, describe_choice, open_session, shared_server
+from tests.support.server import (
+    JWT_SECRET,
+    Server,
+    SpareDatabase,
+    close_session,
+    describe_choice,
+    open_session,
+    shared_server,
+)
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -44,18 +52,28 @@ def server() -> Server:
     return shared_server()
 
 
+@pytest.fixture(scope="session")
+def spare(server: Server) -> Iterator[SpareDatabase]:
+    """Where tests take their databases from."""
+    spare = SpareDatabase(server)
+    yield spare
+    spare.close()
+
+
 @pytest.fixture
-def database(server: Server) -> Iterator[Database]:
+def database(server: Server, spare: SpareDatabase) -> Iterator[Database]:
     """A fresh copy of the template, for this test alone."""
-    with server.new_database() as name:
-        yield Database(name=name, server=server)
+    name = spare.take()
+    yield Database(name=name, server=server)
+    server.drop_database(name)
 
 
 @pytest.fixture(scope="module")
-def module_database(server: Server) -> Iterator[Database]:
+def module_database(server: Server, spare: SpareDatabase) -> Iterator[Database]:
     """A fresh copy of the template, shared by the tests of one file, which make a tenant each."""
-    with server.new_database() as name:
-        yield Database(name=name, server=server)
+    name = spare.take()
+    yield Database(name=name, server=server)
+    server.drop_database(name)
 
 
 @pytest.fixture

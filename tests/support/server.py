@@ -14,6 +14,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,17 +69,48 @@ class Server:
     @contextmanager
     def new_database(self, *, template: str | None = None, owner: str | None = None) -> Iterator[str]:
         """Create a database (a copy of the installed template, or of `template0`), and drop it at the end."""
+        name = self.create_database(template=template, owner=owner)
+        try:
+            yield name
+        finally:
+            self.drop_database(name)
+
+    def create_database(self, *, template: str | None = None, owner: str | None = None) -> str:
+        """Create a database and return its name."""
         name = f"fg_{secrets.token_hex(6)}"
         statement = sql.SQL("create database {} template {} owner {} strategy file_copy").format(
             sql.Identifier(name), sql.Identifier(template or self.template), sql.Identifier(owner or INSTALLER)
         )
         with psycopg.connect(self.superuser_dsn, autocommit=True) as connection:
             connection.execute(statement)
-        try:
-            yield name
-        finally:
-            with psycopg.connect(self.superuser_dsn, autocommit=True) as connection:
-                connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        with psycopg.connect(self.superuser_dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+
+class SpareDatabase:
+    """The next copy of the template, made while a test runs: it takes longer than most tests."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._maker = ThreadPoolExecutor(1)
+        self._next: Future[str] | None = None
+
+    def take(self) -> str:
+        """A fresh database; whoever takes it drops it."""
+        ready = self._next or self._maker.submit(self._server.create_database)
+        name = ready.result()
+        self._next = self._maker.submit(self._server.create_database)
+        return name
+
+    def close(self) -> None:
+        """Drop the one that nobody took."""
+        if self._next is not None:
+            self._server.drop_database(self._next.result())
+        self._maker.shutdown()
 
 
 def open_session() -> None:
