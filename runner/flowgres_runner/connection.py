@@ -55,9 +55,9 @@ async def connect(url: str, *, application_name: str, prepare: bool = True) -> C
     """Open an autocommit connection to the primary.
 
     `prepare` is off behind a pooler, which may give each call another server connection.
-    Raises DatabaseUnreachableError, or DatabaseUnfitError for a text that is no connection string.
+    Raises DatabaseUnreachableError. The settings have made sure that the text is a connection string.
     """
-    conninfo = _complete(
+    conninfo = make_conninfo(
         url,
         application_name=application_name,
         connect_timeout=CONNECT_SECONDS,
@@ -86,16 +86,6 @@ async def connect(url: str, *, application_name: str, prepare: bool = True) -> C
             await connection.close()
             raise DatabaseUnreachableError(_one_line(error)) from error
     return connection
-
-
-def _complete(url: str, **parameters: Any) -> str:
-    try:
-        return make_conninfo(url, **parameters)
-    except psycopg.ProgrammingError as error:
-        # libpq's own sentence quotes the text, and a password may stand in it.
-        raise DatabaseUnfitError(
-            "DATABASE_URL is no connection string", hint="Such as postgresql://user:password@host:5432/database."
-        ) from error
 
 
 class Deadline:

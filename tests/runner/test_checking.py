@@ -62,7 +62,7 @@ def test_import_answers_422_for_what_sql_can_see(client: Api) -> None:
 
 # Each is well formed, and there is much of it: what SQL takes in a moment keeps a parser busy.
 HEAVY = workflow(
-    *[log_step(f"s{n}", config={"message": ["{{ " + " + ".join(["input.n"] * 150) + " }}"] * 12}) for n in range(40)]
+    *[log_step(f"s{n}", config={"message": ["{{ " + " + ".join(["input.n"] * 40) + " }}"] * 20}) for n in range(48)]
 )
 CRON = {"type": "cron", "cron": "0 5 * * 1-5", "timezone": "Europe/Paris"}
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from flowgres_cli.stack.postgres import THROW_AWAY_OPTIONS, Cluster
 from flowgres_runner import listening
 from flowgres_runner.connection import Link
 from flowgres_runner.errors import DatabaseUnreachableError
@@ -114,10 +116,19 @@ def test_runner_whose_claims_are_refused_is_not_called_alive(
         runner.stop()
 
 
-async def test_backend_that_stands_still_is_left(database: Database) -> None:
-    if database.server.directory is None:
-        pytest.skip("the server's processes are not here")
-    link = Link(database.dsn("runner"), application_name="still", seconds=0.5)
+@pytest.fixture
+def own_url(tmp_path: Path) -> Iterator[str]:
+    """A server whose processes are here, wherever that of the other tests is."""
+    cluster = Cluster(tmp_path / "own", options=THROW_AWAY_OPTIONS)
+    cluster.start()
+    try:
+        yield cluster.superuser_dsn()
+    finally:
+        cluster.destroy()
+
+
+async def test_backend_that_stands_still_is_left(own_url: str) -> None:
+    link = Link(own_url, application_name="still", seconds=0.5)
     pid = int((await link.call("select pg_backend_pid()"))[0][0])
     with standing_still(pid):
         async with asyncio.timeout(5):
@@ -127,18 +138,16 @@ async def test_backend_that_stands_still_is_left(database: Database) -> None:
     await link.close()
 
 
-async def test_listener_whose_backend_stands_still_listens_anew(
-    database: Database, db: Db, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if database.server.directory is None:
-        pytest.skip("the server's processes are not here")
+async def test_listener_whose_backend_stands_still_listens_anew(own_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening, "PING_SECONDS", 0.3)
     monkeypatch.setattr(listening, "PING_DEADLINE_SECONDS", 0.3)
     heard: asyncio.Queue[None] = asyncio.Queue()
-    task = asyncio.create_task(Listener(database.dsn("runner"), lambda: heard.put_nowait(None)).run())
+    task = asyncio.create_task(Listener(own_url, lambda: heard.put_nowait(None)).run())
     try:
         await asyncio.wait_for(heard.get(), 10)
-        with standing_still(int(db.value(f"{LISTENING} and datname = current_database()"))):
+        with psycopg.connect(own_url) as other:
+            (pid,) = other.execute(LISTENING).fetchone() or (0,)
+        with standing_still(pid):
             # It looks for work whenever it begins to listen.
             await asyncio.wait_for(heard.get(), 5)
     finally:

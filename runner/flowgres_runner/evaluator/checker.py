@@ -54,6 +54,8 @@ def check_definition(definition: Json) -> list[Json]:
                 errors.append(place(problem, path, None).as_json())
             if len(errors) == MAX_ERRORS:
                 break
+    except (MemoryError, RecursionError):
+        raise
     except Exception as error:
         return [
             _refusal("check_failed", f"the expressions of this definition cannot be checked ({type(error).__name__})")
@@ -70,8 +72,10 @@ def _check(text: bytes, cpu_seconds: float) -> list[Json]:
             limit_cpu_time(0)
     except TimeIsUpError:
         return [_refusal("check_limit", f"checking its expressions takes more than {cpu_seconds:g} s")]
-    except (MemoryError, RecursionError, ValueError):
+    except (MemoryError, RecursionError):
         return [_refusal("check_limit", "checking its expressions takes too much memory")]
+    except ValueError:
+        return [_refusal("check_failed", "the definition holds a number that is too long")]
 
 
 def _refusal(code: str, message: str) -> Json:
