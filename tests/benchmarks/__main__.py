@@ -67,6 +67,8 @@ PARTS: tuple[Part, ...] = (
     Part("W8 lists", "W8", lists.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
 )
 
+Run = tuple[Part, Context]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, return the exit code: 1 when a part failed. A bar that is not met is no failure."""
@@ -95,13 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 results.failures.append(("peers", str(error)))
                 parts = [part for part in parts if not part.is_peer]
         ours = Context(lab, lab.ours, scale, results, options.rounds, peer_python)
-        runs: list[tuple[Part, Context]] = []
+        runs: list[Run] = []
         for part in parts:
             runs.append((part, ours))
             if part.is_compared and lab.before is not None:
                 runs.append((part, replace(ours, version=lab.before)))
         for number in range(options.rounds):
-            for run in [run for run in runs if not run[0].repeats_inside]:
+            for run in in_turn([run for run in runs if not run[0].repeats_inside], number):
                 if not _measure(*run, label=f"round {number + 1}"):
                     runs.remove(run)
         for run in [run for run in runs if run[0].repeats_inside]:
@@ -120,6 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         options.json.write_text(json.dumps(document, indent=2) + "\n")
     return 1 if results.failures else 0
+
+
+def in_turn(runs: Sequence[Run], number: int) -> list[Run]:
+    """The runs of this round: in every other one, the version before goes first where both versions are measured.
+
+    What is measured second has it easier (the same version twice: W2 came out at 0.90 of itself), so that an even
+    number of rounds favours nobody.
+    """
+    pairs: dict[str, list[Run]] = {}
+    for run in runs:
+        pairs.setdefault(run[0].name, []).append(run)
+    return [run for pair in pairs.values() for run in (reversed(pair) if number % 2 else pair)]
 
 
 def _measure(part: Part, context: Context, *, label: str) -> bool:
@@ -143,7 +157,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--parts", type=_parts, default=PARTS, help="parts with one of these in their names: lists,held"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="rounds; the table shows their median (default: 3)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=3,
+        help="rounds; the table shows their median (default: 3; an even number to compare two versions)",
+    )
     parser.add_argument("--no-peers", action="store_true", help="leave out DBOS, Procrastinate and pgqueuer")
     parser.add_argument("--peer-python", help="a Python that has peers/requirements.txt, instead of a new environment")
     parser.add_argument("--held-seconds", type=int, help="length of the load under a held snapshot (default: 60)")

@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.benchmarks.__main__ import PARTS, WORKLOADS
+from tests.benchmarks.__main__ import PARTS, WORKLOADS, in_turn
 from tests.benchmarks.figures import Results, at_least, at_most, percentile, table
 from tests.benchmarks.lines import LINES
 from tests.benchmarks.scale import Scale
@@ -71,6 +72,16 @@ def test_ours_is_divided_by_the_version_before_of_the_same_round() -> None:
     results = Results({"w1.one": [20_000, 30_000], "before.w1.one": [10_000, 10_000]})
     line = next(line for line in LINES if line.key == "w1.one/before")
     assert results.of(line) == [2.0, 3.0]
+
+
+def test_versions_take_turns_in_going_first() -> None:
+    ours, before = object(), object()
+    runs: list[Any] = [
+        (part, version) for part in PARTS[:2] for version in (ours, before) if part.is_compared or version is ours
+    ]
+    order = [[(part.name, version is ours) for part, version in in_turn(runs, number)] for number in range(3)]
+    assert order[0] == order[2] == [("pgbench", True), ("W1 one runner", True), ("W1 one runner", False)]
+    assert order[1] == [("pgbench", True), ("W1 one runner", False), ("W1 one runner", True)]
 
 
 def test_table_shows_median_spread_and_bar() -> None:
