@@ -11,12 +11,11 @@ import json
 import math
 from collections.abc import Callable
 from json import encoder as json_encoder
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from flowgres_runner.errors import OutputError
 
-if TYPE_CHECKING:
-    from flowgres_runner.steps.base import Json
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 MAX_DEPTH = 64
 _EXACT_FLOAT_LIMIT = 1e16

@@ -12,29 +12,29 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from flowgres_runner import queries
-from flowgres_runner.belief import Belief
-from flowgres_runner.checking import VersionChecker
-from flowgres_runner.connection import Link, retry_until_answered
-from flowgres_runner.contexts import ContextCache
+from flowgres_runner.database import queries
+from flowgres_runner.database.belief import Belief
+from flowgres_runner.database.connection import Link, retry_until_answered
+from flowgres_runner.database.listening import Listener
 from flowgres_runner.errors import DatabaseError, DatabaseRefusedError, DatabaseUnfitError, RegistrationError
 from flowgres_runner.evaluator import EvaluatorPool
-from flowgres_runner.executing import Executor
-from flowgres_runner.heartbeat import DatabaseClock, Heartbeat
+from flowgres_runner.execution.contexts import ContextCache
+from flowgres_runner.execution.executor import Executor
+from flowgres_runner.execution.running import RunningSteps
+from flowgres_runner.execution.secret_store import SecretStore
+from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.http import Client, EgressPolicy
-from flowgres_runner.leases import Leases
-from flowgres_runner.listening import Listener
 from flowgres_runner.logs import get_logger
-from flowgres_runner.outbox import Outbox
-from flowgres_runner.running import RunningSteps
-from flowgres_runner.secret_store import SecretStore
 from flowgres_runner.secrets import Placeholders, SecretKeys
 from flowgres_runner.settings import RunnerSettings
 from flowgres_runner.steps.http import HttpStep
 from flowgres_runner.steps.registry import AnyHandler, core_handlers, custom_handlers, published_types
-from flowgres_runner.timekeeper import Timekeeper
-from flowgres_runner.versions import VersionCache
-from flowgres_runner.work_loop import WorkLoop
+from flowgres_runner.upkeep.checking import VersionChecker
+from flowgres_runner.upkeep.timekeeper import Timekeeper
+from flowgres_runner.work.heartbeat import DatabaseClock, Heartbeat
+from flowgres_runner.work.leases import Leases
+from flowgres_runner.work.loop import WorkLoop
+from flowgres_runner.work.outbox import Outbox
 
 log = get_logger(__name__)
 
@@ -105,7 +105,7 @@ class Runner:
             contexts=self._contexts,
             pool=self._pool,
             placeholders=placeholders,
-            outbox=self._outbox,
+            put=self._outbox.put,
             runner_id=self._runner_id,
             start_task=self._running.start,
             give_back=self._release,

@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from flowgres_runner.errors import SecretError
-from flowgres_runner.steps.base import Json
+from flowgres_runner.json_values import Json
 
 NONCE_BYTES = 12
 MIN_KEY_CHARACTERS = 16

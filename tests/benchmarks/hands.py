@@ -7,9 +7,9 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from flowgres_runner import queries
-from flowgres_runner.connection import Link
-from flowgres_runner.queries import ClaimedStep
+from flowgres_runner.database import queries
+from flowgres_runner.database.connection import Link
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.runner import PROTOCOL
 from tests.benchmarks.definitions import CHAIN_LENGTH
 from tests.benchmarks.lab import Site

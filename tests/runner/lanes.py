@@ -8,19 +8,19 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from flowgres_runner import queries
-from flowgres_runner.chains import AnyResult
-from flowgres_runner.connection import Link
+from flowgres_runner.database import queries
+from flowgres_runner.database.connection import Link
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import DatabaseUnreachableError
-from flowgres_runner.leases import Leases
-from flowgres_runner.outbox import Outbox
-from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import Result, encode_outcome
-from flowgres_runner.running import RunningSteps
-from flowgres_runner.secret_store import SecretStore
+from flowgres_runner.execution.chains import AnyResult
+from flowgres_runner.execution.results import Result, encode_outcome
+from flowgres_runner.execution.running import RunningSteps
+from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.secrets import Placeholders, SecretKeys
 from flowgres_runner.steps.base import Completed, Outcome
-from flowgres_runner.work_loop import WorkLoop
+from flowgres_runner.work.leases import Leases
+from flowgres_runner.work.loop import WorkLoop
+from flowgres_runner.work.outbox import Outbox
 from tests.support.database import Database
 
 LONG = 60.0

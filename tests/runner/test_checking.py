@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from flowgres_runner.checking import VersionChecker
-from flowgres_runner.connection import Link
+from flowgres_runner.database.connection import Link
+from flowgres_runner.upkeep.checking import VersionChecker
 from tests.support.api import Api
 from tests.support.database import Database, Db, Tenant
 from tests.support.definitions import log_step, workflow

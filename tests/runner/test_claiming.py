@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from flowgres_runner import work_loop
-from flowgres_runner.connection import Backoff, Link
+from flowgres_runner.database.connection import Backoff, Link
 from flowgres_runner.steps.base import ChildStarted, Outcome, Suspended
+from flowgres_runner.work import loop as work_loop
 from tests.runner.lanes import LONG, running
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import dag, import_workflow, start

@@ -14,20 +14,22 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from flowgres_runner import executing, queries, versions
-from flowgres_runner.chains import ChainResult
-from flowgres_runner.connection import Link
-from flowgres_runner.contexts import ContextCache
+from flowgres_runner.database import queries
+from flowgres_runner.database.connection import Link
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.evaluator import EvaluatorPool, RenderJob, RenderResult
-from flowgres_runner.executing import Executor
+from flowgres_runner.execution import executor as executing
+from flowgres_runner.execution import versions
+from flowgres_runner.execution.chains import ChainResult
+from flowgres_runner.execution.contexts import ContextCache
+from flowgres_runner.execution.executor import Executor
+from flowgres_runner.execution.results import Result
+from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.http import Client, EgressPolicy
-from flowgres_runner.outbox import Outbox
-from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import Result
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.http import HttpStep
 from flowgres_runner.steps.registry import core_handlers
-from flowgres_runner.versions import VersionCache
+from flowgres_runner.work.outbox import Outbox
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import dag, import_workflow, start
 
@@ -63,7 +65,7 @@ class Hands:
             contexts=self.contexts,
             pool=self.pool,
             placeholders=Placeholders(),
-            outbox=self.outbox,
+            put=self.outbox.put,
             runner_id=lambda: self.runner_id,
             start_task=lambda prepared, config: None,
             give_back=self._give_back,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flowgres_runner.chains import AnyResult, ChainResult, PlainChain
-from flowgres_runner.results import Member, Result
+from flowgres_runner.execution.chains import AnyResult, ChainResult
+from flowgres_runner.execution.compiled import PlainChain
+from flowgres_runner.execution.results import Member, Result
 from flowgres_runner.steps.base import Completed
 from tests.runner.lanes import result, running
 from tests.support.database import Database, Db

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from flowgres_runner.connection import Link
+from flowgres_runner.database.connection import Link
 from flowgres_runner.errors import SecretError
-from flowgres_runner.secret_store import SecretStore
+from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.secrets import SecretKeys
 from tests.support.database import Database, Tenant
 

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 
 from flowgres_cli.stack.postgres import THROW_AWAY_OPTIONS, Cluster
-from flowgres_runner import listening
-from flowgres_runner.connection import Link
+from flowgres_runner.database import listening
+from flowgres_runner.database.connection import Link
+from flowgres_runner.database.listening import Listener
 from flowgres_runner.errors import DatabaseUnreachableError
-from flowgres_runner.listening import Listener
 from tests.runner.lanes import running
 from tests.support.database import Database, Db, Tenant, end_sessions
 from tests.support.engine import dag, get, import_workflow, start

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+from flowgres_runner.json_values import Json as Json
 
 
 @dataclass(frozen=True, slots=True)

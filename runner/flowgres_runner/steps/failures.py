@@ -11,6 +11,17 @@ def invalid_config(message: str, *, details: Json = None) -> Failed:
     return Failed(StepError(code="config_invalid", message=message, error_class="validation", details=details))
 
 
+def internal_failure() -> Failed:
+    """A bug of ours or of a custom handler: the log has the traceback, the execution a fixed text."""
+    return Failed(
+        StepError(
+            code="internal_error",
+            message="the step failed because of an internal error; the runner's log has the details",
+            error_class="internal",
+        )
+    )
+
+
 def as_object(config: Json) -> dict[str, Json]:
     """The configuration as an object; an empty one when it is something else."""
     return config if isinstance(config, dict) else {}

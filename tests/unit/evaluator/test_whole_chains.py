@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowgres_runner.chains import ChainResult, PlainChain, chain_arrays
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.evaluator import EvaluatorPool, Rendered, RenderedWhole, RenderFailed, RenderJob
 from flowgres_runner.evaluator.process import ChildDiedError, _read_results
+from flowgres_runner.execution.chains import ChainResult, chain_arrays
+from flowgres_runner.execution.compiled import PlainChain
 from flowgres_runner.json_values import MAX_DEPTH, encode_output
-from flowgres_runner.queries import ClaimedStep
 from tests.unit.evaluator.test_chains import Loop, chain, counting, passing, values
 from tests.unit.evaluator.test_pool import HUNGRY, SLOW
 from tests.unit.evaluator.test_round_trip import _JSON, loop_and_pool

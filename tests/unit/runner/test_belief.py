@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from flowgres_runner.belief import Belief, uptime_seconds
-from flowgres_runner.leases import Leases
+from flowgres_runner.database.belief import Belief, uptime_seconds
+from flowgres_runner.work.leases import Leases
 
 
 def confirmed(*, seconds_ago: float, lease_seconds: float = 10) -> Belief:

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from flowgres_runner.connection import classified, is_disconnect
+from flowgres_runner.database.connection import classified, is_disconnect
 from flowgres_runner.errors import (
     DatabaseContendedError,
     DatabaseError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flowgres_runner.contexts import ContextCache
+from flowgres_runner.execution.contexts import ContextCache
 
 
 def text(**steps: Any) -> str:

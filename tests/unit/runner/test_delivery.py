@@ -6,12 +6,13 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from flowgres_runner.chains import AnyResult, ChainResult, PlainChain
-from flowgres_runner.connection import classified
-from flowgres_runner.delivery import Delivery
+from flowgres_runner.database.connection import classified
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import DatabaseUnreachableError
-from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import Member, Result
+from flowgres_runner.execution.chains import AnyResult, ChainResult
+from flowgres_runner.execution.compiled import PlainChain
+from flowgres_runner.execution.results import Member, Result
+from flowgres_runner.work.delivery import Delivery
 
 
 def result(number: int) -> Result:

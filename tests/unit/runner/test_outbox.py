@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-from flowgres_runner.chains import ChainResult, PlainChain
-from flowgres_runner.outbox import MAX_BATCH_CHARACTERS, MAX_BATCH_OPENED, Outbox
-from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import Member, Result
+from flowgres_runner.database.queries import ClaimedStep
+from flowgres_runner.execution.chains import ChainResult
+from flowgres_runner.execution.compiled import PlainChain
+from flowgres_runner.execution.results import MAX_BATCH_CHARACTERS, Member, Result
+from flowgres_runner.work.outbox import MAX_BATCH_OPENED, Outbox
 
 STEP = ClaimedStep(7, 3, "tenant", "execution", "version", 2, -1, 1, 1, False, None, None)
 OTHER = STEP._replace(execution_id="018f0000-0000-7000-8000-00000000000b")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import encode_outcome, encode_started, replacement, results_text
+from flowgres_runner.database.queries import ClaimedStep
+from flowgres_runner.execution.results import encode_outcome, encode_started, replacement, results_text
 from flowgres_runner.steps.base import ChildStarted, Completed, Failed, Outcome, Skipped, StepError, Suspended
 
 STEP = ClaimedStep(7, 3, "tenant", "execution", "version", 2, -1, 1, 1, False, None, None)

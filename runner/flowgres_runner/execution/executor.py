@@ -8,36 +8,38 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
-from flowgres_runner import queries
-from flowgres_runner.chains import AnyResult, ChainResult, as_chain, is_as_shown, may_be_plain
-from flowgres_runner.connection import Link, retry_until_answered
-from flowgres_runner.contexts import ContextCache, ExecutionContext
+from flowgres_runner.database import queries
+from flowgres_runner.database.connection import Link, retry_until_answered
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.evaluator import EvaluatorError, EvaluatorPool, RenderJob
 from flowgres_runner.evaluator.jobs import Rendered, RenderedWhole, RenderFailed, RenderResult
+from flowgres_runner.execution.chains import AnyResult, ChainResult, as_chain, is_as_shown, may_be_plain
+from flowgres_runner.execution.compiled import NO_LIMITS, CompiledStep, Limits, Version
+from flowgres_runner.execution.contexts import ContextCache, ExecutionContext
+from flowgres_runner.execution.prepared import ALL_ROOTS, Prepared
+from flowgres_runner.execution.rendering import GatheredRenderer
+from flowgres_runner.execution.results import MAX_BATCH_CHARACTERS, Result, encode_outcome, replacement
+from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.http.masks import masker
 from flowgres_runner.logs import get_logger
-from flowgres_runner.outbox import MAX_BATCH_CHARACTERS, Outbox
-from flowgres_runner.prepared import ALL_ROOTS, Prepared
-from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.rendering import GatheredRenderer
-from flowgres_runner.results import Result, encode_outcome, replacement
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Skipped, StepError, Suspended
 from flowgres_runner.steps.condition import with_field
+from flowgres_runner.steps.failures import internal_failure
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
-from flowgres_runner.versions import NO_LIMITS, CompiledStep, Limits, Version, VersionCache
 
 log = get_logger(__name__)
 
 _SKIPPED = Skipped()
 
+Put = Callable[[Sequence[AnyResult]], None]
 StartTask = Callable[[Prepared, Json], None]
 GiveBack = Callable[[Sequence[ClaimedStep]], Awaitable[None]]
 _PAUSE_SECONDS = 1.0
 
 
 class Executor:
-    """Turns claimed steps into results in the outbox; `start_task` takes over those that have to wait for something."""
+    """Turns claimed steps into results, which it hands to `put`; `start_task` takes over those that have to wait."""
 
     def __init__(
         self,
@@ -47,7 +49,7 @@ class Executor:
         contexts: ContextCache,
         pool: EvaluatorPool,
         placeholders: Placeholders,
-        outbox: Outbox,
+        put: Put,
         runner_id: Callable[[], str],
         start_task: StartTask,
         give_back: GiveBack,
@@ -58,7 +60,7 @@ class Executor:
         self._pool = pool
         self._renderer = GatheredRenderer(pool)
         self._placeholders = placeholders
-        self._outbox = outbox
+        self._put = put
         self._runner_id = runner_id
         self._start_task = start_task
         self._give_back = give_back
@@ -111,7 +113,7 @@ class Executor:
         while prepared:
             prepared = await self._run(prepared, began, results)
             began = time.monotonic()
-        self._outbox.put(_shortest(claimed_steps, results))
+        self._put(_shortest(claimed_steps, results))
 
     async def _run(self, prepared: Sequence[Prepared], began: float, results: dict[int, AnyResult]) -> list[Prepared]:
         """Render and finish pure steps as one batch; those that wait for something begin as tasks, without a result.
@@ -280,8 +282,8 @@ class Executor:
         return _reshaped(outcome, await self._renderer.render(item.output_job(outcome)))
 
     def report(self, claimed: ClaimedStep, item: Prepared | None, outcome: Outcome, *, milliseconds: float) -> None:
-        """Put the result of one step into the outbox; without `item` it is one that could not be prepared."""
-        self._outbox.put([self._encode(claimed, item, outcome, time.monotonic() - milliseconds / 1000)])
+        """Hand over the result of one step; without `item` it is one that could not be prepared."""
+        self._put([self._encode(claimed, item, outcome, time.monotonic() - milliseconds / 1000)])
 
     def _encode(self, claimed: ClaimedStep, item: Prepared | None, outcome: Outcome, began: float) -> Result:
         milliseconds = (time.monotonic() - began) * 1000
@@ -328,17 +330,6 @@ def _within(outcome: Outcome, limits: Limits) -> Outcome:
         message = f"a delay takes {limits.max_delay_seconds:,.0f} s at most"
         return Failed(StepError("delay_too_long", message, "validation"))
     return outcome
-
-
-def internal_failure() -> Failed:
-    """A bug of ours or of a custom handler: the log has the traceback, the execution a fixed text."""
-    return Failed(
-        StepError(
-            code="internal_error",
-            message="the step failed because of an internal error; the runner's log has the details",
-            error_class="internal",
-        )
-    )
 
 
 def _unknown_step(step: CompiledStep | None) -> Failed:

@@ -6,17 +6,17 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from flowgres_runner.chains import AnyResult
-from flowgres_runner.connection import Backoff
+from flowgres_runner.database.connection import Backoff
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import (
     DatabaseContendedError,
     DatabaseExhaustedError,
     DatabaseRefusedError,
     DatabaseUnfitError,
 )
+from flowgres_runner.execution.chains import AnyResult
+from flowgres_runner.execution.results import replacement
 from flowgres_runner.logs import get_logger
-from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import replacement
 
 log = get_logger(__name__)
 

@@ -11,8 +11,8 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-from flowgres_runner import queries
-from flowgres_runner.connection import Link
+from flowgres_runner.database import queries
+from flowgres_runner.database.connection import Link
 from flowgres_runner.errors import DatabaseError
 from flowgres_runner.logs import get_logger
 

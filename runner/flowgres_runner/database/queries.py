@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-from flowgres_runner.connection import Link
+from flowgres_runner.database.connection import Link
 
 STEP_COLUMNS = (
     # Ids as text, as they are used. The rest, too: its size bounds the cache of contexts, and parsing waits until it is

@@ -7,19 +7,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flowgres_runner.belief import Belief
-from flowgres_runner.connection import retry_until_answered
+from flowgres_runner.database.belief import Belief
+from flowgres_runner.database.connection import retry_until_answered
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import SecretError
-from flowgres_runner.executing import internal_failure
+from flowgres_runner.execution.executor import Executor
+from flowgres_runner.execution.prepared import Prepared
+from flowgres_runner.execution.results import Result, encode_started
+from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.failpoints import pass_failpoint
 from flowgres_runner.http.masks import masker
 from flowgres_runner.logs import get_logger
-from flowgres_runner.prepared import Prepared
-from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import encode_started
-from flowgres_runner.secret_store import SecretStore
 from flowgres_runner.secrets import Placeholders, put_values
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
+from flowgres_runner.steps.failures import internal_failure
 
 log = get_logger(__name__)
 
@@ -63,11 +64,11 @@ class RunningSteps:
         self._secret_store = secret_store
         self._belief = belief or Belief()
         self._steps: dict[int, RunningStep] = {}
-        self._executor: Any = None
-        self._send: Callable[[Any], None] | None = None
+        self._executor: Executor | None = None
+        self._send: Callable[[Result], None] | None = None
 
-    def attach(self, executor: Any, send: Callable[[Any], None]) -> None:
-        """Say who takes outcomes (an Executor) and raw results."""
+    def attach(self, executor: Executor, send: Callable[[Result], None]) -> None:
+        """Say who takes outcomes, and who raw results: these need the running steps themselves to be made."""
         self._executor = executor
         self._send = send
 
@@ -138,14 +139,15 @@ class RunningSteps:
                         self._send(encode_started(running.prepared.claimed, milliseconds=elapsed))
 
     async def _run(self, running: RunningStep, config: Json) -> None:
-        prepared = running.prepared
+        prepared, executor = running.prepared, self._executor
+        assert executor is not None  # noqa: S101 - nothing starts before `attach`
         claimed = prepared.claimed
         async with self._slots:
             await self._belief.restored()
             running.began = time.monotonic()
             try:
                 outcome = await self._outcome(prepared, config)
-                outcome = await self._executor.reshape(prepared, outcome)
+                outcome = await executor.reshape(prepared, outcome)
             except Exception:
                 log.exception("handler_failed", execution_id=claimed.execution_id, step=prepared.step.id)
                 outcome = internal_failure()
@@ -153,7 +155,7 @@ class RunningSteps:
             return  # aborted, and the handler did not mind
         del self._steps[claimed.queue_id]
         elapsed = (time.monotonic() - running.began) * 1000
-        self._executor.report(claimed, prepared, outcome, milliseconds=elapsed)
+        executor.report(claimed, prepared, outcome, milliseconds=elapsed)
 
     async def _outcome(self, prepared: Prepared, config: Json) -> Outcome:
         step = prepared.step

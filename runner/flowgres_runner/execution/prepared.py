@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from flowgres_runner.chains import MAX_AHEAD, may_be_plain
-from flowgres_runner.contexts import ExecutionContext
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.evaluator import RenderJob
-from flowgres_runner.queries import ClaimedStep
+from flowgres_runner.execution.chains import MAX_AHEAD, may_be_plain
+from flowgres_runner.execution.compiled import ROOTS, CompiledStep, Version
+from flowgres_runner.execution.contexts import ExecutionContext
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Json, StepTask
-from flowgres_runner.versions import ROOTS, CompiledStep, Version
 
 ALL_ROOTS = frozenset(ROOTS)
 

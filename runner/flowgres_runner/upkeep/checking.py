@@ -10,8 +10,8 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from flowgres_runner import queries
-from flowgres_runner.connection import Link
+from flowgres_runner.database import queries
+from flowgres_runner.database.connection import Link
 from flowgres_runner.errors import DatabaseError
 from flowgres_runner.evaluator.process import ChildDiedError, EvaluatorProcess
 from flowgres_runner.logs import get_logger

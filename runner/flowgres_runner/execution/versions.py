@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from flowgres_runner import queries
-from flowgres_runner.chains import Chain, PlainChain, compile_chain, compile_plain_chain
-from flowgres_runner.connection import Link, retry_until_answered
+from flowgres_runner.database import queries
+from flowgres_runner.database.connection import Link, retry_until_answered
 from flowgres_runner.errors import DatabaseError
+from flowgres_runner.execution.chains import compile_chain, compile_plain_chain
+from flowgres_runner.execution.compiled import ROOTS, CompiledStep, Limits, Version
 from flowgres_runner.logs import get_logger
 from flowgres_runner.steps.base import Handler, Json, PassingHandler, PureHandler
 
@@ -23,65 +23,6 @@ log = get_logger(__name__)
 MAX_VERSIONS = 1_000
 LIMITS_SECONDS = 60.0
 """How old a tenant's limits may be."""
-ROOTS = ("input", "trigger", "execution", "workflow", "tenant")
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledStep:
-    """A step, prepared so that running it looks nothing up.
-
-    `roots` are the names of the context that its templates may use: what no template mentions is not sent to the
-    evaluator. Exactly one of `pure` and `handler` is set, or neither when no handler serves the type. `next_index` is
-    the step that may be run ahead when this one has completed. `output_path` is where in the rendered configuration the
-    output lies, None when that cannot be told beforehand; `chain` then is what can be rendered together with this step.
-    `plain` is the chain that the database takes in one piece.
-    """
-
-    index: int
-    id: str
-    type: str
-    config: Json
-    when: str | None
-    output: Json
-    references: tuple[str, ...]
-    secret_names: tuple[str, ...]
-    timeout_seconds: float | None
-    roots: frozenset[str]
-    output_roots: frozenset[str]
-    key: str
-    output_key: str
-    resume_key: str
-    next_index: int | None
-    pure: PureHandler | None
-    handler: Handler | None
-    output_path: tuple[str, ...] | None
-    chain: Chain | None = None
-    plain: PlainChain | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the tenant's settings allow: bytes and depth of an output, seconds of an attempt and of a delay."""
-
-    max_output_bytes: int
-    max_json_depth: int
-    step_timeout_seconds: float
-    max_delay_seconds: float
-
-
-NO_LIMITS = Limits(1 << 30, 64, 30.0, math.inf)
-"""Where no version is known, so nothing is to be stored but a failure of ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A version with its steps by index, what expressions see as `workflow` and `tenant`, and its tenant's limits."""
-
-    id: str
-    workflow: dict[str, Json]
-    tenant: dict[str, Json]
-    steps: dict[int, CompiledStep]
-    limits: Limits
 
 
 class VersionCache:

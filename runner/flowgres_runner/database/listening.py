@@ -14,7 +14,7 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
-from flowgres_runner.connection import Backoff, Connection, Deadline, connect
+from flowgres_runner.database.connection import Backoff, Connection, Deadline, connect
 from flowgres_runner.errors import DatabaseError
 from flowgres_runner.logs import get_logger
 

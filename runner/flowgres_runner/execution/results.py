@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import OutputError
 from flowgres_runner.json_values import MAX_DEPTH, canonical_json, encode_json, encode_output
-from flowgres_runner.queries import ClaimedStep
 from flowgres_runner.steps.base import (
     ChildStarted,
     Completed,
@@ -20,6 +20,8 @@ from flowgres_runner.steps.base import (
     Suspended,
 )
 
+MAX_BATCH_CHARACTERS = 4 << 20
+"""Of the texts that one call carries; a single result may be larger."""
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_DETAIL_BYTES = 16_384
 MAX_LOG_LINES = 100

@@ -7,10 +7,9 @@ import random
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from flowgres_runner.chains import AnyResult
+from flowgres_runner.execution.chains import AnyResult
+from flowgres_runner.execution.results import MAX_BATCH_CHARACTERS
 
-MAX_BATCH_CHARACTERS = 4 << 20
-"""Of the texts that one call carries; a single result may be larger."""
 MAX_BATCH_OPENED = 1000
 """Steps that one call may make ready at once: the more, the longer it holds its executions, and other lanes rest."""
 _FIRST_PAUSE_SECONDS = 0.005

@@ -9,51 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import OutputError
 from flowgres_runner.evaluator.jobs import Follower
 from flowgres_runner.evaluator.templates import has_expressions
+from flowgres_runner.execution.compiled import Chain, CompiledStep, PlainChain
+from flowgres_runner.execution.results import Member, Result, replacement
 from flowgres_runner.json_values import canonical_json, encode_json
-from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import Member, Result, replacement
 from flowgres_runner.steps.base import Completed, Json, Outcome
-
-if TYPE_CHECKING:
-    from flowgres_runner.versions import CompiledStep
 
 MAX_AHEAD = 15
 """Steps run ahead under one lease: enough to save most round trips, few enough to share and to cancel."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlainChain:
-    """Steps that the database takes in one piece when all of them complete with no more to say than outputs.
-
-    `is_whole`: nothing of their execution is left then. `opened_count` steps are ready at once when they are done.
-    `wanted` are those that steps outside refer to: place and id.
-    """
-
-    indexes: tuple[int, ...]
-    is_whole: bool
-    opened_count: int
-    wanted: tuple[tuple[int, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """A step and those that may be rendered together with it, in their order.
-
-    `roots` are those of all members, the first included; `references` are the steps outside that the others refer to.
-    `last_path` is where the last output lies, when the members are a plain chain: all outputs can then be one text.
-    """
-
-    then: tuple[Follower, ...]
-    key: str
-    roots: frozenset[str]
-    references: tuple[str, ...]
-    last_path: tuple[str, ...] | None
 
 
 def compile_plain_chain(head: CompiledStep, raw: Any, steps: Mapping[int, CompiledStep]) -> PlainChain | None:

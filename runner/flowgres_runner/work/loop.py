@@ -14,18 +14,18 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from flowgres_runner import queries
-from flowgres_runner.chains import AnyResult, ChainResult, chain_arrays
-from flowgres_runner.connection import Backoff, Link
-from flowgres_runner.delivery import Delivery
+from flowgres_runner.database import queries
+from flowgres_runner.database.connection import Backoff, Link
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import DatabaseError, DatabaseRefusedError, DatabaseUnfitError, DatabaseUnreachableError
+from flowgres_runner.execution.chains import AnyResult, ChainResult, chain_arrays
+from flowgres_runner.execution.results import Result, results_text
+from flowgres_runner.execution.running import RunningSteps
 from flowgres_runner.failpoints import pass_failpoint
-from flowgres_runner.leases import Leases
 from flowgres_runner.logs import get_logger
-from flowgres_runner.outbox import Outbox
-from flowgres_runner.queries import ClaimedStep
-from flowgres_runner.results import Result, results_text
-from flowgres_runner.running import RunningSteps
+from flowgres_runner.work.delivery import Delivery
+from flowgres_runner.work.leases import Leases
+from flowgres_runner.work.outbox import Outbox
 
 log = get_logger(__name__)
 

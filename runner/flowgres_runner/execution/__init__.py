@@ -1,0 +1,1 @@
+"""Running claimed steps: compiled versions, contexts, rendering, steps run ahead, tasks, and their results."""
