@@ -7,25 +7,31 @@ from collections.abc import Iterator, Set
 from dataclasses import replace
 
 from .cron import check_cron
+from .custom_types import CustomTypes, find_config_problems
 from .expressions import ExpressionError, find_references, has_expression, parse_expression
 from .graph import Graph, build_graph
-from .language import SECRET_FIELDS
+from .language import CORE_STEP_TYPES, SECRET_FIELDS
 from .problems import Json, Path, Positions, Problem, did_you_mean, place
 
 Found = Iterator[tuple[Path, Problem]]
 
 
-def check_definition(document: dict[str, Json], positions: Positions | None = None) -> list[Problem]:
+NO_TYPES: CustomTypes = {}
+
+
+def check_definition(
+    document: dict[str, Json], positions: Positions | None = None, *, custom_types: CustomTypes = NO_TYPES
+) -> list[Problem]:
     """Problems of the expressions, cron and jsonpath of a definition whose structure is sound.
 
     This is what SQL leaves to be confirmed: structure, names and graph are checked there too.
     """
     steps = document.get("steps")
     graph = build_graph(steps if isinstance(steps, list) else [])
-    return [place(problem, path, positions) for path, problem in find_problems(document, graph)]
+    return [place(problem, path, positions) for path, problem in find_problems(document, graph, custom_types)]
 
 
-def find_problems(document: dict[str, Json], graph: Graph) -> Found:
+def find_problems(document: dict[str, Json], graph: Graph, custom_types: CustomTypes = NO_TYPES) -> Found:
     """The same, with paths as tuples, for a canonical document and its graph."""
     yield from _check_triggers(document)
     yield from _check_settings(document)
@@ -34,16 +40,24 @@ def find_problems(document: dict[str, Json], graph: Graph) -> Found:
     for number, step in enumerate(steps if isinstance(steps, list) else ()):
         if isinstance(step, dict):
             known = None if ancestors is None else ancestors[number]
-            yield from _check_step(step, ("steps", number), graph, known)
+            yield from _check_step(step, ("steps", number), graph, known, custom_types)
     yield from _check_texts(document.get("outputs"), ("outputs",), graph, None, frozenset(), secrets_allowed=False)
 
 
-def _check_step(step: dict[str, Json], path: Path, graph: Graph, ancestors: int | None) -> Found:
+def _check_step(
+    step: dict[str, Json], path: Path, graph: Graph, ancestors: int | None, custom_types: CustomTypes
+) -> Found:
     config = step.get("config")
     kind = step.get("type")
+    custom = custom_types.get(kind) if isinstance(kind, str) and kind not in CORE_STEP_TYPES else None
+    if custom is not None:
+        config_of = config if config is not None else {}
+        for below, problem in find_config_problems(custom.config_schema, config_of, is_rendered=False):
+            yield (*path, "config", *below), problem
+    secret_places = SECRET_FIELDS.get(str(kind), ()) if custom is None else custom.secret_places
     names = frozenset({"item", "item_index"}) if "foreach" in step else frozenset()
     for key, value in config.items() if isinstance(config, dict) else ():
-        allowed = key in SECRET_FIELDS.get(str(kind), ())
+        allowed = key in secret_places
         place_of = (*path, "config", key)
         if kind == "condition" and key == "expression" and isinstance(value, str):
             yield from _check_boolean(value, place_of)

@@ -9,6 +9,7 @@ from typing import Final
 
 from .canonical import canonicalise
 from .checks import find_problems
+from .custom_types import CustomTypes, by_name
 from .graph import build_graph
 from .inputs import find_input_problems
 from .language import CORE_STEP_TYPES, IDENTIFIER, MAX_STEPS, RESERVED_NAMES, WORKFLOW_NAME
@@ -27,14 +28,15 @@ def validate_document(
     document: Json,
     positions: Positions | None = None,
     *,
-    custom_types: Collection[str] = (),
+    custom_types: Collection[str] | CustomTypes = (),
     max_steps: int = MAX_STEPS,
 ) -> list[Problem]:
     """Problems of a loaded document, in the order of its text; it is valid when none of them is an error.
 
-    `custom_types` are step types beside the built-in ones that runners are known to serve. The server checks again
-    (and what only it knows: sub-workflows, stored secrets, its own limits).
+    `custom_types` are step types beside the built-in ones that runners are known to serve, with what their
+    configuration may be. The server checks again (and what only it knows: sub-workflows, stored secrets, its limits).
     """
+    known_types = by_name(custom_types)
     if not isinstance(document, dict):
         return [place(_problem("wrong_kind", "a definition is a mapping", "begin with name and steps"), (), positions)]
     if "states" in document and "steps" in document:
@@ -65,9 +67,9 @@ def validate_document(
         found.extend(item for item in schema_problems if not _is_covered(item[0], hidden))
         found.extend(later)
         found.extend(find_input_problems(canonical.document.get("inputs"), _sound_inputs(schema_problems)))
-        found.extend(_check_types(canonical.document, custom_types))
+        found.extend(_check_types(canonical.document, known_types))
         found.extend(graph.problems)
-        found.extend(find_problems(canonical.document, graph))
+        found.extend(find_problems(canonical.document, graph, known_types))
     placed = dict.fromkeys(canonical.place(problem, path, positions) for path, problem in found)
     placed |= dict.fromkeys(
         canonical.place_origin(problem, path, positions) for path, problem in canonical.warnings[:MAX_PROBLEMS]

@@ -27,8 +27,15 @@ from flowgres_runner.http import Client, EgressPolicy
 from flowgres_runner.logs import get_logger
 from flowgres_runner.secrets import Placeholders, SecretKeys
 from flowgres_runner.settings import RunnerSettings
+from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.http import HttpStep
-from flowgres_runner.steps.registry import AnyHandler, core_handlers, custom_handlers, published_types
+from flowgres_runner.steps.registry import (
+    core_handlers,
+    custom_handlers,
+    look_after_handlers,
+    published_types,
+    start_handlers,
+)
 from flowgres_runner.upkeep.checking import VersionChecker
 from flowgres_runner.upkeep.timekeeper import Timekeeper
 from flowgres_runner.work.heartbeat import DatabaseClock, Heartbeat
@@ -79,7 +86,7 @@ class Runner:
         self._http = Client(policy=http_policy or EgressPolicy(), concurrency=settings.concurrency)
         self._core = core_handlers(http=HttpStep(self._http), now=self._clock.now)
         self._custom = custom_handlers(frozenset(self._core))
-        handlers: dict[str, AnyHandler] = {**self._core, **self._custom}
+        self._handlers: dict[str, Handler] = dict(self._core)
 
         self._outbox = Outbox()
         self._belief = Belief()
@@ -92,13 +99,14 @@ class Runner:
             concurrency=settings.concurrency,
             placeholders=placeholders,
             secret_store=SecretStore(self._lookup_link, secret_keys),
+            client=self._http,
             belief=self._belief,
         )
         self._executor = Executor(
             link=self._lookup_link,
             versions=VersionCache(
                 self._lookup_link,
-                handlers,
+                self._handlers,
                 max_output_bytes=settings.max_output_bytes,
                 step_timeout_seconds=settings.http_step_seconds,
             ),
@@ -132,6 +140,14 @@ class Runner:
 
     async def run(self) -> None:
         """Work until asked to stop. Raises RegistrationError when the database does not want this runner."""
+        await start_handlers(self._custom)
+        self._handlers |= self._custom
+        try:
+            await self._work()
+        finally:
+            await asyncio.gather(*(handler.stop() for handler in self._custom.values()))
+
+    async def _work(self) -> None:
         # What is not installed will not be so in a moment, either.
         answer = await self._register(raising=(DatabaseRefusedError, DatabaseUnfitError))
         if self._stop.is_set():
@@ -160,6 +176,7 @@ class Runner:
             self._checker.run(),
             Listener(self._settings.direct_url, self._loop.look_for_work).run(),
             self._running.announce_forever(),
+            look_after_handlers(self._custom),
             self._leases.reconcile_forever(self._lookup_link, self._runner_id),
         ]
         tasks = [asyncio.create_task(service) for service in services]
@@ -185,7 +202,7 @@ class Runner:
             "version": _package_version(),
             "protocol": PROTOCOL,
             "environment": settings.environment,
-            "step_types": published_types(self._core, self._custom),
+            "step_types": published_types(self._handlers),
             "labels": list(settings.labels),
             "concurrency": settings.concurrency,
             "pid": os.getpid(),

@@ -16,6 +16,7 @@ from flowgres_runner.execution.chains import AnyResult
 from flowgres_runner.execution.results import Result, encode_outcome
 from flowgres_runner.execution.running import RunningSteps
 from flowgres_runner.execution.secret_store import SecretStore
+from flowgres_runner.http import Client
 from flowgres_runner.secrets import Placeholders, SecretKeys
 from flowgres_runner.steps.base import Completed, Outcome
 from flowgres_runner.work.leases import Leases
@@ -76,6 +77,7 @@ class Loop:
                 concurrency=10,
                 placeholders=placeholders,
                 secret_store=SecretStore(self.links[0], SecretKeys("")),
+                client=Client(),
             ),
             execute=self._execute,
             runner_id=lambda: self.runner_id,

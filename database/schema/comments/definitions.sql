@@ -61,5 +61,6 @@ comment on column flowgres.workflow_steps.on_error is $$What a failure means: fa
 comment on column flowgres.step_types.tenant_id is $$The system tenant, all zeros$$;
 comment on column flowgres.step_types.type is $$Name of the type, as steps give it$$;
 comment on column flowgres.step_types.config_schema is $$JSON Schema of its configuration$$;
+comment on column flowgres.step_types.secret_places is $$Keys of its configuration that secrets may be named below$$;
 comment on column flowgres.step_types.is_core is $$Whether every runner serves it$$;
 comment on column flowgres.step_types.updated_at is $$When a runner last said so$$;

@@ -105,8 +105,22 @@ end;
 $$;
 comment on function flowgres.check_references(jsonb, jsonb, text[], integer[], integer[], integer[]) is $$Expressions that name no step, or a step that is no ancestor.$$;
 
+create or replace function flowgres.secret_places(p_type text)
+  returns text[] language sql stable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+  select case
+    when p_type = 'http' then array['url', 'headers', 'query', 'json', 'body', 'form', 'auth']
+    else array(
+      select p.place
+      from flowgres.step_types as t
+      cross join lateral unnest(t.secret_places) as p (place)
+      where t.type = p_type and not t.is_core)
+  end;
+$$;
+comment on function flowgres.secret_places(text) is $$Keys of a step's configuration that secrets may be named below, by its type.$$;
+
 create or replace function flowgres.check_secrets(p_definition jsonb)
-  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns jsonb[] language plpgsql stable parallel safe set search_path to pg_catalog, pg_temp
 as $$
 declare
   v_errors jsonb[] := '{}';
@@ -117,8 +131,8 @@ begin
   end if;
   for v_text in
     select t.path, t.text,
-      -- What an http step sends is the only place where a runner puts secrets in.
-      p.type = 'http' and t.path ~ '^steps\[\d+\]\.config\.(url|headers|query|json|body|form|auth)\M' as may_name
+      -- Where a runner puts secrets in: in what an http step sends, and where a package's type says so.
+      substring(t.path from '^steps\[\d+\]\.config\.([A-Za-z0-9_-]+)') = any(flowgres.secret_places(p_type => p.type)) as may_name
     from (
       select format('steps[%s]', s.position - 1) as path, flowgres.step_expressions(s.value) as value, s.value ->> 'type' as type
       from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
@@ -135,7 +149,8 @@ begin
         continue when v_text.may_name;
         v_errors := v_errors || flowgres.problem(
           p_path => v_text.path, p_code => 'secret_misuse', p_message => 'a secret cannot be used here',
-          p_hint => 'Secrets may be named in what an http step sends: url, headers, query, json, body, form, auth.');
+          p_hint => 'Secrets may be named in what an http step sends (url, headers, query, json, body, form, auth), '
+            'and where a step type of a package takes them.');
       else
         v_errors := v_errors || flowgres.problem(
           p_path => v_text.path, p_code => 'secret_misuse', p_message => 'a secret can only be put in as it is',

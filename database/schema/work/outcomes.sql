@@ -24,11 +24,19 @@ comment on function flowgres.backoff_seconds is $$Seconds until the next attempt
 create or replace function flowgres.may_retry(p_error jsonb, p_retry_errors text[], p_attempt smallint, p_max_attempts smallint)
   returns boolean language sql immutable parallel safe
 as $$
-  -- The same definition and the same data fail the same way again: of these no policy makes a second attempt.
-  select p_attempt < p_max_attempts and (p_error ->> 'class') = any(p_retry_errors)
+  -- The same definition and the same data fail the same way again: of these no policy makes a second attempt. A step type that
+  -- says itself whether it may be tried again knows; what the step's policy then says is how often.
+  select p_attempt < p_max_attempts
+    and case p_error -> 'retryable'
+      when 'true' then true
+      when 'false' then false
+      else (p_error ->> 'class') = any(p_retry_errors)
+    end
     and (p_error ->> 'class') not in ('definition', 'expression', 'validation');
 $$;
-comment on function flowgres.may_retry(jsonb, text[], smallint, smallint) is $$Whether a failure is tried again: attempts are left, its class is one that the step retries, and one that can pass.$$;
+comment on function flowgres.may_retry(jsonb, text[], smallint, smallint) is $$Whether a failure is tried again
+
+Attempts are left, the step type says so or its class is one that the step retries, and that class can pass.$$;
 
 create or replace function flowgres.untaken_children(p_tenant_id uuid, p_version_id uuid, p_branches jsonb, p_taken text[])
   returns smallint[] language sql stable set search_path to pg_catalog, pg_temp

@@ -31,12 +31,17 @@ begin
       where not coalesce((t.value ->> 'core')::boolean, false)),
     array(select jsonb_array_elements_text(coalesce(p_info -> 'labels', '[]'))),
     coalesce((p_info ->> 'concurrency')::integer, 100), v_now, v_now, flowgres.watched_seconds(p_now => v_now));
-  insert into flowgres.step_types (type, config_schema, is_core)
-  select t.value ->> 'type', coalesce(t.value -> 'config_schema', '{}'), coalesce((t.value ->> 'core')::boolean, false)
+  insert into flowgres.step_types (type, config_schema, secret_places, is_core)
+  select
+    t.value ->> 'type', coalesce(t.value -> 'config_schema', '{}'),
+    array(select jsonb_array_elements_text(coalesce(t.value -> 'secret_places', '[]'))),
+    coalesce((t.value ->> 'core')::boolean, false)
   from jsonb_array_elements(coalesce(p_info -> 'step_types', '[]')) as t (value)
   order by 1
   on conflict (tenant_id, type) do update
-  set config_schema = excluded.config_schema, is_core = excluded.is_core, updated_at = clock_timestamp();
+  set
+    config_schema = excluded.config_schema, secret_places = excluded.secret_places, is_core = excluded.is_core,
+    updated_at = clock_timestamp();
   return jsonb_build_object(
     'now', v_now,
     'lease_seconds', flowgres.setting(v_system_id, 'lease_seconds'),
@@ -50,7 +55,7 @@ end;
 $$;
 comment on function flowgres.register_runner(uuid, jsonb) is $$Announce a new runner process
 
-p_info: {name, version, protocol, environment, step_types: [{type, config_schema, core}], labels, concurrency}. Returns the
+p_info: {name, version, protocol, environment, step_types: [{type, config_schema, secret_places, core}], labels, concurrency}. Returns the
 settings that runners follow.$$;
 
 create or replace function flowgres.heartbeat(p_runner_id uuid, p_running jsonb, p_stats jsonb)

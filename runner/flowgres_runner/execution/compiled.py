@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flowgres_runner.evaluator.jobs import Follower
 from flowgres_runner.json_values import Json
-from flowgres_runner.steps.base import Handler, PureHandler
+from flowgres_runner.steps.base import Handler
 
 ROOTS = ("input", "trigger", "execution", "workflow", "tenant")
 """What expressions see besides `steps`."""
@@ -50,7 +50,8 @@ class CompiledStep:
     evaluator. Exactly one of `pure` and `handler` is set, or neither when no handler serves the type. `next_index` is
     the step that may be run ahead when this one has completed. `output_path` is where in the rendered configuration the
     output lies, None when that cannot be told beforehand; `chain` then is what can be rendered together with this step.
-    `plain` is the chain that the database takes in one piece.
+    `looks_up`: the handler has to find something before it runs. `plain` is the chain that the database takes in one
+    piece.
     """
 
     index: int
@@ -68,8 +69,9 @@ class CompiledStep:
     output_key: str
     resume_key: str
     next_index: int | None
-    pure: PureHandler | None
+    pure: Handler | None
     handler: Handler | None
+    looks_up: bool
     output_path: tuple[str, ...] | None
     chain: Chain | None = None
     plain: PlainChain | None = None

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from flowgres_runner.database import queries
@@ -24,9 +25,7 @@ from flowgres_runner.http.masks import masker
 from flowgres_runner.logs import get_logger
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Skipped, StepError, Suspended
-from flowgres_runner.steps.condition import with_field
 from flowgres_runner.steps.failures import internal_failure
-from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
 
 log = get_logger(__name__)
 
@@ -125,8 +124,8 @@ class Executor:
         jobs: list[RenderJob] = []
         rendered_steps: list[Prepared] = []
         for item in prepared:
-            if item.resume is not None and isinstance(item.step.pure, SubWorkflowHandler):
-                # The child's end is all it needs.
+            pure = item.step.pure
+            if item.resume is not None and pure is not None and pure.resumes_unrendered:
                 following.append(self._finish(item, self._outcome_of_pure(item, None), began, results))
             else:
                 jobs.append(item.config_job(self._placeholders))
@@ -217,8 +216,8 @@ class Executor:
 
     def _outcome_of_rendered(self, item: Prepared, config: Json) -> Outcome:
         step = item.step
-        if step.type == "condition" and isinstance(config, dict) and "expression" not in config:
-            config = with_field(config, item.expression_context(ALL_ROOTS, None))
+        if step.looks_up and step.pure is not None:
+            config = step.pure.look_up(config, item.expression_context(ALL_ROOTS, None))
         if step.secret_names:
             # Nothing is sent from here, so no value is put in, and the stand-in is nobody's business.
             tokens = self._placeholders.tokens(item.claimed.tenant_id, step.secret_names)
@@ -344,11 +343,10 @@ def _render_failure(answer: RenderFailed) -> Failed:
 
 def _reshaped(outcome: Completed, answer: RenderResult) -> Outcome:
     if isinstance(answer, Rendered):
-        return Completed(answer.value, taken=outcome.taken, logs=outcome.logs, detail=outcome.detail)
+        return replace(outcome, output=answer.value)
     if not isinstance(answer, RenderFailed):
         return internal_failure()
-    failed = _render_failure(answer)
-    return Failed(failed.error, detail=outcome.detail)
+    return replace(_render_failure(answer), detail=outcome.detail, logs=outcome.logs)
 
 
 def _parse(resume: str | None) -> Any:

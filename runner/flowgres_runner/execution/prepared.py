@@ -8,7 +8,7 @@ from flowgres_runner.execution.chains import MAX_AHEAD, may_be_plain
 from flowgres_runner.execution.compiled import ROOTS, CompiledStep, Version
 from flowgres_runner.execution.contexts import ExecutionContext
 from flowgres_runner.secrets import Placeholders
-from flowgres_runner.steps.base import Completed, Json, StepTask
+from flowgres_runner.steps.base import Completed, Json, StepTask, StepTools
 
 ALL_ROOTS = frozenset(ROOTS)
 
@@ -64,7 +64,7 @@ class Prepared:
             context["secrets"] = tokens  # type: ignore[assignment]  # a dict of text is JSON
         return context
 
-    def task(self, config: Json) -> StepTask:
+    def task(self, config: Json, tools: StepTools | None = None) -> StepTask:
         """What the handler sees."""
         claimed, step = self.claimed, self.step
         return StepTask(
@@ -74,10 +74,16 @@ class Prepared:
             iteration=claimed.iteration if claimed.iteration >= 0 else None,
             attempt=claimed.attempt,
             config=config,
-            timeout_seconds=step.timeout_seconds or self.version.limits.step_timeout_seconds,
+            timeout_seconds=self.timeout_seconds,
             resume=self.resume,
             trace_id=claimed.execution_id.replace("-", ""),
+            tools=tools,
         )
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Of one attempt."""
+        return self.step.timeout_seconds or self.version.limits.step_timeout_seconds
 
     def following(self) -> Prepared | None:
         """The step to run ahead now that this one has completed, if there is one and all it refers to is known here."""
@@ -125,6 +131,7 @@ class Prepared:
         """Make the step's `output` of what its handler gave."""
         context = self.expression_context(self.step.output_roots, None)
         context["output"] = outcome.output
-        if self.step.type == "http":
-            context["response"] = outcome.output
+        handler = self.step.handler
+        if handler is not None and handler.output_name is not None:
+            context[handler.output_name] = outcome.output
         return RenderJob(key=self.step.output_key, template=self.step.output, context=context)

@@ -10,6 +10,9 @@ from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import OutputError
 from flowgres_runner.json_values import MAX_DEPTH, canonical_json, encode_json, encode_output
 from flowgres_runner.steps.base import (
+    LOG_LEVELS,
+    MAX_LOG_CHARACTERS,
+    MAX_LOG_LINES,
     ChildStarted,
     Completed,
     Failed,
@@ -24,7 +27,6 @@ MAX_BATCH_CHARACTERS = 4 << 20
 """Of the texts that one call carries; a single result may be larger."""
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_DETAIL_BYTES = 16_384
-MAX_LOG_LINES = 100
 
 UNDELIVERABLE = StepError(
     code="result_refused",
@@ -139,7 +141,8 @@ def encode_outcome(
         return EncodedOutcome(_result(claimed, "skipped", milliseconds, ""), "skipped", None, 0)
     if isinstance(outcome, Suspended):
         seconds = "null" if outcome.seconds is None else repr(max(0.0, float(outcome.seconds)))
-        return EncodedOutcome(_result(claimed, "suspended", milliseconds, f',"seconds":{seconds}'), None, None, 0)
+        rest = f',"seconds":{seconds}{_logs_text(outcome.logs)}'
+        return EncodedOutcome(_result(claimed, "suspended", milliseconds, rest), None, None, 0)
     if isinstance(outcome, Failed):
         return EncodedOutcome(_encode_failed(claimed, outcome, milliseconds), None, None, 0)
     raise TypeError(f"a handler returned {type(outcome).__name__}, which is no outcome")
@@ -175,10 +178,7 @@ def _encode_completed(
     if outcome.taken is not None:
         rest += f',"taken":{encode_json([storable_text(step) for step in outcome.taken])}'
     if outcome.logs:
-        lines: list[Json] = [
-            {"level": level, "message": storable_text(line, 10_000)} for level, line in outcome.logs[:MAX_LOG_LINES]
-        ]
-        rest += f',"logs":{encode_json(lines)}'
+        rest += _logs_text(outcome.logs)
     if outcome.detail is not None:
         rest += f',"detail":{_detail_text(outcome.detail)}'
     member = Member(claimed.step_index, "completed", milliseconds, text, rest)
@@ -186,10 +186,21 @@ def _encode_completed(
 
 
 def _encode_failed(claimed: ClaimedStep, outcome: Failed, milliseconds: float) -> Result:
-    rest = f',"error":{_encode_error(outcome.error)}'
+    rest = f',"error":{_encode_error(outcome.error)}{_logs_text(outcome.logs)}'
     if outcome.detail is not None:
         rest += f',"detail":{_detail_text(outcome.detail)}'
     return _result(claimed, "failed", milliseconds, rest)
+
+
+def _logs_text(logs: tuple[tuple[str, str], ...]) -> str:
+    """Lines for the history, as a member of the result; nothing without any."""
+    if not logs:
+        return ""
+    lines: list[Json] = [
+        {"level": level if level in LOG_LEVELS else "info", "message": storable_text(line, MAX_LOG_CHARACTERS)}
+        for level, line in logs[:MAX_LOG_LINES]
+    ]
+    return f',"logs":{encode_json(lines)}'
 
 
 def _encode_error(error: StepError) -> str:
@@ -200,6 +211,8 @@ def _encode_error(error: StepError) -> str:
     }
     if error.retry_after_seconds is not None and 0 <= error.retry_after_seconds < 1e9:
         fields["retry_after"] = float(error.retry_after_seconds)
+    if error.retryable is not None:
+        fields["retryable"] = bool(error.retryable)
     text = encode_json(fields)
     return text if error.details is None else f'{text[:-1]},"details":{_detail_text(error.details)}}}'
 

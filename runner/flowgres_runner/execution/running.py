@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flowgres_runner.database.belief import Belief
@@ -16,18 +17,30 @@ from flowgres_runner.execution.prepared import Prepared
 from flowgres_runner.execution.results import Result, encode_started
 from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.failpoints import pass_failpoint
+from flowgres_runner.http import Client
 from flowgres_runner.http.masks import masker
 from flowgres_runner.logs import get_logger
 from flowgres_runner.secrets import Placeholders, put_values
-from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
+from flowgres_runner.steps.base import (
+    ChildStarted,
+    Completed,
+    Failed,
+    Handler,
+    Json,
+    Outcome,
+    Skipped,
+    StepError,
+    StepTask,
+    Suspended,
+)
 from flowgres_runner.steps.failures import internal_failure
+from flowgres_runner.steps.tools import make_tools
 
 log = get_logger(__name__)
 
 ANNOUNCE_AFTER_SECONDS = 0.25
 REPORT_AFTER_SECONDS = 1.0
 _TICK_SECONDS = 0.1
-_SECRET_PLACES = ("url", "headers", "query", "json", "body", "form", "auth")
 
 
 class RunningStep:
@@ -56,12 +69,14 @@ class RunningSteps:
         concurrency: int,
         placeholders: Placeholders,
         secret_store: SecretStore,
+        client: Client,
         belief: Belief | None = None,
     ) -> None:
         self._slots = asyncio.Semaphore(concurrency)
         self._concurrency = concurrency
         self._placeholders = placeholders
         self._secret_store = secret_store
+        self._client = client
         self._belief = belief or Belief()
         self._steps: dict[int, RunningStep] = {}
         self._executor: Executor | None = None
@@ -164,25 +179,26 @@ class RunningSteps:
         values: dict[str, str] = {}
         if step.secret_names:
             try:
-                config, values = await self._with_secrets(prepared, config)
+                config, values = await self._with_secrets(prepared, config, handler.secret_places)
             except SecretError as error:
                 return Failed(StepError(code=error.code, message=error.message, error_class="definition"))
-        if values and hasattr(handler, "masked"):
-            handler = handler.masked(tuple(values.values()))
-        task = prepared.task(config)
+        secret_values = tuple(values.values())
+        tools = make_tools(self._client, timeout_seconds=prepared.timeout_seconds, secret_values=secret_values)
         pass_failpoint("before_http")
-        outcome = await _bounded(handler, task)
+        outcome = _with_logs(await _bounded(handler, prepared.task(config, tools)), tools.log.lines)
         pass_failpoint("after_http")
-        return masked_outcome(outcome, tuple(values.values())) if values else outcome
+        return masked_outcome(outcome, secret_values) if values else outcome
 
-    async def _with_secrets(self, prepared: Prepared, config: Json) -> tuple[Json, dict[str, str]]:
+    async def _with_secrets(
+        self, prepared: Prepared, config: Json, places: Sequence[str]
+    ) -> tuple[Json, dict[str, str]]:
         tenant_id = prepared.claimed.tenant_id
         names = prepared.step.secret_names
         values = await retry_until_answered(lambda: self._secret_store.values(tenant_id, names), purpose="get_secrets")
         tokens = {self._placeholders.token(tenant_id, name): value for name, value in values.items()}
         if not isinstance(config, dict):
             return config, values
-        return put_values(config, tokens=tokens, places=_SECRET_PLACES), values
+        return put_values(config, tokens=tokens, places=places), values
 
 
 async def _bounded(handler: Handler, task: StepTask) -> Outcome:
@@ -207,17 +223,29 @@ def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
     def mask(value: Json) -> Json:
         return mask_of.json(value)  # type: ignore[return-value]  # JSON in, JSON out
 
+    if isinstance(outcome, ChildStarted):
+        return replace(outcome, input=mask(outcome.input))
+    if isinstance(outcome, Skipped):
+        return outcome
+    logs = tuple((level, mask_of.text(line)) for level, line in outcome.logs)
     if isinstance(outcome, Completed):
-        logs = tuple((level, mask_of.text(line)) for level, line in outcome.logs)
-        return Completed(mask(outcome.output), taken=outcome.taken, logs=logs, detail=mask(outcome.detail))
-    if isinstance(outcome, Failed):
-        error = outcome.error
-        clean = StepError(
-            code=error.code,
-            message=mask_of.text(error.message),
-            error_class=error.error_class,
-            retry_after_seconds=error.retry_after_seconds,
-            details=mask(error.details),
-        )
-        return Failed(clean, detail=mask(outcome.detail))
-    return outcome
+        return replace(outcome, output=mask(outcome.output), logs=logs, detail=mask(outcome.detail))
+    if isinstance(outcome, Suspended):
+        return replace(outcome, logs=logs)
+    error = outcome.error
+    clean = StepError(
+        code=error.code,
+        message=mask_of.text(error.message),
+        error_class=error.error_class,
+        retry_after_seconds=error.retry_after_seconds,
+        details=mask(error.details),
+        retryable=error.retryable,
+    )
+    return Failed(clean, detail=mask(outcome.detail), logs=logs)
+
+
+def _with_logs(outcome: Outcome, lines: tuple[tuple[str, str], ...]) -> Outcome:
+    """The outcome with what was logged on the way to it."""
+    if not lines or isinstance(outcome, ChildStarted | Skipped):
+        return outcome
+    return replace(outcome, logs=(*outcome.logs, *lines))

@@ -16,7 +16,7 @@ from flowgres_runner.errors import DatabaseError
 from flowgres_runner.execution.chains import compile_chain, compile_plain_chain
 from flowgres_runner.execution.compiled import ROOTS, CompiledStep, Limits, Version
 from flowgres_runner.logs import get_logger
-from flowgres_runner.steps.base import Handler, Json, PassingHandler, PureHandler
+from flowgres_runner.steps.base import Handler, Json
 
 log = get_logger(__name__)
 
@@ -35,7 +35,7 @@ class VersionCache:
     def __init__(
         self,
         link: Link,
-        handlers: Mapping[str, Handler | PureHandler],
+        handlers: Mapping[str, Handler],
         *,
         max_output_bytes: int | None = None,
         step_timeout_seconds: float | None = None,
@@ -104,7 +104,7 @@ class VersionCache:
             self._refreshing = None
 
 
-def compile_version(raw: Mapping[str, Any], handlers: Mapping[str, Handler | PureHandler]) -> Version:
+def compile_version(raw: Mapping[str, Any], handlers: Mapping[str, Handler]) -> Version:
     """A version as get_version gives it, with the handlers of its steps."""
     version_id = str(raw["version_id"])
     steps = {step["index"]: _compile_step(version_id, step, handlers) for step in raw["steps"]}
@@ -132,11 +132,9 @@ def _limits(raw: Mapping[str, Any]) -> Limits:
     )
 
 
-def _compile_step(
-    version_id: str, raw: Mapping[str, Any], handlers: Mapping[str, Handler | PureHandler]
-) -> CompiledStep:
+def _compile_step(version_id: str, raw: Mapping[str, Any], handlers: Mapping[str, Handler]) -> CompiledStep:
     handler = handlers.get(raw["type"])
-    pure = handler if handler is not None and hasattr(handler, "run_now") else None
+    pure = handler if handler is not None and not handler.waits else None
     key = f"{version_id}:{raw['index']}"
     output = raw.get("output")
     return CompiledStep(
@@ -155,21 +153,18 @@ def _compile_step(
         output_key=f"{key}:output",
         resume_key=f"{key}:resume",
         next_index=raw.get("next"),
-        pure=pure,  # type: ignore[arg-type]  # hasattr has told which of the two it is
-        handler=None if pure is not None else handler,  # type: ignore[arg-type]
+        pure=pure,
+        handler=None if pure is not None else handler,
+        looks_up=pure is not None and pure.looks_up(raw.get("config")),
         output_path=_output_path(raw, pure),
     )
 
 
-def _output_path(raw: Mapping[str, Any], handler: Handler | PureHandler | None) -> tuple[str, ...] | None:
+def _output_path(raw: Mapping[str, Any], handler: Handler | None) -> tuple[str, ...] | None:
     # An `output` makes something else of it, and a secret is a stand-in while it is rendered, which never gets out.
-    if raw.get("output") is not None or raw.get("uses_secrets") or not isinstance(handler, PassingHandler):
+    if raw.get("output") is not None or raw.get("uses_secrets") or handler is None:
         return None
-    try:
-        return handler.output_path(raw.get("config"))
-    except Exception:
-        log.exception("handler_failed", type=raw["type"], when="output_path")
-        return None
+    return handler.output_path(raw.get("config"))
 
 
 def _roots(*templates: Json) -> frozenset[str]:

@@ -1,32 +1,65 @@
-"""What a step type is to the runner: a handler that takes a task and answers with an outcome.
+"""What a step type is: a class that takes tasks and answers with outcomes. This is the module that packages import.
 
-Outcomes are values, never exceptions, so the engine's loop can batch them. A handler that raises all the same is
-reported as an `internal` error by the loop. Custom types (entry point `flowgres.step_types`) use this module alone.
+    StepError                   why an attempt failed: raise it, or return it in Failed
+    ├── ConfigInvalidError      the configuration, as rendered, cannot be used; trying again would not help
+    └── HttpFailedError         a request of `task.http` brought no answer that was expected
+
+Outcomes are values. What a step type of a package raises besides StepError is reported as `step_error`, with its type
+and message; what a built-in one raises is a bug of ours, and reported as `internal_error`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+import threading
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 from flowgres_runner.json_values import Json as Json
 
+MAX_LOG_LINES = 100
+"""Of one attempt. Whatever comes after them is counted, and said in one more line."""
+MAX_LOG_CHARACTERS = 10_000
+"""Of one line."""
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
-@dataclass(frozen=True, slots=True)
-class StepError:
+
+@dataclass
+class StepError(Exception):
     """Why an attempt failed.
 
-    `code` is a stable word for clients; `error_class` is what a step's `retry.errors` is matched with: `timeout`,
-    `connect`, `429`, `5xx`, `http_status`, `tls`, `definition`, `expression`, `validation`, `internal`. The classes
-    definition, expression and validation are never retried. `message` holds no secret.
+    `code` is a stable word for clients, `message` a sentence. `error_class` is what a step's `retry.errors` is matched
+    with: `timeout`, `connect`, `429`, `5xx`, `http_status`, `tls`, `definition`, `expression`, `validation`,
+    `step_error`, `internal`; the classes definition, expression and validation are never retried. `retryable` says it
+    outright: False is never tried again, True as often as the step's `retry.attempts` allow, None leaves it to
+    `retry.errors`. `retry_after_seconds` is waited for at least. `details` are any JSON. Secrets of the step are masked
+    in all of it.
     """
 
     code: str
     message: str
-    error_class: str
+    error_class: str = "step_error"
     retry_after_seconds: float | None = None
     details: Json = None
+    retryable: bool | None = field(default=None, kw_only=True)
+
+    # Two of the same content are equal, as values are; an exception has to be hashable all the same.
+    __hash__ = Exception.__hash__
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigInvalidError(StepError):
+    """The configuration, as rendered, cannot be used; trying again would not help."""
+
+    def __init__(self, message: str, *, details: Json = None) -> None:
+        super().__init__("config_invalid", message, "validation", details=details)
+
+
+class HttpFailedError(StepError):
+    """A request of `task.http` brought no answer that was expected; `error_class` is as that of an http step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +87,7 @@ class Failed:
 
     error: StepError
     detail: Json = None
+    logs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +95,7 @@ class Suspended:
     """Nothing to do for `seconds` (None: until woken); no runner is held meanwhile."""
 
     seconds: float | None
+    logs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +108,116 @@ class ChildStarted:
 
 
 Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted
+OUTCOMES = (Completed, Skipped, Failed, Suspended, ChildStarted)
+
+
+class StepLog:
+    """Lines that become events of the execution when the attempt ends, whatever its end: at most MAX_LOG_LINES."""
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[str, str]] = []
+        self._dropped = 0
+        self._lock = threading.Lock()
+
+    def debug(self, message: str) -> None:
+        """Add a line of the level debug."""
+        self._add("debug", message)
+
+    def info(self, message: str) -> None:
+        """Add a line of the level info."""
+        self._add("info", message)
+
+    def warning(self, message: str) -> None:
+        """Add a line of the level warning."""
+        self._add("warning", message)
+
+    def error(self, message: str) -> None:
+        """Add a line of the level error."""
+        self._add("error", message)
+
+    @property
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """What was logged so far: (level, message)."""
+        with self._lock:
+            if not self._dropped:
+                return tuple(self._lines)
+            return (*self._lines[:-1], ("warning", f"{self._dropped + 1} more lines were not kept"))
+
+    def _add(self, level: str, message: str) -> None:
+        with self._lock:
+            if len(self._lines) < MAX_LOG_LINES:
+                self._lines.append((level, str(message)[:MAX_LOG_CHARACTERS]))
+            else:
+                self._dropped += 1
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """An answer with an expected status. `body` is parsed JSON, a text, or base64 when `is_binary`."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Json
+    is_binary: bool
+    url: str
+
+
+class StepHttp(Protocol):
+    """The guarded HTTP client, for one attempt.
+
+    Its rules are those of the http step: no private address unless the operator allows it, checked at the connect; the
+    attempt's deadline; bounded answers; the step's secrets masked in what comes back.
+    """
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | str | None = None,
+        json: Json = None,
+        timeout_seconds: float | None = None,
+        expected_status: Collection[int] | None = None,
+    ) -> HttpAnswer:
+        """Send a request from an `async def run`; `json` is a body too. Raises HttpFailedError.
+
+        Expected are 2xx, or the statuses given.
+        """
+        ...
+
+    def request_blocking(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | str | None = None,
+        json: Json = None,
+        timeout_seconds: float | None = None,
+        expected_status: Collection[int] | None = None,
+    ) -> HttpAnswer:
+        """The same from a plain `def run`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepTools:
+    """What an attempt of a step that waits can use, and who wants to know how it goes."""
+
+    http: StepHttp
+    log: StepLog
+    deadline: float
+    cancelled: threading.Event
+    secret_values: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class StepTask:
     """One attempt of one step, as a handler sees it.
 
-    `config` is rendered (secrets put in for the types that may use them), `timeout_seconds` bounds this attempt,
-    `resume` is set when a suspended step goes on, `trace_id` is 32 hexadecimal digits.
+    `config` is rendered (secrets put in where the type's `secret_places` allow it), `timeout_seconds` bounds this
+    attempt, `resume` is set when a suspended step goes on, `trace_id` is 32 hexadecimal digits.
     """
 
     tenant_id: str
@@ -92,6 +229,7 @@ class StepTask:
     timeout_seconds: float
     resume: Json
     trace_id: str
+    tools: StepTools | None = field(default=None, repr=False)
 
     @property
     def idempotency_key(self) -> str:
@@ -99,37 +237,90 @@ class StepTask:
         key = f"{self.execution_id}/{self.step_id}"
         return key if self.iteration is None else f"{key}/{self.iteration}"
 
+    @property
+    def http(self) -> StepHttp:
+        """The guarded HTTP client."""
+        return self._tools.http
 
-@runtime_checkable
-class Handler(Protocol):
-    """A step type. `config_schema` is the JSON Schema (2020-12) of `config`."""
+    @property
+    def log(self) -> StepLog:
+        """Where to log lines that become events of the execution."""
+        return self._tools.log
+
+    @property
+    def remaining_seconds(self) -> float:
+        """Until the deadline of this attempt; 0 when it is over."""
+        return max(0.0, self._tools.deadline - time.monotonic())
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits for this attempt any more: its deadline is over, or the execution was cancelled.
+
+        An `async def run` gets CancelledError besides; a plain `def run` looks here now and then.
+        """
+        return self.tools is not None and self.tools.cancelled.is_set()
+
+    @property
+    def secret_values(self) -> tuple[str, ...]:
+        """The values of the secrets that were put into `config`, which are masked in what comes out."""
+        return () if self.tools is None else self.tools.secret_values
+
+    @property
+    def _tools(self) -> StepTools:
+        if self.tools is None:
+            raise RuntimeError("a step that only computes has no tools")
+        return self.tools
+
+
+class StepType:
+    """A step type of a package. Inherit from it, or give a class of your own these members.
+
+    `type` is its name, `config_schema` the JSON Schema (2020-12) of `config`: it is enforced at import, where
+    expressions may stand for any value, and again for the rendered configuration. Secrets may be named below the keys
+    of `secret_places`. `max_threads` bounds the attempts of a plain `def run` at once.
+    """
 
     type: str
-    config_schema: Mapping[str, Json]
+    config_schema: Mapping[str, Json] = {}
+    secret_places: tuple[str, ...] = ()
+    max_threads: int = 32
+
+    # `run(self, task: StepTask) -> Outcome` is not declared here: it may be `async def` or `def`.
+
+    async def start(self) -> None:
+        """Called once, before the runner takes work; may be a plain `def`. A type that cannot start is not served."""
+
+    async def stop(self) -> None:
+        """Called once, when the runner ends; may be a plain `def`."""
+
+
+class Handler:
+    """A step type as the engine sees it: it is asked what it is, and never known by its name or class.
+
+    Those that wait have `run`, and get a task of their own; the others have `run_now`, which must not wait.
+    """
+
+    type: str
+    config_schema: Mapping[str, Json] = {}
+    waits: bool = False
+    is_core: bool = True
+    """Part of every runner; others are capabilities of their own."""
+    is_hidden: bool = False
+    """Made by the engine: no definition may name it."""
+    secret_places: tuple[str, ...] = ()
+    """Keys of the configuration that secrets are put into; only for types that wait, which alone send anything."""
+    output_name: str | None = None
+    """What a step's `output` may call the outcome besides `output`."""
+    resumes_unrendered: bool = False
+    """When it was suspended, `resume` is all it needs to go on."""
 
     async def run(self, task: StepTask) -> Outcome:
         """Run one attempt; return its outcome."""
-        ...
-
-
-@runtime_checkable
-class PureHandler(Protocol):
-    """A step type that never waits, so it runs without a task of its own."""
-
-    type: str
-    config_schema: Mapping[str, Json]
+        raise NotImplementedError
 
     def run_now(self, task: StepTask) -> Outcome:
         """Run one attempt at once; return its outcome."""
-        ...
-
-
-@runtime_checkable
-class PassingHandler(PureHandler, Protocol):
-    """A pure step type that passes on its rendered configuration, or a member of it, as its output.
-
-    Where that is known beforehand, steps can be rendered together with those that refer to their outputs.
-    """
+        raise NotImplementedError
 
     def output_path(self, config: Json) -> tuple[str, ...] | None:
         """Where in the configuration, given before it is rendered, the output will lie: `()` for all of it.
@@ -137,4 +328,18 @@ class PassingHandler(PureHandler, Protocol):
         None when that cannot be said. `run_now` has to answer with that very object; whatever else it answers, a
         failure for one, is right too, but then what was rendered together is rendered again.
         """
-        ...
+        return None
+
+    def looks_up(self, config: Json) -> bool:
+        """Whether the configuration, given before it is rendered, names something that `look_up` has to find."""
+        return False
+
+    def look_up(self, config: Json, context: Mapping[str, Json]) -> Json:
+        """The rendered configuration with what it names, found in what expressions see."""
+        return config
+
+    async def start(self) -> None:
+        """Called once, before the runner takes work."""
+
+    async def stop(self) -> None:
+        """Called once, when the runner ends."""

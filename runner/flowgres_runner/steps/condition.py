@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, StepError, StepTask
+from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
 from flowgres_runner.steps.failures import as_object, invalid_config
 from flowgres_runner.steps.transform import look_up
 
@@ -26,7 +26,7 @@ CONFIG_SCHEMA: Mapping[str, Json] = {
 }
 
 
-class ConditionHandler:
+class ConditionHandler(Handler):
     """`expression` must give a boolean; or `field`, `operator` and `value` are compared.
 
     Output: {result, branch: "true" | "false"}. The steps of `true_branch` or `false_branch` are the taken ones.
@@ -35,8 +35,16 @@ class ConditionHandler:
     type = "condition"
     config_schema: Mapping[str, Json] = CONFIG_SCHEMA
 
+    def looks_up(self, config: Json) -> bool:
+        """`field` is a path, not an expression."""
+        return isinstance(config, dict) and "expression" not in config
+
+    def look_up(self, config: Json, context: Mapping[str, Json]) -> Json:
+        """The configuration with what `field` leads to."""
+        return with_field(as_object(config), context)
+
     def run_now(self, task: StepTask) -> Outcome:
-        """Decide; `field` has been looked up already (see `with_field`)."""
+        """Decide; `field` has been looked up already."""
         config = as_object(task.config)
         if "expression" in config:
             result = config["expression"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from flowgres_runner.steps.base import Completed, Json, Outcome, StepTask, Suspended
+from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask, Suspended
 from flowgres_runner.steps.durations import parse_duration
 from flowgres_runner.steps.failures import as_object, invalid_config
 
@@ -18,7 +18,7 @@ CONFIG_SCHEMA: Mapping[str, Json] = {
 }
 
 
-class DelayHandler:
+class DelayHandler(Handler):
     """`seconds` or `duration` from now, or `until` a moment (ISO 8601; UTC unless it says otherwise).
 
     The output names what was waited for: {seconds} or {until}. `now` is the database's clock, because only that one

@@ -12,7 +12,7 @@ def invalid_config(message: str, *, details: Json = None) -> Failed:
 
 
 def internal_failure() -> Failed:
-    """A bug of ours or of a custom handler: the log has the traceback, the execution a fixed text."""
+    """A bug of ours: the log has the traceback, the execution a fixed text."""
     return Failed(
         StepError(
             code="internal_error",

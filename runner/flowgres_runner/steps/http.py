@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlencode
 
 from flowgres_runner.http import Client, Failure, HttpError, Request, basic_authorization, is_success
-from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, StepError, StepTask
+from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
 from flowgres_runner.steps.durations import parse_duration
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -99,19 +99,17 @@ _KEYS = frozenset(
 )  # fmt: skip
 
 
-class HttpStep:
+class HttpStep(Handler):
     """Handler of `http` steps; all of them share one client and its connections."""
 
-    type: str = "http"
+    type = "http"
     config_schema: Mapping[str, Json] = CONFIG_SCHEMA
+    waits = True
+    secret_places = ("url", "headers", "query", "json", "body", "form", "auth")
+    output_name = "response"
 
-    def __init__(self, client: Client, secrets: Sequence[str] = ()) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._secrets = tuple(secrets)
-
-    def masked(self, secrets: Sequence[str]) -> HttpStep:
-        """The same handler for a task with secrets: the values appear in no output, error or detail of its runs."""
-        return HttpStep(self._client, secrets) if secrets else self
 
     async def run(self, task: StepTask) -> Outcome:
         """Send the request of a task; any status that is not expected is a failure."""
@@ -119,7 +117,7 @@ class HttpStep:
             request, timeout_seconds = build_request(task)
         except HttpError as error:
             return Failed(StepError(error.code, error.message, error.error_class))
-        result = await self._client.request(request, timeout_seconds=timeout_seconds, redact=self._secrets)
+        result = await self._client.request(request, timeout_seconds=timeout_seconds, redact=task.secret_values)
         detail: dict[str, Json] = {
             "method": request.method,
             "url": result.url,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowgres_runner.steps.base import Completed, Json, Outcome, StepTask
+from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask
 from flowgres_runner.steps.failures import as_object, as_text, invalid_config
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -18,7 +18,7 @@ CONFIG_SCHEMA: Mapping[str, Json] = {
 }
 
 
-class LogHandler:
+class LogHandler(Handler):
     """`message` at `level` becomes an event of the execution. Output: {level, message}."""
 
     type = "log"

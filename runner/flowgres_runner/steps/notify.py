@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowgres_runner.steps.base import Completed, Json, Outcome, StepTask
+from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask
 from flowgres_runner.steps.failures import as_object, as_text, invalid_config
 
 CONFIG_SCHEMA: Mapping[str, Json] = {
@@ -15,7 +15,7 @@ CONFIG_SCHEMA: Mapping[str, Json] = {
 }
 
 
-class NotifyHandler:
+class NotifyHandler(Handler):
     """Write the notification as an event; nothing is sent. Output: {channel, recipient, sent: false, mode: "log"}."""
 
     type = "notify"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowgres_runner.steps.base import Completed, Json, Outcome, StepTask
+from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask
 
 CONFIG_SCHEMA: Mapping[str, Json] = {}
 
 
-class OutputsHandler:
+class OutputsHandler(Handler):
     """Its configuration is the `outputs` of the definition; rendered, that is the answer."""
 
     type = "outputs"
+    is_hidden = True
     config_schema: Mapping[str, Json] = CONFIG_SCHEMA
 
     def output_path(self, config: Json) -> tuple[str, ...] | None:

@@ -1,40 +1,38 @@
 """Which handler serves which step type: ours, and those that installed packages offer.
 
-A package offers one through the entry point group `flowgres.step_types`: the name is the type, the object a Handler or
-PureHandler, or something that makes one when called without arguments.
+A package offers one through the entry point group `flowgres.step_types`: the name is the type, the object a class that
+is made without arguments, or something that is one already (`base.StepType` says what it has).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeAlias
+from importlib.metadata import EntryPoint
+from typing import Any
 
+from flowgres_definitions.custom_types import find_offer_fault, installed_points
 from flowgres_runner.errors import SettingsError
 from flowgres_runner.logs import get_logger
-from flowgres_runner.steps.base import Handler, PureHandler
+from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.condition import ConditionHandler
 from flowgres_runner.steps.delay import DelayHandler
 from flowgres_runner.steps.log import LogHandler
 from flowgres_runner.steps.notify import NotifyHandler
+from flowgres_runner.steps.offered import OfferedHandler
 from flowgres_runner.steps.outputs import OutputsHandler
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
 from flowgres_runner.steps.transform import TransformHandler
 
 log = get_logger(__name__)
 
-ENTRY_POINT_GROUP = "flowgres.step_types"
-HIDDEN_TYPES = frozenset({"outputs"})
-_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
-
-AnyHandler: TypeAlias = Handler | PureHandler
+LOOK_SECONDS = 0.5
 
 
-def core_handlers(*, http: AnyHandler, now: Callable[[], datetime]) -> dict[str, AnyHandler]:
+def core_handlers(*, http: Handler, now: Callable[[], datetime]) -> dict[str, Handler]:
     """The step types that every runner serves; `now` is the database's clock."""
-    handlers: list[AnyHandler] = [
+    handlers: list[Handler] = [
         ConditionHandler(),
         DelayHandler(now),
         http,
@@ -47,13 +45,13 @@ def core_handlers(*, http: AnyHandler, now: Callable[[], datetime]) -> dict[str,
     return {handler.type: handler for handler in handlers}
 
 
-def custom_handlers(taken: frozenset[str]) -> dict[str, AnyHandler]:
+def custom_handlers(taken: frozenset[str], points: Iterable[EntryPoint] | None = None) -> dict[str, OfferedHandler]:
     """Handlers of installed packages. One that cannot be loaded is left out with an error in the log.
 
     Raises SettingsError when two claim the same type, or one claims one of ours: which of them ran would be chance.
     """
-    handlers: dict[str, AnyHandler] = {}
-    for point in entry_points(group=ENTRY_POINT_GROUP):
+    handlers: dict[str, OfferedHandler] = {}
+    for point in installed_points() if points is None else points:
         if point.name in taken or point.name in handlers:
             raise SettingsError(
                 f"the step type {point.name} is offered twice (by {point.value})", hint="Uninstall one of the packages."
@@ -64,30 +62,49 @@ def custom_handlers(taken: frozenset[str]) -> dict[str, AnyHandler]:
     return handlers
 
 
-def published_types(core: Mapping[str, AnyHandler], custom: Mapping[str, AnyHandler]) -> list[dict[str, Any]]:
-    """What registration tells the database: {type, config_schema, core}."""
+def published_types(handlers: Mapping[str, Handler]) -> list[dict[str, Any]]:
+    """What registration tells the database: {type, config_schema, secret_places, core}."""
     return [
-        {"type": name, "config_schema": dict(handler.config_schema), "core": name in core}
-        for name, handler in sorted({**core, **custom}.items())
-        if name not in HIDDEN_TYPES
+        {
+            "type": name,
+            "config_schema": dict(handler.config_schema),
+            "secret_places": list(handler.secret_places),
+            "core": handler.is_core,
+        }
+        for name, handler in sorted(handlers.items())
+        if not handler.is_hidden
     ]
 
 
-def _load(point: EntryPoint) -> AnyHandler | None:
+async def start_handlers(handlers: dict[str, OfferedHandler]) -> None:
+    """Start what packages brought; what cannot start is taken out, so that nobody is told that it is served."""
+    for name, handler in list(handlers.items()):
+        try:
+            await handler.start()
+        except Exception as error:
+            log.error("step_type_start_failed", type=name, error=f"{type(error).__name__}: {error}")
+            del handlers[name]
+            await handler.stop()
+
+
+async def look_after_handlers(handlers: Mapping[str, OfferedHandler]) -> None:
+    """See to it, until cancelled, that a type which blocks is named."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        for handler in handlers.values():
+            handler.look_after()
+
+
+def _load(point: EntryPoint) -> OfferedHandler | None:
     try:
         offered: Any = point.load()
-        if isinstance(offered, type) or not (hasattr(offered, "run") or hasattr(offered, "run_now")):
+        if isinstance(offered, type) or not hasattr(offered, "run"):
             offered = offered()
-        problem = None
-        if not isinstance(offered, Handler | PureHandler):
-            problem = "it is no handler: type, config_schema and run or run_now are needed"
-        elif offered.type != point.name or _IDENTIFIER.fullmatch(point.name) is None:
-            problem = f"its type is {str(offered.type)[:63]!r}"
+        problem = find_offer_fault(point, offered)
     except Exception:
         log.exception("step_type_unloadable", type=point.name, source=point.value)
         return None
     if problem is not None:
         log.error("step_type_refused", type=point.name, source=point.value, problem=problem)
         return None
-    handler: AnyHandler = offered
-    return handler
+    return OfferedHandler(offered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowgres_runner.steps.base import ChildStarted, Completed, Failed, Json, Outcome, StepError, StepTask
+from flowgres_runner.steps.base import ChildStarted, Completed, Failed, Handler, Json, Outcome, StepError, StepTask
 from flowgres_runner.steps.failures import as_object, invalid_config
 
 CONFIG_SCHEMA: Mapping[str, Json] = {
@@ -19,10 +19,11 @@ CONFIG_SCHEMA: Mapping[str, Json] = {
 }
 
 
-class SubWorkflowHandler:
+class SubWorkflowHandler(Handler):
     """Start `workflow` (its active version, or `version`) with `input`; the child's output is the step's."""
 
     type = "sub_workflow"
+    resumes_unrendered = True
     config_schema: Mapping[str, Json] = CONFIG_SCHEMA
 
     def run_now(self, task: StepTask) -> Outcome:

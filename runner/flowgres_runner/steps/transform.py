@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
-from flowgres_runner.steps.base import Completed, Json, Outcome, StepTask
+from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask
 from flowgres_runner.steps.failures import as_object, invalid_config
 
 _MISSING = object()
@@ -41,7 +41,7 @@ CONFIG_SCHEMA: Mapping[str, Json] = {
 }
 
 
-class TransformHandler:
+class TransformHandler(Handler):
     """`expression` gives its bare value, `output` an object, `transforms` edits `source` (default: an empty object).
 
     An edit is {op: rename, from, to} | {op: extract, from, to} | {op: set, field, value} | {op: delete, field};

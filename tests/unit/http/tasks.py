@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, StepError, StepTask
+import math
+import threading
+from typing import cast
+
+from flowgres_runner.steps.base import (
+    Completed,
+    Failed,
+    Json,
+    Outcome,
+    StepError,
+    StepHttp,
+    StepLog,
+    StepTask,
+    StepTools,
+)
 from flowgres_runner.steps.http import HttpStep
 
+_NO_HTTP = cast("StepHttp", None)
 RETRIED = frozenset(("timeout", "connect", "429", "5xx"))
 
 
@@ -14,9 +29,13 @@ def make_task(
     iteration: int | None = None,
     attempt: int = 1,
     timeout_seconds: float = 5,
+    secret_values: tuple[str, ...] = (),
     **config: Json,
 ) -> StepTask:
-    """A task of the step `call` with this configuration."""
+    """A task of the step `call` with this configuration, whose `secret_values` are to be masked."""
+    tools = StepTools(
+        http=_NO_HTTP, log=StepLog(), deadline=math.inf, cancelled=threading.Event(), secret_values=secret_values
+    )
     return StepTask(
         tenant_id="t1",
         execution_id=execution_id,
@@ -27,6 +46,7 @@ def make_task(
         timeout_seconds=timeout_seconds,
         resume=None,
         trace_id="0af7651916cd43dd8448eb211c80319c",
+        tools=tools,
     )
 
 

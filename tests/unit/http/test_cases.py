@@ -98,8 +98,10 @@ async def _ask(given: dict[str, Any], expected: dict[str, Any]) -> float:
 @pytest.mark.parametrize(("given", "expected"), cases("header"))
 async def test_header_case(given: dict[str, Any], expected: dict[str, Any], client: Client, peer: Peer) -> None:
     value = rendered(given["value"]) if "value" in given else given["unit"] * given["n"]
-    step = HttpStep(client).masked([API_KEY])
-    outcome, attempts = await run_attempts(step, make_task(url=peer.url, headers={given["name"]: value}))
+    step = HttpStep(client)
+    outcome, attempts = await run_attempts(
+        step, make_task(secret_values=(API_KEY,), url=peer.url, headers={given["name"]: value})
+    )
     word = {"completes": "sent"}.get(word_for(outcome), word_for(outcome))
     assert word in expected["outcome"], outcome
     assert attempts == 1

@@ -175,8 +175,10 @@ async def test_wrong_header_is_a_permanent_error(step: HttpStep, peer: Peer, hea
 
 async def test_secrets_appear_in_no_outcome(step: HttpStep, peer: Peer) -> None:
     auth: Json = {"type": "basic", "username": "a", "password": "hunter22"}
-    good = await step.masked(["hunter22"]).run(make_task(url=f"{peer.url}/echo/hunter22", auth=auth))
-    bad = await step.masked(["hunter22"]).run(make_task(url=f"{peer.url}/status/500/hunter22?a=hunter22", auth=auth))
+    good = await step.run(make_task(secret_values=("hunter22",), url=f"{peer.url}/echo/hunter22", auth=auth))
+    bad = await step.run(
+        make_task(secret_values=("hunter22",), url=f"{peer.url}/status/500/hunter22?a=hunter22", auth=auth)
+    )
     assert peer.requests[0].path == "/echo/hunter22"
     for outcome in (good, bad):
         assert "hunter22" not in repr(outcome)
@@ -184,7 +186,7 @@ async def test_secrets_appear_in_no_outcome(step: HttpStep, peer: Peer) -> None:
 
 
 async def test_one_step_keeps_no_secrets_of_another(step: HttpStep, peer: Peer) -> None:
-    await step.masked(["echo"]).run(make_task(url=peer.url))
+    await step.run(make_task(secret_values=("echo",), url=peer.url))
     assert "***" not in repr(await step.run(make_task(url=f"{peer.url}/echo")))
 
 

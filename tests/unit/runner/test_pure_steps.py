@@ -11,9 +11,9 @@ from flowgres_runner.steps.base import (
     ChildStarted,
     Completed,
     Failed,
+    Handler,
     Json,
     Outcome,
-    PureHandler,
     StepError,
     StepTask,
     Suspended,
@@ -29,7 +29,7 @@ from flowgres_runner.steps.transform import TransformHandler
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def run(handler: PureHandler, config: Json, resume: Json = None) -> Outcome:
+def run(handler: Handler, config: Json, resume: Json = None) -> Outcome:
     return handler.run_now(
         StepTask(
             tenant_id="t",

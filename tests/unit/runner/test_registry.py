@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from flowgres_definitions.custom_types import ENTRY_POINT_GROUP
 from flowgres_runner.errors import SettingsError
 from flowgres_runner.steps import registry
 from flowgres_runner.steps.base import Completed, Json, Outcome, StepTask
@@ -32,7 +33,7 @@ class Broken:
 @pytest.fixture
 def offered(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     points: list[EntryPoint] = []
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr(registry, "installed_points", lambda: points)
     return points
 
 
@@ -63,4 +64,4 @@ class _OwnPoint(EntryPoint):
 
 
 def _own(cls: type, name: str) -> EntryPoint:
-    return _OwnPoint(name=name, value=f"tests:{cls.__name__}", group=registry.ENTRY_POINT_GROUP)
+    return _OwnPoint(name=name, value=f"tests:{cls.__name__}", group=ENTRY_POINT_GROUP)
