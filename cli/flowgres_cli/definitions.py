@@ -7,10 +7,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowgres_cli.errors import UsageProblemError
+
+if TYPE_CHECKING:
+    from flowgres_definitions.custom_types import CustomType
 
 Json = Any
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -114,9 +118,19 @@ def check_file(file: str) -> tuple[DefinitionFile | None, list[Finding]]:
     except DefinitionError as error:
         return None, [_finding(file, error.problem)]
     definition = DefinitionFile(file=file, raw=raw, document=loaded.document, positions=loaded.positions)
-    return definition, [
-        _finding(file, problem) for problem in validate_document(loaded.document, positions=loaded.positions)
-    ]
+    problems = validate_document(loaded.document, positions=loaded.positions, custom_types=installed_types())
+    return definition, [_finding(file, problem) for problem in problems]
+
+
+@cache
+def installed_types() -> Mapping[str, CustomType]:
+    """Step types that packages have brought into this environment; one that cannot be used is told once."""
+    from flowgres_cli.output import say
+    from flowgres_definitions.custom_types import find_installed_types
+
+    return find_installed_types(
+        lambda name, fault: say(f"warning: the installed step type {name} cannot be used: {fault}")
+    )
 
 
 def server_findings(definition: DefinitionFile, answer: Mapping[str, Json]) -> list[Finding]:

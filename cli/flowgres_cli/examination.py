@@ -101,7 +101,14 @@ def _engine(health: Mapping[str, Json]) -> Iterator[Finding]:
         yield Finding("runners", PROBLEM, "no runner is alive: nothing is executed", "Start one: flowgres runner start")
     else:
         yield Finding("runners", OK, f"{runners} alive")
-    oldest = health.get("oldest_ready_seconds")
+    for name in health.get("unserved_types") or ():
+        yield Finding(
+            "step types",
+            PROBLEM,
+            f'steps are ready, and no live runner serves their type "{name}"',
+            "Install the package that brings it beside a runner and start that anew, or cancel those executions.",
+        )
+    oldest = health.get("lag_seconds")
     if isinstance(oldest, int | float) and oldest > _LATE_SECONDS:
         yield Finding(
             "backlog",

@@ -129,6 +129,8 @@ def _step_line(step: StepState, *, is_ascii: bool) -> Text:
     if step.attempts > 1:
         line.append(f"  attempt {step.attempts}", style="yellow")
     problem = error_text(step.error)
+    if step.reason:
+        line.append(f"  {_one_line(step.reason, 160)}", style="yellow")
     if problem:
         line.append(f"  {_one_line(problem, 160)}", style="red")
     elif step.type == "log" and step.status == "completed" and isinstance(step.output, dict):

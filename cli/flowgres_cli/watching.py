@@ -25,7 +25,10 @@ _OUTAGE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """One step of an execution, as the tree shows it. `child` is the execution that a sub_workflow step started."""
+    """One step of an execution, as the tree shows it. `child` is the execution that a sub_workflow step started.
+
+    `reason`: why a ready one does not start.
+    """
 
     id: str
     type: str
@@ -37,6 +40,7 @@ class StepState:
     output: Json
     depends_on: tuple[str, ...]
     child: Snapshot | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,7 @@ class Watcher:
                 output=row.get("output"),
                 depends_on=edges.get(str(row["step"]), ()),
                 child=children.get(str(row["step"])),
+                reason=row.get("reason"),
             )
             for row in rows
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Collection, Iterator, Set
 from dataclasses import replace
 
 from .cron import check_cron
-from .custom_types import CustomTypes, find_config_problems
+from .custom_types import CustomType, CustomTypes, find_config_problems
 from .expressions import ExpressionError, find_references, has_expression, parse_expression
 from .graph import Graph, build_graph
 from .language import CORE_STEP_TYPES, SECRET_FIELDS
@@ -49,15 +49,19 @@ def _check_step(
 ) -> Found:
     config = step.get("config")
     kind = step.get("type")
-    custom = custom_types.get(kind) if isinstance(kind, str) and kind not in CORE_STEP_TYPES else None
+    secret_places: Collection[str] | None = SECRET_FIELDS.get(str(kind), ())
+    custom = None
+    if isinstance(kind, str) and kind not in CORE_STEP_TYPES:
+        # Of a type that is not known here nothing more is told than that.
+        custom = custom_types.get(kind, CustomType(kind))
+        secret_places = custom.secret_places
     if custom is not None:
         config_of = config if config is not None else {}
         for below, problem in find_config_problems(custom.config_schema, config_of, is_rendered=False):
             yield (*path, "config", *below), problem
-    secret_places = SECRET_FIELDS.get(str(kind), ()) if custom is None else custom.secret_places
     names = frozenset({"item", "item_index"}) if "foreach" in step else frozenset()
     for key, value in config.items() if isinstance(config, dict) else ():
-        allowed = key in secret_places
+        allowed = secret_places is None or key in secret_places
         place_of = (*path, "config", key)
         if kind == "condition" and key == "expression" and isinstance(value, str):
             yield from _check_boolean(value, place_of)

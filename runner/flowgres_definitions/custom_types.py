@@ -34,20 +34,16 @@ _ABOUT_KEYS: Final = frozenset(
 @dataclass(frozen=True, slots=True)
 class CustomType:
     """A step type beside the built-in ones: the JSON Schema of its configuration, and the keys that secrets may be
-    named below."""
+    named below (None: nobody here knows)."""
 
     type: str
     config_schema: Mapping[str, Json] = field(default_factory=dict)
-    secret_places: tuple[str, ...] = ()
+    secret_places: tuple[str, ...] | None = None
 
     @classmethod
     def from_json(cls, type_: str, value: Mapping[str, Json]) -> CustomType:
         """As the database tells it: {config_schema, secret_places}."""
         return cls(type_, value.get("config_schema") or {}, tuple(value.get("secret_places") or ()))
-
-    def as_json(self) -> dict[str, Json]:
-        """The same for the way to another process."""
-        return {"config_schema": dict(self.config_schema), "secret_places": list(self.secret_places)}
 
 
 CustomTypes = Mapping[str, CustomType]

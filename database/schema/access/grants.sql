@@ -69,17 +69,18 @@ with named (schema, owner, roles, names) as (
       'authenticate_key', 'is_tenant_open', 'health'
     ]
   ),
-  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners']),
+  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners', 'unserved_reason']),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', array['write_installation_setting']),
   ('flowgres', 'flowgres_engine', '{flowgres_front,flowgres_runner}', array['engine_health']),
   (
     'flowgres', 'flowgres_engine', '{flowgres_runner}', array[
       'register_runner', 'heartbeat', 'claim', 'complete_and_claim', 'complete_chains', 'get_contexts', 'release',
       'release_unknown', 'declare_idle', 'stop_runner', 'get_version', 'rescue_expired_leases', 'expire_executions', 'prune',
-      'cancel_orphan', 'wake_pending', 'get_secrets', 'unchecked_versions', 'confirm_version', 'engine_metrics'
+      'cancel_orphan', 'wake_pending', 'get_secrets', 'unchecked_versions', 'confirm_version', 'engine_metrics',
+      'custom_step_types'
     ]
   ),
-  ('flowgres', 'flowgres_engine', '{}', array['check_invariants', 'oldest_ready_at', 'give_back'])
+  ('flowgres', 'flowgres_engine', '{}', array['check_invariants', 'oldest_ready_at', 'unserved_types', 'give_back'])
 ),
 
 -- Functions of the owner that the definer's and the engine's do not call: inside the engine all others may be.

@@ -102,7 +102,8 @@ select
   case when q.runner_id is null and isfinite(q.due_at) then q.due_at end as due_at,
   s.child_execution_id,
   coalesce(q.runner_id, s.runner_id) as runner_id,
-  s.step_index
+  s.step_index,
+  case when q.runner_id is null and q.due_at is null and q.id is not null then flowgres.unserved_reason(p_type => s.type) end as reason
 from flowgres.step_executions as s
 left join flowgres.work_queue as q
   on q.tenant_id = s.tenant_id and q.execution_id = s.execution_id and q.step_index = s.step_index
@@ -132,7 +133,8 @@ select
   case when q.runner_id is null and isfinite(q.due_at) then q.due_at end,
   null,
   q.runner_id,
-  q.step_index
+  q.step_index,
+  case when q.runner_id is null and q.due_at is null then flowgres.unserved_reason(p_type => w.type) end
 from flowgres.work_queue as q
 join flowgres.workflow_steps as w
   on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
@@ -161,6 +163,7 @@ comment on column flowgres_api.step_executions.due_at is $$When it goes on: the 
 comment on column flowgres_api.step_executions.child_execution_id is $$The execution that a sub_workflow step started$$;
 comment on column flowgres_api.step_executions.runner_id is $$The runner that has it, or had it last$$;
 comment on column flowgres_api.step_executions.step_index is $$Place of the step in its definition$$;
+comment on column flowgres_api.step_executions.reason is $$Why a ready step does not start: no live runner serves its type, or none is alive$$;
 
 create or replace view flowgres_api.attempts with (security_invoker = true) as
 select

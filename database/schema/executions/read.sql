@@ -84,6 +84,7 @@ begin
         'attempts', greatest(coalesce(s.attempts, 0), coalesce(q.attempt, 0)),
         'ready_at', coalesce(q.ready_at, s.ready_at, s.started_at), 'started_at', coalesce(s.started_at, q.claimed_at),
         'finished_at', s.finished_at, 'due_at', s.due_at, 'child_execution_id', s.child_execution_id,
+        'reason', case when x.status = 'ready' then flowgres.unserved_reason(p_type => w.type) end,
         'depends_on', (
           select coalesce(jsonb_agg(d.id order by d.index), '[]')
           from flowgres.workflow_steps as d

@@ -128,7 +128,8 @@ as $$
     'status', case when f.live_runners = 0 then 'degraded' else 'ok' end,
     'version', flowgres.version(),
     'lag_seconds', coalesce(greatest(round(extract(epoch from f.now - f.oldest_ready_at)::numeric, 3), 0), 0),
-    'live_runners', f.live_runners)
+    'live_runners', f.live_runners,
+    'unserved_types', to_jsonb(flowgres.unserved_types()))
   from (
     select
       n.now, flowgres.oldest_ready_at() as oldest_ready_at,
@@ -143,4 +144,5 @@ as $$
 $$;
 comment on function flowgres.health() is $$Whether the engine is alive
 
-degraded means that no runner lives, or that none can claim, so nothing advances. Tells nothing about any tenant.$$;
+degraded means that no runner lives, or that none can claim, so nothing advances. Tells nothing about any tenant.
+unserved_types are those of packages that steps wait for and no live runner serves, as after an uninstall: those steps stay ready.$$;

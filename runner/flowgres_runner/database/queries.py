@@ -208,6 +208,11 @@ async def unchecked_version(link: Link, *, lease_seconds: float) -> tuple[str, s
     return (rows[0][0], rows[0][1]) if rows else None
 
 
+async def custom_step_types(link: Link) -> dict[str, Any]:
+    """Step types beside the built-in ones, by name: {config_schema, secret_places}."""
+    return cast("dict[str, Any]", await _value(link, "select flowgres.custom_step_types()", ()))
+
+
 async def confirm_version(link: Link, *, version_id: str, errors: Sequence[Any]) -> None:
     """Say what parsing found; without errors the version may run."""
     await link.call("select flowgres.confirm_version(%s::uuid, %s::jsonb)", (version_id, json.dumps(errors)))

@@ -1,6 +1,7 @@
 """The process that checks definitions: it parses what a stranger wrote under resource limits, and evaluates nothing.
 
-From the parent comes a canonical definition as JSON; to it goes one result, the list of its errors.
+From the parent comes {"definition": a canonical definition, "step_types": those of packages by name}; to it goes one
+result, the list of its errors.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from typing import Any, NoReturn
 
 from flowgres_definitions.checks import find_problems
+from flowgres_definitions.custom_types import CustomType
 from flowgres_definitions.graph import build_graph
 from flowgres_definitions.problems import place
 
@@ -32,14 +34,14 @@ def main(arguments: list[str]) -> NoReturn:
     confine(memory_bytes, files=MAX_FILES)
     send(READY)
     while True:
-        definition = receive()
-        if definition is None:
+        question = receive()
+        if question is None:
             os._exit(0)
         extend_cpu_limit(cpu_seconds)
-        send_results([json.dumps(_check(definition, cpu_seconds))], [])
+        send_results([json.dumps(_check(question, cpu_seconds))], [])
 
 
-def check_definition(definition: Json) -> list[Json]:
+def check_definition(definition: Json, step_types: Json = None) -> list[Json]:
     """Errors of a canonical definition as {path, code, message}, the first MAX_ERRORS; none when it may run.
 
     A definition that breaks the check itself is refused like a wrong one: unanswered, it would be asked about for ever,
@@ -49,7 +51,8 @@ def check_definition(definition: Json) -> list[Json]:
     try:
         steps = definition.get("steps")
         graph = build_graph(steps if isinstance(steps, list) else [])
-        for path, problem in find_problems(definition, graph):
+        types = {name: CustomType.from_json(name, value) for name, value in (step_types or {}).items()}
+        for path, problem in find_problems(definition, graph, types):
             if problem.severity == "error":
                 errors.append(place(problem, path, None).as_json())
             if len(errors) == MAX_ERRORS:
@@ -67,7 +70,8 @@ def _check(text: bytes, cpu_seconds: float) -> list[Json]:
     try:
         try:
             limit_cpu_time(cpu_seconds)
-            return check_definition(json.loads(text))
+            question = json.loads(text)
+            return check_definition(question["definition"], question["step_types"])
         finally:
             limit_cpu_time(0)
     except TimeIsUpError:
@@ -86,7 +90,9 @@ def _warm_up() -> None:
     """Load every lazily imported module."""
     cron = {"type": "cron", "cron": "0 5 * * *", "timezone": "Europe/Paris"}
     step = {"id": "a", "type": "log", "config": {"message": "{{ input.x | upper }} {{ input. }}"}}
-    check_definition({"name": "w", "steps": [step], "triggers": [cron]})
+    custom = {"type": "warm_up", "id": "b", "config": {"text": "{{ input.x }}", "n": 1}}
+    schema = {"type": "object", "properties": {"n": {"type": "string"}}, "required": ["m"]}
+    check_definition({"name": "w", "steps": [step, custom], "triggers": [cron]}, {"warm_up": {"config_schema": schema}})
 
 
 if __name__ == "__main__":

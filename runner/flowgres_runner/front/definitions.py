@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from flowgres_definitions.custom_types import CustomTypes
 from flowgres_definitions.loader import load_definition
 from flowgres_definitions.problems import DefinitionError, Positions, Problem, locate
 from flowgres_definitions.validation import validate_document
@@ -37,7 +38,7 @@ class Reading:
 
 
 def read_definition(
-    raw: bytes, *, format: Literal["yaml", "json"], custom_types: Collection[str], max_steps: int
+    raw: bytes, *, format: Literal["yaml", "json"], custom_types: CustomTypes, max_steps: int
 ) -> Reading:
     """Load and check a definition; a text that cannot be read at all is a Reading with that one error.
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from flowgres_definitions.custom_types import CustomType
 from flowgres_runner.front.bodies import JSON_TYPES, YAML_TYPES, content_type, read_body
 from flowgres_runner.front.context import Front, front_of
 from flowgres_runner.front.credentials import read_credentials
@@ -52,14 +53,16 @@ async def import_workflow(request: Request) -> JSONResponse:
     return JSONResponse(imported, status_code=201 if imported.get("created") else 200)
 
 
-async def _limits(caller: Caller) -> tuple[list[str], int]:
+async def _limits(caller: Caller) -> tuple[dict[str, CustomType], int]:
     """Step types that runners have announced beside the built-in ones, and the tenant's limit of steps."""
     row = await caller.row(
-        "select array(select distinct t.type from flowgres.step_types as t where not t.is_core) as types,"
+        "select coalesce((select jsonb_object_agg(t.type, to_jsonb(t)) from flowgres.step_types as t"
+        " where not t.is_core), '{}') as types,"
         " (flowgres.setting(flowgres.require_tenant(), 'max_steps_per_workflow'))::integer as max_steps"
     )
     assert row is not None  # noqa: S101 - a select without a table has one row
-    return row["types"], row["max_steps"]
+    types: dict[str, Any] = row["types"]
+    return {name: CustomType.from_json(name, value) for name, value in types.items()}, row["max_steps"]
 
 
 async def _store(front: Front, caller: Caller, reading: Reading, *, activate: bool) -> dict[str, Any]:

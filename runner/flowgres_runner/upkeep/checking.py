@@ -7,6 +7,7 @@ rescues, and what is too much for the process's limits is refused.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Callable
 
@@ -66,7 +67,8 @@ class VersionChecker:
         if taken is None:
             return False
         version_id, definition = taken
-        errors = await self._errors_of(definition)
+        types = await queries.custom_step_types(self._link)
+        errors = await self._errors_of(f'{{"definition":{definition},"step_types":{json.dumps(types)}}}')
         await queries.confirm_version(self._link, version_id=version_id, errors=errors)
         log.info("version_checked", version_id=version_id, errors=len(errors))
         if not errors:
@@ -87,10 +89,10 @@ class VersionChecker:
             return found
         return False
 
-    async def _errors_of(self, definition: str) -> list[Json]:
+    async def _errors_of(self, question: str) -> list[Json]:
         await self._start()
         try:
-            (answer,) = await self._process.run(definition.encode(), 1)
+            (answer,) = await self._process.run(question.encode(), 1)
         except ChildDiedError:
             return _TOO_MUCH
         return answer if isinstance(answer, list) else _TOO_MUCH
