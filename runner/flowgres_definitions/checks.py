@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from .cron import check_cron
 from .custom_types import CustomType, CustomTypes, find_config_problems
 from .expressions import ExpressionError, find_references, has_expression, parse_expression
 from .graph import Graph, build_graph
+from .inputs import closed_inputs, find_unknown_inputs, unknown_input
 from .language import CORE_STEP_TYPES, SECRET_FIELDS
 from .problems import Json, Path, Positions, Problem, did_you_mean, place
 
@@ -17,6 +18,15 @@ Found = Iterator[tuple[Path, Problem]]
 
 
 NO_TYPES: CustomTypes = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a definition may refer to: steps, the inputs where no others can be sent, and the types of packages."""
+
+    graph: Graph
+    inputs: Set[str] | None
+    custom_types: CustomTypes
 
 
 def check_definition(
@@ -33,27 +43,27 @@ def check_definition(
 
 def find_problems(document: dict[str, Json], graph: Graph, custom_types: CustomTypes = NO_TYPES) -> Found:
     """The same, with paths as tuples, for a canonical document and its graph."""
+    known = _Known(graph, closed_inputs(document), custom_types)
     yield from _check_triggers(document)
     yield from _check_settings(document)
+    yield from find_unknown_inputs(document)
     ancestors = graph.ancestors() if graph.is_sorted else None
     steps = document.get("steps")
     for number, step in enumerate(steps if isinstance(steps, list) else ()):
         if isinstance(step, dict):
-            known = None if ancestors is None else ancestors[number]
-            yield from _check_step(step, ("steps", number), graph, known, custom_types)
-    yield from _check_texts(document.get("outputs"), ("outputs",), graph, None, frozenset(), secrets_allowed=False)
+            above = None if ancestors is None else ancestors[number]
+            yield from _check_step(step, ("steps", number), known, above)
+    yield from _check_texts(document.get("outputs"), ("outputs",), known, None, frozenset(), secrets_allowed=False)
 
 
-def _check_step(
-    step: dict[str, Json], path: Path, graph: Graph, ancestors: int | None, custom_types: CustomTypes
-) -> Found:
+def _check_step(step: dict[str, Json], path: Path, known: _Known, ancestors: int | None) -> Found:
     config = step.get("config")
     kind = step.get("type")
     secret_places: Collection[str] | None = SECRET_FIELDS.get(str(kind), ())
     custom = None
     if isinstance(kind, str) and kind not in CORE_STEP_TYPES:
         # Of a type that is not known here nothing more is told than that.
-        custom = custom_types.get(kind, CustomType(kind))
+        custom = known.custom_types.get(kind, CustomType(kind))
         secret_places = custom.secret_places
     if custom is not None:
         config_of = config if config is not None else {}
@@ -68,18 +78,22 @@ def _check_step(
         elif kind == "condition" and key in ("true_branch", "false_branch"):
             continue
         elif kind == "condition" and key == "field" and isinstance(value, str) and not has_expression(value):
-            # A path, which names a step without braces.
-            found = re.match(r"steps\.([A-Za-z_]\w*)", value)
-            for problem in _check_reference(found[1], graph, ancestors, step) if found else ():
+            # A path, which names a step or an input without braces.
+            found = re.match(r"(steps|input)\.([A-Za-z_]\w*)", value)
+            if found and found[1] == "input":
+                yield from _check_input(found[2], place_of, known)
+            for problem in (
+                _check_reference(found[2], known.graph, ancestors, step) if found and found[1] == "steps" else ()
+            ):
                 yield place_of, problem
-        yield from _check_texts(value, place_of, graph, ancestors, names, secrets_allowed=allowed, step=step)
+        yield from _check_texts(value, place_of, known, ancestors, names, secrets_allowed=allowed, step=step)
     when = step.get("when")
     if isinstance(when, str):
         yield from _check_boolean(when, (*path, "when"))
-        yield from _check_texts(when, (*path, "when"), graph, ancestors, names, secrets_allowed=False, step=step)
+        yield from _check_texts(when, (*path, "when"), known, ancestors, names, secrets_allowed=False, step=step)
     reshaping = names | {"output"} | ({"response"} if kind == "http" else frozenset())
     yield from _check_texts(
-        step.get("output"), (*path, "output"), graph, ancestors, reshaping, secrets_allowed=False, step=step
+        step.get("output"), (*path, "output"), known, ancestors, reshaping, secrets_allowed=False, step=step
     )
 
 
@@ -100,7 +114,7 @@ def _check_boolean(text: str, path: Path) -> Found:
 def _check_texts(
     value: Json,
     path: Path,
-    graph: Graph,
+    known: _Known,
     ancestors: int | None,
     names: Set[str],
     *,
@@ -120,8 +134,15 @@ def _check_texts(
             for problem in findings.problems:
                 yield path, problem
             for name in sorted(findings.steps):
-                for problem in _check_reference(name, graph, ancestors, step):
+                for problem in _check_reference(name, known.graph, ancestors, step):
                     yield path, problem
+            for name in sorted(findings.inputs):
+                yield from _check_input(name, path, known)
+
+
+def _check_input(name: str, path: Path, known: _Known) -> Found:
+    if known.inputs is not None and name not in known.inputs:
+        yield path, unknown_input(name, known.inputs)
 
 
 def _check_reference(name: str, graph: Graph, ancestors: int | None, step: dict[str, Json] | None) -> Iterator[Problem]:

@@ -98,6 +98,7 @@ class Findings:
 
     problems: list[Problem] = field(default_factory=list)
     steps: set[str] = field(default_factory=set)
+    inputs: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
 
     def add(self, code: str, message: str, hint: str = "") -> None:
@@ -168,7 +169,7 @@ def walk(root: nodes.Node) -> Iterator[tuple[nodes.Node, tuple[nodes.Node, ...]]
 
 
 def find_references(text: str, *, names: Set[str] = frozenset(), secrets_allowed: bool = False) -> Findings:
-    """Check one text in its place and collect the steps and secrets that it names.
+    """Check one text in its place and collect the steps, inputs and secrets that it names.
 
     `names` are the names that this place sees beside those that all expressions see.
     """
@@ -271,10 +272,14 @@ def _check_name(name: nodes.Name, parents: tuple[nodes.Node, ...], known: Set[st
                 "expression_name", f"the name {name.name[:60]!r} is not known here", did_you_mean(name.name, known)
             )
         return
-    if name.name not in ("steps", "secrets"):
+    if name.name not in ("steps", "input", "secrets"):
         return
     member = _member(parents[-1]) if parents else None
-    if name.name == "steps":
+    if name.name == "input":
+        is_called = len(parents) > 1 and isinstance(parents[-2], nodes.Call) and parents[-2].node is parents[-1]
+        if member is not None and not is_called:  # what is called is a method
+            findings.inputs.add(member)
+    elif name.name == "steps":
         if member is None:
             findings.add("expression_reference", "name one step: steps.ID or steps['ID']")
         else:

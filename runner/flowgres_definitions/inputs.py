@@ -1,15 +1,18 @@
-"""Declared inputs: their names, and defaults that must fit their own declaration."""
+"""Declared inputs: their names, defaults that must fit their own declaration, and inputs that nobody declared."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Final
 
-from .problems import Json, Path, Problem
+from .problems import Json, Path, Problem, did_you_mean
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+_MEMBER: Final = re.compile(r'\s*(?:(?:lax|strict)\s+)?\$\s*\.\s*(?:([A-Za-z_]\w*)(?!\w|\s*\()|"([^"\\]*)")', re.ASCII)
+"""The first member that a jsonpath on the input names; what is called is a method."""
+
 _PYTHON_KINDS: Final[dict[str, tuple[type, ...]]] = {
     "string": (str,),
     "number": (int, float),
@@ -32,8 +35,40 @@ def find_input_problems(inputs: Json, is_sound: Mapping[str, bool]) -> Iterator[
                 yield ("inputs", name, "default"), problem
 
 
+def closed_inputs(document: Mapping[str, Json]) -> Set[str] | None:
+    """The inputs that a start may send; None when it may send any."""
+    inputs = document.get("inputs")
+    return inputs.keys() if isinstance(inputs, dict) and document.get("additional_inputs") is not True else None
+
+
+def find_unknown_inputs(document: Mapping[str, Json]) -> Iterator[tuple[Path, Problem]]:
+    """Undeclared inputs that the correlation id reads, or that triggers send. Expressions are looked at elsewhere."""
+    known = closed_inputs(document)
+    if known is None:
+        return
+    settings = document.get("settings")
+    path = settings.get("correlation_id") if isinstance(settings, dict) else None
+    member = _MEMBER.match(path) if isinstance(path, str) else None
+    if member is not None and (name := member[1] if member[1] is not None else member[2]) not in known:
+        yield ("settings", "correlation_id"), unknown_input(name, known)
+    triggers = document.get("triggers")
+    for index, trigger in enumerate(triggers if isinstance(triggers, list) else ()):
+        sent = trigger.get("input") if isinstance(trigger, dict) else None
+        for name in sent if isinstance(sent, dict) else ():
+            if name not in known:
+                yield ("triggers", index, "input", name), unknown_input(name, known)
+
+
+def unknown_input(name: str, known: Set[str]) -> Problem:
+    """The problem of an input that is sent or named, and not declared."""
+    hint = did_you_mean(name, known) or "declare it in inputs, or let the workflow say additional_inputs: true"
+    return _problem("unknown_input", f"the workflow declares no input {name[:60]!r}", hint)
+
+
 def _check_value(declaration: Mapping[str, Json], value: Json) -> Problem | None:
     kind = declaration.get("type")
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
+        value = int(value)
     kinds = _PYTHON_KINDS.get(str(kind))
     if kinds is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and kind != "boolean")):
         return _problem("wrong_kind", f"the default must be of type {kind}")

@@ -44,16 +44,7 @@ def _check_pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -
         yield ValidationError("the text does not match")
 
 
-def _is_integer(_checker: Any, instance: Any) -> bool:
-    # JSON Schema takes 5.0 for one; the database does not.
-    return isinstance(instance, int) and not isinstance(instance, bool)
-
-
-_Validator: Any = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator,
-    {"pattern": _check_pattern},
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
-)
+_Validator: Any = extend(Draft202012Validator, {"pattern": _check_pattern})  # type: ignore[no-untyped-call]
 
 
 @cache

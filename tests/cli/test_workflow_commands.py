@@ -130,3 +130,12 @@ def test_workflow_with_a_version_that_waits_says_so(live: Flowgres, module_datab
         db.run("update flowgres.workflows set pending_versions = '{2}' where name = 'held'")
     assert "version 2 becomes active when a runner has confirmed" in live("workflows", "show", "held").err
     assert [row["use"] for row in live("workflows", "versions", "held").json] == ["waits to be active", "active"]
+
+
+def test_misspelt_input_is_refused_and_the_right_one_named(live: Flowgres, write: Callable[..., Path]) -> None:
+    path = write("typo.yaml", GREET.replace("name: greet", "name: typo", 1))
+    assert live("import", str(path)).code == 0
+    answer = live("run", "typo", "-f", "nme=Ann")
+    assert answer.code != 0
+    assert 'declares no input "nme"' in answer.err
+    assert 'Did you mean "name"?' in answer.err

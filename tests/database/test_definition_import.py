@@ -146,32 +146,88 @@ INPUTS = {
 }
 
 
-def check_input(author: Author, declarations: Any, given: Any) -> Any:
-    query = "select flowgres.check_input(p_inputs => %s, p_input => %s)"
-    return author.db.value(query, Jsonb(declarations) if declarations else None, Jsonb(given))
+def check_input(author: Author, declarations: Any, given: Any, *, is_open: bool = False) -> Any:
+    query = "select flowgres.check_input(p_inputs => %s, p_takes_additional => %s, p_input => %s)"
+    return author.db.value(query, Jsonb(declarations) if declarations else None, is_open, Jsonb(given))
 
 
-def test_input_gets_its_defaults_and_keeps_what_is_not_declared(author: Author) -> None:
-    assert check_input(author, INPUTS, {"order_id": "1", "more": 2}) == {
-        "order_id": "1",
-        "amount": 0,
-        "items": [],
-        "more": 2,
-    }
+def test_input_gets_its_defaults(author: Author) -> None:
+    assert check_input(author, INPUTS, {"order_id": "1"}) == {"order_id": "1", "amount": 0, "items": []}
     assert check_input(author, None, {"x": 1}) == {"x": 1}
+
+
+def test_input_that_takes_more_keeps_what_is_not_declared(author: Author) -> None:
+    found = check_input(author, INPUTS, {"order_id": "1", "more": 2}, is_open=True)
+    assert found == {"order_id": "1", "amount": 0, "items": [], "more": 2}
+
+
+def test_integers_have_any_number_of_digits_and_are_written_like_ones(author: Author) -> None:
+    given = {"a": 9223372036854775807, "b": 10**200, "c": 5.0, "d": -(10**15), "e": 1e3}
+    found = author.db.value(
+        "select flowgres.check_input(p_inputs => %s, p_takes_additional => false, p_input => %s::jsonb)::text",
+        Jsonb({name: {"type": "integer"} for name in given}),
+        Jsonb(given),
+    )
+    assert found == f'{{"a": 9223372036854775807, "b": {10**200}, "c": 5, "d": -1000000000000000, "e": 1000}}'
+
+
+@pytest.mark.parametrize("given", [5.5, "5", True, None, [5]])
+def test_what_is_no_integer_is_refused_for_one(author: Author, given: Any) -> None:
+    with pytest.raises(psycopg.Error, match="must be of type integer"):
+        check_input(author, {"n": {"type": "integer"}}, {"n": given})
 
 
 def test_input_is_refused_with_all_its_problems(author: Author) -> None:
     with pytest.raises(psycopg.Error) as caught:
-        check_input(author, INPUTS, {"amount": -1, "items": {}, "kind": "c"})
+        check_input(author, INPUTS, {"order_di": "1", "amount": -1, "items": {}, "kind": "c"})
     assert (caught.value.sqlstate, caught.value.diag.constraint_name) == ("FG422", "input_invalid")
+    assert caught.value.diag.message_hint == 'Did you mean "order_id"?'
     details = author.db.value("select %s::jsonb", caught.value.diag.message_detail)
     assert {error["path"]: error["code"] for error in details} == {
+        "order_di": "unknown_input",
         "order_id": "required",
         "amount": "out_of_range",
         "items": "wrong_kind",
         "kind": "not_allowed",
     }
+
+
+STARTS = [
+    "flowgres_api.start_execution('w', '{\"nme\": \"Ann\"}')",
+    'flowgres_api.start_executions(\'w\', \'[{"name": "Ann"}, {"nme": "Ann"}]\')',
+]
+
+
+@pytest.mark.parametrize("call", STARTS)
+def test_every_start_refuses_an_input_that_nobody_declared(author: Author, call: str) -> None:
+    author.import_(workflow(log_step("a"), inputs={"name": {"type": "string", "default": "world"}}))
+    with pytest.raises(psycopg.Error) as caught:
+        author.db.run(f"select {call}")
+    assert (caught.value.sqlstate, caught.value.diag.constraint_name) == ("FG422", "input_invalid")
+    assert caught.value.diag.message_hint == 'Did you mean "name"?'
+
+
+@pytest.mark.parametrize("call", STARTS)
+def test_every_start_takes_additional_inputs_where_the_workflow_says_so(author: Author, call: str) -> None:
+    author.import_(workflow(log_step("a"), inputs={"name": {"type": "string"}}, additional_inputs=True))
+    assert author.db.value(f"select {call}")
+
+
+def test_version_from_before_inputs_were_closed_stays_open_until_it_is_imported_again(author: Author) -> None:
+    definition = workflow(log_step("a"), inputs={"name": {"type": "string"}})
+    first = author.import_(definition)
+    author.db.run(
+        "update flowgres.workflow_versions set takes_additional_inputs = true where id = %s", first["version_id"]
+    )
+    assert author.db.value(f"select {STARTS[0]}")
+    assert outcome(author.import_(definition)) == (2, True, "checking")
+
+
+def test_call_with_an_input_that_the_child_does_not_declare_is_a_warning(author: Author) -> None:
+    author.import_(workflow(log_step("a"), name="child", inputs={"name": {"type": "string"}}))
+    caller = workflow(sub_workflow("call", "child", input={"nme": "{{ input.x }}"}))
+    (warning,) = author.import_(caller)["warnings"]
+    assert (warning["code"], warning["path"]) == ("unknown_input", "steps[0].config.input.nme")
 
 
 @pytest.mark.parametrize("given", [[], "x", 1, None])

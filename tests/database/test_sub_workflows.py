@@ -205,7 +205,10 @@ def test_cancel_takes_all_descendants_with_it_at_once(database: Database, db: Db
     assert_invariants(db)
 
 
-def test_many_children_start_together_and_a_bad_input_fails_alone(database: Database, db: Db, tenant: Tenant) -> None:
+@pytest.mark.parametrize(("bad", "hint"), [({"n": "x"}, "/workflow_versions"), ({"n": 1, "m": 1}, "One of: n.")])
+def test_many_children_start_together_and_a_bad_input_fails_alone(
+    database: Database, db: Db, tenant: Tenant, bad: dict[str, Any], hint: str
+) -> None:
     import_workflow(db, tenant, dag("child", [{"id": "work"}], inputs={"n": {"type": "integer", "required": True}}))
     call = {"id": "call", "type": "sub_workflow", "on_error": "continue", "config": {"workflow": "child"}}
     name = import_workflow(db, tenant, dag("parent", [call]))
@@ -213,11 +216,12 @@ def test_many_children_start_together_and_a_bad_input_fails_alone(database: Data
         start(database, tenant, name)
     with hands(database) as runner:
         leases = runner.claim()
-        children = [{"o": "child", "workflow": "child", "input": {"n": i if i != 17 else "x"}} for i in range(30)]
+        children = [{"o": "child", "workflow": "child", "input": {"n": i} if i != 17 else bad} for i in range(30)]
         runner.report([runner.result(lease, child) for lease, child in zip(leases, children, strict=True)])
     assert db.value("select count(*) from flowgres.executions where parent_execution_id is not null") == 29
     error = db.value("select error from flowgres.step_executions where status = 'failed'")
-    assert error["class"] == "child"
+    assert (error["class"], error["code"]) == ("child", "input_invalid")
+    assert hint in error["hint"]
 
 
 def test_cancel_of_an_execution_that_ends_meanwhile_is_refused_though_its_children_are_open(

@@ -56,6 +56,12 @@ def inputs(**given: Any) -> Definition:
     return workflow(log_step("a"), inputs=given)
 
 
+def closed(message: Any = "x", config: Definition | None = None, **members: Any) -> Definition:
+    """A workflow that declares one input, name, and logs."""
+    step = log_step("a", config=config or {"message": message})
+    return workflow(step, inputs={"name": {"type": "any"}}) | members
+
+
 SECRET = "{{ secrets.KEY }}"
 HOLDERS: dict[str, Any] = {
     "url": f"https://x.example/{SECRET}",
@@ -94,7 +100,9 @@ ALIKE: list[tuple[Definition, Said]] = [
     (settings(timeout="3d", priority=5, correlation_id="$.order_id", max_retries=0), {}),
     (settings(priority=12, timeout="soon"), {"settings.priority": "out_of_range",
         "settings.timeout": "duration_invalid"}),
-    (settings(priority=5.0), {"settings.priority": "wrong_kind"}),
+    (settings(priority=5.0), {}),
+    (settings(priority=5.5), {"settings.priority": "wrong_kind"}),
+    (settings(priority=10**30), {"settings.priority": "out_of_range"}),
     (settings(timeout="400d"), {"settings.timeout": "out_of_range"}),
     (settings(retention="30d"), {"settings.retention": "not_available_yet"}),
     (settings(concurrency={"key": "{{ x }}"}, max_retries=2), {
@@ -113,6 +121,32 @@ ALIKE: list[tuple[Definition, Said]] = [
     (inputs(x={"type": "string", "default": "", "min_length": 1}), {"inputs.x.default": "wrong_length"}),
     (inputs(x={"type": "string", "default": "c", "enum": ["a", "b"]}), {"inputs.x.default": "not_allowed"}),
     (inputs(x={}), {"inputs.x.type": "missing_key"}),
+    (inputs(x={"type": "integer", "default": 5.0}, y={"type": "integer", "default": 10**40, "minimum": 10**39}), {}),
+    (inputs(x={"type": "integer", "default": 5.5}, y={"type": "integer", "default": True}), {
+        "inputs.x.default": "wrong_kind", "inputs.y.default": "wrong_kind"}),
+    (inputs(x={"type": "string", "default": "", "min_length": 10**30}), {"inputs.x.default": "wrong_length"}),
+    (inputs(x={"type": "string", "min_length": 2.0, "max_length": 2.5}), {"inputs.x.max_length": "wrong_kind"}),
+    # Inputs that nobody declared
+    (closed(["{{ input.name }}", "{{ input['name'].x }}", "{{ input }}", "{{ input.items() }}", "{{ input.get('x') }}",
+        "{{ 'input.nme' }}", "{{ trigger.payload.nme }}", "{{ steps.a.input.nme }}"][:7]), {}),
+    (closed(["{{ input.nme }}", "{{ 1 if input['nme'] is defined else 2 }}", "{{ input . nme | default('x') }}"]), {
+        f"{CONFIG}.message[{place}]": "unknown_input" for place in range(3)}),
+    (closed("{{ input.nme }}", additional_inputs=True), {}),
+    (closed("{{ input.nme }}", additional_inputs=False), at("message", "unknown_input")),
+    (closed("{{ input.nme }}", additional_inputs=None, inputs=None), {}),
+    (closed("{{ input.nme }}", inputs={}), at("message", "unknown_input")),
+    (closed("x", additional_inputs="yes"), {"additional_inputs": "wrong_kind"}),
+    (closed("x", outputs={"a": ["{{ input.nme }}"]}), {"outputs.a[0]": "unknown_input"}),
+    (closed("x", settings={"correlation_id": "$.nme.id"}), {"settings.correlation_id": "unknown_input"}),
+    (closed("x", settings={"correlation_id": "lax $ . \"nme\""}), {"settings.correlation_id": "unknown_input"}),
+    (closed("x", settings={"correlation_id": "$.name"}), {}),
+    (closed("x", settings={"correlation_id": "$.size()"}), {}),
+    (closed("x", triggers=[{"type": "webhook", "input": {"name": 1, "nme": 2}}]), {
+        "triggers[0].input.nme": "unknown_input"}),
+    (closed() | {"steps": [log_step("a", when="{{ input.nme }}", output="{{ input.Name }}")]}, {
+        "steps[0].when": "unknown_input", "steps[0].output": "unknown_input"}),
+    (closed() | one("condition", field="input.nme", operator="exists"), at("field", "unknown_input")),
+    (closed() | one("condition", field="input.name", operator="exists"), {}),
     (triggers({"type": "webhook", "path": "orders", "scheme": "github", "secret": "ORDERS_HMAC"}), {}),
     (triggers({"type": "cron", "cron": "0 6 * * 1-5", "timezone": "Europe/Berlin", "catch_up": "latest"}), {}),
     (triggers({"type": "cron"}, {}), {"triggers[0].cron": "missing_key", "triggers[1].type": "missing_key"}),

@@ -56,7 +56,7 @@ as $$
     array(select r.index from named as r where r.id = any(n.names) order by r.index),
     flowgres.find_names(p_value => n.step -> 'config', p_root => 'secrets'),
     (n.step ->> 'timeout')::double precision,
-    coalesce((n.step #>> '{retry,attempts}')::smallint, 3::smallint),
+    coalesce((n.step #>> '{retry,attempts}')::numeric::smallint, 3::smallint),
     coalesce((n.step #>> '{retry,delay}')::double precision, 1),
     coalesce((n.step #>> '{retry,factor}')::double precision, 2),
     coalesce((n.step #>> '{retry,max_delay}')::double precision, 300),
@@ -102,16 +102,17 @@ declare
 begin
   insert into flowgres.workflow_versions (
     tenant_id, id, workflow_id, version, version_label, state, checksum, source, definition, step_count,
-    hidden_step_count, root_indexes, sink_indexes, inputs, timeout_seconds, priority, correlation_path, created_by, created_at)
+    hidden_step_count, root_indexes, sink_indexes, inputs, takes_additional_inputs, timeout_seconds, priority, correlation_path,
+    created_by, created_at)
   values (
     p_tenant_id, v_id, p_workflow_id, p_version, p_definition ->> 'version', p_state,
     flowgres.definition_checksum(p_definition), p_source, p_definition,
     jsonb_array_length(p_definition -> 'steps'), case when p_definition ? 'outputs' then 1 else 0 end, '{}', '{}',
-    p_definition -> 'inputs',
+    p_definition -> 'inputs', flowgres.takes_additional_inputs(p_definition),
     coalesce(
       (p_definition #>> '{settings,timeout}')::double precision,
       (flowgres.setting(p_tenant_id, 'execution_timeout_seconds'))::double precision),
-    coalesce((p_definition #>> '{settings,priority}')::smallint, 5::smallint),
+    coalesce((p_definition #>> '{settings,priority}')::numeric::smallint, 5::smallint),
     (p_definition #>> '{settings,correlation_id}')::jsonpath,
     flowgres.actor(), v_now);
   perform flowgres.compile_steps(p_tenant_id => p_tenant_id, p_version_id => v_id, p_definition => p_definition);
@@ -132,6 +133,13 @@ $$;
 comment on function flowgres.compile_version(uuid, uuid, integer, text, jsonb, jsonb) is $$Store a version and its compiled steps
 
 The definition is canonical and was checked; the source is the text as it was given.$$;
+
+create or replace function flowgres.takes_additional_inputs(p_definition jsonb)
+  returns boolean language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+  select not p_definition ? 'inputs' or coalesce(p_definition -> 'additional_inputs' = 'true', false);
+$$;
+comment on function flowgres.takes_additional_inputs(jsonb) is $$Whether a start may send inputs that the workflow does not declare.$$;
 
 create or replace function flowgres.definition_checksum(p_definition jsonb)
   returns text language sql immutable parallel safe set search_path to pg_catalog, pg_temp

@@ -84,6 +84,8 @@ begin
   from flowgres.workflow_versions as v
   where v.tenant_id = (p_workflow).tenant_id and v.workflow_id = (p_workflow).id
     and v.checksum = flowgres.definition_checksum(p_definition)
+    -- Versions from before inputs were closed take more than their text says.
+    and (v.inputs is null or v.takes_additional_inputs = flowgres.takes_additional_inputs(p_definition))
   order by v.version desc
   limit 1;
   if version.id is not null then

@@ -5,7 +5,7 @@ set local role flowgres_owner;
 create or replace function flowgres.list_callees(p_tenant_id uuid, p_workflow text, p_version integer)
   returns table (workflow text, version integer) language sql stable set search_path to pg_catalog, pg_temp
 as $$
-  select distinct s.config ->> 'workflow', (s.config ->> 'version')::integer
+  select distinct s.config ->> 'workflow', (s.config ->> 'version')::numeric::integer
   from flowgres.workflows as w
   join flowgres.workflow_versions as v
     on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = coalesce(p_version, w.active_version)
@@ -49,6 +49,25 @@ end;
 $$;
 comment on function flowgres.count_callers_levels(uuid, text, integer) is $$Levels of active workflows above this one; looks no higher than p_most + 1.$$;
 
+create or replace function flowgres.warn_of_inputs(
+  p_tenant_id uuid, p_path text, p_workflow text, p_version integer, p_input jsonb
+)
+  returns jsonb[] language sql stable set search_path to pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(flowgres.unknown_input(
+    p_path => flowgres.join_path(p_path, k.name), p_name => k.name,
+    p_known => array(select jsonb_object_keys(v.inputs)))), '{}')
+  from flowgres.workflows as w
+  join flowgres.workflow_versions as v
+    on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = coalesce(p_version, w.active_version)
+  cross join lateral jsonb_object_keys(case when jsonb_typeof(p_input) = 'object' then p_input else '{}' end) as k (name)
+  where w.tenant_id = p_tenant_id and w.name = p_workflow and w.deleted_at is null and not v.takes_additional_inputs
+    and not v.inputs ? k.name;
+$$;
+comment on function flowgres.warn_of_inputs(uuid, text, text, integer, jsonb) is $$Inputs that a call gives and the called workflow does not declare now
+
+Warnings: another version of it may, by the time the step runs, and then they are refused.$$;
+
 create or replace function flowgres.check_nesting(
   p_tenant_id uuid, p_definition jsonb, out errors jsonb[], out warnings jsonb[]
 )
@@ -73,6 +92,7 @@ begin
   for v_call in
     select
       format('steps[%s].config.workflow', s.position - 1) as path, s.value #>> '{config,workflow}' as workflow,
+      s.value #> '{config,input}' as input,
       case when jsonb_typeof(s.value #> '{config,version}') = 'number' then (s.value #>> '{config,version}')::numeric::integer end as version
     from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
     where s.value ->> 'type' = 'sub_workflow' and s.value #>> '{config,workflow}' not like '%{{%'
@@ -86,6 +106,9 @@ begin
         p_path => v_call.path, p_code => 'workflow_not_found',
         p_message => format('workflow "%s" does not exist yet', v_call.workflow), p_hint => 'Import it before this step runs.');
     end if;
+    warnings := warnings || flowgres.warn_of_inputs(
+      p_tenant_id => p_tenant_id, p_path => replace(v_call.path, '.workflow', '.input'), p_workflow => v_call.workflow,
+      p_version => v_call.version, p_input => v_call.input);
     -- Level by level, each workflow once a level: what many steps call is not followed many times.
     v_names := jsonb_build_array(jsonb_build_array(v_call.workflow, v_call.version));
     v_level := 1;
@@ -109,7 +132,7 @@ begin
       select coalesce(jsonb_agg(distinct jsonb_build_array(c.workflow, c.version)), '[]') into v_names
       from jsonb_array_elements(v_names) as n (value)
       cross join lateral flowgres.list_callees(
-        p_tenant_id => p_tenant_id, p_workflow => n.value ->> 0, p_version => (n.value ->> 1)::integer) as c;
+        p_tenant_id => p_tenant_id, p_workflow => n.value ->> 0, p_version => (n.value ->> 1)::numeric::integer) as c;
       exit when jsonb_array_length(v_names) = 0;
       v_level := v_level + 1;
     end loop;

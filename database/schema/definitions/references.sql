@@ -19,7 +19,9 @@ begin
     cross join lateral regexp_matches(
       e.expression[1],
       '(?<![\w.])' || p_root
-      || '\s*(?:\.\s*([A-Za-z_]\w*)|\[\s*(?:''([^'']*)''|"([^"]*)")\s*\])|''[^'']*''|"[^"]*"', 'g'
+      -- What is called is a method of the input, and not a member.
+      || '\s*(?:\.\s*([A-Za-z_]\w*)' || case when p_root = 'input' then '(?!\w|\s*\()' else '' end
+      || '|\[\s*(?:''([^'']*)''|"([^"]*)")\s*\])|''[^'']*''|"[^"]*"', 'g'
     ) as f (found)
     cross join lateral (values (coalesce(f.found[1], f.found[2], f.found[3]))) as n (name)
     where n.name is not null);

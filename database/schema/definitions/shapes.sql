@@ -15,6 +15,7 @@ begin
       "name": {"is": "text", "required": true}, "title": {"is": "text", "max_length": 200},
       "version": {"is": "text", "max_length": 100}, "description": {"is": "text", "max_length": 10000},
       "metadata": {"is": "object"}, "triggers": {"is": "list", "items": {"is": "object"}}, "inputs": {"is": "object"},
+      "additional_inputs": {"is": "boolean"},
       "settings": {"is": "object"}, "defaults": {"is": "object"}, "outputs": {"is": "object"},
       "steps": {"is": "list", "required": true}, "on_failure": {"is": "any"}, "dialect": {"is": "any"},
       "trigger_type": {"is": "text", "one_of": ["webhook", "cron", "schedule", "manual", "api"]},
@@ -118,13 +119,15 @@ begin
     when 'any' then true
     when 'text' then jsonb_typeof(p_value) = 'string'
     when 'list' then jsonb_typeof(p_value) = 'array'
-    when 'integer' then jsonb_typeof(p_value) = 'number' and p_value::text ~ '^-?[0-9]{1,15}$'
+    when 'integer' then jsonb_typeof(p_value) = 'number' and p_value::text ~ '^-?[0-9]+(\.0+)?$'
     when 'duration' then jsonb_typeof(p_value) = 'number'
     else jsonb_typeof(p_value) = p_kind
   end;
 end;
 $$;
-comment on function flowgres.is_kind(jsonb, text) is $$Whether a value is a text, number, integer, duration (seconds), boolean, object, list or any.$$;
+comment on function flowgres.is_kind(jsonb, text) is $$Whether a value is a text, number, integer, duration (seconds), boolean, object, list or any
+
+An integer has any number of digits, and 5.0 is one.$$;
 
 create or replace function flowgres.check_bounds(p_path text, p_value jsonb, p_shape jsonb)
   returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp

@@ -283,7 +283,8 @@ begin
     ) || v_graph.errors || flowgres.check_references(
       p_steps => v_steps, p_outputs => v_definition -> 'outputs', p_ids => v_graph.ids,
       p_sorted => v_graph.sorted, p_from => v_graph.edge_from, p_to => v_graph.edge_to
-    ) || flowgres.check_secrets(p_definition => v_definition) || flowgres.check_expressions(p_definition => v_definition);
+    ) || flowgres.check_secrets(p_definition => v_definition)
+    || flowgres.check_input_references(p_definition => v_definition) || flowgres.check_expressions(p_definition => v_definition);
   end if;
 
   if cardinality(v_errors) = 0 then

@@ -85,7 +85,8 @@ begin
     p_version => p_version,
     p_ids => v_ids,
     p_inputs => array(
-      select flowgres.check_input(p_inputs => p_version.inputs, p_input => i.value)
+      select flowgres.check_input(
+        p_inputs => p_version.inputs, p_takes_additional => p_version.takes_additional_inputs, p_input => i.value)
       from unnest(p_inputs) with ordinality as i (value, place) order by i.place),
     p_now => p_now,
     p_priority => p_priority,
@@ -192,11 +193,11 @@ begin
   -- When all is well, one query finds all that a start needs, and no more: the definitions themselves can be large.
   select
     v.tenant_id, v.id, v.workflow_id, v.version, v.step_count, v.hidden_step_count, v.root_indexes, v.inputs,
-    v.timeout_seconds, v.priority, v.correlation_path
+    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path
   into
     v_version.tenant_id, v_version.id, v_version.workflow_id, v_version.version, v_version.step_count,
-    v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.timeout_seconds, v_version.priority,
-    v_version.correlation_path
+    v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.takes_additional_inputs,
+    v_version.timeout_seconds, v_version.priority, v_version.correlation_path
   from flowgres.tenants as t
   join flowgres.workflows as w on w.tenant_id = t.tenant_id
   join flowgres.workflow_versions as v
@@ -269,7 +270,8 @@ begin
   v_count := flowgres.insert_executions(
     p_version => v_version,
     p_ids => array[v_id],
-    p_inputs => array[flowgres.check_input(p_inputs => v_version.inputs, p_input => p_input)],
+    p_inputs => array[flowgres.check_input(
+      p_inputs => v_version.inputs, p_takes_additional => v_version.takes_additional_inputs, p_input => p_input)],
     p_now => v_now,
     p_priority => p_priority::smallint,
     p_scheduled_at => p_scheduled_at,
@@ -319,16 +321,20 @@ begin
     select array_agg(i.value) into v_inputs
     from jsonb_array_elements(p_inputs) as i (value);
     if exists (select from unnest(v_inputs) as i where jsonb_typeof(i) <> 'object') then
-      perform flowgres.check_input(p_inputs => null, p_input => '[]');
+      perform flowgres.check_input(p_inputs => null, p_takes_additional => true, p_input => '[]');
     end if;
   else
-    select array_agg(flowgres.check_input(p_inputs => v_version.inputs, p_input => i.value)) into v_inputs
-    from jsonb_array_elements(p_inputs) as i (value);
+    v_inputs := array(
+      select flowgres.check_input(
+        p_inputs => v_version.inputs, p_takes_additional => v_version.takes_additional_inputs, p_input => i.value,
+        p_path => format('inputs[%s]', i.position - 1))
+      from jsonb_array_elements(p_inputs) with ordinality as i (value, position)
+      order by i.position);
   end if;
   perform flowgres.check_payload(p_tenant_id => v_tenant_id, p_payload => i, p_what => 'an input')
   from unnest(v_inputs) as i
   where pg_column_size(i) >= 512;
-  if v_inputs is not null then
+  if cardinality(v_inputs) > 0 then
     v_ids := flowgres.uuids_v7(p_at => v_now, p_count => cardinality(v_inputs));
     perform flowgres.insert_executions(
       p_version => v_version, p_ids => v_ids, p_inputs => v_inputs, p_now => v_now, p_created_by => flowgres.actor());

@@ -20,6 +20,7 @@ drop function if exists flowgres.pick_shares(text, uuid[], integer);
 drop function if exists flowgres.pick_suspect(uuid, text[], uuid);
 drop function if exists flowgres.unchecked_versions(integer);
 drop function if exists flowgres.put_secret(text, text, bytea, bytea);
+drop function if exists flowgres.check_input(jsonb, jsonb);
 -- Rights and policies are compared now (access/).
 drop function if exists flowgres.grant_functions(text, text[], text);
 drop function if exists flowgres.tenant_predicate();

@@ -121,6 +121,7 @@ declare
   v_ids uuid[];
   v_message text;
   v_code text;
+  v_hint text;
   v_place integer;
   v_middle integer := cardinality(p_places) / 2;
 begin
@@ -155,7 +156,7 @@ begin
     return;
   exception when others then
     -- What a user can cause here (no such workflow, bad input, too deep) ends this step and not its batch.
-    get stacked diagnostics v_message = message_text, v_code = constraint_name;
+    get stacked diagnostics v_message = message_text, v_code = constraint_name, v_hint = pg_exception_hint;
     if sqlstate not like 'FG%' then
       raise;
     end if;
@@ -164,7 +165,8 @@ begin
     v_place := p_places[1];
     v_report := p_reports[v_place];
     v_report.o := 'refused';
-    v_report.error := jsonb_build_object('code', v_code, 'message', v_message, 'class', 'child');
+    v_report.error := jsonb_strip_nulls(jsonb_build_object(
+      'code', v_code, 'message', v_message, 'hint', nullif(v_hint, ''), 'class', 'child'));
     p_reports[v_place] := v_report;
     return;
   end if;

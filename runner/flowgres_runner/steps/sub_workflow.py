@@ -34,6 +34,8 @@ class SubWorkflowHandler(Handler):
         workflow, version = config.get("workflow"), config.get("version")
         if not isinstance(workflow, str) or not workflow:
             return invalid_config("a sub_workflow needs the name of a workflow")
+        if isinstance(version, float) and version.is_integer():
+            version = int(version)
         if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
             return invalid_config("the version of a sub_workflow must be a whole number")
         child_input = config.get("input")

@@ -47,7 +47,9 @@ triggers:
   - {type: cron, cron: "0 6 * * 1-5", timezone: Europe/Berlin, catch_up: latest}
 inputs:
   order_id: {type: string, required: true}
+  customer: {type: string, required: true}
   amount:   {type: number, minimum: 0, default: 0}
+  items:    {type: array, default: []}
 settings:
   timeout: 3d
   priority: 5
@@ -96,7 +98,7 @@ steps:
     type: notify
     depends_on: [cool]
     join: always
-    config: {channel: email, recipient: "{{ input.customer }}", message: "{{ input.id }}: {{ steps.ship.status }}"}
+    config: {channel: email, recipient: "{{ input.customer }}", message: "order: {{ steps.ship.status }}"}
 outputs:
   shipment: "{{ steps.ship.output }}"
 """

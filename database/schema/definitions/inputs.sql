@@ -1,0 +1,193 @@
+-- Declared inputs: whether their declarations are sound, what refers to them, and what a start may send.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.check_inputs(p_inputs jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_errors jsonb[] := '{}';
+  v_shape jsonb := flowgres.definition_shape('input');
+  v_found jsonb[];
+  v_input record;
+begin
+  for v_input in select i.key, i.value, flowgres.join_path('inputs', i.key) as path from jsonb_each(p_inputs) as i loop
+    if v_input.key !~ '^[A-Za-z_][A-Za-z0-9_-]{0,62}$' then
+      v_errors := v_errors || flowgres.problem(
+        p_path => v_input.path, p_code => 'invalid_name', p_message => format('"%s" is not the name of an input', left(v_input.key, 60)),
+        p_hint => 'Letters, digits and _, 63 at most.');
+    end if;
+    v_found := flowgres.check_shape(p_path => v_input.path, p_value => v_input.value, p_shape => v_shape);
+    if cardinality(v_found) = 0 and v_input.value ? 'default' then
+      v_found := array(
+        select flowgres.problem(
+          p_path => v_input.path || '.default', p_code => p ->> 'code', p_message => 'the default does not fit: ' || (p ->> 'message'))
+        from unnest(flowgres.check_input_value(
+          p_path => v_input.key, p_declaration => v_input.value, p_value => v_input.value -> 'default')) as p);
+    end if;
+    v_errors := v_errors || v_found;
+  end loop;
+  return v_errors;
+end;
+$$;
+comment on function flowgres.check_inputs(jsonb) is $$Whether the declarations of a workflow's inputs are sound, their defaults included.$$;
+
+create or replace function flowgres.check_input_references(p_definition jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+declare
+  c_most_errors constant integer := 200;
+  -- The first member that a jsonpath on the input names.
+  c_member constant text := '^\s*(?:(?:lax|strict)\s+)?\$\s*\.\s*(?:([A-Za-z_]\w*)(?!\w|\s*\()|"([^"\\]*)")';
+  v_known text[];
+  v_member text[];
+begin
+  if jsonb_typeof(p_definition -> 'inputs') is distinct from 'object' or p_definition -> 'additional_inputs' = 'true' then
+    return '{}';
+  end if;
+  v_known := array(select jsonb_object_keys(p_definition -> 'inputs'));
+  v_member := regexp_match(p_definition #>> '{settings,correlation_id}', c_member);
+  return array(
+    select flowgres.unknown_input(p_path => r.path, p_name => r.name, p_known => v_known)
+    from (
+      select 'settings.correlation_id' as path, coalesce(v_member[1], v_member[2]) as name
+      union all
+      select flowgres.join_path(format('triggers[%s].input', t.position - 1), k.name), k.name
+      from jsonb_array_elements(
+        case when jsonb_typeof(p_definition -> 'triggers') = 'array' then p_definition -> 'triggers' else '[]' end
+      ) with ordinality as t (value, position)
+      cross join lateral jsonb_object_keys(
+        case when jsonb_typeof(t.value -> 'input') = 'object' then t.value -> 'input' else '{}' end) as k (name)
+      union all
+      select t.path, n.name
+      from (
+        select format('steps[%s]', s.position - 1) as path, flowgres.step_expressions(s.value) as value
+        from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
+        where position('input' in s.value::text) > 0
+        union all
+        select 'outputs', p_definition -> 'outputs'
+      ) as p
+      cross join lateral flowgres.list_texts(p_path => p.path, p_value => p.value) as t
+      cross join lateral unnest(flowgres.find_names(p_value => to_jsonb(t.text), p_root => 'input')) as n (name)
+      where position('input' in t.text) > 0
+    ) as r
+    where r.name is not null and r.name <> all(v_known)
+    limit c_most_errors);
+end;
+$$;
+comment on function flowgres.check_input_references(jsonb) is $$Inputs that are named and not declared, where a workflow declares its inputs
+
+In expressions, in the correlation id, and in what triggers send.$$;
+
+create or replace function flowgres.unknown_input(p_path text, p_name text, p_known text[])
+  returns jsonb language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+  select flowgres.problem(
+    p_path => p_path, p_code => 'unknown_input', p_message => format('the workflow declares no input "%s"', left(p_name, 60)),
+    p_hint => coalesce(
+      flowgres.did_you_mean(p_word => p_name, p_known => p_known),
+      'Declare it in inputs, or let the workflow say additional_inputs: true.'));
+$$;
+comment on function flowgres.unknown_input(text, text, text[]) is $$The problem of an input that is sent or named, and not declared.$$;
+
+create or replace function flowgres.check_input_value(p_path text, p_declaration jsonb, p_value jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_type text := p_declaration ->> 'type';
+  v_text text := p_value #>> '{}';
+  v_size numeric;
+begin
+  if v_type <> 'any' and not flowgres.is_kind(p_value, v_type) then
+    return array[flowgres.problem(p_path, 'wrong_kind', format('%s must be of type %s, not %s', p_path, v_type, jsonb_typeof(p_value)))];
+  end if;
+  if p_declaration ? 'enum' and not p_declaration -> 'enum' @> jsonb_build_array(p_value) then
+    return array[flowgres.problem(
+      p_path, 'not_allowed', format('%s is not one of the allowed values', p_path), left(p_declaration ->> 'enum', 300))];
+  end if;
+  case jsonb_typeof(p_value)
+    when 'number' then
+      if v_text::numeric < (p_declaration ->> 'minimum')::numeric or v_text::numeric > (p_declaration ->> 'maximum')::numeric then
+        return array[flowgres.problem(p_path, 'out_of_range', format('%s is out of range', p_path), concat_ws(
+          ' and ', 'At least ' || (p_declaration ->> 'minimum'), 'at most ' || (p_declaration ->> 'maximum')))];
+      end if;
+      return '{}';
+    when 'string' then
+      v_size := length(v_text);
+    when 'array' then
+      v_size := jsonb_array_length(p_value);
+    else
+      return '{}';
+  end case;
+  if v_size < (p_declaration ->> 'min_length')::numeric or v_size > (p_declaration ->> 'max_length')::numeric then
+    return array[flowgres.problem(
+      p_path, 'wrong_length',
+      format('%s has %s %s', p_path, v_size, case jsonb_typeof(p_value) when 'string' then 'characters' else 'elements' end),
+      concat_ws(' and ', 'At least ' || (p_declaration ->> 'min_length'), 'at most ' || (p_declaration ->> 'max_length')))];
+  end if;
+  return '{}';
+end;
+$$;
+comment on function flowgres.check_input_value(text, jsonb, jsonb) is $$What is wrong with one input, by its declaration.$$;
+
+create or replace function flowgres.check_input(
+  p_inputs jsonb, p_takes_additional boolean, p_input jsonb, p_path text default ''
+)
+  returns jsonb language plpgsql immutable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_errors jsonb[] := '{}';
+  v_input jsonb := p_input;
+  v_known text[];
+  v_value jsonb;
+  v_declared record;
+begin
+  if jsonb_typeof(p_input) is distinct from 'object' then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'input_invalid',
+      p_message => concat_ws(': ', nullif(p_path, ''), 'the input is not an object'),
+      p_hint => 'Send a JSON object, such as {"order_id": "1"}.');
+  end if;
+  if p_inputs is null then
+    return p_input;
+  end if;
+  for v_declared in select i.key, i.value, flowgres.join_path(p_path, i.key) as path from jsonb_each(p_inputs) as i loop
+    v_value := coalesce(p_input -> v_declared.key, v_declared.value -> 'default');
+    if p_input ? v_declared.key then
+      v_errors := v_errors || flowgres.check_input_value(
+        p_path => v_declared.path, p_declaration => v_declared.value, p_value => v_value);
+    elsif v_value is not null then
+      v_input := v_input || jsonb_build_object(v_declared.key, v_value);
+    elsif v_declared.value -> 'required' = 'true' then
+      v_errors := v_errors || flowgres.problem(v_declared.path, 'required', format('%s is required', v_declared.path));
+    end if;
+    if v_declared.value -> 'type' = '"integer"' and jsonb_typeof(v_value) = 'number' and v_value::text like '%.%' then
+      -- 5.0 is the integer 5, and from here on written like one.
+      v_input := v_input || jsonb_build_object(v_declared.key, trim_scale(v_value::numeric));
+    end if;
+  end loop;
+  if not p_takes_additional then
+    v_known := array(select jsonb_object_keys(p_inputs));
+    v_errors := array(
+      -- First, as a name that is wrong is often why another one is missing.
+      select flowgres.unknown_input(p_path => flowgres.join_path(p_path, u.name), p_name => u.name, p_known => v_known)
+      from jsonb_object_keys(p_input - v_known) as u (name)
+      limit 20
+    ) || v_errors;
+  end if;
+  if cardinality(v_errors) > 0 then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'input_invalid',
+      p_message => format('%s does not fit: ', coalesce(nullif(p_path, ''), 'the input')) || left((select string_agg(e ->> 'message', '; ') from unnest(v_errors) as e), 500),
+      p_details => to_jsonb(v_errors)::text,
+      p_hint => coalesce(
+        (select e ->> 'hint' from unnest(v_errors) with ordinality as e (e, place) where e ? 'hint' order by e.place limit 1),
+        'The workflow declares its inputs: see /workflow_versions.'));
+  end if;
+  return v_input;
+end;
+$$;
+comment on function flowgres.check_input(jsonb, boolean, jsonb, text) is $$The input of an execution with its defaults, or 422 with everything that is wrong with it
+
+Where inputs are declared, others are refused, unless the version takes additional ones. A trigger sends what is declared and keeps
+the rest in its payload. p_path is where the input stands in what was sent.$$;
