@@ -171,7 +171,9 @@ def test_administrators_views_are_closed_to_members(
 
 
 def test_without_credentials_only_health_and_registration_answer(module_api: Api) -> None:
-    assert module_api.rpc("health").json().keys() == {"status", "version", "lag_seconds", "live_runners"}
+    assert module_api.rpc("health").json().keys() == {
+        "engine", "installation", "status", "version", "lag_seconds", "live_runners",
+    }  # fmt: skip
     assert module_api.rpc("register_tenant", name="X").json()["code"] == "registration_disabled"
     assert module_api.rpc("start_execution", workflow="pipe").status_code == 401
     assert module_api.get("/").status_code == 200
@@ -190,6 +192,7 @@ def test_registration_gives_a_working_key_when_it_is_enabled(api: Api, db: Db) -
     registered = [answer.json() for answer in answers]
     assert registered[0]["name"] == "Café & Co"
     assert len({row["slug"] for row in registered}) == 3
+    assert [row["slug_taken"] for row in registered] == [None, "caf-co", "caf-co"]
     assert api.as_key(registered[0]["api_key"]).get("/audit_log").json()[0]["actor"] == "anonymous"
     for name in ("", "   ", "x" * 201, "a\nb"):
         assert api.rpc("register_tenant", name=name).status_code == 400

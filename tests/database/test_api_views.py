@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.database import Clock, Database, Db, Tenant
+from tests.support.engine import completed, dag, failed, hands, import_workflow, start
 
 DEFINITION = {
     "name": "pipe",
@@ -188,3 +189,29 @@ def test_hot_queries_of_a_tenant_stay_on_indexes(
             for scan in scans:
                 touched = scan["Actual Rows"] * scan["Actual Loops"] + scan.get("Rows Removed by Filter", 0)
                 assert touched <= 200, (name, scan)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "percent"),
+    [
+        ({"a": failed(), "b": failed()}, 0),
+        ({"b": failed()}, 25),
+        ({"a": {"o": "skipped"}, "c": failed()}, 50),
+        # Everything is done but the outputs, which cannot be made.
+        ({"$outputs": failed()}, 99),
+        ({"a": {"o": "skipped"}}, 100),
+    ],
+    ids=str,
+)
+def test_progress_counts_what_was_done_or_skipped_and_not_what_was_cancelled(
+    outcomes: dict[str, dict[str, Any]], percent: int, database: Database, db: Db
+) -> None:
+    tenant = database.make_tenant("Acme")
+    before: dict[str, list[str]] = {"a": [], "b": [], "c": ["b"], "d": ["c"]}
+    chain = [{"id": step, "depends_on": names} for step, names in before.items()]
+    import_workflow(db, tenant, dag("ship", chain, outputs={"x": "{{ 1 }}"}))
+    start(database, tenant, "ship")
+    with hands(database) as runner:
+        runner.work(lambda _, name: outcomes.get(name, completed({})))
+    with database.connect("operator") as operator:
+        assert operator.value("select progress from flowgres_api.executions") == percent

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.support.database import Database, Db
+from tests.support.database import Clock, Database, Db
+from tests.support.runner import wait_for
 
 
 def refusal(error: psycopg.Error) -> tuple[str | None, str | None]:
@@ -35,6 +37,81 @@ def test_equal_names_get_different_slugs(database: Database) -> None:
     slugs = [database.make_tenant("Acme").slug for _ in range(3)]
     assert slugs[0] == "acme"
     assert len(set(slugs)) == 3
+
+
+def test_slug_that_is_asked_for_is_that_one_or_refused(database: Database) -> None:
+    with database.connect("operator") as operator:
+        made = [operator.call("flowgres_api.register_tenant", name="Acme", slug=slug) for slug in (None, "acme-2")]
+        assert [(row["slug"], row["slug_taken"]) for row in made] == [("acme", None), ("acme-2", None)]
+        third = operator.call("flowgres_api.register_tenant", name="Acme")
+        assert (third["slug"][:5], third["slug_taken"]) == ("acme-", "acme")
+        for slug, expected in (
+            ("acme", ("FG409", "tenant_slug_taken")),
+            ("Acme", ("FG400", "argument_invalid")),
+            ("", ("FG400", "argument_invalid")),
+            ("a\n", ("FG400", "argument_invalid")),
+            ("a" * 64, ("FG400", "argument_invalid")),
+        ):
+            with pytest.raises(psycopg.Error) as refused:
+                operator.call("flowgres_api.register_tenant", name="Acme", slug=slug)
+            assert refusal(refused.value) == expected
+        assert operator.value("select count(*) from flowgres_api.tenants") == 3
+
+
+def _prefix(key: str) -> str:
+    return key.split("_")[-1][:8]
+
+
+def test_last_key_of_an_administrator_is_revoked_only_by_force(
+    database: Database, as_role: Callable[..., Any], clock: Clock
+) -> None:
+    tenant = database.make_tenant("Acme")
+    first = _prefix(tenant.key)
+    with as_role("admin", tenant_id=tenant.tenant_id) as db:
+        # None of these can take its place: too weak, revoked, or about to end.
+        db.call("flowgres_api.create_api_key", name="member", role="member")
+        revoked = db.call("flowgres_api.create_api_key", name="x", role="admin")
+        assert db.call("flowgres_api.revoke_api_key", prefix=revoked["prefix"])["revoked_at"]
+        db.call(
+            "flowgres_api.create_api_key", name="short", role="admin",
+            expires_at=db.value("select flowgres.now() + interval '1 hour'"),
+        )  # fmt: skip
+    with pytest.raises(psycopg.Error, match="last_admin_key"), as_role("admin", tenant_id=tenant.tenant_id) as db:
+        db.call("flowgres_api.revoke_api_key", prefix=first)
+    with as_role("admin", tenant_id=tenant.tenant_id) as db:
+        assert db.call("flowgres_api.revoke_api_key", prefix=first, force=True)["revoked_at"]
+        assert db.call("flowgres_api.revoke_api_key", prefix=first)["revoked_at"]
+        short = db.one("select prefix from flowgres_api.api_keys where name = 'short'")["prefix"]
+    clock.advance(seconds=7200)
+    with as_role("admin", tenant_id=tenant.tenant_id) as db:
+        # It has ended by itself: nothing is lost.
+        assert db.call("flowgres_api.revoke_api_key", prefix=short)["revoked_at"]
+
+
+def test_rotated_key_does_not_count_as_another_one(database: Database, as_role: Callable[..., Any]) -> None:
+    tenant = database.make_tenant("Acme")
+    with as_role("admin", tenant_id=tenant.tenant_id) as db:
+        successor = db.call("flowgres_api.rotate_api_key", prefix=_prefix(tenant.key))
+        assert db.call("flowgres_api.revoke_api_key", prefix=_prefix(tenant.key))["revoked_at"]
+    with pytest.raises(psycopg.Error, match="last_admin_key"), as_role("admin", tenant_id=tenant.tenant_id) as db:
+        db.call("flowgres_api.revoke_api_key", prefix=successor["prefix"])
+
+
+def test_two_administrators_cannot_revoke_each_other(database: Database, db: Db) -> None:
+    tenant = database.make_tenant("Acme")
+    with database.connect("operator") as operator:
+        operator.run("select flowgres.use_tenant('acme')")
+        other = operator.call("flowgres_api.create_api_key", name="other", role="admin")["prefix"]
+        with database.connect("operator") as rival, ThreadPoolExecutor() as pool:
+            rival.run("select flowgres.use_tenant('acme')")
+            with operator.connection.transaction():
+                operator.call("flowgres_api.revoke_api_key", prefix=other)
+                second = pool.submit(rival.call, "flowgres_api.revoke_api_key", prefix=_prefix(tenant.key))
+                pid = rival.connection.info.backend_pid
+                wait_for(lambda: db.value("select cardinality(pg_blocking_pids(%s)) > 0", pid), what="the lock")
+            with pytest.raises(psycopg.Error) as refused:
+                second.result(timeout=20)
+    assert refusal(refused.value) == ("FG409", "last_admin_key")
 
 
 def test_registering_leaves_the_caller_in_its_own_tenant(database: Database) -> None:

@@ -48,6 +48,7 @@ with named (schema, owner, roles, names) as (
       'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting'
     ]
   ),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login']),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', array['register_tenant']),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', array['validate_workflow', 'get_execution']),
@@ -70,6 +71,8 @@ with named (schema, owner, roles, names) as (
     ]
   ),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners', 'unserved_reason']),
+  ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login', 'list_tenant_logins']),
+  ('flowgres', 'flowgres_engine', '{}', array['require_operator', 'tenant_role_of', 'installation']),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', array['write_installation_setting']),
   ('flowgres', 'flowgres_engine', '{flowgres_front,flowgres_runner}', array['engine_health']),
   (

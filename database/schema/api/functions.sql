@@ -7,12 +7,13 @@ set local role flowgres_owner;
 
 -- Tenants, keys, settings
 
-create or replace function flowgres_api.register_tenant(name text)
+create or replace function flowgres_api.register_tenant(name text, slug text default null)
   returns jsonb language sql
-as $$ select flowgres.register_tenant(p_name => name); $$;
-comment on function flowgres_api.register_tenant(text) is $$Register a tenant
+as $$ select flowgres.register_tenant(p_name => name, p_slug => slug); $$;
+comment on function flowgres_api.register_tenant(text, text) is $$Register a tenant
 
-Returns {tenant_id, slug, name, api_key, prefix, role}; the API key, an administrator's, is shown this once. 403
+Returns {tenant_id, slug, name, api_key, prefix, role, slug_taken}; the API key, an administrator's, is shown this once. Without a
+slug it is made from the name, and slug_taken tells which one another tenant has; with one 409 tenant_slug_taken. 403
 registration_disabled unless the setting self_registration_enabled is true.$$;
 
 create or replace function flowgres_api.create_api_key(
@@ -33,12 +34,28 @@ comment on function flowgres_api.rotate_api_key(text, integer) is $$Replace an A
 For administrators. Returns a new key like the old one, which works on for grace_seconds (default: the setting
 api_key_grace_seconds, a day).$$;
 
-create or replace function flowgres_api.revoke_api_key(prefix text)
+create or replace function flowgres_api.revoke_api_key(prefix text, force boolean default false)
   returns jsonb language sql
-as $$ select flowgres.revoke_api_key(p_prefix => prefix); $$;
-comment on function flowgres_api.revoke_api_key(text) is $$Revoke an API key
+as $$ select flowgres.revoke_api_key(p_prefix => prefix, p_force => force); $$;
+comment on function flowgres_api.revoke_api_key(text, boolean) is $$Revoke an API key
 
-For administrators. It stops working at once; revoking it again changes nothing.$$;
+For administrators. It stops working at once; revoking it again changes nothing. 409 last_admin_key for the last key of an
+administrator, unless force.$$;
+
+create or replace function flowgres_api.add_tenant_login(login text, tenant text)
+  returns jsonb language sql
+as $$ select flowgres.add_tenant_login(p_login => login, p_slug => tenant); $$;
+comment on function flowgres_api.add_tenant_login(text, text) is $$Let a database login work for a tenant
+
+For operators. What the login starts belongs to the tenant with this slug, in the login's own transactions. Returns {login, tenant,
+tenant_id, role, created}; role is the tenant role that the login has been granted, null when none.$$;
+
+create or replace function flowgres_api.remove_tenant_login(login text)
+  returns jsonb language sql
+as $$ select flowgres.remove_tenant_login(p_login => login); $$;
+comment on function flowgres_api.remove_tenant_login(text) is $$End that a database login works for a tenant
+
+For operators. It holds from the login's next statement on.$$;
 
 create or replace function flowgres_api.set_setting(name text, value jsonb default null)
   returns jsonb language sql
@@ -166,4 +183,5 @@ create or replace function flowgres_api.health()
 as $$ select flowgres.health(); $$;
 comment on function flowgres_api.health() is $$Health of the engine
 
-Returns {status, version, lag_seconds, live_runners}; status is ok, or degraded when no runner lives. Needs no credentials.$$;
+Returns {engine, installation, status, version, lag_seconds, live_runners}; status is ok, or degraded when no runner lives. Needs
+no credentials.$$;

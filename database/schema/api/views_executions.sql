@@ -64,7 +64,7 @@ comment on column flowgres_api.executions.replayed_from is $$The execution that 
 comment on column flowgres_api.executions.generation is $$Counts retries of the whole execution, from 1$$;
 comment on column flowgres_api.executions.steps_completed is $$Steps that have completed$$;
 comment on column flowgres_api.executions.total_steps is $$Steps of its version$$;
-comment on column flowgres_api.executions.progress is $$Percent of the steps that have come to an end, skipped ones included; 100 only when completed$$;
+comment on column flowgres_api.executions.progress is $$Percent of the steps that are done, skipped ones included, cancelled ones not; 100 only when completed$$;
 comment on column flowgres_api.executions.created_by is $$Who started it: the token's subject, key:<prefix>, login:<name> or execution:<id>$$;
 comment on column flowgres_api.executions.scheduled_at is $$When it was to begin, if later than its start call$$;
 comment on column flowgres_api.executions.created_at is $$When the start was accepted$$;

@@ -21,6 +21,10 @@ drop function if exists flowgres.pick_suspect(uuid, text[], uuid);
 drop function if exists flowgres.unchecked_versions(integer);
 drop function if exists flowgres.put_secret(text, text, bytea, bytea);
 drop function if exists flowgres.check_input(jsonb, jsonb);
+drop function if exists flowgres_api.register_tenant(text);
+drop function if exists flowgres.register_tenant(text);
+drop function if exists flowgres_api.revoke_api_key(text);
+drop function if exists flowgres.revoke_api_key(text);
 -- Rights and policies are compared now (access/).
 drop function if exists flowgres.grant_functions(text, text[], text);
 drop function if exists flowgres.tenant_predicate();

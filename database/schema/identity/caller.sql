@@ -44,7 +44,7 @@ begin
   if v_tenant_id is null then
     perform flowgres.fail(
       p_status => 401, p_code => 'tenant_required', p_message => 'this call belongs to no tenant',
-      p_hint => 'Send X-API-Key or a bearer token; in SQL call flowgres.use_tenant(slug) or map the login in flowgres.tenant_logins.');
+      p_hint => 'Send X-API-Key or a bearer token; an operator calls flowgres.use_tenant(slug) in SQL, and maps other logins: flowgres_api.add_tenant_login(login, tenant).');
   end if;
   return v_tenant_id;
 end;

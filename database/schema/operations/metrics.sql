@@ -121,10 +121,24 @@ comment on function flowgres.oldest_ready_at() is $$Since when the longest waiti
 
 Looks at the steps that are next in line in each tenant and priority, of at most 2,000 such lines.$$;
 
+create or replace function flowgres.installation()
+  returns text language sql stable set search_path to pg_catalog, pg_temp
+as $$
+  select left(encode(sha256(convert_to(c.system_identifier || '/' || d.oid, 'UTF8')), 'hex'), 16)
+  from pg_control_system() as c
+  cross join pg_database as d
+  where d.datname = current_database();
+$$;
+comment on function flowgres.installation() is $$Which installation this is: the same through every door, another one in every copy
+
+Made from the server and the database that it lies in, so nothing has to be kept, and no dump can carry it elsewhere.$$;
+
 create or replace function flowgres.health()
   returns jsonb language sql stable security definer set search_path to pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
+    'engine', 'flowgres',
+    'installation', flowgres.installation(),
     'status', case when f.live_runners = 0 then 'degraded' else 'ok' end,
     'version', flowgres.version(),
     'lag_seconds', coalesce(greatest(round(extract(epoch from f.now - f.oldest_ready_at)::numeric, 3), 0), 0),
@@ -144,5 +158,6 @@ as $$
 $$;
 comment on function flowgres.health() is $$Whether the engine is alive
 
-degraded means that no runner lives, or that none can claim, so nothing advances. Tells nothing about any tenant.
-unserved_types are those of packages that steps wait for and no live runner serves, as after an uninstall: those steps stay ready.$$;
+degraded means that no runner lives, or that none can claim, so nothing advances. engine is always flowgres, and installation
+another one in every database: clients see by them whom they talk to. unserved_types are those of packages that steps wait for
+and no live runner serves, as after an uninstall: those steps stay ready. Tells nothing about any tenant.$$;

@@ -101,12 +101,13 @@ comment on function flowgres.answer_created() is $$Make PostgREST answer 201; me
 
 set local role flowgres_definer;
 
-create or replace function flowgres.register_tenant(p_name text)
+create or replace function flowgres.register_tenant(p_name text, p_slug text default null)
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
   v_name text;
   v_slug text;
+  v_wanted text;
   v_tenant_id uuid := gen_random_uuid();
   v_caller_tenant text := coalesce(current_setting('flowgres.tenant_id', true), '');
   v_try integer := 0;
@@ -120,7 +121,12 @@ begin
       p_hint => 'Ask its operator, who runs: flowgres tenants register NAME');
   end if;
   v_name := flowgres.require_text(p_argument => 'name', p_value => p_name, p_max_length => 200);
-  v_slug := flowgres.slug_of(v_name);
+  v_wanted := coalesce(p_slug, flowgres.slug_of(v_name));
+  if v_wanted !~ '^[a-z][a-z0-9_-]{0,62}$' then
+    perform flowgres.fail(
+      p_status => 400, p_code => 'argument_invalid', p_message => 'slug must be an identifier', p_details => 'slug',
+      p_hint => 'Lower case letters, digits, _ and -, a letter first, at most 63.');
+  end if;
 
   -- As the new tenant from here on: the policies let this function write nobody else's rows.
   execute format('set local flowgres.tenant_id = %L', v_tenant_id);
@@ -132,28 +138,35 @@ begin
   loop
     insert into flowgres.tenants (tenant_id, slug, name, created_at, updated_at)
     values (
-      v_tenant_id, case when v_try = 0 then v_slug else v_slug || '-' || left(flowgres.random_hex(), 6) end, v_name,
+      v_tenant_id, case when v_try = 0 then v_wanted else v_wanted || '-' || left(flowgres.random_hex(), 6) end, v_name,
       flowgres.now(), flowgres.now())
-    on conflict do nothing;
+    on conflict do nothing
+    returning slug into v_slug;
     exit when found;
+    -- One made from the name may be another; one that was asked for is that one.
+    if p_slug is not null then
+      perform flowgres.fail(
+        p_status => 409, p_code => 'tenant_slug_taken', p_message => format('there is a tenant %L already', p_slug),
+        p_hint => 'Name another slug, or none: then it is made from the name, and is another where that is taken.');
+    end if;
     v_try := v_try + 1;
   end loop;
   v_key := flowgres.issue_api_key(
     p_tenant_id => v_tenant_id, p_name => 'first', p_role => 'admin', p_roles => '{}', p_expires_at => null,
     p_created_by => flowgres.actor());
   perform flowgres.record_audit(p_action => 'tenant_registered', p_subject => v_name);
-  select t.slug into v_slug from flowgres.tenants as t where t.tenant_id = v_tenant_id;
   execute format('set local flowgres.tenant_id = %L', v_caller_tenant);
 
   perform flowgres.answer_created();
   return jsonb_build_object(
     'tenant_id', v_tenant_id, 'slug', v_slug, 'name', v_name, 'api_key', v_key -> 'api_key', 'prefix', v_key -> 'prefix',
-    'role', 'admin');
+    'role', 'admin', 'slug_taken', case when v_slug <> v_wanted then v_wanted end);
 end;
 $$;
-comment on function flowgres.register_tenant(text) is $$Make a tenant and its first API key, an administrator's
+comment on function flowgres.register_tenant(text, text) is $$Make a tenant and its first API key, an administrator's
 
-Anyone may while the setting self_registration_enabled is true; an operator always may.$$;
+Anyone may while the setting self_registration_enabled is true; an operator always may. Without a slug it is made from the
+name; slug_taken of the answer is what that would have been, when another tenant has it.$$;
 
 create or replace function flowgres.create_api_key(p_name text, p_role text, p_expires_at timestamptz, p_roles text[])
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
@@ -250,15 +263,33 @@ end;
 $$;
 comment on function flowgres.rotate_api_key(text, integer) is $$Replace an API key; the old one works on for the time of grace.$$;
 
-create or replace function flowgres.revoke_api_key(p_prefix text)
+create or replace function flowgres.revoke_api_key(p_prefix text, p_force boolean default false)
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
   v_key flowgres.api_keys := flowgres.find_api_key(p_prefix);
+  v_now timestamptz := flowgres.now();
+  v_grace interval := make_interval(secs => (flowgres.setting(v_key.tenant_id, 'api_key_grace_seconds'))::double precision);
 begin
   if v_key.revoked_at is null then
+    if v_key.role = 'admin' and not coalesce(p_force, false) and (v_key.expires_at > v_now) is not false then
+      -- Two administrators who revoke each other's key: the second one looks when the first has committed.
+      perform from flowgres.tenants as t where t.tenant_id = v_key.tenant_id for no key update;
+      -- One that ends within the time of grace is on its way out itself, as after a rotation.
+      if not exists (
+        select
+        from flowgres.api_keys as k
+        where k.tenant_id = v_key.tenant_id and k.prefix <> v_key.prefix and k.role = 'admin' and k.revoked_at is null
+          and (k.expires_at > v_now + v_grace) is not false
+      ) then
+        perform flowgres.fail(
+          p_status => 409, p_code => 'last_admin_key',
+          p_message => format('%L is the last key of an administrator of this tenant', v_key.prefix),
+          p_hint => 'Create another one first; force revokes it all the same, and then only an operator can make a new one.');
+      end if;
+    end if;
     update flowgres.api_keys as k
-    set revoked_at = flowgres.now()
+    set revoked_at = v_now
     where k.tenant_id = v_key.tenant_id and k.prefix = v_key.prefix
     returning k.* into v_key;
     perform flowgres.record_audit(p_action => 'api_key_revoked', p_subject => v_key.prefix);
@@ -266,4 +297,6 @@ begin
   return to_jsonb(v_key) - array['key_hash'];
 end;
 $$;
-comment on function flowgres.revoke_api_key(text) is $$End an API key at once; revoking it again changes nothing.$$;
+comment on function flowgres.revoke_api_key(text, boolean) is $$End an API key at once; revoking it again changes nothing
+
+409 last_admin_key for the last one of an administrator, unless it is forced.$$;
