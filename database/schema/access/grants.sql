@@ -70,7 +70,8 @@ with named (schema, owner, roles, names) as (
       'authenticate_key', 'is_tenant_open', 'health'
     ]
   ),
-  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners', 'unserved_reason']),
+  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners']),
+  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', array['unserved_reason']),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login', 'list_tenant_logins']),
   ('flowgres', 'flowgres_engine', '{}', array['require_operator', 'tenant_role_of', 'installation']),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', array['write_installation_setting']),

@@ -1,5 +1,18 @@
 -- Step types that packages bring: what is known of them, and who serves them.
 
+set local role flowgres_owner;
+
+create or replace function flowgres.live_runner_ids()
+  returns uuid[] language sql stable set search_path to pg_catalog, pg_temp
+as $$
+  select array(
+    select r.id
+    from flowgres.runners as r
+    where flowgres.is_live(r, flowgres.now() - make_interval(
+      secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision)));
+$$;
+comment on function flowgres.live_runner_ids() is $$Runners that were heard within a lease, and can claim.$$;
+
 set local role flowgres_engine;
 
 create or replace function flowgres.custom_step_types()
@@ -13,17 +26,6 @@ $$;
 comment on function flowgres.custom_step_types() is $$Step types beside the built-in ones, by name: {config_schema, secret_places}
 
 As the runner that registered last described them.$$;
-
-create or replace function flowgres.live_runner_ids()
-  returns uuid[] language sql stable set search_path to pg_catalog, pg_temp
-as $$
-  select array(
-    select r.id
-    from flowgres.runners as r
-    where flowgres.is_live(r, flowgres.now() - make_interval(
-      secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision)));
-$$;
-comment on function flowgres.live_runner_ids() is $$Runners that were heard within a lease, and can claim.$$;
 
 create or replace function flowgres.unserved_reason(p_type text)
   returns text language plpgsql stable security definer set search_path to pg_catalog, pg_temp
