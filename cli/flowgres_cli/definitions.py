@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ _MOST_BYTES = (1 << 20) + 4096
 SERVER_DECIDES = frozenset({"unknown_step_type", "too_many_steps"})
 # What the front takes care of at the import: it stores the secret, and keeps a reference.
 FRONT_REPAIRS = frozenset({"inline_secret"})
+_YAML_BODY = re.compile(rb"""^(["']?)(?:steps|states|workflow)\1[ \t]*:""", re.MULTILINE)
+"""What makes a YAML text a definition, told without parsing, as the text may be broken."""
+
 _SKIPPED_DIRECTORIES = frozenset({"node_modules", "__pycache__"})
 
 
@@ -75,24 +79,47 @@ class DefinitionFile:
         return "application/json" if self.raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "application/yaml"
 
 
-def find_files(paths: Sequence[str]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Files with definitions, and YAML and JSON that was met on the way and is something else."""
+
+    files: list[str]
+    foreign: list[str]
+
+    def describe_foreign(self) -> str:
+        """One line about what was passed over; empty when nothing was that somebody may have meant.
+
+        JSON lies beside definitions as their inputs and results; in YAML a workflow is what people expect.
+        """
+        names = [name for name in self.foreign if not name.endswith(".json")]
+        if not names:
+            return ""
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        return f"passed over, as there is no workflow in it: {shown}"
+
+
+def find_files(paths: Sequence[str]) -> Found:
     """The files of these paths: a file as it is, a directory walked for YAML and JSON definitions, `-` for stdin.
 
     Raises UsageProblemError for a path that does not exist, and when nothing is found.
     """
     found: dict[str, None] = {}
+    foreign: dict[str, None] = {}
     for path in paths:
         if path == STDIN or Path(path).is_file():
             found[path] = None
         elif Path(path).is_dir():
-            found.update(dict.fromkeys(_walk(Path(path))))
+            for file in _walk(Path(path)):
+                (found if _may_be_definition(file) else foreign)[str(file)] = None
         else:
             raise UsageProblemError("no such file or directory", where=path)
     if not found:
+        what = "no file with a workflow" if foreign else "no YAML or JSON file"
         raise UsageProblemError(
-            f"no YAML or JSON file in {', '.join(paths)}", hint="Definitions end in .yaml, .yml or .json."
+            f"{what} in {', '.join(paths)}",
+            hint="Definitions end in .yaml, .yml or .json, and have steps. A file that is named is checked anyway.",
         )
-    return list(found)
+    return Found(list(found), list(foreign))
 
 
 def read_bytes(file: str) -> bytes:
@@ -241,27 +268,30 @@ def _position(positions: Mapping[tuple[str | int, ...], tuple[int, int]], path: 
     return positions.get((), (0, 0))
 
 
-def _walk(root: Path) -> Iterator[str]:
+def _walk(root: Path) -> Iterator[Path]:
     for folder, directories, files in os.walk(root):
         directories[:] = sorted(d for d in directories if not d.startswith(".") and d not in _SKIPPED_DIRECTORIES)
         for name in sorted(files):
             path = Path(folder) / name
-            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and _may_be_definition(path):
-                yield str(path)
+            if path.suffix.lower() in SUFFIXES and not name.startswith("."):
+                yield path
 
 
 def _may_be_definition(path: Path) -> bool:
-    """False for JSON that is plainly something else, such as the input of an example: it was found, not named.
+    """False for what is plainly something else, such as the input of an example: it was found, not named.
 
     A definition has a list of steps or states, or a header under `workflow`; the steps of an execution, as an
-    expected result has them, are an object. Broken JSON may be a definition, and YAML is taken to be one: a mistake
-    in it has to be told.
+    expected result has them, are an object. A text that is broken may be a definition: its mistake has to be told.
     """
-    if path.suffix.lower() != ".json":
-        return True
     try:
-        document = json.loads(path.read_bytes()[:_MOST_BYTES])
-    except (OSError, ValueError, RecursionError):
+        raw = path.read_bytes()[:_MOST_BYTES]
+    except OSError:
+        return True
+    if path.suffix.lower() != ".json" and raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"{":
+        return _YAML_BODY.search(raw) is not None
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
         return True
     if not isinstance(document, dict):
         return False

@@ -59,7 +59,7 @@ class Reloader:
 
     def _changed(self) -> list[str]:
         try:
-            files = find_files(self._paths)
+            files = find_files(self._paths).files
         except UsageProblemError:  # an empty directory, or one that is gone for the moment
             files = []
         changed = []

@@ -260,7 +260,7 @@ def _retry(members: dict[str, Json], path: Path, result: Canonical) -> None:
             ]
 
 
-def _given(members: dict[str, Json], but: str = "") -> dict[str, Json]:
+def _given(members: dict[str, Json], but: str | None = None) -> dict[str, Json]:
     """A copy without the members that are null, which count as absent."""
     return {key: value for key, value in members.items() if value is not None or key == but}
 

@@ -1,8 +1,8 @@
 """Read the text of a definition: strict YAML, or JSON, into a plain document with positions.
 
 YAML is PyYAML's parser without its constructor: the events are turned into JSON values by the core rules of YAML 1.2
-(`on` and `12:30` are text, `010` is 10). Duplicate keys, aliases, merge keys, tags, several documents, keys that are
-no texts and everything that JSON cannot hold are errors. Limits are checked before the work that they limit.
+(`on` and `12:30` are text, `010` is 10). Duplicate keys, anchors, aliases, merge keys, tags, several documents, keys
+that are no texts and everything that JSON cannot hold are errors. Limits are checked before the work that they limit.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ _INTEGER = re.compile(r"[-+]?[0-9]+")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?(?:\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN")
+
+_BRACES = re.compile(r"[ ]*+(?:-[ ]++)*+(?:[\w-]++:[ ]++)?+(\{[{%])")
+_UNQUOTED = ("expression_unquoted", "an expression stands in quotes in YAML, where a brace begins a mapping")
+_QUOTE_IT = 'quote it: "{{ ... }}"'
 
 # Possessive, and an open quote matches to the end: no text makes these patterns go over it twice.
 _JSON_TOKEN = re.compile(r'\s*+(?:([{}\[\]:,])|("(?:[^"\\]++|\\.)*+")|([^\s{}\[\]:,"]++))', re.DOTALL)
@@ -87,6 +91,8 @@ def load_yaml(text: str | bytes, *, source: str = "") -> Loaded:
                         "multiple_documents", "a file holds one definition", mark, "split the file at `---`"
                     )
             elif isinstance(event, yaml.NodeEvent):
+                if isinstance(event, yaml.MappingStartEvent) and builder.expects_key:
+                    _refuse_unquoted(builder, readable, mark)
                 _add_yaml_node(builder, event, mark)
             elif isinstance(event, yaml.CollectionEndEvent):
                 builder.end()
@@ -95,6 +101,7 @@ def load_yaml(text: str | bytes, *, source: str = "") -> Loaded:
         mark = (1, 1) if at is None else (at.line + 1, at.column + 1)
         context = f" {error.context}" if error.context else ""
         message = f"not valid YAML:{context} {error.problem or ''}".rstrip()[:300]
+        _refuse_unquoted_before(builder, readable, error.problem_mark, error.context_mark)
         hint = "indent with spaces" if "\t" in readable and "token" in message else ""
         _fail(source, "yaml_syntax", message, mark, hint)
     except yaml.YAMLError as error:  # the reader's errors carry an offset into the text
@@ -104,9 +111,26 @@ def load_yaml(text: str | bytes, *, source: str = "") -> Loaded:
     return builder.finish()
 
 
+def _refuse_unquoted(builder: DocumentBuilder, text: str, mark: Mark) -> None:
+    """A mapping begins where a key should: braces that were meant as an expression, or a true mistake."""
+    line = text.splitlines()[mark[0] - 1]
+    if line[mark[1] - 2 : mark[1]] == "{{" and "}}" in line[mark[1] :]:
+        raise builder.fail(*_UNQUOTED, (mark[0], mark[1] - 1), _QUOTE_IT)
+
+
+def _refuse_unquoted_before(builder: DocumentBuilder, text: str, *marks: Any) -> None:
+    """The same where what follows the braces broke the syntax before they could be looked at."""
+    lines = text.splitlines()
+    for number in {mark.line for mark in marks if mark is not None and mark.line < len(lines)}:
+        if (found := _BRACES.match(lines[number])) is not None:
+            raise builder.fail(*_UNQUOTED, (number + 1, found.start(1) + 1), _QUOTE_IT)
+
+
 def _add_yaml_node(builder: DocumentBuilder, event: Any, mark: Mark) -> None:
     if isinstance(event, yaml.AliasEvent):
         raise builder.fail("yaml_alias", "aliases (*name) are not allowed", mark, "write the value out")
+    if event.anchor is not None:
+        raise builder.fail("yaml_anchor", "anchors (&name) are not allowed", mark, "remove it; nothing can refer to it")
     if event.tag is not None:
         raise builder.fail("yaml_tag", f"tags ({event.tag[:60]}) are not allowed", mark, "write a plain value")
     if isinstance(event, yaml.MappingStartEvent):

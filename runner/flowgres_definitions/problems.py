@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -118,6 +118,11 @@ def place(problem: Problem, path: Path, positions: Positions | None) -> Problem:
     """The same problem at a path of the document, with the line and column that the text gives it."""
     line, column = locate(path, positions)
     return replace(problem, path=format_path(path), line=line, column=column)
+
+
+def is_one_of(value: Json, words: Set[str]) -> bool:
+    """Whether a value of any kind is one of these words. Lists and mappings cannot even be looked up in a set."""
+    return isinstance(value, str) and value in words
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -113,6 +113,8 @@ def _explain(error: Any) -> Iterator[tuple[Path, Problem]]:
                 else "invalid_text"
             )
             yield path, _problem(code, f"{str(error.instance)[:60]!r} is not valid here", hint)
+        case "oneOf" if not isinstance(error.instance, dict):
+            return  # its kind is told
         case "oneOf":
             yield path, _explain_choice(error)
         case "anyOf":
@@ -197,6 +199,4 @@ def _explain_any(error: Any, path: Path) -> Iterator[tuple[Path, Problem]]:
                 yield from _explain(nested)
             else:
                 return
-    message = f"{str(error.instance)[:40]!r} is not valid here"
-    code = "wrong_kind" if not isinstance(error.instance, str) else "invalid_text"
-    yield path, _problem(code, message, _description(error))
+    yield path, _problem("wrong_kind", f"{str(error.instance)[:40]!r} is not valid here", _description(error))

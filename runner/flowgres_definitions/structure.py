@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .graph import Graph, names_in
 from .language import HEADER_NAME, RESERVED_NAMES, SECRET_NAME, TRIGGER_SHORTHANDS, WEBHOOK_PATH
-from .problems import Json, Path, Problem
+from .problems import Json, Path, Problem, is_one_of
 
 Found = Iterator[tuple[Path, Problem]]
 _CONTROL = re.compile(r"[\x01-\x08\x0a-\x1f\x7f]")
@@ -34,7 +34,7 @@ def find_structure_problems(document: dict[str, Json], graph: Graph) -> Found:
 
 
 def _check_triggers(document: dict[str, Json]) -> Found:
-    if document.get("trigger_type") in TRIGGER_SHORTHANDS:
+    if is_one_of(document.get("trigger_type"), TRIGGER_SHORTHANDS):
         # Left over because `triggers` say something else.
         message = "no trigger in 'triggers' is of this type"
         yield ("trigger_type",), _problem("conflicting_keys", message, "remove one of the two")

@@ -13,7 +13,7 @@ from .custom_types import CustomTypes, by_name
 from .graph import build_graph
 from .inputs import find_input_problems
 from .language import CORE_STEP_TYPES, IDENTIFIER, MAX_STEPS, RESERVED_NAMES, WORKFLOW_NAME
-from .problems import Json, Path, Positions, Problem, did_you_mean, place
+from .problems import Json, Path, Positions, Problem, did_you_mean, is_one_of, place
 from .schema import MAX_PROBLEMS, find_schema_problems
 from .structure import find_structure_problems
 
@@ -108,13 +108,13 @@ def _find_later(document: dict[str, Json]) -> list[tuple[Path, Problem]]:
     for index, step in enumerate(_mappings(document.get("steps"))):
         for key in sorted(_LATER_STEP_KEYS.intersection(step)):
             found.append((("steps", index, key), _later(repr(key))))
-        if step.get("type") in _LATER_TYPES:
+        if is_one_of(step.get("type"), _LATER_TYPES):
             found.append((("steps", index, "type"), _later(f"the step type {step['type']!r}")))
         for key in ("on_true", "on_false") if step.get("type") == "condition" else ():
             if isinstance(step.get("config"), dict) and isinstance(step["config"].get(key), dict):
                 found.append((("steps", index, "config", key), _later("an output for a branch")))
     for index, trigger in enumerate(_mappings(document.get("triggers"))):
-        if trigger.get("type") in _LATER_TRIGGERS:
+        if is_one_of(trigger.get("type"), _LATER_TRIGGERS):
             found.append((("triggers", index, "type"), _later(f"the trigger {trigger['type']!r}")))
     return found
 
@@ -148,7 +148,7 @@ def _check_names(document: dict[str, Json]) -> list[tuple[Path, Problem]]:
     if isinstance(title, str) and not is_printable(title):
         found.append((("title",), _problem("invalid_text", "the title has invisible characters or none at all")))
     for index, step in enumerate(_mappings(document.get("steps"))):
-        if step.get("id") in RESERVED_NAMES:
+        if is_one_of(step.get("id"), RESERVED_NAMES):
             path: Path = ("steps", index, "id")
             found.append((path, _problem("reserved_name", f"{step['id']!r} is a reserved word", "choose another name")))
     return found

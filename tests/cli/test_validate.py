@@ -122,6 +122,27 @@ def test_json_in_a_directory_is_taken_when_it_looks_like_a_definition(
     }
 
 
+def test_foreign_yaml_in_a_directory_is_passed_over_and_said(flowgres: Flowgres, write: Callable[..., Path]) -> None:
+    write("flows/greet.yaml", GOOD)
+    write("flows/docker-compose.yml", "services:\n  db: {image: postgres}\n")
+    write("flows/ci.yaml", "name: ci\non: push\njobs:\n  test:\n    steps:\n      - run: x\n")
+    write("flows/values.yaml", "a: &x 1\nb: *x\n--- \nc: [")
+    answer = flowgres("validate", "flows")
+    assert answer.code == 0, answer.err
+    assert "flows/ci.yaml, flows/docker-compose.yml, flows/values.yaml" in answer.err
+    assert "1 file valid" in answer.err
+    # What is named is checked.
+    assert flowgres("validate", "flows/ci.yaml").code == 4
+
+
+def test_broken_workflow_in_a_directory_is_told(flowgres: Flowgres, write: Callable[..., Path]) -> None:
+    write("flows/a.yaml", "name: a\nsteps:\n  - {id: x, type: log, config: {message: {{ input.x }}}}\n")
+    answer = flowgres("validate", "flows")
+    assert answer.code == 4
+    assert "flows/a.yaml:3:" in answer.err
+    assert "quote it" in answer.err
+
+
 def test_examples_are_valid_as_a_directory(flowgres: Flowgres) -> None:
     answer = flowgres("validate", str(Path(__file__).parents[2] / "examples"))
     assert answer.code == 0, answer.err

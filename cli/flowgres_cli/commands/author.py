@@ -39,13 +39,14 @@ _DRY_COLUMNS = (
 def validate(session: Session, paths: tuple[str, ...], is_asking_server: bool) -> None:
     """Check definitions: every problem at once, as file:line:col.
 
-    PATH is a file, a directory (walked for *.yaml, *.yml, *.json), or - for stdin. Without --server nothing is asked
-    over the network. Exit code 4 when there is an error; warnings do not count.
+    PATH is a file, a directory (walked for *.yaml, *.yml, *.json with a workflow in them), or - for stdin. Without
+    --server nothing is asked over the network. Exit code 4 when there is an error; warnings do not count.
     """
     from flowgres_cli.definitions import SERVER_DECIDES, check_file, find_files, print_findings, server_findings
     from flowgres_cli.errors import InvalidDefinitionError
 
-    files = find_files(paths)
+    chosen = find_files(paths)
+    files = chosen.files
     findings = []
     for file in files:
         definition, found = check_file(file)
@@ -57,6 +58,8 @@ def validate(session: Session, paths: tuple[str, ...], is_asking_server: bool) -
             known = {(one.path, one.code) for one in found}
             findings += [f for f in server_findings(definition, answer) if (f.path, f.code) not in known]
     errors, warnings = print_findings(findings)
+    if foreign := chosen.describe_foreign():
+        say(foreign)
     if not session.output.is_table:
         session.output.rows([finding.as_json() for finding in findings], (), id_field="file")
     counted = f"{len(files)} file{'s' * (len(files) != 1)}"
@@ -127,7 +130,10 @@ def _checked(paths: tuple[str, ...]) -> list[DefinitionFile]:
     from flowgres_cli.errors import InvalidDefinitionError
 
     definitions, findings = [], []
-    for file in find_files(paths):
+    chosen = find_files(paths)
+    if foreign := chosen.describe_foreign():
+        say(foreign)
+    for file in chosen.files:
         definition, found = check_file(file)
         findings += [finding for finding in found if finding.code not in SERVER_DECIDES]
         if definition is not None:

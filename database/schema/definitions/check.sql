@@ -102,6 +102,10 @@ begin
     elsif v_type is null then
       v_errors := v_errors || flowgres.problem(
         p_path => v_trigger.path || '.type', p_code => 'missing_key', p_message => '"type" is missing', p_hint => 'One of: webhook, cron.');
+    elsif jsonb_typeof(v_trigger.value -> 'type') <> 'string' then
+      v_errors := v_errors || flowgres.problem(
+        p_path => v_trigger.path || '.type', p_code => 'wrong_kind', p_message => 'the kind of a trigger is a text',
+        p_hint => 'One of: webhook, cron.');
     else
       v_errors := v_errors || flowgres.problem(
         p_path => v_trigger.path || '.type', p_code => 'unknown_word',

@@ -250,8 +250,11 @@ begin
   from (
     select s.position, s.path || '.config', s.config, s.names, false from steps as s where s.is_condition is not true
     union all
-    select s.position, s.path || '.config', s.config - '{expression,true_branch,false_branch}'::text[], s.names, false
-    from steps as s where s.is_condition and jsonb_typeof(s.config) = 'object'
+    select
+      s.position, s.path || '.config',
+      -- Not as a condition of the query: nothing says that it would be looked at first.
+      case when jsonb_typeof(s.config) = 'object' then s.config - '{expression,true_branch,false_branch}'::text[] end, s.names, false
+    from steps as s where s.is_condition
     union all
     select s.position, s.path || '.config.expression', s.config -> 'expression', s.names, true from steps as s where s.is_condition
     union all

@@ -178,7 +178,7 @@ declare
   v_key text;
 begin
   for v_key in
-    select o.key from jsonb_object_keys(p_object) as o (key) where not p_shape -> 'keys' ? o.key limit 20
+    select o.key from jsonb_object_keys(p_object) as o (key) where not p_shape -> 'keys' ? o.key and p_object -> o.key <> 'null' limit 20
   loop
     v_errors := v_errors || flowgres.problem(
       p_path => flowgres.join_path(p_path, v_key), p_code => 'unknown_key',

@@ -122,7 +122,7 @@ begin
     v_errors := v_errors || flowgres.check_name(
       p_path => p_path || '.id', p_name => p_step ->> 'id', p_pattern => '^[a-z][a-z0-9_]{0,62}$');
   end if;
-  if position('{{' in p_step ->> 'when') = 0 then
+  if jsonb_typeof(p_step -> 'when') = 'string' and position('{{' in p_step ->> 'when') = 0 then
     v_errors := v_errors || flowgres.plain_condition(p_path => p_path || '.when');
   end if;
   if p_step ->> 'join' in ('all', 'any', 'failed') and p_step -> 'depends_on' = '[]' then
@@ -233,11 +233,11 @@ begin
     v_errors := v_errors || flowgres.check_name(
       p_path => 'name', p_name => v_definition ->> 'name', p_pattern => '^[a-z][a-z0-9_-]{0,62}$');
   end if;
-  if not flowgres.is_printable(v_definition ->> 'title') then
+  if jsonb_typeof(v_definition -> 'title') = 'string' and not flowgres.is_printable(v_definition ->> 'title') then
     v_errors := v_errors || flowgres.problem(
       p_path => 'title', p_code => 'invalid_text', p_message => 'the title has invisible characters or none at all');
   end if;
-  if v_definition -> 'trigger_type' <@ '["webhook", "cron", "schedule", "manual", "api"]' then
+  if jsonb_typeof(v_definition -> 'trigger_type') = 'string' and v_definition -> 'trigger_type' <@ '["webhook", "cron", "schedule", "manual", "api"]' then
     -- Left over by the normalisation because `triggers` say something else.
     v_errors := v_errors || flowgres.problem(
       p_path => 'trigger_type', p_code => 'conflicting_keys', p_message => 'no trigger in "triggers" is of this type',
@@ -260,6 +260,7 @@ begin
   if jsonb_typeof(v_definition -> 'inputs') = 'object' then
     v_errors := v_errors || flowgres.check_inputs(p_inputs => v_definition -> 'inputs');
   end if;
+  v_errors := v_errors || flowgres.check_input_references(p_definition => v_definition);
   if jsonb_typeof(v_definition -> 'triggers') = 'array' then
     v_errors := v_errors || flowgres.check_triggers(p_triggers => v_definition -> 'triggers');
   end if;
@@ -283,8 +284,7 @@ begin
     ) || v_graph.errors || flowgres.check_references(
       p_steps => v_steps, p_outputs => v_definition -> 'outputs', p_ids => v_graph.ids,
       p_sorted => v_graph.sorted, p_from => v_graph.edge_from, p_to => v_graph.edge_to
-    ) || flowgres.check_secrets(p_definition => v_definition)
-    || flowgres.check_input_references(p_definition => v_definition) || flowgres.check_expressions(p_definition => v_definition);
+    ) || flowgres.check_secrets(p_definition => v_definition) || flowgres.check_expressions(p_definition => v_definition);
   end if;
 
   if cardinality(v_errors) = 0 then

@@ -82,7 +82,19 @@ def test_scalar_follows_the_core_rules_of_yaml_1_2(scalar: str, value: Any) -> N
     [
         ("a: 1\na: 2\n", "duplicate_key", 2, 1),
         ("a:\n  - b: 1\n    b: 2\n", "duplicate_key", 3, 5),
-        ("a: &x 1\nb: *x\n", "yaml_alias", 2, 4),
+        ("a: 1\nb: *x\n", "yaml_alias", 2, 4),
+        ("a: &x 1\nb: *x\n", "yaml_anchor", 1, 4),
+        ("a: &x {b: 1}\n", "yaml_anchor", 1, 4),
+        ("a:\n  - &x b\n", "yaml_anchor", 2, 5),
+        ("&x a: 1\n", "yaml_anchor", 1, 1),
+        ("a:\n  b: {{ input.x }}\n", "expression_unquoted", 2, 6),
+        ("a: {{ input.x }} and more\n", "expression_unquoted", 1, 4),
+        ("a: {{ input.x | join(', ') }}: b\n", "expression_unquoted", 1, 4),
+        ("a:\n  - {{ steps['a'].output }}\n", "expression_unquoted", 2, 5),
+        ("a: [1, {{ input.x }}]\n", "expression_unquoted", 1, 8),
+        ("a: {b: {{input.x}}, c: 1}\n", "expression_unquoted", 1, 8),
+        ("a: {% if x %}\n", "expression_unquoted", 1, 4),
+        ("? {b: 1}\n: c\n", "key_not_text", 1, 3),
         ("a:\n  <<: {b: 1}\n", "yaml_merge", 2, 3),
         ("a: !!str 1\n", "yaml_tag", 1, 4),
         ("a: !x 1\n", "yaml_tag", 1, 4),
@@ -141,10 +153,6 @@ def test_bytes_that_are_no_utf8_are_refused_with_their_place() -> None:
     error = failure("name: w\ntitle: caf\u00e9\n".encode("latin-1"))
 
     assert (error.code, error.line, error.column) == ("invalid_encoding", 2, 11)
-
-
-def test_unused_anchor_has_no_effect() -> None:
-    assert load_yaml("a: &x {b: 1}\n").document == {"a": {"b": 1}}
 
 
 def test_numbers_survive() -> None:
