@@ -7,29 +7,30 @@ the API key) is kept in its `state.json`, so that the next start finds the same 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
-import secrets
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from types import TracebackType
+from typing import Any, TypeVar
 
 from flowgres_cli import migrate
 from flowgres_cli.client import Client
 from flowgres_cli.config import FOLDER_PROFILE_NAME, Config
-from flowgres_cli.errors import AuthError, CliError, ConflictError, UnreachableError
+from flowgres_cli.errors import AuthError, CliError, UnreachableError
 from flowgres_cli.operator import call_as_operator
-from flowgres_cli.signals import signals_ignored, signals_later
+from flowgres_cli.signals import signals_ignored
+from flowgres_cli.stack.environment import runner_environment, without_libpq_variables
 from flowgres_cli.stack.errors import ProcessFailedError
+from flowgres_cli.stack.fetching import find_postgrest
+from flowgres_cli.stack.folder import State, occupied, write_private
 from flowgres_cli.stack.ports import is_free
 from flowgres_cli.stack.postgres import Cluster, dsn
 from flowgres_cli.stack.postgrest import Postgrest, start_postgrest
-from flowgres_cli.stack.process import ManagedProcess
+from flowgres_cli.stack.process import GuardedProcess
+from flowgres_cli.stack.watch import PartsWatch
 
 Json = Any
 T = TypeVar("T")
@@ -41,7 +42,6 @@ DATABASE_PORT = 15432
 READY_SECONDS = 30.0
 _PORTS_TRIED = 100
 _STARTS_TRIED = 5
-_MARK = "FLOWGRES_DATA_DIRECTORY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,11 @@ class Addresses:
 
 
 class DevelopmentServer:
-    """Starts all parts in order, and stops them in the opposite order. A context manager.
+    """Starts all parts in order, and stops them in the opposite order. A context manager, for the main thread.
 
-    A temporary one removes its database when it stops. `on_started` hears of every part, with a detail and the seconds
-    that it took.
+    When a part ends by itself, what is under way is interrupted, and ProcessFailedError tells which and why. When we
+    are killed, the parts end as well. A temporary one removes its database when it stops. `on_started` hears of every
+    part, with a detail and the seconds that it took.
     """
 
     def __init__(
@@ -104,7 +105,8 @@ class DevelopmentServer:
         self._is_temporary = is_temporary
         self._on_started = on_started or (lambda _part, _detail, _seconds: None)
         self._closing = contextlib.ExitStack()
-        self._processes: list[ManagedProcess] = []
+        self._watch = PartsWatch()
+        self._holding: tuple[int, ...] = ()
         self._addresses: Addresses | None = None
 
     @property
@@ -118,40 +120,46 @@ class DevelopmentServer:
         try:
             self._start()
         except BaseException:
-            self.stop()
+            # One of the contexts knows whether a KeyboardInterrupt is the user's, or the end of a part.
+            self._stop(*sys.exc_info())
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop(kind, error, trace)
 
-    def stop(self) -> None:
+    def _stop(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop everything, whatever was started; a second Ctrl-C does not leave half of it behind."""
         with signals_ignored():
-            self._closing.close()
-
-    def ended_part(self) -> str | None:
-        """A part that ended by itself, with the last lines of its log; None while all run."""
-        for process in self._processes:
-            if not process.is_running:
-                return f"{process.name} ended with exit code {process.return_code}\n{process.log_tail()}"
-        return None
+            self._watch.close()
+            self._closing.__exit__(kind, error, trace)
 
     def _start(self) -> None:
-        self._closing.enter_context(_locked(self.directory))
-        _stop_leftovers(self.directory)
-        state = _State.load(self.directory / "state.json")
+        # Before anything is made: without a network this is where it ends.
+        find_postgrest()
+        self._closing.enter_context(without_libpq_variables())
+        self._holding = (self._closing.enter_context(occupied(self.directory)),)
+        state = State.load(self.directory / "state.json")
         with self._timed("PostgreSQL") as say:
-            cluster = Cluster(self.directory / "postgres", options=self._database_options)
+            cluster = Cluster(
+                self.directory / "postgres",
+                options=self._database_options,
+                is_guarded=True,
+                holding=self._holding,
+            )
             # As root the data may lie elsewhere than in our directory: only the cluster can remove it.
             self._closing.callback(cluster.destroy if self._is_temporary else cluster.stop)
-            with signals_later():
-                port = _on_port(
-                    self._ports.database,
-                    state.database_port or DATABASE_PORT,
-                    "PostgreSQL",
-                    lambda wished: cluster.start(port=wished).port,
-                )
+            port = _on_port(
+                self._ports.database,
+                state.database_port or DATABASE_PORT,
+                "PostgreSQL",
+                lambda wished: cluster.start(port=wished).port,
+            )
+            if cluster.process is not None:
+                self._watch.add(cluster.process)
+            self._closing.enter_context(self._watch.interrupting())
             state = replace(state, database_port=port)
             state.save(self.directory / "state.json")
             say(f"{cluster.binaries.version}, port {port}")
@@ -176,7 +184,7 @@ class DevelopmentServer:
             say(f"front on port {front_port}")
         self._write_profile()
 
-    def _with_tenant(self, state: _State, owner_dsn: str) -> _State:
+    def _with_tenant(self, state: State, owner_dsn: str) -> State:
         exists = call_as_operator(owner_dsn, "select exists (select from flowgres.tenants where slug = %s)", [TENANT])
         if exists and state.api_key:
             return state
@@ -193,45 +201,40 @@ class DevelopmentServer:
         state.save(self.directory / "state.json")
         return state
 
-    def _start_postgrest(self, state: _State, database_port: int) -> Postgrest:
+    def _start_postgrest(self, state: State, database_port: int) -> Postgrest:
         with self._timed("PostgREST") as say:
-            with signals_later():
-                server = _on_port(
-                    self._ports.api,
-                    API_PORT,
-                    "PostgREST",
-                    lambda wished: start_postgrest(
-                        db_uri=_login(database_port, "flowgres_authenticator", state),
-                        jwt_secret=state.jwt_secret,
-                        directory=self.directory,
-                        port=wished,
-                    ),
-                )
-                self._closing.callback(server.stop)
-            self._processes.append(server.process)
+            server = _on_port(
+                self._ports.api,
+                API_PORT,
+                "PostgREST",
+                lambda wished: start_postgrest(
+                    db_uri=_login(database_port, "flowgres_authenticator", state),
+                    jwt_secret=state.jwt_secret,
+                    directory=self.directory,
+                    port=wished,
+                    holding=self._holding,
+                ),
+            )
+            self._closing.callback(server.stop)
+            self._watch.add(server.process)
             say(f"port {server.config.port}")
         return server
 
-    def _start_runner(self, state: _State, database_port: int, postgrest: Postgrest, front_port: int) -> int:
+    def _start_runner(self, state: State, database_port: int, postgrest: Postgrest, front_port: int) -> int:
         self._addresses = Addresses(
             api=postgrest.url,
             front=f"http://127.0.0.1:{front_port}",
             database=_login(database_port, "flowgres_operator", state),
             api_key=state.api_key,
         )
-        # DATABASE_URL of the shell means another database; settings of the runner (LOG_LEVEL ...) may come through.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_"))}
-        log_path = self.directory / "runner.log"
-        # What an earlier start wrote must not be taken for what went wrong with this one.
-        log_path.unlink(missing_ok=True)
-        process = ManagedProcess(
+        process = GuardedProcess(
             "the runner",
             [sys.executable, "-m", "flowgres_runner"],
-            log_path=log_path,
+            log_path=self.directory / "runner.log",
             environment={
-                **inherited,
+                **runner_environment(),
                 "DATABASE_URL": _login(database_port, "flowgres_runner", state),
-                "FLOWGRES_FRONT_DATABASE_URL": _login(database_port, "flowgres_front", state),
+                "FRONT_DATABASE_URL": _login(database_port, "flowgres_front", state),
                 "FLOWGRES_API_URL": postgrest.url,
                 "FLOWGRES_API_ADMIN_URL": postgrest.ready_url.removesuffix("/ready"),
                 "PGRST_JWT_SECRET": state.jwt_secret,
@@ -239,23 +242,22 @@ class DevelopmentServer:
                 "ENV": "development",
                 "HOST": "127.0.0.1",
                 "PORT": str(front_port),
-                _MARK: str(self.directory),
                 **self._runner_environment,
             },
+            holding=self._holding,
         )
         self._closing.callback(process.stop)
-        with signals_later():
-            process.start()
+        process.start()
         with Client(self.addresses.config()) as client:
             process.wait_until(lambda: _is_healthy(client), timeout_seconds=READY_SECONDS)
-        self._processes.append(process)
+        self._watch.add(process)
         return front_port
 
     def _write_profile(self) -> None:
         """For commands in this folder, in another terminal."""
         path = self.directory / FOLDER_PROFILE_NAME
         values = {"api_url": self.addresses.api, "front_url": self.addresses.front, "api_key": self.addresses.api_key}
-        _write_private(path, "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
+        write_private(path, "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
         # A profile of a server that is gone would send commands nowhere.
         self._closing.callback(path.unlink, missing_ok=True)
 
@@ -272,42 +274,7 @@ class DevelopmentServer:
         self._on_started(part, detail, time.monotonic() - began)
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What is chosen once for a data directory."""
-
-    password: str
-    jwt_secret: str
-    secret_key: str
-    api_key: str = ""
-    database_port: int | None = None
-
-    @classmethod
-    def load(cls, path: Path) -> _State:
-        """The state of the directory, or a new one."""
-        try:
-            found = json.loads(path.read_text())
-            return cls(**found)
-        except FileNotFoundError:
-            return cls(
-                password=secrets.token_urlsafe(24),
-                jwt_secret=secrets.token_urlsafe(48),
-                secret_key=secrets.token_urlsafe(32),
-            )
-        except (OSError, ValueError, TypeError) as error:
-            raise CliError(
-                f"the state of this data directory cannot be read: {error}",
-                where=str(path),
-                hint="Remove the data directory to begin anew; its database goes with it.",
-            ) from error
-
-    def save(self, path: Path) -> None:
-        """Write it whole or not at all; nobody else may read it."""
-        document = {name: getattr(self, name) for name in self.__slots__}
-        _write_private(path, json.dumps(document, indent=2) + "\n")
-
-
-def _login(port: int, user: str, state: _State) -> str:
+def _login(port: int, user: str, state: State) -> str:
     return dsn(port=port, database=DATABASE, user=user, password=state.password)
 
 
@@ -321,6 +288,10 @@ def _is_healthy(client: Client) -> bool:
     except (UnreachableError, AuthError):
         return False
     return True
+
+
+def _says_in_use(error: ProcessFailedError) -> bool:
+    return "in use" in error.message
 
 
 def _on_port(wished: int | None, default: int, what: str, start: Callable[[int], T]) -> T:
@@ -342,57 +313,7 @@ def _on_port(wished: int | None, default: int, what: str, start: Callable[[int],
             return start(port)
         except ProcessFailedError as error:
             tries += 1
-            if "in use" not in str(error) or tries == _STARTS_TRIED:
+            # Whoever was faster may only have looked whether it is free.
+            if (is_free(port) and not _says_in_use(error)) or tries == _STARTS_TRIED:
                 raise
     raise CliError(f"no free port for {what} between {default} and {default + _PORTS_TRIED - 1}")
-
-
-def _write_private(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".new")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    temporary.replace(path)
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """One server per directory."""
-    directory.mkdir(parents=True, exist_ok=True)
-    # As root, PostgreSQL's own user must be able to walk through; the files inside are private.
-    directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    ignore = directory / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n")
-    lock: IO[str] = (directory / "lock").open("a+")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise ConflictError(
-                f"a server already runs in {directory} (process {lock.read().strip() or 'unknown'})",
-                hint="Use that one, stop it, or give this one its own --data-dir.",
-            ) from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield
-
-
-def _stop_leftovers(directory: Path) -> None:
-    """Stop PostgREST and runner of a server of this directory that was killed: they would go on in the dark.
-
-    PostgreSQL is not among them: the cluster recognises its own and is taken over as it runs.
-    """
-    mark = f"{_MARK}={directory}".encode()
-    configuration = str(directory / "postgrest.conf").encode()
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            pid = int(entry.name)
-            arguments = (entry / "cmdline").read_bytes().split(b"\0")
-            is_ours = configuration in arguments or mark in (entry / "environ").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            continue  # it ended, or belongs to somebody else
-        if is_ours and pid != os.getpid():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)

@@ -56,7 +56,7 @@ def _postgres_programs() -> Finding:
 
 def _postgrest_program() -> Finding:
     from flowgres_cli.stack.errors import StackError
-    from flowgres_cli.stack.postgrest import find_postgrest
+    from flowgres_cli.stack.fetching import find_postgrest
 
     try:
         return Finding("PostgREST program", OK, str(find_postgrest(fetch=False)))

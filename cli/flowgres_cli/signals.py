@@ -27,16 +27,6 @@ def signals_as_interrupt() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def signals_later() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the end of the block, so that nothing is started that nobody knows of."""
-    held: list[int] = []
-    with _handled_by(lambda number, _frame: held.append(number)):
-        yield
-    if held:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
 def signals_ignored() -> Iterator[None]:
     """Ignore Ctrl-C and SIGTERM until the end of the block."""
     with _handled_by(signal.SIG_IGN):

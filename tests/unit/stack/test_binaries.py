@@ -9,7 +9,8 @@ import pytest
 
 from flowgres_cli.stack.binaries import embedded_versions, find_postgres
 from flowgres_cli.stack.errors import ComponentMissingError
-from flowgres_cli.stack.postgrest import PostgrestConfig, find_postgrest
+from flowgres_cli.stack.fetching import find_postgrest
+from flowgres_cli.stack.postgrest import PostgrestConfig
 
 NOWHERE = {"PATH": "/nonexistent"}
 
