@@ -1,4 +1,4 @@
-"""HTTP to PostgREST and to the runner's front, with every failure turned into a CliError that says what to do."""
+"""HTTP to PostgREST and to the front, with every failure turned into a CliError that says what to do."""
 
 from __future__ import annotations
 

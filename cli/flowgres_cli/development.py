@@ -1,4 +1,4 @@
-"""The private server of `flowgres dev` and `flowgres demo`: PostgreSQL, PostgREST, a runner with its front, a tenant.
+"""The private server of `flowgres dev` and `flowgres demo`: PostgreSQL, PostgREST, a runner, the front, a tenant.
 
 Everything lives in one data directory. What is chosen once (passwords, the JWT secret, the key that encrypts secrets,
 the API key) is kept in its `state.json`, so that the next start finds the same server again.
@@ -174,14 +174,16 @@ class DevelopmentServer:
             say(f"{len(applied)} files applied" if applied else "up to date")
         state = self._with_tenant(state, owner_dsn)
         postgrest = self._start_postgrest(state, port)
-        with self._timed("Runner") as say:
+        with self._timed("Runner"):
+            runner = self._start_runner(state, port)
+        with self._timed("Front") as say:
             front_port = _on_port(
                 self._ports.front,
                 FRONT_PORT,
                 "the front",
-                lambda wished: self._start_runner(state, port, postgrest, wished),
+                lambda wished: self._start_front(state, port, postgrest, wished, runner),
             )
-            say(f"front on port {front_port}")
+            say(f"port {front_port}")
         self._write_profile()
 
     def _with_tenant(self, state: State, owner_dsn: str) -> State:
@@ -220,38 +222,62 @@ class DevelopmentServer:
             say(f"port {server.config.port}")
         return server
 
-    def _start_runner(self, state: State, database_port: int, postgrest: Postgrest, front_port: int) -> int:
+    def _start_runner(self, state: State, database_port: int) -> GuardedProcess:
+        return self._start_python(
+            "the runner",
+            "flowgres_runner",
+            {
+                "DATABASE_URL": _login(database_port, "flowgres_runner", state),
+                "FLOWGRES_SECRET_KEY": state.secret_key,
+                "ENV": "development",
+                **self._runner_environment,
+            },
+        )
+
+    def _start_front(
+        self, state: State, database_port: int, postgrest: Postgrest, front_port: int, runner: GuardedProcess
+    ) -> int:
+        """Start the front and wait until it finds all well, the runner included."""
         self._addresses = Addresses(
             api=postgrest.url,
             front=f"http://127.0.0.1:{front_port}",
             database=_login(database_port, "flowgres_operator", state),
             api_key=state.api_key,
         )
-        process = GuardedProcess(
-            "the runner",
-            [sys.executable, "-m", "flowgres_runner"],
-            log_path=self.directory / "runner.log",
-            environment={
-                **runner_environment(),
-                "DATABASE_URL": _login(database_port, "flowgres_runner", state),
+        front = self._start_python(
+            "the front",
+            "flowgres_front",
+            {
                 "FRONT_DATABASE_URL": _login(database_port, "flowgres_front", state),
                 "FLOWGRES_API_URL": postgrest.url,
                 "FLOWGRES_API_ADMIN_URL": postgrest.ready_url.removesuffix("/ready"),
                 "PGRST_JWT_SECRET": state.jwt_secret,
                 "FLOWGRES_SECRET_KEY": state.secret_key,
-                "ENV": "development",
                 "HOST": "127.0.0.1",
                 "PORT": str(front_port),
-                **self._runner_environment,
             },
+        )
+        with Client(self.addresses.config()) as client:
+            front.wait_until(lambda: _is_healthy(client, runner), timeout_seconds=READY_SECONDS)
+        self._watch.add(runner)
+        self._watch.add(front)
+        return front_port
+
+    def _start_python(self, name: str, module: str, environment: Mapping[str, str]) -> GuardedProcess:
+        """Start one of our own processes, which stops with the server."""
+        log_path = self.directory / f"{module.removeprefix('flowgres_')}.log"
+        # What an earlier start wrote must not be taken for what went wrong with this one.
+        log_path.unlink(missing_ok=True)
+        process = GuardedProcess(
+            name,
+            [sys.executable, "-m", module],
+            log_path=log_path,
+            environment={**runner_environment(), **environment},
             holding=self._holding,
         )
         self._closing.callback(process.stop)
         process.start()
-        with Client(self.addresses.config()) as client:
-            process.wait_until(lambda: _is_healthy(client), timeout_seconds=READY_SECONDS)
-        self._watch.add(process)
-        return front_port
+        return process
 
     def _write_profile(self) -> None:
         """For commands in this folder, in another terminal."""
@@ -278,7 +304,13 @@ def _login(port: int, user: str, state: State) -> str:
     return dsn(port=port, database=DATABASE, user=user, password=state.password)
 
 
-def _is_healthy(client: Client) -> bool:
+def _is_healthy(client: Client, runner: GuardedProcess) -> bool:
+    if not runner.is_running:
+        raise ProcessFailedError(
+            "process_failed",
+            f"{runner.name} ended with exit code {runner.return_code} before it was ready.\n{runner.log_tail()}",
+            hint=f"Its log: {runner.log_path}",
+        )
     try:
         answer = client.front("GET", "/health", accept_status=frozenset({503}))
         if not isinstance(answer, dict) or answer.get("status") != "ok":

@@ -72,7 +72,7 @@ def server_options(command: F) -> F:
     for decorate in (
         _option("--token", metavar="JWT", help="Bearer token (environment: FLOWGRES_TOKEN)."),
         _option("--api-key", metavar="KEY", help="API key; other users can see arguments, so prefer FLOWGRES_API_KEY."),
-        _option("--front-url", metavar="URL", help="Address of the runner's front (environment: FLOWGRES_FRONT_URL)."),
+        _option("--front-url", metavar="URL", help="Address of the front (environment: FLOWGRES_FRONT_URL)."),
         _option("--api-url", metavar="URL", help="Address of PostgREST (environment: FLOWGRES_API_URL)."),
         _option("--profile", metavar="NAME", help="Profile of the configuration file (environment: FLOWGRES_PROFILE)."),
     ):

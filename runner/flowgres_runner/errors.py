@@ -1,40 +1,28 @@
 """What can go wrong in a runner.
 
-    RunnerError
-    ├── SettingsError                   the environment of the process is wrong
-    ├── DatabaseError                   a call of the database gave no answer (connection.classified says which)
-    │   ├── DatabaseUnreachableError    no connection, or it broke: the call may or may not have happened
-    │   ├── DatabaseContendedError      it gave way to somebody: the same call may succeed in a moment
-    │   ├── DatabaseExhaustedError      the server lacks something that it may have again
-    │   ├── DatabaseUnfitError          the installation is not what this runner needs: functions, rights
-    │   └── DatabaseRefusedError        the call as such was refused: what it says cannot be
-    ├── RegistrationError               this database does not want this runner
-    ├── OutputError                     an output cannot be stored
-    └── SecretError                     a secret cannot be read or written
+    ProcessError                        of flowgres_process, which has SettingsError and SecretError beside
+    └── RunnerError
+        ├── DatabaseError                   a call of the database gave no answer (connection.classified says which)
+        │   ├── DatabaseUnreachableError    no connection, or it broke: the call may or may not have happened
+        │   ├── DatabaseContendedError      it gave way to somebody: the same call may succeed in a moment
+        │   ├── DatabaseExhaustedError      the server lacks something that it may have again
+        │   ├── DatabaseUnfitError          the installation is not what this runner needs: functions, rights
+        │   └── DatabaseRefusedError        the call as such was refused: what it says cannot be
+        ├── RegistrationError               this database does not want this runner
+        └── OutputError                     an output cannot be stored
 
 Outcomes of steps are values (`steps.base`), not exceptions. Each error has a stable word, a sentence, and a hint.
 """
 
 from __future__ import annotations
 
+from flowgres_process.errors import ProcessError
 
-class RunnerError(Exception):
+
+class RunnerError(ProcessError):
     """Base of all errors of the runner; `code` is stable, `hint` says what to do."""
 
     code = "runner_error"
-
-    def __init__(self, message: str, *, hint: str = "", code: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        if code is not None:
-            self.code = code
-
-
-class SettingsError(RunnerError):
-    """A variable of the environment is missing or has a value that cannot be used; the message names it."""
-
-    code = "settings_invalid"
 
 
 class DatabaseError(RunnerError):
@@ -90,9 +78,3 @@ class OutputError(RunnerError):
     """An output that cannot be stored: not JSON as PostgreSQL keeps it, too deep, or too large."""
 
     code = "output_not_storable"
-
-
-class SecretError(RunnerError):
-    """A secret is missing, or no key that this process has opens it."""
-
-    code = "secret_unreadable"

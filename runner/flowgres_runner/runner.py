@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from flowgres_process.logs import get_logger
+from flowgres_process.secret_keys import SecretKeys
 from flowgres_runner.database import queries
 from flowgres_runner.database.belief import Belief
 from flowgres_runner.database.connection import Link, retry_until_answered
@@ -24,8 +26,7 @@ from flowgres_runner.execution.running import RunningSteps
 from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.http import Client, EgressPolicy
-from flowgres_runner.logs import get_logger
-from flowgres_runner.secrets import Placeholders, SecretKeys
+from flowgres_runner.secrets import Placeholders
 from flowgres_runner.settings import RunnerSettings
 from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.http import HttpStep

@@ -1,115 +1,19 @@
-"""Secrets: sealed in the database, placeholders in expressions, values only in what is sent.
+"""Secrets in a runner: placeholders in expressions, values only in what is sent.
 
-AES-256-GCM with tenant and name as associated data, so that a row moved to another tenant or name does not open. The
-key never enters the database. Expressions see random placeholders, never values, so nothing can be computed from one,
-and what is masked afterwards is known exactly.
+Expressions see random placeholders, never values, so nothing can be computed from one, and what is masked afterwards is
+known exactly. `flowgres_process.secret_keys` opens what is stored.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import os
-import re
 import secrets as random_tokens
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from flowgres_runner.errors import SecretError
+from flowgres_process.errors import SecretError
 from flowgres_runner.json_values import Json
 
-NONCE_BYTES = 12
-MIN_KEY_CHARACTERS = 16
-MIN_SECRET_CHARACTERS = 8
-"""Shorter ones occur by accident in what has nothing to do with them: masked nowhere, and stored only on request."""
 _MARK = "fgsecretx"
-
-
-@dataclass(frozen=True, slots=True)
-class SealedSecret:
-    """A secret as it is stored."""
-
-    key_id: str
-    nonce: bytes
-    ciphertext: bytes
-
-
-class SecretKeys:
-    """The current key, which seals, and the previous one, which may still open."""
-
-    def __init__(self, current: str, previous: str = "") -> None:
-        """Take FLOWGRES_SECRET_KEY and FLOWGRES_SECRET_KEY_PREVIOUS as they were written; "" means none.
-
-        Raises SecretError for a key that is too short to be one.
-        """
-        self._keys = {key_id(key): AESGCM(key) for key in (_key_bytes(previous), _key_bytes(current)) if key}
-        current_key = _key_bytes(current)
-        self._current_id = key_id(current_key) if current_key else None
-
-    @property
-    def current_id(self) -> str | None:
-        """Id of the key that seals."""
-        return self._current_id
-
-    def seal(self, value: str, *, tenant_id: str, name: str) -> SealedSecret:
-        """Encrypt a value. Raises SecretError when there is no key."""
-        if self._current_id is None:
-            raise SecretError(
-                "secrets cannot be stored: this installation has no key",
-                hint="Set FLOWGRES_SECRET_KEY (openssl rand -base64 32), the same for front and runners.",
-                code="secret_key_missing",
-            )
-        nonce = os.urandom(NONCE_BYTES)
-        ciphertext = self._keys[self._current_id].encrypt(nonce, value.encode(), _associated(tenant_id, name))
-        return SealedSecret(self._current_id, nonce, ciphertext)
-
-    def open(self, sealed: SealedSecret, *, tenant_id: str, name: str) -> str:
-        """Decrypt a value. Raises SecretError when the key is not ours or the row was tampered with."""
-        cipher = self._keys.get(sealed.key_id)
-        if cipher is None:
-            raise SecretError(
-                f"secret {name} was stored with key {sealed.key_id}, which this runner does not have",
-                hint="Set FLOWGRES_SECRET_KEY, or FLOWGRES_SECRET_KEY_PREVIOUS after a rotation.",
-            )
-        try:
-            return cipher.decrypt(sealed.nonce, sealed.ciphertext, _associated(tenant_id, name)).decode()
-        except (InvalidTag, ValueError) as error:
-            raise SecretError(f"secret {name} cannot be decrypted", hint="Store it again.") from error
-
-
-def key_id(key: bytes) -> str:
-    """A name for a key that gives nothing of it away."""
-    return hashlib.sha256(b"flowgres key id\0" + key).hexdigest()[:16]
-
-
-def _key_bytes(text: str) -> bytes:
-    """32 bytes as base64 or hexadecimal are the key itself; any other text of some length is hashed into one."""
-    text = text.strip()
-    if not text:
-        return b""
-    if len(text) == 64 and re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        return bytes.fromhex(text)
-    try:
-        decoded = base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
-    except (binascii.Error, ValueError):
-        decoded = b""
-    if len(decoded) == 32:
-        return decoded
-    if len(text) < MIN_KEY_CHARACTERS:
-        raise SecretError(
-            f"FLOWGRES_SECRET_KEY must have at least {MIN_KEY_CHARACTERS} characters",
-            hint="Make one with: openssl rand -base64 32",
-            code="secret_key_weak",
-        )
-    return hashlib.sha256(b"flowgres secret key\0" + text.encode()).digest()
-
-
-def _associated(tenant_id: str, name: str) -> bytes:
-    return f"{tenant_id}:{name}".encode()
 
 
 class Placeholders:
@@ -120,7 +24,7 @@ class Placeholders:
 
     def token(self, tenant_id: str, name: str) -> str:
         """The stand-in of one secret: a word that no template would hold by accident."""
-        digest = hashlib.blake2b(_associated(tenant_id, name), key=self._salt, digest_size=20).hexdigest()
+        digest = hashlib.blake2b(f"{tenant_id}:{name}".encode(), key=self._salt, digest_size=20).hexdigest()
         return f"{_MARK}{digest}"
 
     def tokens(self, tenant_id: str, names: Iterable[str]) -> dict[str, str]:

@@ -6,13 +6,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-
-from flowgres_runner.errors import SettingsError
-
-LOG_LEVELS = ("debug", "info", "warning", "error")
-LOG_FORMATS = ("auto", "text", "json")
+from flowgres_process.environment import Environment, check_url
+from flowgres_process.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +51,7 @@ class RunnerSettings:
 
         Raises SettingsError with the name of the variable and what it should be.
         """
-        read = _Reader(environment)
+        read = Environment(environment)
         database_url = read.text("DATABASE_URL")
         if not database_url:
             raise SettingsError(
@@ -89,66 +84,8 @@ class RunnerSettings:
             max_output_bytes=read.whole("MAX_OUTPUT_BYTES", 0, low=0, high=256 << 20) or None,
             secret_key=read.text("FLOWGRES_SECRET_KEY"),
             previous_secret_key=read.text("FLOWGRES_SECRET_KEY_PREVIOUS"),
-            log_level=read.choice("LOG_LEVEL", "info", LOG_LEVELS),
-            log_format=read.choice("LOG_FORMAT", "auto", LOG_FORMATS),
+            log_level=read.log_level(),
+            log_format=read.log_format(),
             failpoint=read.text("FLOWGRES_FAILPOINT"),
             notices=tuple(notices),
         )
-
-
-def check_url(name: str, text: str) -> None:
-    """Raise SettingsError, without a word of it, for what is no connection string.
-
-    A password with a character that is not percent-encoded ends up in the host, the port or the name of the database,
-    which the errors of a failed connect would quote.
-    """
-    try:
-        parts = conninfo_to_dict(text)
-    except ProgrammingError:
-        parts = {"host": "@"}
-    host, port, database = (str(parts.get(key) or "") for key in ("host", "port", "dbname"))
-    if "@" in host + database or (port and not port.replace(",", "0").isdecimal()):
-        raise SettingsError(
-            f"{name} is no connection string of PostgreSQL",
-            hint="It looks like postgresql://user:password@host:5432/database; percent-encode special characters.",
-        )
-
-
-class _Reader:
-    """Typed access to variables; an empty one counts as not set."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-
-    def text(self, name: str) -> str:
-        return self._environment.get(name, "").strip()
-
-    def whole(self, name: str, default: int, *, low: int, high: int) -> int:
-        text = self.text(name)
-        if not text:
-            return default
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
-            raise SettingsError(f"{name} must be a whole number from {low} to {high}, not {text[:40]!r}")
-        return int(text)
-
-    def seconds(self, name: str, default: float, *, low: float, high: float) -> float:
-        value = self.optional_seconds(name, low=low, high=high)
-        return default if value is None else value
-
-    def optional_seconds(self, name: str, *, low: float, high: float) -> float | None:
-        text = self.text(name)
-        if not text:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise SettingsError(f"{name} must be a number of seconds from {low:g} to {high:g}, not {text[:40]!r}")
-        return value
-
-    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        text = self.text(name).lower() or default
-        if text not in choices:
-            raise SettingsError(f"{name} must be one of {', '.join(choices)}, not {text[:40]!r}")
-        return text

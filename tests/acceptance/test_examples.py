@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.support.api import Api
 from tests.support.behaviours import Received, answer
 from tests.support.database import Database
+from tests.support.front import Front
 from tests.support.peers import Peer
 from tests.support.runner import Runner, wait_for
 
@@ -31,7 +31,7 @@ NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/workflow.yaml"))
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """One tenant on a whole stack: `api` is PostgREST, `front` the runner's front, both called with its key."""
+    """One tenant on a whole stack: `api` is PostgREST, `front` the front, both called with its key."""
 
     api: Api
     front: Api
@@ -71,21 +71,14 @@ class Stack:
 def stack(module_database: Database, module_api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with module_database.connect() as db:
         key = db.call("flowgres.register_tenant", p_name="Examples")["api_key"]
-    runner = Runner(module_database, log_path=tmp_path_factory.mktemp("runner") / "runner.log")
+    folder = tmp_path_factory.mktemp("stack")
+    runner = Runner(module_database, log_path=folder / "runner.log")
     try:
         runner.start()
-        front = Api(runner.url).as_key(key)
-        wait_for(lambda: _answers(front), what="the front")
-        yield Stack(api=module_api.as_key(key), front=front)
+        with Front(module_database.url("front"), log_path=folder / "front.log") as front:
+            yield Stack(api=module_api.as_key(key), front=Api(front.url).as_key(key))
     finally:
         runner.stop()
-
-
-def _answers(front: Api) -> bool:
-    try:
-        return front.get("/health").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 class Shop:

@@ -168,9 +168,7 @@ class Site:
             before = self.admin.value("select count(*) from flowgres.runners")
             processes = [
                 stack.enter_context(
-                    self.lab.managed(
-                        f"runner-{number}", self.version.command(module, "--no-front"), self._runner(environment)
-                    )
+                    self.lab.managed(f"runner-{number}", self.version.command(module), self._runner(environment))
                 )
                 for number in range(count)
             ]

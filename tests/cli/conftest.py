@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from tests.support.api import Api
 from tests.support.database import Database
+from tests.support.front import Front
 from tests.support.runner import Runner
 
 from .texts import BREAK, GREET, INNER, OUTER, SLEEP
@@ -108,24 +108,18 @@ def anonymous(
 ) -> Iterator[Flowgres]:
     """The program with a server, a runner and a front, but without credentials."""
     folder = tmp_path_factory.mktemp("cli")
-    runner = Runner(module_database, log_path=folder / "runner.log", environment={"FLOWGRES_API_URL": module_api.url})
+    runner = Runner(module_database, log_path=folder / "runner.log")
     runner.start()
     try:
-        flowgres = Flowgres(folder, {"FLOWGRES_API_URL": module_api.url, "FLOWGRES_FRONT_URL": runner.url})
-        _wait_for_front(flowgres)
-        yield flowgres
+        with start_front(module_database, module_api, folder) as front:
+            yield Flowgres(folder, {"FLOWGRES_API_URL": module_api.url, "FLOWGRES_FRONT_URL": front.url})
     finally:
         runner.stop()
 
 
-def _wait_for_front(flowgres: Flowgres) -> None:
-    deadline = time.monotonic() + 15
-    while True:
-        findings = {finding["check"]: finding for finding in flowgres("doctor").json}
-        if findings["front"]["result"] == "ok":
-            return
-        assert time.monotonic() < deadline, findings["front"]
-        time.sleep(0.05)
+def start_front(database: Database, api: Api, folder: Path) -> Front:
+    """A front beside a PostgREST, to be entered."""
+    return Front(database.url("front"), log_path=folder / "front.log", environment={"FLOWGRES_API_URL": api.url})
 
 
 @pytest.fixture(scope="module")

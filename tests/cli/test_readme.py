@@ -15,7 +15,7 @@ from tests.support.api import Api
 from tests.support.database import Database
 from tests.support.runner import Runner
 
-from .conftest import Flowgres
+from .conftest import Flowgres, start_front
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -38,11 +38,12 @@ def toured(module_database: Database, module_api: Api, tmp_path_factory: pytest.
     runner = Runner(module_database, log_path=folder / "runner.log")
     runner.start()
     try:
-        bare = Flowgres(folder, {"FLOWGRES_API_URL": module_api.url, "FLOWGRES_FRONT_URL": runner.url})
-        tenant = bare("tenants", "register", TENANT, "--dsn", module_database.dsn("operator")).json
-        flowgres = bare.with_environment(FLOWGRES_API_KEY=tenant["api_key"])
-        runner.process.wait_until(lambda: flowgres("import", "examples/hello").code == 0, timeout_seconds=20)
-        yield flowgres
+        with start_front(module_database, module_api, folder) as front:
+            bare = Flowgres(folder, {"FLOWGRES_API_URL": module_api.url, "FLOWGRES_FRONT_URL": front.url})
+            tenant = bare("tenants", "register", TENANT, "--dsn", module_database.dsn("operator")).json
+            flowgres = bare.with_environment(FLOWGRES_API_KEY=tenant["api_key"])
+            assert flowgres("import", "examples/hello").code == 0
+            yield flowgres
     finally:
         runner.stop()
 

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 
-from flowgres_cli.stack.ports import free_port
-from flowgres_cli.stack.process import ManagedProcess
 from tests.support.api import Api
 from tests.support.database import Database, Db
-from tests.support.server import JWT_SECRET
-
-SECRET_KEY = "dGVzdC1zZWNyZXQta2V5LW9mLTMyLWJ5dGVzLWxvbmc="
-READY_TIMEOUT_SECONDS = 30
+from tests.support.front import Front
 
 
 @pytest.fixture(scope="module")
 def start_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Api]]:
-    """`start_front(dsn)` starts `python -m flowgres_runner.front`; all are stopped after the file."""
+    """`start_front(dsn)` starts a front and gives its API; all are stopped after the file."""
     with ExitStack() as stack:
 
         def start(dsn: str, *, log_path: Path | None = None, **environment: str) -> Api:
-            port = free_port()
-            process = ManagedProcess(
-                "front",
-                [sys.executable, "-m", "flowgres_runner.front"],
-                log_path=log_path or tmp_path_factory.mktemp("front") / "front.log",
-                environment=_environment(dsn, port, environment),
-            )
-            process.start()
-            stack.callback(process.stop)
-            front = Api(f"http://127.0.0.1:{port}")
-            process.wait_until(lambda: _answers(front), timeout_seconds=READY_TIMEOUT_SECONDS)
-            return front
+            log_path = log_path or tmp_path_factory.mktemp("front") / "front.log"
+            return Api(stack.enter_context(Front(dsn, log_path=log_path, environment=environment)).url)
 
         yield start
 
@@ -78,24 +60,3 @@ class TenantKeys:
             p_created_by="test",
         )
         return str(issued["api_key"])
-
-
-def _environment(dsn: str, port: int, more: dict[str, str]) -> dict[str, str]:
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
-    return {
-        **inherited,
-        "FRONT_DATABASE_URL": dsn,
-        "HOST": "127.0.0.1",
-        "PORT": str(port),
-        "PGRST_JWT_SECRET": JWT_SECRET,
-        "FLOWGRES_SECRET_KEY": SECRET_KEY,
-        "LOG_FORMAT": "json",
-        **more,
-    }
-
-
-def _answers(front: Api) -> bool:
-    try:
-        return front.get("/health").status_code in (200, 503)
-    except httpx.TransportError:
-        return False

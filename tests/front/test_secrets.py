@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from flowgres_runner.errors import SecretError
-from flowgres_runner.secrets import SealedSecret, SecretKeys
-from tests.front.conftest import SECRET_KEY, TenantKeys
+from flowgres_process.errors import SecretError
+from flowgres_process.secret_keys import SealedSecret, SecretKeys
+from tests.front.conftest import TenantKeys
 from tests.support.api import Api
 from tests.support.database import Database
+from tests.support.front import SECRET_KEY
 
 KEYS = SecretKeys(SECRET_KEY)
 

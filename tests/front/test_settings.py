@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from flowgres_runner.errors import SettingsError
-from flowgres_runner.front.definitions import parse_path, secret_name
-from flowgres_runner.front.settings import FrontSettings
+from flowgres_front.definitions import parse_path, secret_name
+from flowgres_front.settings import FrontSettings
+from flowgres_process.errors import SettingsError
+from tests.support.database import Database
+from tests.support.front import Front
 
 SOUND = {
     "DATABASE_URL": "postgresql://flowgres_runner:pw@db:5433/flowgres?sslmode=require",
@@ -68,19 +73,39 @@ def test_a_wrong_variable_is_named(name: str, value: str) -> None:
     assert name in str(caught.value)
 
 
-def test_the_program_ends_with_2_and_one_line() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "flowgres_runner.front"],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+def run_once(**environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flowgres_front"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **environment},
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
 
+
+def test_the_program_ends_with_2_and_one_line() -> None:
+    done = run_once()
+
     assert done.returncode == 2
     assert done.stderr.startswith("flowgres-front: PGRST_JWT_SECRET")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_port_that_is_taken_ends_with_1_and_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run_once(**SOUND, PORT=port)
+
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: address already in use [front_unavailable]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_signal_ends_the_program(module_database: Database, tmp_path: Path) -> None:
+    with Front(module_database.url("front"), log_path=tmp_path / "front.log") as front:
+        front.process.send_signal(signal.SIGTERM)
+        assert front.process.wait(timeout_seconds=15) == 0
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from flowgres_runner.secrets import SealedSecret, SecretKeys
+from flowgres_process.secret_keys import SealedSecret, SecretKeys
 from tests.cases import Case, load_cases
-from tests.front.conftest import SECRET_KEY, TenantKeys
+from tests.front.conftest import TenantKeys
 from tests.support.api import Api
 from tests.support.database import Database
+from tests.support.front import SECRET_KEY
 
 YAML = """\
 name: greet
@@ -118,7 +119,8 @@ def test_an_error_that_only_the_database_knows_has_its_line_too(front: Api, tena
     [
         ("name: [", "yaml_syntax", 2),
         ("name: a\nname: b\n", "duplicate_key", 2),
-        ("name: &x a\nsteps: *x\n", "yaml_alias", 2),
+        ("name: a\nsteps: *x\n", "yaml_alias", 2),
+        ("name: &x a\nsteps: *x\n", "yaml_anchor", 1),
         ("- a\n", "definition_not_object", 1),
         ("", "definition_not_object", 1),
         ("name: !!python/object:os.system x\n", "yaml_tag", 1),

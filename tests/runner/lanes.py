@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from flowgres_process.secret_keys import SecretKeys
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link
 from flowgres_runner.database.queries import ClaimedStep
@@ -17,7 +18,7 @@ from flowgres_runner.execution.results import Result, encode_outcome
 from flowgres_runner.execution.running import RunningSteps
 from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.http import Client
-from flowgres_runner.secrets import Placeholders, SecretKeys
+from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Outcome
 from flowgres_runner.work.leases import Leases
 from flowgres_runner.work.loop import WorkLoop

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -213,9 +211,9 @@ def inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
 
 
-def run_once(option: str = "--no-front", **environment: str) -> subprocess.CompletedProcess[str]:
+def run_once(**environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flowgres_runner", option],
+        [sys.executable, "-m", "flowgres_runner"],
         env={**inherited(), **environment},
         capture_output=True,
         text=True,
@@ -249,7 +247,7 @@ def test_wrong_environment_ends_with_1_and_says_why(environment: dict[str, str],
 
 def test_missing_database_is_told_and_waited_for(database: Database) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "flowgres_runner", "--no-front"],
+        [sys.executable, "-m", "flowgres_runner"],
         env={**inherited(), "DATABASE_URL": f"postgresql://flowgres_runner@127.0.0.1:{free_port()}/x"},
         stderr=subprocess.PIPE,
         text=True,
@@ -265,31 +263,3 @@ def test_missing_database_is_told_and_waited_for(database: Database) -> None:
     finally:
         process.kill()
         process.communicate()
-
-
-def test_front_is_served_beside_the_runner(runner: Runner) -> None:
-    def answers() -> bool:
-        try:
-            with urllib.request.urlopen(f"{runner.url}/health", timeout=2) as answer:  # noqa: S310 - our own address
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    wait_for(answers, what="the front")
-    runner.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: runner.process.return_code is not None, what="the end of the runner")
-    assert runner.process.return_code == 0
-
-
-def test_front_on_a_taken_port_ends_with_1(database: Database) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = run_once(
-            "--front",
-            DATABASE_URL=database.url("runner"),
-            PGRST_JWT_SECRET="x" * 40,
-            HOST="127.0.0.1",
-            PORT=str(taken.getsockname()[1]),
-        )
-    assert done.returncode == 1
-    assert "front_unavailable" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -17,6 +17,7 @@ import pytest
 from tests.support.api import Api
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import get, import_workflow, start
+from tests.support.front import Front
 from tests.support.packages import EXAMPLE, beside, install_example, install_module
 from tests.support.runner import Runner, wait_for
 
@@ -90,6 +91,13 @@ def service() -> Iterator[tuple[str, list[dict[str, str]]]]:
     server.server_close()
 
 
+@pytest.fixture
+def front(database: Database, tenant: Tenant, tmp_path: Path) -> Iterator[Api]:
+    """A front in whose environment the packages are not: it knows what runners published."""
+    with Front(database.url("front"), log_path=tmp_path / "front.log") as process:
+        yield Api(process.url).as_key(tenant.key)
+
+
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install_example(tmp_path_factory.mktemp("example"))
@@ -125,10 +133,10 @@ def test_example_package_is_installed_and_its_workflow_runs(
     start_runner: Callable[..., Runner],
     example: Path,
     service: tuple[str, list[dict[str, str]]],
+    front: Api,
 ) -> None:
     url, seen = service
     runner = start_runner(**beside(example))
-    front = Api(runner.url).as_key(tenant.key)
     assert front.request("PUT", "/secrets/CUSTOMER_TOKEN", json={"value": TOKEN}).status_code in (200, 201, 204)
     text = (EXAMPLE / "workflow.yaml").read_bytes()
     sent = front.request("POST", "/workflows", content=text, headers={"Content-Type": "application/yaml"})
@@ -158,14 +166,14 @@ def test_schema_is_enforced_at_every_door(
     start_runner: Callable[..., Runner],
     example: Path,
     tmp_path: Path,
+    front: Api,
 ) -> None:
-    runner = start_runner(**beside(example))
+    start_runner(**beside(example))
     wrong = {
         "name": "subject",
         "steps": [{"id": "a", "type": "shout", "config": {"txt": "x", "times": "{{ input.n }}"}}],
     }
     # The front, which parses everything at once.
-    front = Api(runner.url).as_key(tenant.key)
     refused = front.request("POST", "/workflows", json=wrong)
     assert refused.status_code == 422
     assert {(error["path"], error["code"]) for error in refused.json()["errors"]} == {

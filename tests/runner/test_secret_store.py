@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from flowgres_process.errors import SecretError
+from flowgres_process.secret_keys import SecretKeys
 from flowgres_runner.database.connection import Link
-from flowgres_runner.errors import SecretError
 from flowgres_runner.execution.secret_store import SecretStore
-from flowgres_runner.secrets import SecretKeys
 from tests.support.database import Database, Tenant
 
 KEYS = SecretKeys("a key that is long enough for tests")

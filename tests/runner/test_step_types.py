@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowgres_runner.secrets import SecretKeys
+from flowgres_process.secret_keys import SecretKeys
 from tests.support.database import Database, Tenant
 from tests.support.engine import get, import_workflow, start
 from tests.support.peers import Peer

@@ -8,20 +8,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flowgres_cli.stack.ports import free_port
 from flowgres_cli.stack.process import ManagedProcess
 from tests.support.database import Database
-from tests.support.server import JWT_SECRET
+from tests.support.front import SECRET_KEY
 
 READY_TIMEOUT_SECONDS = 30
 
 
 class Runner:
-    """`python -m flowgres_runner` with its front on `url`; `kill()` is a crash, `stop()` is SIGTERM."""
+    """`python -m flowgres_runner`; `kill()` is a crash, `stop()` is SIGTERM."""
 
     def __init__(self, database: Database, *, log_path: Path, environment: dict[str, str] | None = None) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
         self.process = ManagedProcess(
             "runner",
@@ -30,11 +27,7 @@ class Runner:
             environment={
                 **inherited,
                 "DATABASE_URL": database.url("runner"),
-                "FRONT_DATABASE_URL": database.url("front"),
-                "HOST": "127.0.0.1",
-                "PORT": str(self.port),
-                "PGRST_JWT_SECRET": JWT_SECRET,
-                "FLOWGRES_SECRET_KEY": "dGVzdC1zZWNyZXQta2V5LW9mLTMyLWJ5dGVzLWxvbmc=",
+                "FLOWGRES_SECRET_KEY": SECRET_KEY,
                 "HTTP_ALLOW_PRIVATE_NETWORKS": "true",
                 "LOG_FORMAT": "json",
                 **(environment or {}),

@@ -18,8 +18,8 @@ from flowgres_cli.stack.environment import RUNNER_SETTINGS
 from flowgres_cli.stack.fetching import find_postgrest
 from flowgres_cli.stack.ports import free_port
 from flowgres_cli.stack.postgrest import PostgrestConfig
-from flowgres_runner.front.settings import FrontSettings
-from flowgres_runner.secrets import SecretKeys
+from flowgres_front.settings import FrontSettings
+from flowgres_process.secret_keys import SecretKeys
 from flowgres_runner.settings import RunnerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -78,8 +78,8 @@ def test_every_variable_of_the_compose_file_is_explained(compose: dict[str, Any]
 
 def test_every_variable_that_the_programs_read_is_explained(example: dict[str, str]) -> None:
     code = [path for room in ("runner", "cli") for path in (ROOT / room).rglob("*.py")]
-    calls = "get|environ|text|whole|seconds|optional_seconds|choice|_whole_number|_choice"
-    read = rf"(?:{calls})\W+(?:environment, )?\"([A-Z][A-Z_]{{2,}})\""
+    calls = "get|environ|text|whole|seconds|optional_seconds|choice"
+    read = rf"(?:{calls})\W+\"([A-Z][A-Z_]{{2,}})\""
     names = {name for path in code for name in re.findall(read, path.read_text())}
     assert names - _NOT_OURS <= set(example)
     assert {"DATABASE_URL", "FLOWGRES_SECRET_KEY", "PGRST_JWT_SECRET"} <= names
@@ -88,9 +88,9 @@ def test_every_variable_that_the_programs_read_is_explained(example: dict[str, s
 def test_the_commands_of_the_containers_exist(compose: dict[str, Any]) -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
-    for service in ("migrate", "runner"):
+    for service in ("migrate", "runner", "front"):
         assert compose["services"][service]["command"][0] in scripts
-    for unit, program in (("flowgres-runner", "flowgres-runner"),):
+    for unit, program in (("flowgres-runner", "flowgres-runner"), ("flowgres-front", "flowgres-front")):
         text = (DEPLOY / "systemd" / f"{unit}.service").read_text()
         assert f"ExecStart=/opt/flowgres/bin/{program}\n" in text
         assert program in scripts
@@ -106,15 +106,15 @@ def test_every_password_is_random_and_nothing_is_left_to_change(made: dict[str, 
 
 
 def test_the_runner_and_the_front_accept_what_compose_gives_them(compose: dict[str, Any], made: dict[str, str]) -> None:
-    environment = filled(compose["services"]["runner"]["environment"], made)
-
-    runner = RunnerSettings.from_environment(environment)
-    front = FrontSettings.from_environment(environment)
+    services = compose["services"]
+    runner = RunnerSettings.from_environment(filled(services["runner"]["environment"], made))
+    front = FrontSettings.from_environment(filled(services["front"]["environment"], made))
 
     assert runner.environment == "production"
     assert SecretKeys(runner.secret_key, runner.previous_secret_key).current_id
     assert (front.host, front.port) == ("0.0.0.0", 8000)  # noqa: S104 - inside its container
     assert "user=flowgres_front" in front.dsn
+    assert SecretKeys(front.secret_key).current_id == SecretKeys(runner.secret_key).current_id
     assert runner.grace_seconds < 45
 
 
@@ -125,7 +125,11 @@ def test_the_migration_sets_every_password_that_the_others_use(compose: dict[str
 
     assert set(passwords) == {"flowgres_authenticator", "flowgres_runner", "flowgres_front", "flowgres_operator"}
     services = compose["services"]
-    urls = {**services["postgrest"]["environment"], **services["runner"]["environment"]}
+    urls = {
+        f"{name} {variable}": value
+        for name in ("postgrest", "runner", "front")
+        for variable, value in services[name]["environment"].items()
+    }
     for role, url in re.findall(r"postgresql://(flowgres_\w+):(\S+?)@", json.dumps(filled(urls, made))):
         assert passwords[role] == url
     assert seeded_settings(environment) == {"environment": "production"}
@@ -178,9 +182,9 @@ def test_the_real_postgrest_reads_our_file() -> None:
 def test_caddy_reaches_services_and_ports_that_exist(compose: dict[str, Any]) -> None:
     upstreams = dict(re.findall(r"reverse_proxy (\w+):(\d+)", (DEPLOY / "caddy" / "Caddyfile").read_text()))
 
-    assert upstreams == {"postgrest": "3000", "runner": "8000"}
+    assert upstreams == {"postgrest": "3000", "front": "8000"}
     assert str(compose["services"]["postgrest"]["environment"]["PGRST_SERVER_PORT"]) == upstreams["postgrest"]
-    assert str(compose["services"]["runner"]["environment"]["PORT"]) == upstreams["runner"]
+    assert str(compose["services"]["front"]["environment"]["PORT"]) == upstreams["front"]
 
 
 def test_nothing_but_caddy_can_be_opened_to_the_network(compose: dict[str, Any]) -> None:
@@ -197,9 +201,17 @@ def test_what_a_service_waits_for_and_mounts_exists(compose: dict[str, Any]) -> 
             assert (DEPLOY / source).exists() if source.startswith(".") else source in compose["volumes"]
 
 
-def test_the_runner_is_held_to_512_megabytes(compose: dict[str, Any]) -> None:
-    assert compose["services"]["runner"]["mem_limit"] == "512m"
-    assert "MemoryMax=512M\n" in (DEPLOY / "systemd" / "flowgres-runner.service").read_text()
+@pytest.mark.parametrize(("name", "megabytes"), [("runner", 512), ("front", 256)])
+def test_processes_are_held_to_their_memory(compose: dict[str, Any], name: str, megabytes: int) -> None:
+    assert compose["services"][name]["mem_limit"] == f"{megabytes}m"
+    assert f"MemoryMax={megabytes}M\n" in (DEPLOY / "systemd" / f"flowgres-{name}.service").read_text()
+
+
+def test_each_process_gets_no_more_than_it_reads(compose: dict[str, Any]) -> None:
+    given = {name: set(compose["services"][name]["environment"]) for name in ("runner", "front")}
+
+    assert not given["runner"] & {"PGRST_JWT_SECRET", "FRONT_DATABASE_URL", "HOST", "PORT"}
+    assert not given["front"] & {"DATABASE_URL", "ENV"}
 
 
 def test_pgadmin_connects_as_the_operator() -> None:
@@ -210,7 +222,7 @@ def test_pgadmin_connects_as_the_operator() -> None:
     ]
 
 
-@pytest.mark.parametrize("unit", ["flowgres-runner", "flowgres-postgrest"])
+@pytest.mark.parametrize("unit", ["flowgres-runner", "flowgres-front", "flowgres-postgrest"])
 def test_units_are_hardened_and_start_what_the_readme_installs(unit: str) -> None:
     # Keys of a unit are case-sensitive, and some may repeat.
     parser = configparser.RawConfigParser(strict=False)
@@ -225,13 +237,18 @@ def test_units_are_hardened_and_start_what_the_readme_installs(unit: str) -> Non
     assert service["EnvironmentFile"] in (DEPLOY / "README.md").read_text()
 
 
+def test_health_is_asked_of_the_front_alone(compose: dict[str, Any]) -> None:
+    assert "8000/health" in compose["services"]["front"]["healthcheck"]["test"][-1]
+    assert "HEALTHCHECK" not in (DEPLOY / "Dockerfile").read_text()
+    assert compose["services"]["caddy"]["depends_on"]["front"] == {"condition": "service_healthy"}
+
+
 def test_the_image_has_all_rooms_and_does_not_run_as_root() -> None:
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text()
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
 
     assert "\nUSER 10001\n" in dockerfile
-    assert "\nHEALTHCHECK " in dockerfile
     for room in {path.split("/")[0] for path in packages.values()}:
         assert f"\nCOPY {room} {room}\n" in dockerfile
         assert f"\n!{room}\n" in ignored

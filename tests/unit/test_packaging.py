@@ -123,7 +123,7 @@ def test_every_package_of_the_rooms_is_listed() -> None:
     assert settings["packages"] == sorted(settings["packages"])
 
 
-@pytest.mark.parametrize("command", ["flowgres", "flowgres-runner"])
+@pytest.mark.parametrize("command", ["flowgres", "flowgres-front", "flowgres-runner"])
 def test_console_script_answers_help(command: str) -> None:
     module = project()["project"]["scripts"][command].partition(".")[0]
     answer = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
@@ -134,7 +134,7 @@ def test_console_script_answers_help(command: str) -> None:
 def third_party_imports() -> set[str]:
     """The distributions of which our packages import something, by their normalized names."""
     owners = packages_distributions()
-    ours = {"flowgres_cli", "flowgres_database", "flowgres_definitions", "flowgres_examples", "flowgres_runner"}
+    ours = {package.partition(".")[0] for package in project()["tool"]["setuptools"]["packages"]}
     found: set[str] = set()
     for room in ROOMS:
         for path in (ROOT / room).rglob("*.py"):

@@ -36,7 +36,7 @@ _port = click.IntRange(1, 65535)
     help="Where the database and the keys live.",
 )
 @click.option("--api-port", type=_port, help="Port of PostgREST (3000, or the next free one).")
-@click.option("--front-port", type=_port, help="Port of the runner's front (8000, or the next free one).")
+@click.option("--front-port", type=_port, help="Port of the front (8000, or the next free one).")
 @click.option("--database-port", type=_port, help="Port of PostgreSQL (15432, or the next free one).")
 @click.option(
     "--allow-private-networks",
@@ -51,7 +51,7 @@ def dev(
     database_port: int | None,
     allow_private_networks: bool,
 ) -> None:
-    """Run a private server: PostgreSQL, PostgREST, a runner with its front.
+    """Run a private server: PostgreSQL, PostgREST, a runner and the front.
 
     Imports the definitions at PATH, and again whenever they change. Ctrl-C stops everything; the next start finds the
     same data. In this folder the other commands reach it without any setting.
@@ -86,7 +86,8 @@ def dev(
 def demo(session: Session, keep: bool) -> None:
     """See an execution from start to end, on a server that is gone afterwards.
 
-    Starts PostgreSQL, PostgREST and a runner in a temporary place, imports the examples, runs one and shows it live.
+    Starts PostgreSQL, PostgREST, a runner and the front in a temporary place, imports the examples, runs one and shows
+    it live.
     """
     from flowgres_cli.development import DevelopmentServer
     from flowgres_cli.stack.postgres import THROW_AWAY_OPTIONS

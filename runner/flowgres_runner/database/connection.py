@@ -19,6 +19,7 @@ import psycopg
 from psycopg.adapt import Loader
 from psycopg.conninfo import make_conninfo
 
+from flowgres_process.logs import get_logger
 from flowgres_runner.errors import (
     DatabaseContendedError,
     DatabaseError,
@@ -27,7 +28,6 @@ from flowgres_runner.errors import (
     DatabaseUnfitError,
     DatabaseUnreachableError,
 )
-from flowgres_runner.logs import get_logger
 
 log = get_logger(__name__)
 

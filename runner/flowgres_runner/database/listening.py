@@ -14,9 +14,9 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
+from flowgres_process.logs import get_logger
 from flowgres_runner.database.connection import Backoff, Connection, Deadline, connect
 from flowgres_runner.errors import DatabaseError
-from flowgres_runner.logs import get_logger
 
 log = get_logger(__name__)
 

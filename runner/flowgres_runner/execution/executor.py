@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link, retry_until_answered
 from flowgres_runner.database.queries import ClaimedStep
@@ -22,7 +23,6 @@ from flowgres_runner.execution.rendering import GatheredRenderer
 from flowgres_runner.execution.results import MAX_BATCH_CHARACTERS, Result, encode_outcome, replacement
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.http.masks import masker
-from flowgres_runner.logs import get_logger
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Skipped, StepError, Suspended
 from flowgres_runner.steps.failures import internal_failure

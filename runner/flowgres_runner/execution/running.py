@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from flowgres_process.errors import SecretError
+from flowgres_process.logs import get_logger
 from flowgres_runner.database.belief import Belief
 from flowgres_runner.database.connection import retry_until_answered
 from flowgres_runner.database.queries import ClaimedStep
-from flowgres_runner.errors import SecretError
 from flowgres_runner.execution.executor import Executor
 from flowgres_runner.execution.prepared import Prepared
 from flowgres_runner.execution.results import Result, encode_started
@@ -19,7 +20,6 @@ from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.failpoints import pass_failpoint
 from flowgres_runner.http import Client
 from flowgres_runner.http.masks import masker
-from flowgres_runner.logs import get_logger
 from flowgres_runner.secrets import Placeholders, put_values
 from flowgres_runner.steps.base import (
     ChildStarted,

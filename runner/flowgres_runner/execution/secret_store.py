@@ -6,11 +6,11 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from flowgres_process.errors import SecretError
+from flowgres_process.secret_keys import SealedSecret, SecretKeys
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link
 from flowgres_runner.database.queries import StoredSecret
-from flowgres_runner.errors import SecretError
-from flowgres_runner.secrets import SealedSecret, SecretKeys
 
 _MAX_OPENED = 1_000
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link, retry_until_answered
 from flowgres_runner.errors import DatabaseError
 from flowgres_runner.execution.chains import compile_chain, compile_plain_chain
 from flowgres_runner.execution.compiled import ROOTS, CompiledStep, Limits, Version
-from flowgres_runner.logs import get_logger
 from flowgres_runner.steps.base import Handler, Json
 
 log = get_logger(__name__)

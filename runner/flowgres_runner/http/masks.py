@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
-from flowgres_runner.secrets import MIN_SECRET_CHARACTERS
+from flowgres_process.secret_keys import MIN_SECRET_CHARACTERS
 
 MASK = "***"
 _MAX_MIXED_CHARACTERS = 256

@@ -13,8 +13,8 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 from flowgres_definitions.custom_types import find_offer_fault, installed_points
-from flowgres_runner.errors import SettingsError
-from flowgres_runner.logs import get_logger
+from flowgres_process.errors import SettingsError
+from flowgres_process.logs import get_logger
 from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.condition import ConditionHandler
 from flowgres_runner.steps.delay import DelayHandler

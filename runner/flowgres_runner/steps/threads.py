@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from flowgres_runner.logs import get_logger
+from flowgres_process.logs import get_logger
 
 log = get_logger(__name__)
 

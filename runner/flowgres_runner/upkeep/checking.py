@@ -11,11 +11,11 @@ import json
 import random
 from collections.abc import Callable
 
+from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link
 from flowgres_runner.errors import DatabaseError
 from flowgres_runner.evaluator.process import ChildDiedError, EvaluatorProcess
-from flowgres_runner.logs import get_logger
 from flowgres_runner.steps.base import Json
 
 log = get_logger(__name__)

@@ -11,10 +11,10 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
+from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link
 from flowgres_runner.errors import DatabaseError
-from flowgres_runner.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+from flowgres_process.logs import get_logger
 from flowgres_runner.database.connection import Backoff
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import (
@@ -16,7 +17,6 @@ from flowgres_runner.errors import (
 )
 from flowgres_runner.execution.chains import AnyResult
 from flowgres_runner.execution.results import replacement
-from flowgres_runner.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
 from flowgres_runner.database.belief import Belief, uptime_seconds
 from flowgres_runner.database.connection import Link
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import DatabaseError, DatabaseUnreachableError
 from flowgres_runner.execution.running import REPORT_AFTER_SECONDS, RunningSteps
-from flowgres_runner.logs import get_logger
 
 log = get_logger(__name__)
 

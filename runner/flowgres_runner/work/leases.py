@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
 from flowgres_runner.database.belief import Belief
 from flowgres_runner.database.connection import Link, retry_until_answered
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.execution.chains import AnyResult
-from flowgres_runner.logs import get_logger
 
 log = get_logger(__name__)
 

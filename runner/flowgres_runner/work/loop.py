@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Backoff, Link
 from flowgres_runner.database.queries import ClaimedStep
@@ -22,7 +23,6 @@ from flowgres_runner.execution.chains import AnyResult, ChainResult, chain_array
 from flowgres_runner.execution.results import Result, results_text
 from flowgres_runner.execution.running import RunningSteps
 from flowgres_runner.failpoints import pass_failpoint
-from flowgres_runner.logs import get_logger
 from flowgres_runner.work.delivery import Delivery
 from flowgres_runner.work.leases import Leases
 from flowgres_runner.work.outbox import Outbox

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from flowgres_definitions.custom_types import ENTRY_POINT_GROUP
-from flowgres_runner.errors import SettingsError
+from flowgres_process.errors import SettingsError
 from flowgres_runner.steps import registry
 from flowgres_runner.steps.base import Completed, Json, Outcome, StepTask
 

@@ -6,8 +6,9 @@ import base64
 
 import pytest
 
-from flowgres_runner.errors import SecretError
-from flowgres_runner.secrets import MisusedSecretError, Placeholders, SealedSecret, SecretKeys, put_values
+from flowgres_process.errors import SecretError
+from flowgres_process.secret_keys import SealedSecret, SecretKeys
+from flowgres_runner.secrets import MisusedSecretError, Placeholders, put_values
 from flowgres_runner.steps.base import Json
 
 KEY = base64.b64encode(bytes(range(32))).decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowgres_runner.errors import SettingsError
+from flowgres_process.errors import SettingsError
 from flowgres_runner.settings import RunnerSettings
 
 URL = "postgresql://runner@localhost/x"

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect, Request
 
-from flowgres_runner.front.problems import Problem
-from flowgres_runner.front.settings import FrontSettings
+from flowgres_front.problems import Problem
+from flowgres_front.settings import FrontSettings
 
 JSON_TYPES = frozenset({"application/json"})
 YAML_TYPES = frozenset({"application/yaml", "text/yaml", "application/x-yaml", "text/x-yaml"})

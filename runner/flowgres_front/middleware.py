@@ -8,8 +8,8 @@ import time
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flowgres_runner.front.problems import internal_error
-from flowgres_runner.logs import get_logger
+from flowgres_front.problems import internal_error
+from flowgres_process.logs import get_logger
 
 log = get_logger(__name__)
 

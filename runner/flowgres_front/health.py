@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from flowgres_runner.front.context import Front, front_of
-from flowgres_runner.front.problems import RETRY_SECONDS
+from flowgres_front.context import Front, front_of
+from flowgres_front.problems import RETRY_SECONDS
 
 PROBE_SECONDS = 3.0
 

@@ -14,13 +14,13 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from flowgres_definitions.custom_types import CustomType
-from flowgres_runner.front.bodies import JSON_TYPES, YAML_TYPES, content_type, read_body
-from flowgres_runner.front.context import Front, front_of
-from flowgres_runner.front.credentials import read_credentials
-from flowgres_runner.front.database import Caller
-from flowgres_runner.front.definitions import Reading, join_problems, read_definition
-from flowgres_runner.front.problems import Problem, from_database
-from flowgres_runner.front.secrets import check_value, store_secret
+from flowgres_front.bodies import JSON_TYPES, YAML_TYPES, content_type, read_body
+from flowgres_front.context import Front, front_of
+from flowgres_front.credentials import read_credentials
+from flowgres_front.database import Caller
+from flowgres_front.definitions import Reading, join_problems, read_definition
+from flowgres_front.problems import Problem, from_database
+from flowgres_front.secrets import check_value, store_secret
 
 INVALID = "definition_invalid"
 _SHOWN_IN_DETAIL = 3

@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager
 
 from starlette.requests import Request
 
-from flowgres_runner.front.credentials import read_credentials
-from flowgres_runner.front.database import Caller, Database
-from flowgres_runner.front.settings import FrontSettings
-from flowgres_runner.secrets import SecretKeys
+from flowgres_front.credentials import read_credentials
+from flowgres_front.database import Caller, Database
+from flowgres_front.settings import FrontSettings
+from flowgres_process.secret_keys import SecretKeys
 
 
 class Front:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from flowgres_runner.logs import get_logger
+from flowgres_process.logs import get_logger
 
 log = get_logger(__name__)
 

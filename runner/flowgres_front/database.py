@@ -12,8 +12,8 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from flowgres_runner.front.credentials import Credentials
-from flowgres_runner.front.settings import FRONT_ROLE, FrontSettings
+from flowgres_front.credentials import Credentials
+from flowgres_front.settings import FRONT_ROLE, FrontSettings
 
 _KEEPALIVES = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 5000}
 

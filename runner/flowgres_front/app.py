@@ -13,10 +13,10 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
-from flowgres_runner.front import health, problems, secrets, tokens, workflows
-from flowgres_runner.front.context import Front
-from flowgres_runner.front.middleware import AccessLog, LastResort, SecurityHeaders
-from flowgres_runner.front.settings import FrontSettings
+from flowgres_front import health, problems, secrets, tokens, workflows
+from flowgres_front.context import Front
+from flowgres_front.middleware import AccessLog, LastResort, SecurityHeaders
+from flowgres_front.settings import FrontSettings
 
 
 def routes() -> Sequence[BaseRoute]:

@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from flowgres_runner.front.bodies import read_json_object
-from flowgres_runner.front.context import front_of
-from flowgres_runner.front.credentials import ALGORITHM, Credentials, read_credentials
-from flowgres_runner.front.problems import Problem
-from flowgres_runner.front.settings import TOKEN_LIFETIME_SECONDS
+from flowgres_front.bodies import read_json_object
+from flowgres_front.context import front_of
+from flowgres_front.credentials import ALGORITHM, Credentials, read_credentials
+from flowgres_front.problems import Problem
+from flowgres_front.settings import TOKEN_LIFETIME_SECONDS
 
 
 async def issue_token(request: Request) -> JSONResponse:

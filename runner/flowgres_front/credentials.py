@@ -9,9 +9,9 @@ from typing import Any
 import jwt
 from starlette.requests import Request
 
-from flowgres_runner.front.bodies import check_json
-from flowgres_runner.front.problems import Problem
-from flowgres_runner.front.settings import FrontSettings
+from flowgres_front.bodies import check_json
+from flowgres_front.problems import Problem
+from flowgres_front.settings import FrontSettings
 
 ALGORITHM = "HS256"
 # PostgREST allows the same difference of clocks.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from flowgres_runner.errors import SettingsError
-from flowgres_runner.settings import LOG_FORMATS, LOG_LEVELS, check_url
+from flowgres_process.environment import Environment, check_url
+from flowgres_process.errors import SettingsError
 
 FRONT_ROLE = "flowgres_front"
 TOKEN_LIFETIME_SECONDS = 15 * 60
@@ -47,6 +47,7 @@ class FrontSettings:
 
         Raises SettingsError with the name of the variable and what it should be.
         """
+        read = Environment(environment)
         jwt_secret = environment.get("PGRST_JWT_SECRET", "")
         if len(jwt_secret) < MIN_JWT_SECRET_LENGTH:
             raise SettingsError(
@@ -57,25 +58,25 @@ class FrontSettings:
                 "PGRST_JWT_SECRET must be a shared text: the front signs by HS256 and takes no JSON Web Key"
             )
         return cls(
-            dsn=_front_dsn(environment),
+            dsn=_front_dsn(read),
             jwt_secret=jwt_secret,
-            secret_key=environment.get("FLOWGRES_SECRET_KEY", ""),
-            previous_secret_key=environment.get("FLOWGRES_SECRET_KEY_PREVIOUS", ""),
-            api_url=environment.get("FLOWGRES_API_URL", "").rstrip("/"),
-            api_admin_url=environment.get("FLOWGRES_API_ADMIN_URL", "").rstrip("/"),
-            host=environment.get("HOST") or "127.0.0.1",
-            port=_whole_number(environment, "PORT", 8000, 0, 65535),
-            log_level=_choice(environment, "LOG_LEVEL", "info", LOG_LEVELS),
-            log_format=_choice(environment, "LOG_FORMAT", "auto", LOG_FORMATS),
-            body_seconds=_whole_number(environment, "FRONT_BODY_TIMEOUT", 30, 1, 3600),
-            max_body_bytes=_whole_number(environment, "MAX_PAYLOAD_BYTES", 1 << 20, 1024, 64 << 20),
+            secret_key=read.text("FLOWGRES_SECRET_KEY"),
+            previous_secret_key=read.text("FLOWGRES_SECRET_KEY_PREVIOUS"),
+            api_url=read.text("FLOWGRES_API_URL").rstrip("/"),
+            api_admin_url=read.text("FLOWGRES_API_ADMIN_URL").rstrip("/"),
+            host=read.text("HOST") or "127.0.0.1",
+            port=read.whole("PORT", 8000, low=0, high=65535),
+            log_level=read.log_level(),
+            log_format=read.log_format(),
+            body_seconds=read.seconds("FRONT_BODY_TIMEOUT", 30, low=1, high=3600),
+            max_body_bytes=read.whole("MAX_PAYLOAD_BYTES", 1 << 20, low=1024, high=64 << 20),
         )
 
 
-def _front_dsn(environment: Mapping[str, str]) -> str:
+def _front_dsn(read: Environment) -> str:
     """FRONT_DATABASE_URL, else DATABASE_URL with the front's login in place of its own."""
-    given = environment.get("FRONT_DATABASE_URL", "")
-    text = given or environment.get("DATABASE_URL", "")
+    given = read.text("FRONT_DATABASE_URL")
+    text = given or read.text("DATABASE_URL")
     if not text:
         raise SettingsError("FRONT_DATABASE_URL or DATABASE_URL must name the database")
     check_url("FRONT_DATABASE_URL" if given else "DATABASE_URL", text)
@@ -83,19 +84,3 @@ def _front_dsn(environment: Mapping[str, str]) -> str:
     if not given:
         parts["user"] = FRONT_ROLE
     return make_conninfo("", **parts)
-
-
-def _whole_number(environment: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = environment.get(name, "").strip()
-    if not text:
-        return default
-    if not text.isascii() or not text.isdigit() or not low <= int(text[:20]) <= high:
-        raise SettingsError(f"{name} must be a whole number from {low} to {high}")
-    return int(text)
-
-
-def _choice(environment: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
-    text = environment.get(name, "").strip().lower() or default
-    if text not in choices:
-        raise SettingsError(f"{name} must be one of {', '.join(choices)}")
-    return text

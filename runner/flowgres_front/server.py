@@ -1,11 +1,11 @@
-"""How uvicorn serves the front, alone or in the loop of a runner."""
+"""How uvicorn serves the front."""
 
 from __future__ import annotations
 
 import uvicorn
 
-from flowgres_runner.front.app import create_app
-from flowgres_runner.front.settings import FrontSettings
+from flowgres_front.app import create_app
+from flowgres_front.settings import FrontSettings
 
 
 def server_config(settings: FrontSettings) -> uvicorn.Config:

@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from flowgres_runner.errors import SecretError
-from flowgres_runner.front.bodies import read_json_object
-from flowgres_runner.front.context import Front, front_of
-from flowgres_runner.front.database import Caller
-from flowgres_runner.front.problems import Problem
-from flowgres_runner.secrets import MIN_SECRET_CHARACTERS
+from flowgres_front.bodies import read_json_object
+from flowgres_front.context import Front, front_of
+from flowgres_front.database import Caller
+from flowgres_front.problems import Problem
+from flowgres_process.errors import SecretError
+from flowgres_process.secret_keys import MIN_SECRET_CHARACTERS
 
 MAX_SECRET_BYTES = 65_536
 
