@@ -36,8 +36,8 @@ PLACED_NAMES: Final = {
     "response": "only in the `output` or `repeat` of an http step",
     "output": "only in the `output` or `repeat` of a step",
     "error": "only in the steps of `on_failure`",
-    "secrets": "only in what an http step sends (url, headers, query, json, body, form, auth), or where a package's type "
-    "takes them",
+    "secrets": "only in what an http step sends (url, headers, query, json, body, form, auth), "
+    "or where a step type of a package takes them",
 }
 
 SECRET_FIELDS: Final = {"http": frozenset({"url", "headers", "query", "json", "body", "form", "auth"})}

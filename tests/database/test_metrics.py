@@ -34,4 +34,12 @@ def test_health_is_open_to_everybody_and_tells_nothing_of_tenants(database: Data
     database.make_tenant("Secretive")
     with database.as_role("anon") as db:
         health = db.value("select flowgres_api.health()")
-    assert set(health) == {"status", "version", "lag_seconds", "live_runners"}
+    assert set(health) == {
+        "engine",
+        "installation",
+        "status",
+        "version",
+        "lag_seconds",
+        "live_runners",
+        "unserved_types",
+    }

@@ -139,7 +139,7 @@ def test_postgrest_gets_the_same_from_file_and_from_compose(compose: dict[str, A
     environment = filled(compose["services"]["postgrest"]["environment"], {})
     in_file = _postgrest_values((DEPLOY / "postgrest.conf").read_text())
     in_compose = {name.removeprefix("PGRST_").lower().replace("_", "-"): v for name, v in environment.items()}
-    given_outside = {"db-uri", "jwt-secret", "openapi-server-proxy-uri", "server-host"}
+    given_outside = {"db-uri", "jwt-secret", "server-host"}
 
     assert {k: v for k, v in in_compose.items() if k not in given_outside} == {
         k: v for k, v in in_file.items() if k not in given_outside

@@ -43,7 +43,7 @@ class PostgrestConfig:
             "db-pool": self.pool_size,
             "db-max-rows": self.max_rows,
             "jwt-secret": self.jwt_secret,
-            "openapi-mode": "follow-privileges",
+            "db-root-spec": "openapi",
             "server-host": self.host,
             "server-port": self.port,
             "admin-server-port": self.admin_port,

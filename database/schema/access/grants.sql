@@ -17,7 +17,8 @@ with named (schema, owner, roles, names) as (
     '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front,flowgres_runner,flowgres_sql,flowgres_authenticator}'::text[],
     array[
       'tenant_id', 'tenant_of_login', 'system_tenant_id', 'now', 'clock_shift', 'actor', 'fail', 'version', 'refuse_caller',
-      'authenticate', 'assume_caller', 'check_privilege', 'pre_request'
+      'authenticate', 'assume_caller', 'check_privilege', 'pre_request', 'openapi', 'openapi_type', 'openapi_title',
+      'openapi_views', 'openapi_functions', 'openapi_base_path', 'openapi_media_type', 'api_errors'
     ]
   ),
   (
@@ -29,7 +30,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', array['use_tenant']),
   ('flowgres', 'flowgres_owner', '{flowgres_runner}', array['create_history', 'retire_history', 'maintain_history']),
   -- What the API serves.
-  ('flowgres_api', 'flowgres_owner', '{flowgres_anon,flowgres_viewer,flowgres_operator}', array['register_tenant', 'health']),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_anon,flowgres_viewer,flowgres_operator}', array['register_tenant', 'health', 'openapi']),
   (
     'flowgres_api', 'flowgres_owner', '{flowgres_viewer}', array[
       'validate_workflow', 'get_execution', 'execution_metrics',
