@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from .durations import normalise_duration
-from .language import TRIGGER_SHORTHANDS
+from .language import STATUS, TRIGGER_SHORTHANDS
 from .problems import Json, Path, Positions, Problem, place
 
 _TYPE_ALIASES: Final = {"http_request": "http", "data_transform": "transform", "conditional": "condition"}
@@ -254,10 +254,14 @@ def _retry(members: dict[str, Json], path: Path, result: Canonical) -> None:
         for key in ("delay", "max_delay"):
             _seconds(retry, key)
         if isinstance(retry.get("errors"), list):
-            retry["errors"] = [
-                str(error) if isinstance(error, int | float) and not isinstance(error, bool) else error
-                for error in retry["errors"]
-            ]
+            retry["errors"] = [_retry_error(error) for error in retry["errors"]]
+
+
+def _retry_error(error: Json) -> Json:
+    """503 and 503.0 are "503", 5XX is "5xx"."""
+    if isinstance(error, int | float) and not isinstance(error, bool):
+        return str(int(error) if error == int(error) else error)
+    return error.lower() if isinstance(error, str) and STATUS.fullmatch(error.lower()) else error
 
 
 def _given(members: dict[str, Json], but: str | None = None) -> dict[str, Json]:

@@ -27,6 +27,12 @@ RESERVED_NAMES: Final = _words(
 
 CORE_STEP_TYPES: Final = _words("condition delay http log notify sub_workflow transform")
 
+RETRY_CLASSES: Final = _words("child connect http_status internal step_error timeout tls")
+"""Classes of errors that a retry policy may name; a type of a package may have its own."""
+
+NEVER_RETRIED: Final = _words("definition expression validation")
+STATUS: Final = re.compile(r"[1-5](?:[0-9]{2}|xx)", re.ASCII)
+
 CONTEXT_NAMES: Final = frozenset({"input", "trigger", "steps", "execution", "workflow", "tenant"})
 """Names that every expression sees. item, item_index, response, output, error and secrets depend on the place."""
 

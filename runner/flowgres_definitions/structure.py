@@ -6,7 +6,18 @@ import re
 from collections.abc import Iterator
 
 from .graph import Graph, names_in
-from .language import HEADER_NAME, RESERVED_NAMES, SECRET_NAME, TRIGGER_SHORTHANDS, WEBHOOK_PATH
+from .language import (
+    CORE_STEP_TYPES,
+    HEADER_NAME,
+    IDENTIFIER,
+    NEVER_RETRIED,
+    RESERVED_NAMES,
+    RETRY_CLASSES,
+    SECRET_NAME,
+    STATUS,
+    TRIGGER_SHORTHANDS,
+    WEBHOOK_PATH,
+)
 from .problems import Json, Path, Problem, is_one_of
 
 Found = Iterator[tuple[Path, Problem]]
@@ -16,6 +27,9 @@ _CONTROL = re.compile(r"[\x01-\x08\x0a-\x1f\x7f]")
 def find_structure_problems(document: dict[str, Json], graph: Graph) -> Found:
     """Problems of triggers and of how the members of a step go together."""
     yield from _check_triggers(document)
+    defaults = document.get("defaults")
+    if isinstance(defaults, dict):
+        yield from _check_retry(defaults, ("defaults",), is_core=True)
     steps = document.get("steps")
     for number, step in enumerate(steps if isinstance(steps, list) else ()):
         if not isinstance(step, dict):
@@ -28,9 +42,30 @@ def find_structure_problems(document: dict[str, Json], graph: Graph) -> Found:
                 ("steps", number, "join"),
                 _problem("join_without_dependencies", message, "name the steps in depends_on"),
             )
+        kind = step.get("type")
+        yield from _check_retry(step, ("steps", number), is_core=not isinstance(kind, str) or kind in CORE_STEP_TYPES)
         config = step.get("config")
-        if step.get("type") == "http" and isinstance(config, dict):
+        if kind == "http" and isinstance(config, dict):
             yield from _check_headers(config.get("headers"), ("steps", number, "config", "headers"))
+
+
+def _check_retry(members: dict[str, Json], path: Path, *, is_core: bool) -> Found:
+    """Errors that nothing ever ends with: naming only these would switch retries off without a word."""
+    retry = members.get("retry")
+    errors = retry.get("errors") if isinstance(retry, dict) else None
+    for index, word in enumerate(errors if isinstance(errors, list) else ()):
+        if not isinstance(word, str) or STATUS.fullmatch(word) or word in RETRY_CLASSES:
+            continue
+        place: Path = (*path, "retry", "errors", index)
+        if word in NEVER_RETRIED:
+            hint = "the same definition and the same data fail the same way again"
+            yield (
+                place,
+                _problem("retry_impossible", f"an error of the class {word!r} is never tried again", hint),
+            )
+        elif is_core or not IDENTIFIER.fullmatch(word):
+            hint = f"a status such as 503, a class of them such as 5xx, or one of: {', '.join(sorted(RETRY_CLASSES))}"
+            yield place, _problem("unknown_word", f"no error has the class {word[:60]!r}", hint)
 
 
 def _check_triggers(document: dict[str, Json]) -> Found:

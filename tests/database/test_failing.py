@@ -29,6 +29,23 @@ def test_what_would_fail_the_same_way_again_is_never_retried(
     assert (execution["status"], execution["steps"]["a"]["attempts"]) == ("failed", 1)
 
 
+@pytest.mark.parametrize("named", [503, "503", "5xx", "5XX", 503.0, "http_status"])
+@pytest.mark.parametrize("status", [503, 404])
+def test_status_is_retried_by_its_number_and_by_its_class(
+    database: Database, db: Db, tenant: Tenant, named: Any, status: int
+) -> None:
+    policy = {"attempts": 5, "errors": [named]}
+    execution_id = start(database, tenant, import_workflow(db, tenant, dag("calls", [{"id": "a", "retry": policy}])))
+    error_class = "5xx" if status == 503 else "http_status"
+    error = {"code": "http_status", "message": "answered", "class": error_class, "details": {"status": status}}
+    with hands(database) as runner:
+        (lease,) = runner.claim(1)
+        runner.report([runner.result(lease, {"o": "failed", "error": error})])
+    is_meant = (named == "http_status") == (status == 404)
+    status_now = get(database, tenant, execution_id)["steps"]["a"]["status"]
+    assert status_now == ("retrying" if is_meant else "failed")
+
+
 def test_step_run_ahead_that_is_to_be_retried_becomes_ready_as_ever(database: Database, db: Db, tenant: Tenant) -> None:
     steps: list[dict[str, Any]] = [
         {"id": "a"},

@@ -178,6 +178,13 @@ ALIKE: list[tuple[Definition, Said]] = [
     (with_step(retry={"attempts": 101, "delay": -1, "factor": "x", "tries": 1}), {
         "steps[0].retry.attempts": "out_of_range", "steps[0].retry.delay": "out_of_range",
         "steps[0].retry.factor": "wrong_kind", "steps[0].retry.tries": "unknown_key"}),
+    (with_step(retry={"errors": [503, "503", 503.0, "5xx", "5XX", "4xx", "timeout", "connect", "tls", "child", "internal",
+        "http_status", "step_error"]}), {}),
+    (with_step(retry={"errors": ["50x", "timeuot", 503.5, 600, "HTTP 503", "", True, "validation"]}), {
+        **{f"steps[0].retry.errors[{place}]": "unknown_word" for place in range(6)},
+        "steps[0].retry.errors[6]": "wrong_kind", "steps[0].retry.errors[7]": "retry_impossible"}),
+    (workflow(log_step("a"), defaults={"retry": {"errors": ["503", "5x"]}}), {
+        "defaults.retry.errors[1]": "unknown_word"}),
     (with_step(join="all"), {"steps[0].join": "join_without_dependencies"}),
     (with_step(when="input.x"), {"steps[0].when": "expression_not_boolean"}),
     (with_step(when=SECRET), {"steps[0].when": "secret_misuse"}),

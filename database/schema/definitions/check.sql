@@ -73,6 +73,40 @@ end;
 $$;
 comment on function flowgres.check_settings(jsonb) is $$Whether the settings of a workflow are sound; jsonpath is tried by parsing it.$$;
 
+create or replace function flowgres.check_retry_errors(p_path text, p_errors jsonb, p_is_core boolean)
+  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_errors jsonb[] := '{}';
+  v_error record;
+begin
+  if jsonb_typeof(p_errors) is distinct from 'array' then
+    return v_errors;
+  end if;
+  for v_error in
+    select e.value #>> '{}' as word, format('%s[%s]', p_path, e.position - 1) as path
+    from jsonb_array_elements(p_errors) with ordinality as e (value, position)
+    where jsonb_typeof(e.value) = 'string' and e.value #>> '{}' !~ '^[1-5]([0-9]{2}|xx)$'
+      and e.value #>> '{}' <> all(flowgres.retry_classes())
+  loop
+    if v_error.word in ('definition', 'expression', 'validation') then
+      v_errors := v_errors || flowgres.problem(
+        p_path => v_error.path, p_code => 'retry_impossible',
+        p_message => format('an error of the class "%s" is never tried again', v_error.word),
+        p_hint => 'The same definition and the same data fail the same way again.');
+    elsif p_is_core or v_error.word !~ '^[a-z][a-z0-9_]{0,62}$' then
+      v_errors := v_errors || flowgres.problem(
+        p_path => v_error.path, p_code => 'unknown_word',
+        p_message => format('no error has the class "%s"', left(v_error.word, 60)),
+        p_hint => 'A status such as 503, a class of them such as 5xx, or one of: '
+          || array_to_string(flowgres.retry_classes(), ', ') || '.');
+    end if;
+  end loop;
+  return v_errors;
+end;
+$$;
+comment on function flowgres.check_retry_errors(text, jsonb, boolean) is $$Errors that a retry policy names and nothing ever ends with: it would switch retries off without a word.$$;
+
 create or replace function flowgres.check_triggers(p_triggers jsonb)
   returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
 as $$

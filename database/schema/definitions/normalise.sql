@@ -24,7 +24,11 @@ begin
   if jsonb_typeof(v_retry -> 'errors') = 'array' then
     v_retry := v_retry || jsonb_build_object('errors', (
       select coalesce(jsonb_agg(
-        case when jsonb_typeof(e.value) = 'number' then to_jsonb(e.value #>> '{}') else e.value end
+        case jsonb_typeof(e.value)
+          when 'number' then to_jsonb(trim_scale(e.value::numeric)::text)
+          when 'string' then case when e.value #>> '{}' ~ '^[1-5]XX$' then to_jsonb(lower(e.value #>> '{}')) else e.value end
+          else e.value
+        end
         order by e.position), '[]')
       from jsonb_array_elements(v_retry -> 'errors') with ordinality as e (value, position)));
   end if;

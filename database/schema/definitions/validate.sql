@@ -122,6 +122,11 @@ begin
     v_errors := v_errors || flowgres.check_name(
       p_path => p_path || '.id', p_name => p_step ->> 'id', p_pattern => '^[a-z][a-z0-9_]{0,62}$');
   end if;
+  if p_step #> '{retry,errors}' is not null then
+    v_errors := v_errors || flowgres.check_retry_errors(
+      p_path => p_path || '.retry.errors', p_errors => p_step #> '{retry,errors}',
+      p_is_core => coalesce(v_type = any(flowgres.core_step_types()), true));
+  end if;
   if jsonb_typeof(p_step -> 'when') = 'string' and position('{{' in p_step ->> 'when') = 0 then
     v_errors := v_errors || flowgres.plain_condition(p_path => p_path || '.when');
   end if;
@@ -223,7 +228,9 @@ begin
       p_path => 'defaults',
       p_value => jsonb_strip_nulls(v_defaults || jsonb_build_object(
         'timeout', flowgres.normalise_duration(v_defaults -> 'timeout'), 'retry', flowgres.normalise_retry(v_defaults -> 'retry'))),
-      p_shape => flowgres.definition_shape('defaults'));
+      p_shape => flowgres.definition_shape('defaults'))
+      || flowgres.check_retry_errors(
+        p_path => 'defaults.retry.errors', p_errors => flowgres.normalise_retry(v_defaults -> 'retry') -> 'errors', p_is_core => true);
   end if;
   v_definition := flowgres.normalise_definition(
     case when cardinality(v_errors) > 0 then p_definition - 'defaults' else p_definition end);

@@ -109,6 +109,15 @@ as $$
 $$;
 comment on function flowgres.core_step_types() is $$Step types that every runner serves.$$;
 
+create or replace function flowgres.retry_classes()
+  returns text[] language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+  select array['child', 'connect', 'http_status', 'internal', 'step_error', 'timeout', 'tls'];
+$$;
+comment on function flowgres.retry_classes() is $$Classes of errors that a retry policy may name, beside statuses (503) and their classes (5xx)
+
+Those of the core step types; a type of a package may have its own.$$;
+
 create or replace function flowgres.edit_distance(p_a text, p_b text, p_most integer)
   returns integer language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
 as $$

@@ -30,13 +30,16 @@ as $$
     and case p_error -> 'retryable'
       when 'true' then true
       when 'false' then false
-      else (p_error ->> 'class') = any(p_retry_errors)
+      else array[
+        p_error ->> 'class', p_error #>> '{details,status}',
+        -- 503 is one of 5xx, for whoever names that.
+        substring(p_error #>> '{details,status}' from '^([1-5])[0-9]{2}$') || 'xx'] && p_retry_errors
     end
     and (p_error ->> 'class') not in ('definition', 'expression', 'validation');
 $$;
 comment on function flowgres.may_retry(jsonb, text[], smallint, smallint) is $$Whether a failure is tried again
 
-Attempts are left, the step type says so or its class is one that the step retries, and that class can pass.$$;
+Attempts are left, the step type says so or the step retries its class, status or class of statuses, and that class can pass.$$;
 
 create or replace function flowgres.untaken_children(p_tenant_id uuid, p_version_id uuid, p_branches jsonb, p_taken text[])
   returns smallint[] language sql stable set search_path to pg_catalog, pg_temp
