@@ -178,8 +178,8 @@ ALIKE: list[tuple[Definition, Said]] = [
     (with_step(retry={"attempts": 101, "delay": -1, "factor": "x", "tries": 1}), {
         "steps[0].retry.attempts": "out_of_range", "steps[0].retry.delay": "out_of_range",
         "steps[0].retry.factor": "wrong_kind", "steps[0].retry.tries": "unknown_key"}),
-    (with_step(retry={"errors": [503, "503", 503.0, "5xx", "5XX", "4xx", "timeout", "connect", "tls", "child", "internal",
-        "http_status", "step_error"]}), {}),
+    (with_step(retry={"errors": [503, "503", 503.0, "5xx", "5XX", "4xx", "timeout", "connect", "tls", "child",
+        "internal", "http_status", "step_error"]}), {}),
     (with_step(retry={"errors": ["50x", "timeuot", 503.5, 600, "HTTP 503", "", True, "validation"]}), {
         **{f"steps[0].retry.errors[{place}]": "unknown_word" for place in range(6)},
         "steps[0].retry.errors[6]": "wrong_kind", "steps[0].retry.errors[7]": "retry_impossible"}),
@@ -218,6 +218,9 @@ ALIKE: list[tuple[Definition, Said]] = [
         f"{CONFIG}.message[5]": "expression_syntax"}),
     (one("log", message="{# a note #}{{- {'a': {'b': input.x[1:]}}.a.b ~ '}}' is not none -}} it's {{ 1, }}"), {}),
     (with_step(when="{{ input.a }} {{ input.b }}"), {"steps[0].when": "expression_not_boolean"}),
+    *((with_step(when=text), {}) for text in ("{{ input.a }}\n", "\n{{ input.a }}\r\n", "{{\n  input.a\n}}\n\n")),
+    *((one("condition", expression=text), {}) for text in ("{{ input.a }}\n", "\n{{ input.a }}\r\n")),
+    *((with_step(when=text), {"steps[0].when": "expression_not_boolean"}) for text in (" {{ input.a }}", "{{ 1 }}\t")),
     (with_step(when="{{ input. }} "), {"steps[0].when": "expression_syntax"}),
     (with_step(when="{{ input.a == '}}{{' }}"), {}),
     (with_step(output="{{ output.x or response }}"), {"steps[0].output": "expression_name"}),

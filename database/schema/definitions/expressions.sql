@@ -218,7 +218,10 @@ begin
         when p_rest is not null then 'An expression ends with }}, and the quotes and brackets in it are closed.' end));
   elsif v_unsafe is not null then
     return jsonb_build_array(v_unsafe);
-  elsif p_is_condition and not (p_left = 'x' and p_text ~ '^\{\{.*\}\}$') then
+  elsif p_is_condition
+    -- The line end of a YAML block around it is not meant.
+    and not (p_left = 'x' and btrim(p_text, E'\r\n') ~ '^\{\{.*\}\}$')
+  then
     return p_problems || flowgres.problem(
       p_path => '', p_code => 'expression_not_boolean', p_message => 'this must be exactly one {{ ... }} that gives true or false',
       p_hint => 'Write {{ steps.a.output.n > 1 }}');

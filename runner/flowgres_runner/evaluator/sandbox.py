@@ -7,6 +7,7 @@ Jinja stays underneath as a second wall.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
@@ -21,8 +22,10 @@ from flowgres_runner.json_values import encode_json
 from .methods import (
     ALLOWED_FILTERS,
     ALLOWED_TESTS,
+    AS_INTEGER,
     AS_TEXT,
     LimitError,
+    as_integer,
     bounded_format,
     bounded_power,
     bounded_product,
@@ -107,6 +110,7 @@ class ExpressionEnvironment(ImmutableSandboxedEnvironment):
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         kind = type(obj)
+        argument = as_integer(argument)
         if kind is dict or (kind in (list, str, tuple) and type(argument) is int):
             try:
                 return obj[argument]
@@ -215,7 +219,7 @@ def compile_text(text: str, path: str) -> Renderer:
         except SecurityError:
             raise RenderError("expression_unsafe", f"{place}not allowed in {_quote(text)}") from None
         except (TypeError, ZeroDivisionError) as error:
-            raise RenderError("expression_error", f"{place}{str(error)[:200]} in {_quote(text)}") from None
+            raise RenderError("expression_error", f"{place}{_reworded(error)} in {_quote(text)}") from None
         except (MemoryError, RecursionError):
             raise RenderError(
                 "expression_limit", f"{place}too much memory in {_quote(text)}", out_of_memory=True
@@ -234,6 +238,17 @@ def _reason(error: Exception) -> str:
     return str(error.msg if isinstance(error, SyntaxError) else error)[:200]
 
 
+_KIND_WORDS: dict[str, str] = {kind.__name__: words.removeprefix("the ") for kind, words in _KINDS.items()} | {
+    "tuple": "list"
+}
+_KIND_NAME = re.compile(rf"\b({'|'.join(_KIND_WORDS)})\b")
+
+
+def _reworded(error: Exception) -> str:
+    """What Python says of values that do not go together, with the kinds that JSON has."""
+    return _KIND_NAME.sub(lambda found: _KIND_WORDS[found[1]], str(error)[:200])
+
+
 def _quote(text: str) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
@@ -250,7 +265,7 @@ def _as_text(part: nodes.Expr) -> nodes.Expr:
 def _methods_to_filters(node: nodes.Node) -> Any:
     """Rewrite `value.method(...)` to a filter, so that field access never returns a method; make `else` strict.
 
-    Operands of `~` become texts as JSON has them.
+    Operands of `~` become texts as JSON has them, the ends of a slice integers where they are integral.
     """
     for name, child in node.iter_fields():
         if isinstance(child, nodes.Node):
@@ -263,6 +278,10 @@ def _methods_to_filters(node: nodes.Node) -> Any:
         )
     if isinstance(node, nodes.Concat):
         node.nodes = [_as_text(operand) for operand in node.nodes]
+    if isinstance(node, nodes.Slice):
+        for name in ("start", "stop", "step"):
+            if (part := getattr(node, name)) is not None:
+                setattr(node, name, nodes.Filter(part, AS_INTEGER, [], [], None, None, lineno=node.lineno))
     if isinstance(node, nodes.CondExpr) and node.expr2 is None:
         # Jinja's own value for a missing else is the lenient Undefined, which renders as an empty text.
         node.expr2 = nodes.Name("else", "load", lineno=node.lineno)

@@ -9,7 +9,8 @@ from jinja2 import Undefined
 
 Json = Any
 MAX_DEPTH = 64
-_LARGEST_INTEGER_BITS = 1024
+LARGEST_INTEGER_BITS = 14_000
+"""As many as Python writes in decimal, which are 4,300 digits."""
 
 
 class RenderError(Exception):
@@ -41,7 +42,7 @@ def to_json(value: Any, depth: int) -> Json:
     if value is None or kind is bool:
         return value
     if kind is int:
-        if value.bit_length() > _LARGEST_INTEGER_BITS:
+        if value.bit_length() > LARGEST_INTEGER_BITS:
             raise RenderError("expression_limit", "the number is too large")
         return value
     if kind is float:

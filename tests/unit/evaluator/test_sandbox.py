@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
 from flowgres_definitions.language import FILTERS, METHODS, TESTS
-from flowgres_runner.evaluator.methods import ALLOWED_FILTERS, ALLOWED_TESTS, AS_TEXT
+from flowgres_runner.evaluator.methods import _TEXTS, ALLOWED_FILTERS, ALLOWED_TESTS, AS_INTEGER, AS_TEXT
 from flowgres_runner.evaluator.sandbox import NOT_TAKEN, Template, encode_result
 from flowgres_runner.evaluator.values import RenderError
 
@@ -38,6 +40,66 @@ def failure(template: Any, context: dict[str, Any] | None = None) -> RenderError
     return caught.value
 
 
+VALUES = {"none": "null", "true": "true", "[1, none, {'a': false}]": '[1, null, {"a": false}]', "1e16 / 1": str(10**16)}
+_OF_TEXT = {
+    "{V} ": "V ",
+    "{{{{ ({V}) ~ '' }}}}": "V",
+    "{{{{ ({V}) | string }}}}": "V",
+    "{{{{ [{V}, 'x'] | join('-') }}}}": "V-x",
+    "{{{{ ['x', 'y'] | join({V}) }}}}": "xVy",
+    "{{{{ '-'.join([{V}]) }}}}": "V",
+    "{{{{ '%s|%5.1f' % ({V}, 2) }}}}": "V|  2.0",
+    "{{{{ '%(a)s' % {{'a': {V}}} }}}}": "V",
+    "{{{{ ({V}) | upper | lower }}}}": "V",
+    "{{{{ [{V}] | map('lower') | first }}}}": "V",
+    "{{{{ ({V}) | replace('zz', '') }}}}": "V",
+    "{{{{ 'zz' | replace('zz', {V}) }}}}": "V",
+    "{{{{ 'zz' | replace(old='zz', new={V}) }}}}": "V",
+    "{{{{ ({V}) | trim }}}}": "V",
+    "{{{{ ({V}) | indent(2) }}}}": "V",
+    "{{{{ ({V}) | truncate(99) }}}}": "V",
+    "{{{{ ({V}) | wordwrap(99) }}}}": "V",
+    "{{{{ ({V}) | center(3) }}}}": "V",
+    "{{{{ {{'k': {V}}} | urlencode }}}}": "k=U",
+    "{{{{ ({V}) | urlencode }}}}": "U",
+    "{{{{ ({V}) | tojson }}}}": "V",
+}
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("template", _OF_TEXT)
+def test_whatever_takes_a_text_takes_json_for_one(template: str, value: str) -> None:
+    text = "{{ " + value + " }} " if template == "{V} " else template.format(V=value)
+    written = VALUES[value]
+    assert render(text) == _OF_TEXT[template].replace("V", written).replace(
+        "U", quote_plus(written) if "k=" in _OF_TEXT[template] else quote(written)
+    )
+
+
+def test_every_filter_of_text_is_among_those() -> None:
+    for name in FILTERS - {"capitalize", "title", "wordcount"}:
+        assert name not in _TEXTS or any(f"| {name}" in template for template in _OF_TEXT), name
+    assert render("{{ none | capitalize }}{{ true | title }}{{ none | wordcount }}") == "NullTrue1"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ none + 'a' }}", "null"),
+        ("{{ {} + 1 }}", "object"),
+        ("{{ '%d' % none }}", "number"),
+        ("{{ '%r' % 'a' }}", "%s"),
+        ("{{ 'a' + 1 }} {{ 1e308 * 10 }}", "text"),
+        ("x{{ 'inf' | float }}", "finite"),
+        ("x{{ 1e308 * 10 }}", "finite"),
+    ],
+)
+def test_errors_speak_of_the_kinds_of_json(template: str, message: str) -> None:
+    told = failure(template).message.partition(" in {{")[0].partition(" in x{{")[0]
+    assert message in told
+    assert not re.search(r"NoneType|\b(str|dict|bool|int|float|tuple)\b", told)
+
+
 @pytest.mark.parametrize(
     ("template", "value"),
     [
@@ -53,6 +115,18 @@ def failure(template: Any, context: dict[str, Any] | None = None) -> RenderError
         ("{{ input.items[0].sku }}", "b"),
         ("{{ input.items[::-1][0].sku }}", "a"),
         (" {{ input.count }}", " 3"),
+        # Integers of any size, and integral numbers where an integer is asked for.
+        ("{{ 9223372036854775807 + 1 }}", 9223372036854775808),
+        (f"{{{{ {10**400} + 1 }}}}", 10**400 + 1),
+        (f"{{{{ {10**400} * 7 }}}}", 7 * 10**400),
+        ("{{ 10**300 // 3 }} {{ 10**300 }}", f"{10**300 // 3} {10**300}"),
+        ("{{ input.items[2 / 2].sku }}", "a"),
+        ("{{ 'abcdef'[: 4 / 2] }}", "ab"),
+        ("{{ 'ab' * (4 / 2) }}", "abab"),
+        ("{{ [1, 2, 3, 4] | batch(4 / 2) }}", [[1, 2], [3, 4]]),
+        ("{{ 'a' | center(6 / 2) }}{{ 'aaaa' | truncate(length=8 / 2, end='') }}", " a aaaa"),
+        ("{{ 1.25 | round(2 / 2) }}{{ '%d' % (4 / 2) }}{{ '1'.zfill(6 / 2) }}", "1.22001"),
+        ("{{ (10 / 2) is integer }}{{ 5.5 is integer }}{{ true is number }}", "truefalsefalse"),
         # The line end of a YAML block.
         ("{{ input.count }}\n", 3),
         ("{{ input.count }} \n", "3 \n"),
@@ -149,7 +223,7 @@ def test_missing_secrets_are_a_misuse() -> None:
         ("{{ (-8) ** 0.5 }}", "expression_error"),
         ("{{ '\\0' }}", "expression_error"),
         ("{{ '\\ud800' }}", "expression_error"),
-        ("{{ 9 ** 400 }}", "expression_limit"),
+        ("{{ 9 ** 9000 }}", "expression_limit"),
         ("{{ 'a' * 10**9 }}", "expression_limit"),
         ("{{ ('a' * 200000) ~ ('b' * 200000) }}", "expression_limit"),
         ("{{ 'x' | center(10**9) }}", "expression_limit"),
@@ -201,7 +275,7 @@ def test_deep_results_are_refused() -> None:
 
 
 def test_allow_lists_are_served_completely() -> None:
-    assert set(ALLOWED_FILTERS) == FILTERS | {f"@{name}" for name in METHODS} | {AS_TEXT}
+    assert set(ALLOWED_FILTERS) == FILTERS | {f"@{name}" for name in METHODS} | {AS_TEXT, AS_INTEGER}
     assert set(ALLOWED_TESTS) == TESTS
 
 
