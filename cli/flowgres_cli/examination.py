@@ -96,6 +96,8 @@ def _engine(health: Mapping[str, Json]) -> Iterator[Finding]:
         )
     elif version is not None:
         yield Finding("versions", OK, f"database and command line are {version}")
+    if health.get("is_copy"):
+        yield _copy()
     runners = health.get("runners", health.get("live_runners"))
     if not runners:
         yield Finding("runners", PROBLEM, "no runner is alive: nothing is executed", "Start one: flowgres runner start")
@@ -173,16 +175,12 @@ def _database(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("database", NOTE, "not looked at: DATABASE_URL is not set", "Only install and upgrade need it.")
         return
     from flowgres_cli import migrate
+    from flowgres_cli.dsn import checked_dsn
 
     try:
-        found = migrate.status(dsn)
-    except migrate.MigrationError as error:
+        found = migrate.status(checked_dsn(dsn, where="DATABASE_URL"))
+    except CliError as error:
         yield Finding("database", PROBLEM, error.message, error.hint or "")
-        return
-    except Exception as error:  # a login without the owner's rights, a connection string that is none
-        yield Finding(
-            "database", PROBLEM, f"cannot be looked at: {error}", "DATABASE_URL has to name the owner's login."
-        )
         return
     if not found.is_installed:
         yield Finding("database", PROBLEM, "flowgres is not installed", "Run: flowgres db install")
@@ -194,6 +192,17 @@ def _database(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("database", PROBLEM, told, "Run: flowgres db install")
     else:
         yield Finding("database", OK, f"PostgreSQL {found.server_version}, up to date")
+    if found.installation and found.installation.is_copy:
+        yield _copy()
+
+
+def _copy() -> Finding:
+    return Finding(
+        "installation",
+        PROBLEM,
+        "this database is a copy of an installation: runners are refused",
+        "Once the original runs no more: flowgres db adopt",
+    )
 
 
 def _attempt(check: str, call: Callable[[], Json]) -> Json | Finding:

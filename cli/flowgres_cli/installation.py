@@ -38,8 +38,11 @@ def login_passwords(environment: Mapping[str, str]) -> dict[str, str]:
     return {role: environment[name] for role, name in _PASSWORDS.items() if environment.get(name)}
 
 
-def seeded_settings(environment: Mapping[str, str]) -> dict[str, Json]:
-    """The settings that the environment names. Raises UsageProblemError for a value that makes no sense."""
+def seeded_settings(environment: Mapping[str, str], *, is_change: bool = False) -> dict[str, Json]:
+    """The settings that the environment names; `is_change`: ENV is to become that of an installation of another.
+
+    Raises UsageProblemError for a value that makes no sense.
+    """
     seeds: dict[str, Json] = {}
     for variable, (name, least) in _NUMBERS.items():
         text = environment.get(variable, "").strip()
@@ -53,8 +56,9 @@ def seeded_settings(environment: Mapping[str, str]) -> dict[str, Json]:
         if text not in _TRUE | _FALSE:
             raise UsageProblemError(f"{text!r} is neither true nor false", where="SELF_REGISTRATION_ENABLED")
         seeds["self_registration_enabled"] = text in _TRUE
-    elif mode == "development":
-        seeds["self_registration_enabled"] = True
+    elif mode == "development" or (mode and is_change):
+        # What was open to everybody in development does not stay so elsewhere.
+        seeds["self_registration_enabled"] = mode == "development"
     return seeds
 
 

@@ -39,14 +39,28 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Installation:
+    """What an installation says of itself. `is_copy`: it was made by copying another, and nobody has adopted it."""
+
+    id: str
+    version: str
+    environment: str
+    is_copy: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """What a database has, compared with a bundle. `applied` are numbers; the rest is still to do, in order."""
+    """What a database has, compared with a bundle. `applied` are numbers; the rest is still to do, in order.
+
+    `installation` is None where flowgres is missing, or too old to say.
+    """
 
     server_version: str
     applied: tuple[int, ...]
     pending: tuple[SqlFile, ...]
     changed: tuple[SqlFile, ...]
     problems: tuple[Problem, ...] = ()
+    installation: Installation | None = None
 
     @property
     def is_installed(self) -> bool:
@@ -61,11 +75,7 @@ class Status:
 
 def read_status(connection: Connection, bundle: Bundle) -> Status:
     """Read both ledgers and compare; LedgerMismatchError when the database knows migrations that we do not."""
-    # As the login if it has the rights of their owner, which after a restore need not be ours; else as that owner.
-    reader = connection.execute(
-        "select case when pg_has_role(relowner, 'USAGE') then 'none' else pg_get_userbyid(relowner) end"
-        " from pg_class where oid = to_regclass('flowgres.migrations')"
-    ).fetchone()
+    reader = _reader(connection)
     migrations: dict[int, tuple[str, str]] = {}
     fingerprints: dict[str, str] = {}
     if reader is not None:
@@ -90,16 +100,70 @@ def read_status(connection: Connection, bundle: Bundle) -> Status:
     )
 
 
+def _reader(connection: Connection) -> tuple[str] | None:
+    """The role that reads the ledgers, `none` for the login itself; None where there are none.
+
+    As the login if it has the rights of their owner, which after a restore need not be ours, or may read them, as an
+    operator; else as that owner. Raises MigrationError for a schema `flowgres` that is somebody else's.
+    """
+    row = connection.execute(
+        "select case when pg_has_role(c.relowner, 'USAGE') or has_table_privilege(c.oid, 'SELECT') then 'none'"
+        " else pg_get_userbyid(c.relowner) end"
+        " from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace"
+        " where n.nspname = 'flowgres' and c.relname = 'migrations' and 4 = (select count(*)"
+        " from pg_catalog.pg_attribute as a"
+        " where a.attrelid = c.oid and a.attname in ('tenant_id', 'number', 'name', 'checksum'))"
+    ).fetchone()
+    if row is None:
+        foreign = connection.execute(
+            "select n.nspname, pg_get_userbyid(n.nspowner) from pg_catalog.pg_namespace as n"
+            " where n.nspname in ('flowgres', 'flowgres_api') order by 1"
+        ).fetchone()
+        if foreign is not None:
+            raise MigrationError(
+                "schema_taken",
+                f"This database has a schema {foreign[0]} of {foreign[1]} that is not flowgres's.",
+                hint=f"Rename it (alter schema {foreign[0]} rename to ...), or take another database:"
+                " flowgres db install --create-database",
+            )
+    return row
+
+
+def has_ledger(connection: Connection) -> bool:
+    """Whether flowgres is there, in whatever state. Raises MigrationError for a schema of somebody else."""
+    return _reader(connection) is not None
+
+
 def read_problems(connection: Connection, bundle: Bundle) -> tuple[Problem, ...]:
     """Ask the catalogue, with our own queries, what differs; nothing where flowgres is not installed."""
     problems: list[Problem] = []
-    with connection.transaction():
-        connection.execute("set local search_path to pg_catalog, pg_temp")
-        if connection.execute("select to_regnamespace('flowgres') is not null").fetchone() == (True,):
+    if has_ledger(connection):
+        with connection.transaction():
+            connection.execute("set local search_path to pg_catalog, pg_temp")
             for query in bundle.difference_queries.values():
                 rows = connection.execute(f"select d.object, d.problem from (\n{query}\n) as d")  # noqa: S608
                 problems += [Problem(*row) for row in rows]
     return tuple(problems)
+
+
+def read_installation(connection: Connection) -> Installation | None:
+    """Ask the installation who it is, as whoever may read its ledgers; None where it cannot say."""
+    from psycopg import errors
+
+    row = None
+    reader = _reader(connection)
+    if reader is None:
+        return None
+    # Older versions lack table and functions; and where rights are not as they should be, that is told as a problem.
+    lacking = (errors.InsufficientPrivilege, errors.UndefinedTable, errors.UndefinedFunction)
+    with contextlib.suppress(*lacking), connection.transaction():
+        connection.execute("select set_config('role', %s, true)", reader)
+        row = connection.execute(
+            "select i.id::text, flowgres.version(), s.value #>> '{}', flowgres.is_copy()"
+            " from flowgres.settings as s left join flowgres.installation as i on true"
+            " where s.name = 'environment' and s.tenant_id = '00000000-0000-0000-0000-000000000000'"
+        ).fetchone()
+    return Installation(*row) if row else None
 
 
 @contextlib.contextmanager

@@ -6,31 +6,45 @@ migrations with the header `-- no-transaction` stand between two transactions. W
 with the header `-- differences` want, and what differs is mended, and nothing else touched: policies and owners take
 strong locks.
 
-MigrationError (a CliError)
-├── DatabaseUnreachableError    nobody answers at the connection URL
-├── LedgerMismatchError         the database was installed from other files than ours
-├── SqlFileError                PostgreSQL refused a statement of a file
-└── UpgradeBlockedError         locks were not granted in time; nothing changed, try again
+CliError                        nobody answers, the login is refused, SQL refused (connecting.py)
+└── MigrationError
+    ├── LedgerMismatchError     the database was installed from other files than ours
+    ├── SqlFileError            PostgreSQL refused a statement of a file
+    └── UpgradeBlockedError     locks were not granted in time; nothing changed, try again
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from flowgres_cli.bundle import Bundle, SqlFile, load_bundle
+from flowgres_cli.connecting import connected, of_error, told
+from flowgres_cli.footing import check_footing
 from flowgres_cli.ledger import (
     LedgerMismatchError,
     MigrationError,
     Status,
+    read_installation,
     read_problems,
     read_status,
     record_statement,
 )
+from flowgres_cli.locks import (
+    UpgradeBlockedError,
+    changed_relations,
+    lock_ahead,
+    mended_relations,
+    take_turn,
+    translated_locks,
+    until_granted,
+)
+from flowgres_cli.logins import LOGIN_ROLES, check_passwords, set_passwords
+from flowgres_cli.statements import ADVISORY_LOCK, LOCK_TIMEOUT_SECONDS, finish, mending, preparation, script
+from flowgres_postgres import state_of_sqlstate
 
 if TYPE_CHECKING:
     import psycopg
@@ -39,12 +53,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOGIN_ROLES",
-    "DatabaseUnreachableError",
     "LedgerMismatchError",
     "MigrationError",
     "SqlFileError",
     "Status",
     "UpgradeBlockedError",
+    "adopt",
     "create_database",
     "create_roles",
     "script",
@@ -52,36 +66,21 @@ __all__ = [
     "upgrade",
 ]
 
-_T = TypeVar("_T")
-
-OLDEST_SERVER = 150000
-ADVISORY_LOCK = 0x666C6F77  # "flow"
-LOCK_TIMEOUT_SECONDS = 3
+APPLICATION = "flowgres-migrate"
 WAIT_SECONDS = 60
-LOGIN_ROLES = ("flowgres_authenticator", "flowgres_runner", "flowgres_front", "flowgres_operator", "flowgres_sql")
 ROLES = "access/roles.sql"
-NOTIFY = "notify pgrst, 'reload schema';\nnotify pgrst, 'reload config';"
-
-
-class DatabaseUnreachableError(MigrationError):
-    """Nobody answers at the connection URL, or the login was refused."""
-
-    exit_code = 9
 
 
 class SqlFileError(MigrationError):
     """PostgreSQL refused a statement; the message names file and line."""
 
 
-class UpgradeBlockedError(MigrationError):
-    """Other sessions held the locks for too long; nothing changed, try again."""
-
-
 def status(dsn: str, *, bundle: Bundle | None = None) -> Status:
-    """Compare a database with the SQL of this version. Raises MigrationError."""
+    """Compare a database with the SQL of this version. Raises CliError."""
     bundle = bundle or load_bundle()
-    with _connected(dsn) as connection:
-        return replace(read_status(connection, bundle), problems=read_problems(connection, bundle))
+    with connected(dsn, application_name=APPLICATION) as connection, told():
+        found = read_status(connection, bundle)
+        return replace(found, problems=read_problems(connection, bundle), installation=read_installation(connection))
 
 
 def upgrade(
@@ -90,54 +89,57 @@ def upgrade(
     bundle: Bundle | None = None,
     passwords: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
+    changes_environment: bool = False,
+    changes_passwords: bool = False,
     lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
     wait_seconds: float = WAIT_SECONDS,
     on_file: Callable[[SqlFile], None] | None = None,
 ) -> tuple[SqlFile, ...]:
     """Install flowgres, or bring it to this version; return the files that were applied (none: it was current).
 
-    `passwords` maps login roles (LOGIN_ROLES) to passwords; `settings` seeds the installation's settings. `on_file`
-    hears of every file before it runs, and hears again when locks force a retry. The connecting user needs CREATEROLE
-    and owns the database, or is a superuser. Raises MigrationError; then nothing has changed, except by files before
-    and with a `-- no-transaction` header.
+    `passwords` maps login roles (LOGIN_ROLES) to passwords, which other installations on the same server must have as
+    well unless `changes_passwords`. `settings` seeds the installation's settings; of these the environment is refused
+    where an installed one differs, unless `changes_environment`. `on_file` hears of every file before it runs, and
+    hears again when locks force a retry. The connecting user needs CREATEROLE and owns the database, or is a superuser.
+    Raises CliError; then nothing has changed, except by files before and with a `-- no-transaction` header.
     """
-    bundle = bundle or load_bundle()
-    run = _Run(bundle, lock_timeout_seconds, on_file or (lambda _: None))
+    run = _Run(
+        bundle=bundle or load_bundle(),
+        passwords=passwords or {},
+        settings=settings or {},
+        changes_environment=changes_environment,
+        lock_timeout_seconds=lock_timeout_seconds,
+        on_file=on_file or (lambda _: None),
+    )
     deadline = time.monotonic() + wait_seconds
-    with _connected(dsn) as connection:
+    with connected(dsn, application_name=APPLICATION) as connection, told():
+        check_footing(connection)
+        if not changes_passwords:
+            check_passwords(connection, dsn, run.passwords)
         while True:
-            lone = _until_granted(lambda: run.transaction(connection, passwords or {}, settings or {}), deadline)
+            lone = until_granted(lambda: run.transaction(connection), deadline)
             if lone is None:
                 return tuple(run.applied)
-            _until_granted(lambda file=lone: run.outside_transaction(connection, file), deadline)  # type: ignore[misc]
+            until_granted(lambda file=lone: run.outside_transaction(connection, file), deadline)  # type: ignore[misc]
 
 
-def script(*, bundle: Bundle | None = None, pending_only: Status | None = None) -> str:
-    """Write what `upgrade` does as one script for psql: for an empty database, or for one with the given status."""
-    bundle = bundle or load_bundle()
-    migrations = bundle.migrations if pending_only is None else pending_only.pending
-    schema_files = bundle.schema_files if pending_only is None else pending_only.changed
-    head = f"begin;\n{_preparation(LOCK_TIMEOUT_SECONDS)}\nselect pg_advisory_xact_lock({ADVISORY_LOCK});"
-    parts = ["\\set ON_ERROR_STOP on", head]
-    for file in (*migrations, *schema_files):
-        body = f"-- {'-' * 20} {file.name}\n{file.text.strip()}"
-        if file.is_transactional:
-            parts += [_preparation(LOCK_TIMEOUT_SECONDS), body, record_statement(file)]
-        else:
-            parts += ["commit;", body, head, record_statement(file)]
-    parts += [_preparation(LOCK_TIMEOUT_SECONDS)]
-    parts += [_mending(name, query, is_strict=True) for name, query in bundle.difference_queries.items()]
-    parts += [_finish(bundle, {}), "commit;", ""]
-    return "\n\n".join(parts)
-
-
-def create_roles(dsn: str, *, bundle: Bundle | None = None, passwords: Mapping[str, str] | None = None) -> None:
+def create_roles(
+    dsn: str,
+    *,
+    bundle: Bundle | None = None,
+    passwords: Mapping[str, str] | None = None,
+    changes_passwords: bool = False,
+) -> None:
     """Create the roles alone, as the login that is to own the database: what a dump needs before it is restored."""
     bundle = bundle or load_bundle()
-    with _connected(dsn) as connection, connection.transaction():
-        _execute(connection, _preparation(LOCK_TIMEOUT_SECONDS))
-        _mend(connection, {ROLES: bundle.difference_queries[ROLES]}, is_strict=True)
-        _set_passwords(connection, passwords or {})
+    with connected(dsn, application_name=APPLICATION) as connection, told():
+        check_footing(connection)
+        if not changes_passwords:
+            check_passwords(connection, dsn, passwords or {})
+        with connection.transaction():
+            _execute(connection, preparation(LOCK_TIMEOUT_SECONDS))
+            _mend(connection, {ROLES: bundle.difference_queries[ROLES]}, is_strict=True)
+            set_passwords(connection, passwords or {})
 
 
 def create_database(dsn: str) -> bool:
@@ -147,7 +149,7 @@ def create_database(dsn: str) -> bool:
 
     parameters = conninfo_to_dict(dsn)
     name = str(parameters.get("dbname") or parameters.get("user") or "postgres")
-    with _connected(make_conninfo(dsn, dbname="postgres")) as connection:
+    with connected(make_conninfo(dsn, dbname="postgres"), application_name=APPLICATION) as connection, told():
         if connection.execute("select from pg_catalog.pg_database where datname = %s", [name]).fetchone():
             return False
         try:
@@ -163,54 +165,61 @@ def create_database(dsn: str) -> bool:
     return True
 
 
-class _Blocked(Exception):
-    """A lock was not granted; the transaction was rolled back and may be tried again."""
+def adopt(dsn: str) -> dict[str, Any]:
+    """Say, as an operator, that runners may work in this copy: {installation_id, is_adopted}. Raises CliError."""
+    with connected(dsn, application_name=APPLICATION) as connection, told(), connection.transaction():
+        row = connection.execute("select flowgres_api.adopt_installation()").fetchone()
+        return dict(row[0]) if row else {}
 
 
+@dataclass(slots=True)
 class _Run:
-    """One upgrade: the files applied so far, over all its transactions."""
+    """One upgrade: what is wanted, and the files applied so far, over all its transactions."""
 
-    def __init__(self, bundle: Bundle, lock_timeout_seconds: float, on_file: Callable[[SqlFile], None]) -> None:
-        self.applied: list[SqlFile] = []
-        self._bundle = bundle
-        self._lock_timeout_seconds = lock_timeout_seconds
-        self._on_file = on_file
+    bundle: Bundle
+    passwords: Mapping[str, str]
+    settings: Mapping[str, Any]
+    changes_environment: bool
+    lock_timeout_seconds: float
+    on_file: Callable[[SqlFile], None]
+    applied: list[SqlFile] = field(default_factory=list)
 
-    def transaction(
-        self, connection: Connection, passwords: Mapping[str, str], settings: Mapping[str, Any]
-    ) -> SqlFile | None:
+    def transaction(self, connection: Connection) -> SqlFile | None:
         """Apply, in one transaction, what is pending up to the next `-- no-transaction` file, and return that file."""
         done: list[SqlFile] = []
-        with _translated_locks(), connection.transaction():
-            _take_lock(connection, "pg_try_advisory_xact_lock")
-            _execute(connection, _preparation(self._lock_timeout_seconds))
+        with translated_locks(), connection.transaction():
+            take_turn(connection, "pg_try_advisory_xact_lock")
+            _execute(connection, preparation(self.lock_timeout_seconds))
             # A restored database first gets back what the files need to be applied; what cannot be mended yet waits.
-            if read_problems(connection, self._bundle):
-                _mend(connection, self._bundle.difference_queries, is_strict=False)
-            todo = read_status(connection, self._bundle)
-            for file in todo.pending:
+            problems = read_problems(connection, self.bundle)
+            if problems:
+                lock_ahead(connection, mended_relations(problems), self.lock_timeout_seconds)
+                _mend(connection, self.bundle.difference_queries, is_strict=False)
+            found = read_status(connection, self.bundle)
+            lock_ahead(connection, changed_relations(found), self.lock_timeout_seconds)
+            for file in found.pending:
                 if not file.is_transactional:
                     self.applied += done
                     return file
                 self._apply(connection, file, done)
-            for file in todo.changed:
+            for file in found.changed:
                 self._apply(connection, file, done)
-            _execute(connection, _preparation(self._lock_timeout_seconds))
-            _mend(connection, self._bundle.difference_queries, is_strict=True)
-            _execute(connection, _finish(self._bundle, settings))
-            _set_passwords(connection, passwords)
+            _execute(connection, preparation(self.lock_timeout_seconds))
+            _mend(connection, self.bundle.difference_queries, is_strict=True)
+            self._settle(connection, found)
+            set_passwords(connection, self.passwords)
         self.applied += done
         return None
 
     def outside_transaction(self, connection: Connection, file: SqlFile) -> None:
         """Apply one `-- no-transaction` file statement by statement, and record it."""
-        _take_lock(connection, "pg_try_advisory_lock")
+        take_turn(connection, "pg_try_advisory_lock")
         try:
-            if file not in read_status(connection, self._bundle).pending:
+            if file not in read_status(connection, self.bundle).pending:
                 return  # another installer was faster
-            self._on_file(file)
+            self.on_file(file)
             for statement in file.statements():
-                with _translated_locks(), _named(file):
+                with translated_locks(), _named(file):
                     _execute(connection, statement)
             with connection.transaction():
                 _execute(connection, record_statement(file))
@@ -219,154 +228,32 @@ class _Run:
         self.applied.append(file)
 
     def _apply(self, connection: Connection, file: SqlFile, done: list[SqlFile]) -> None:
-        self._on_file(file)
-        _execute(connection, _preparation(self._lock_timeout_seconds))
+        self.on_file(file)
+        _execute(connection, preparation(self.lock_timeout_seconds))
         with _named(file):
             _execute(connection, file.text)
         _execute(connection, record_statement(file))
         done.append(file)
 
-
-def _preparation(lock_timeout_seconds: float) -> str:
-    """What holds at the start of every file: the installing user's own role, no search path, limits on locks alone."""
-    return (
-        "reset role;\n"
-        "set local search_path to pg_catalog, pg_temp;\n"
-        "set local client_min_messages to warning;\n"
-        "set local check_function_bodies to on;\n"
-        "set local statement_timeout to 0;\n"
-        f"set local lock_timeout to '{round(lock_timeout_seconds * 1000)}ms';"
-    )
+    def _settle(self, connection: Connection, found: Status) -> None:
+        """Seed the settings; which environment this is stays, once it is installed, unless a change is meant."""
+        seeds = dict(self.settings)
+        environment = seeds.pop("environment", None) if found.is_installed else None
+        if environment is not None:
+            _execute(connection, "set local role flowgres_owner")
+            connection.execute(
+                "select flowgres.keep_environment(p_environment => %s, p_is_change => %s)",
+                [environment, self.changes_environment],
+            )
+            _execute(connection, "reset role")
+        _execute(connection, finish(self.bundle, seeds))
 
 
 def _mend(connection: Connection, queries: Mapping[str, str], *, is_strict: bool) -> None:
     for name, query in queries.items():
-        text = _mending(name, query, is_strict=is_strict)
+        text = mending(name, query, is_strict=is_strict)
         with _named(SqlFile(name=name, text=text)):
             _execute(connection, text)
-
-
-def _mending(name: str, query: str, *, is_strict: bool) -> str:
-    """Mend what a query of differences names, until it names nothing; when strict, what remains is an error."""
-    return f"""do $mending$
-declare
-  v_found jsonb;
-  v_difference jsonb;
-begin
-  -- An owner who changes takes rights along, so what is left is asked for again.
-  for v_round in 1..4 loop
-    v_found := (select jsonb_agg(to_jsonb(d)) from (
-{query}
-) as d);
-    exit when v_found is null;
-    if v_round = 4 and {str(is_strict).lower()} then
-      raise exception '% of {name} cannot be mended: %', jsonb_array_length(v_found), (
-        select string_agg(format('%s %s', e.value ->> 'object', e.value ->> 'problem'), '; ')
-        from jsonb_array_elements(v_found) with ordinality as e where e.ordinality <= 5);
-    end if;
-    for v_difference in
-      select e.value from jsonb_array_elements(v_found) as e where e.value ->> 'repair' is not null
-    loop
-      begin
-        perform set_config('role', coalesce(v_difference ->> 'actor', 'none'), true);
-        execute v_difference ->> 'repair';
-      exception
-        when lock_not_available or deadlock_detected then raise;
-        when others then
-          if {str(is_strict).lower()} then raise; end if;
-      end;
-      perform set_config('role', 'none', true);
-    end loop;
-  end loop;
-end
-$mending$;"""  # noqa: S608
-
-
-def _finish(bundle: Bundle, settings: Mapping[str, Any]) -> str:
-    """Forget files that are gone, publish settings and protocol, and tell PostgREST to read the schema again."""
-    names = ", ".join(f"'{file.name}'" for file in bundle.schema_files) or "''"
-    seeds = json.dumps({**settings, "protocol": bundle.protocol}).replace("'", "''").replace("$", "\\u0024")
-    return (
-        "set local role flowgres_owner;\n"
-        f"delete from flowgres.schema_files where name not in ({names});\n"
-        "do $seed$ begin\n"
-        "  if to_regprocedure('flowgres.seed_settings(jsonb)') is not null then\n"
-        f"    perform flowgres.seed_settings(p_settings => '{seeds}'::jsonb);\n"
-        "  end if;\n"
-        "end $seed$;\n"
-        f"reset role;\n{NOTIFY}"
-    )
-
-
-def _set_passwords(connection: Connection, passwords: Mapping[str, str]) -> None:
-    """Give login roles their passwords, hashed here, so that no log of the server ever holds one in clear."""
-    from psycopg import sql
-
-    for role, password in passwords.items():
-        if role not in LOGIN_ROLES:
-            raise MigrationError("unknown_role", f"{role} is no login role of flowgres.", hint=", ".join(LOGIN_ROLES))
-        verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-        connection.execute(
-            sql.SQL("alter role {} with login password {}").format(sql.Identifier(role), sql.Literal(verifier))
-        )
-
-
-@contextlib.contextmanager
-def _connected(dsn: str) -> Iterator[Connection]:
-    """Connect in autocommit mode; MigrationError when nobody answers, or the server is too old."""
-    import psycopg
-
-    try:
-        connection = psycopg.connect(dsn, autocommit=True, connect_timeout=10, application_name="flowgres-migrate")
-    except psycopg.OperationalError as error:
-        raise DatabaseUnreachableError(
-            "database_unreachable",
-            f"The database does not answer: {str(error).strip()}",
-            hint="Check DATABASE_URL (or DATABASE_DIRECT_URL behind a pooler).",
-        ) from error
-    with connection:
-        if connection.info.server_version < OLDEST_SERVER:
-            version = connection.info.parameter_status("server_version")
-            raise MigrationError(
-                "postgres_too_old",
-                f"flowgres needs PostgreSQL 15 or newer, and this server is {version}.",
-                hint="Upgrade the server, or choose another one.",
-            )
-        yield connection
-
-
-def _until_granted(attempt: Callable[[], _T], deadline: float) -> _T:
-    """Repeat an attempt that other sessions' locks forbade, with growing pauses, until the deadline."""
-    pause = 0.1
-    while True:
-        try:
-            return attempt()
-        except _Blocked as error:
-            if time.monotonic() + pause > deadline:
-                raise UpgradeBlockedError(
-                    "upgrade_blocked",
-                    f"The upgrade did not get its locks in time: {error}",
-                    hint="Another upgrade or a long transaction holds them (see pg_stat_activity). Try again.",
-                ) from error
-        time.sleep(pause)
-        pause = min(pause * 2, 2.0)
-
-
-def _take_lock(connection: Connection, function: str) -> None:
-    # Tried, not waited for: a waiting session's snapshot would stall a concurrent index build of the one that holds it.
-    row = connection.execute(f"select {function}({ADVISORY_LOCK})").fetchone()
-    if row is None or not row[0]:
-        raise _Blocked("another upgrade is under way")
-
-
-@contextlib.contextmanager
-def _translated_locks() -> Iterator[None]:
-    from psycopg import errors
-
-    try:
-        yield
-    except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
-        raise _Blocked(str(error).strip()) from error
 
 
 @contextlib.contextmanager
@@ -380,6 +267,9 @@ def _named(file: SqlFile) -> Iterator[None]:
     except (errors.LockNotAvailable, errors.DeadlockDetected):
         raise
     except psycopg.Error as error:
+        state = state_of_sqlstate(error.sqlstate)
+        if error.sqlstate is None or (state is not None and state.kind != "missing"):
+            raise of_error(error) from error
         position = error.diag.statement_position
         place = f"{file.name}:{file.line_at(int(position))}" if position else file.name
         context = f"\n{error.diag.context}" if error.diag.context else ""

@@ -169,6 +169,7 @@ def test_documented_commands_restore_into_a_new_server(
         shell("\n".join(commands[install:]))
         assert db.value(theirs) == 0
     assert_same(database, target)
+    shell(documented("Once"))
     assert_works(target, half_done, tmp_path)
 
 
@@ -181,6 +182,7 @@ def test_restore_without_roles_is_mended_as_well(
     assert shell('flowgres db status --dsn "$TARGET"', check=False).returncode == 1
     shell('flowgres db install --dsn "$TARGET"')
     assert_same(database, target)
+    shell('flowgres db adopt --dsn "$TARGET"')
     assert_works(target, half_done, tmp_path)
 
 

@@ -83,6 +83,10 @@ class Server:
         )
         with psycopg.connect(self.superuser_dsn, autocommit=True) as connection:
             connection.execute(statement)
+        if template != "template0":
+            # A copy hands out no work; these are made to.
+            with psycopg.connect(self.dsn(name), autocommit=True) as connection:
+                connection.execute("update flowgres.installation set place = flowgres.place()")
         return name
 
     def drop_database(self, name: str) -> None:

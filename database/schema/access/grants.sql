@@ -27,10 +27,11 @@ with named (schema, owner, roles, names) as (
       'is_operator', 'runner_name', 'describe_outcome'
     ]
   ),
-  ('flowgres', 'flowgres_owner', '{flowgres_operator}', array['use_tenant']),
+  ('flowgres', 'flowgres_owner', '{flowgres_operator}', array['use_tenant', 'place', 'is_copy']),
   ('flowgres', 'flowgres_owner', '{flowgres_runner}', array['create_history', 'retire_history', 'maintain_history']),
   -- What the API serves.
   ('flowgres_api', 'flowgres_owner', '{flowgres_anon,flowgres_viewer,flowgres_operator}', array['register_tenant', 'health', 'openapi']),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', array['adopt_installation']),
   (
     'flowgres_api', 'flowgres_owner', '{flowgres_viewer}', array[
       'validate_workflow', 'get_execution', 'execution_metrics',
@@ -71,10 +72,11 @@ with named (schema, owner, roles, names) as (
       'authenticate_key', 'is_tenant_open', 'health'
     ]
   ),
+  ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['adopt_installation']),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners']),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', array['unserved_reason']),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login', 'list_tenant_logins']),
-  ('flowgres', 'flowgres_engine', '{}', array['require_operator', 'tenant_role_of', 'installation']),
+  ('flowgres', 'flowgres_engine', '{}', array['require_operator', 'tenant_role_of']),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', array['write_installation_setting']),
   ('flowgres', 'flowgres_engine', '{flowgres_front,flowgres_runner}', array['engine_health']),
   (
@@ -91,7 +93,7 @@ with named (schema, owner, roles, names) as (
 -- Functions of the owner that the definer's and the engine's do not call: inside the engine all others may be.
 aside (names) as (
   values (array[
-    'set_clock', 'write_clock_shift', 'protect_table', 'seed_settings', 'use_tenant', 'create_history_defaults',
+    'set_clock', 'write_clock_shift', 'protect_table', 'seed_settings', 'keep_environment', 'use_tenant', 'create_history_defaults',
     'build_history_period', 'attach_history_period', 'create_history', 'lock_history_tables', 'drop_history_period',
     'retire_history', 'sweep_history', 'maintain_history', 'pre_request', 'assume_caller'
   ])

@@ -52,7 +52,8 @@ roles as (
 installer as (
   select r.*, current_setting('server_version_num')::integer >= 160000 as has_set_option
   from pg_catalog.pg_roles as r
-  where r.rolname = current_user
+  -- Whoever only looks, as one of our own logins, installs nothing.
+  where r.rolname = current_user and r.rolname not in (select w.name from wanted_roles as w)
 ),
 
 differences (step, object, problem, repair) as (
@@ -94,7 +95,8 @@ differences (step, object, problem, repair) as (
   from wanted_roles as w
   cross join installer as i
   left join roles as r on r.rolname = w.name
-  where w.name in ('flowgres_owner', 'flowgres_definer', 'flowgres_engine')
+  -- Whose objects these are may do what an operator does: register tenants, adopt a copy.
+  where w.name in ('flowgres_owner', 'flowgres_definer', 'flowgres_engine', 'flowgres_operator')
     and (r.oid is null or not pg_has_role(i.oid, r.oid, case when i.has_set_option then 'SET' else 'MEMBER' end))
   union all
   -- A value that somebody has set stays, and who may not alter a role leaves it as it is.

@@ -183,5 +183,14 @@ create or replace function flowgres_api.health()
 as $$ select flowgres.health(); $$;
 comment on function flowgres_api.health() is $$Health of the engine
 
-Returns {engine, installation, status, version, lag_seconds, live_runners}; status is ok, or degraded when no runner lives. Needs
-no credentials.$$;
+Returns {engine, installation, status, version, lag_seconds, live_runners, unserved_types, is_copy}; status is ok, or degraded when no
+runner lives or may work. Needs no credentials.$$;
+
+-- Operation
+
+create or replace function flowgres_api.adopt_installation()
+  returns jsonb language sql
+as $$ select flowgres.adopt_installation(); $$;
+comment on function flowgres_api.adopt_installation() is $$Let runners work in a copy of an installation
+
+For operators, in SQL. Returns {installation_id, is_adopted}; is_adopted is false where nothing was to do.$$;

@@ -121,32 +121,21 @@ comment on function flowgres.oldest_ready_at() is $$Since when the longest waiti
 
 Looks at the steps that are next in line in each tenant and priority, of at most 2,000 such lines.$$;
 
-create or replace function flowgres.installation()
-  returns text language sql stable set search_path to pg_catalog, pg_temp
-as $$
-  select left(encode(sha256(convert_to(c.system_identifier || '/' || d.oid, 'UTF8')), 'hex'), 16)
-  from pg_control_system() as c
-  cross join pg_database as d
-  where d.datname = current_database();
-$$;
-comment on function flowgres.installation() is $$Which installation this is: the same through every door, another one in every copy
-
-Made from the server and the database that it lies in, so nothing has to be kept, and no dump can carry it elsewhere.$$;
-
 create or replace function flowgres.health()
   returns jsonb language sql stable security definer set search_path to pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'engine', 'flowgres',
-    'installation', flowgres.installation(),
-    'status', case when f.live_runners = 0 then 'degraded' else 'ok' end,
+    'installation', left(encode(sha256(convert_to(flowgres.place(), 'UTF8')), 'hex'), 16),
+    'status', case when f.live_runners = 0 or f.is_copy then 'degraded' else 'ok' end,
     'version', flowgres.version(),
     'lag_seconds', coalesce(greatest(round(extract(epoch from f.now - f.oldest_ready_at)::numeric, 3), 0), 0),
     'live_runners', f.live_runners,
-    'unserved_types', to_jsonb(flowgres.unserved_types()))
+    'unserved_types', to_jsonb(flowgres.unserved_types()),
+    'is_copy', f.is_copy)
   from (
     select
-      n.now, flowgres.oldest_ready_at() as oldest_ready_at,
+      n.now, flowgres.oldest_ready_at() as oldest_ready_at, flowgres.is_copy() as is_copy,
       (
         select count(*)
         from flowgres.runners as r
@@ -158,6 +147,7 @@ as $$
 $$;
 comment on function flowgres.health() is $$Whether the engine is alive
 
-degraded means that no runner lives, or that none can claim, so nothing advances. engine is always flowgres, and installation
-another one in every database: clients see by them whom they talk to. unserved_types are those of packages that steps wait for
-and no live runner serves, as after an uninstall: those steps stay ready. Tells nothing about any tenant.$$;
+degraded means that no runner lives, or that none can claim (in a copy that nobody has adopted, none), so nothing advances. engine
+is always flowgres, and installation another one in every database: clients see by them whom they talk to. unserved_types are those
+of packages that steps wait for and no live runner serves, as after an uninstall: those steps stay ready. Tells nothing about any
+tenant.$$;

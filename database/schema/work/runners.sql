@@ -21,8 +21,10 @@ begin
     perform flowgres.fail(
       p_status => 409, p_code => 'environment_mismatch',
       p_message => format('the runner is for %L, this database is %L', p_info ->> 'environment', v_environment),
-      p_hint => 'A copy of production must not send anything. Set ENV of the runner, or the setting environment.');
+      p_hint => 'A copy of production must not send anything. Set ENV of the runner, or change the database''s: '
+        'flowgres db install --change-environment.');
   end if;
+  perform flowgres.require_original();
   insert into flowgres.runners (id, name, version, protocol, capabilities, labels, concurrency, started_at, seen_at, heard_seconds)
   values (
     p_runner_id, coalesce(p_info ->> 'name', 'runner'), coalesce(p_info ->> 'version', '?'), v_protocol,
@@ -78,7 +80,8 @@ begin
     or r.protocol <> (flowgres.setting(flowgres.system_tenant_id(), 'protocol'))::integer
   into v_must_drain;
   return jsonb_build_object(
-    'alive', found,
+    -- The address may lead to a copy now: whoever lives there by the copy's rows has to register, and is refused.
+    'alive', found and not flowgres.is_copy(),
     'now', v_now,
     'drain', coalesce(v_must_drain, false),
     'lost', (

@@ -278,7 +278,8 @@ def _make_method(name: str) -> Callable[..., Any]:
 
 
 def _make_tests() -> dict[str, Callable[..., Any]]:
-    found: dict[str, Callable[..., Any]] = {name: jinja_tests.TESTS[name] for name in TESTS}
+    known: dict[str, Any] = jinja_tests.TESTS
+    found: dict[str, Callable[..., Any]] = {name: known[name] for name in TESTS}
     found["integer"] = lambda value: type(as_integer(value)) is int
     found["number"] = lambda value: type(value) in (int, float)
     found["lower"] = lambda value: as_text(value).islower()

@@ -1,0 +1,85 @@
+"""A connection to a database as somebody named it; what keeps it from being used is said in words.
+
+Also what SQL refuses in a connection: an error of the engine (SQLSTATE FG<status>) carries its own code, sentence and
+hint, and one about the database as such gets ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from flowgres_cli.errors import AuthError, CliError, ConflictError, NotFoundError, UnreachableError
+from flowgres_postgres import State, state_of_connect, state_of_server, state_of_sqlstate
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[Any]
+
+_BY_STATUS: dict[str, type[CliError]] = {"401": AuthError, "403": AuthError, "404": NotFoundError, "409": ConflictError}
+_BY_KIND: dict[str, type[CliError]] = {
+    "away": UnreachableError,
+    "login": AuthError,
+    "missing": NotFoundError,
+    "state": CliError,
+}
+CONNECT_SECONDS = 10
+
+
+@contextlib.contextmanager
+def connected(dsn: str, *, application_name: str) -> Iterator[Connection]:
+    """Connect in autocommit mode; a CliError when that cannot be, or the server is too old.
+
+    The connection is closed at the end, and what it was doing then is not committed.
+    """
+    import psycopg
+
+    try:
+        connection = psycopg.connect(
+            dsn, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name=application_name
+        )
+    except psycopg.OperationalError as error:
+        raise of_state(state_of_connect(str(error))) from error
+    with contextlib.closing(connection):
+        version = connection.info.server_version
+        too_old = state_of_server(version, connection.info.parameter_status("server_version"))
+        if too_old is not None:
+            raise of_state(too_old)
+        # A pooler may have given our statements' names to another session.
+        connection.prepare_threshold = None
+        yield connection
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Turn what SQL refuses in the block into a CliError."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        raise of_error(error) from error
+
+
+def of_state(state: State) -> CliError:
+    """The error, with its exit code, that tells the state of a database."""
+    return _BY_KIND[state.kind](state.message, code=state.code, hint=state.hint)
+
+
+def of_error(error: psycopg.Error) -> CliError:
+    """The error that tells what a statement was refused for."""
+    sqlstate = error.sqlstate or ""
+    message = error.diag.message_primary or " ".join(str(error).split())
+    if sqlstate.startswith("FG"):
+        kind = _BY_STATUS.get(sqlstate.removeprefix("FG"), CliError)
+        return kind(message, code=error.diag.constraint_name, hint=error.diag.message_hint or None)
+    if sqlstate == "42501":
+        return AuthError(
+            message, code="right_missing", hint="Connect as flowgres_operator, or as the login that installed flowgres."
+        )
+    state = state_of_sqlstate(sqlstate) or (None if sqlstate else state_of_connect(str(error)))
+    if state is not None:
+        return of_state(state)
+    return CliError(message, code="database_refused", hint=error.diag.message_hint)
