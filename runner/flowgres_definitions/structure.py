@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from .durations import parse_moment
 from .graph import Graph, names_in
 from .language import (
     CORE_STEP_TYPES,
@@ -45,6 +46,10 @@ def find_structure_problems(document: dict[str, Json], graph: Graph) -> Found:
         kind = step.get("type")
         yield from _check_retry(step, ("steps", number), is_core=not isinstance(kind, str) or kind in CORE_STEP_TYPES)
         config = step.get("config")
+        until = config.get("until") if kind == "delay" and isinstance(config, dict) else None
+        if isinstance(until, str) and until and "{{" not in until and parse_moment(until) is None:
+            hint = "a time with its zone: 2027-01-31T12:00:00Z"
+            yield ("steps", number, "config", "until"), _problem("invalid_text", f"{until[:60]!r} is no time", hint)
         if kind == "http" and isinstance(config, dict):
             yield from _check_headers(config.get("headers"), ("steps", number, "config", "headers"))
 

@@ -85,3 +85,9 @@ def load_cases(*kinds: str) -> list[Case]:
             if not kinds or case["kind"] in kinds:
                 cases.append(Case(case["id"], case["kind"], expand(case["input"]), case["expectation"]))
     return cases
+
+
+def load_durations() -> tuple[list[tuple[Json, str]], list[Json]]:
+    """What every reader of durations takes, with its seconds, and what none takes."""
+    found = json.loads((Path(__file__).parent / "durations.json").read_text(encoding="utf-8"))
+    return [(written, seconds) for written, seconds in found["valid"]], found["invalid"]

@@ -47,7 +47,8 @@ begin
         "jitter": {"is": "boolean"}, "errors": {"is": "list", "items": {"is": "text"}}}}}}'
     when 'http' then '{"is": "object", "at_most_one": ["json", "body", "form"], "keys": {
       "method": {"is": "text", "template": true, "one_of": ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]},
-      "url": {"is": "text", "required": true, "template": true, "max_length": 8000, "match": "^[Hh][Tt][Tt][Pp][Ss]?://[^\\s]+$",
+      "url": {"is": "text", "required": true, "template": true, "max_length": 16384,
+        "match": "^ *[Hh][Tt][Tt][Pp][Ss]?://[^\\s/?#][^\\u0001-\\u001f\\u007f]*$",
         "hint": "Write an absolute address: https://..."},
       "headers": {"is": "object", "template": true, "values": {"is": ["text", "number", "boolean"]}},
       "query": {"is": "object", "template": true, "values": {"is": ["text", "number", "boolean", "list"],

@@ -45,6 +45,12 @@ begin
   elsif p_type = 'transform' and p_config ? 'source' and p_config ?| '{expression,output}' and not p_config ? 'transforms' then
     v_errors := v_errors || flowgres.problem(
       p_path => v_path, p_code => 'conflicting_keys', p_message => 'source belongs to transforms, not to expression or output');
+  elsif p_type = 'delay' and length(p_config ->> 'until') > 0 and jsonb_typeof(p_config -> 'until') = 'string'
+    and position('{{' in p_config ->> 'until') = 0 and not flowgres.is_moment(p_config ->> 'until')
+  then
+    v_errors := v_errors || flowgres.problem(
+      p_path => v_path || '.until', p_code => 'invalid_text', p_message => 'this is no time',
+      p_hint => 'A time with its zone: 2027-01-31T12:00:00Z.');
   elsif p_type = 'http' then
     for v_key in
       select h.key

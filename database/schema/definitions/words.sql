@@ -24,7 +24,9 @@ as $$
 declare
   v_text text := p_value #>> '{}';
 begin
-  if jsonb_typeof(p_value) not in ('number', 'string') or length(v_text) > 40 then
+  if jsonb_typeof(p_value) = 'number' then
+    return case when p_value::numeric >= 0 and p_value::numeric < 1e12 then trim_scale(p_value::numeric) end;
+  elsif jsonb_typeof(p_value) <> 'string' or length(v_text) > 40 then
     return null;
   end if;
   if v_text ~ '^[0-9]{1,12}(\.[0-9]{1,9})?$' then
@@ -53,6 +55,23 @@ as $$
   select coalesce(to_jsonb(flowgres.parse_duration(p_value)), p_value);
 $$;
 comment on function flowgres.normalise_duration(jsonb) is $$A duration as a number of seconds; anything else stays for the checks to complain about.$$;
+
+create or replace function flowgres.is_moment(p_text text)
+  returns boolean language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+as $$
+begin
+  if p_text !~ ('^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?'
+    || '(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?)?$')
+  then
+    return false;
+  end if;
+  perform make_date(left(p_text, 4)::integer, substr(p_text, 6, 2)::integer, substr(p_text, 9, 2)::integer);
+  return true;
+exception when datetime_field_overflow then
+  return false;
+end;
+$$;
+comment on function flowgres.is_moment(text) is $$Whether a text is a time such as 2027-01-31T12:00:00Z; without a zone it is in UTC.$$;
 
 create or replace function flowgres.is_printable(p_text text)
   returns boolean language sql immutable parallel safe set search_path to pg_catalog, pg_temp

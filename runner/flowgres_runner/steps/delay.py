@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
+from flowgres_definitions.durations import parse_duration, parse_moment
 from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask, Suspended
-from flowgres_runner.steps.durations import parse_duration
 from flowgres_runner.steps.failures import as_object, invalid_config
 
 CONFIG_SCHEMA: Mapping[str, Json] = {
@@ -35,7 +35,7 @@ class DelayHandler(Handler):
         """Suspend the step; complete it when it comes back."""
         config = as_object(task.config)
         if config.get("until") is not None:
-            moment = _moment(config["until"])
+            moment = parse_moment(config["until"])
             if moment is None:
                 return invalid_config("until must be a time such as 2026-01-31T08:00:00Z")
             if task.resume is not None:
@@ -45,15 +45,5 @@ class DelayHandler(Handler):
         if seconds is None:
             return invalid_config("a delay needs seconds, or a duration such as 250ms 30s 5m 2h 3d")
         if task.resume is not None:
-            return Completed({"seconds": int(seconds) if seconds.is_integer() else seconds})
-        return Suspended(seconds)
-
-
-def _moment(value: Json) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value.strip())
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+            return Completed({"seconds": seconds})
+        return Suspended(float(seconds))

@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlencode
 
+from flowgres_definitions.durations import parse_duration
 from flowgres_runner.http import Client, Failure, HttpError, Request, basic_authorization, is_success
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
-from flowgres_runner.steps.durations import parse_duration
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
@@ -304,6 +304,8 @@ def _expected(value: Json) -> Callable[[int], bool]:
         return is_success
     allowed: set[int] = set()
     for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, float) and item.is_integer():
+            item = int(item)
         if isinstance(item, bool) or not isinstance(item, int | str) or (found := _STATUS.match(str(item))) is None:
             raise _invalid("expected_status must hold statuses (200) or classes (2xx)")
         hundred = int(found[1]) * 100

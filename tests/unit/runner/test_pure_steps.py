@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from flowgres_definitions.validation import validate_document
 from flowgres_runner.steps.base import (
     ChildStarted,
     Completed,
@@ -20,13 +22,14 @@ from flowgres_runner.steps.base import (
 )
 from flowgres_runner.steps.condition import ConditionHandler, compare, with_field
 from flowgres_runner.steps.delay import DelayHandler
-from flowgres_runner.steps.durations import parse_duration
 from flowgres_runner.steps.log import LogHandler
 from flowgres_runner.steps.notify import NotifyHandler
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
 from flowgres_runner.steps.transform import TransformHandler
+from tests.cases import load_durations
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+VALID, INVALID = load_durations()
 
 
 def run(handler: Handler, config: Json, resume: Json = None) -> Outcome:
@@ -117,16 +120,48 @@ def test_condition_wants_a_boolean() -> None:
     assert code(run(ConditionHandler(), {"expression": 1, **branches})) == "expression_not_boolean"
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (5, 5.0), (0.25, 0.25), ("250ms", 0.25), ("5m", 300.0), ("2h", 7200.0), ("3d", 259200.0), ("PT30S", 30.0),
-        ("P1DT1H", 90000.0), ("7", 7.0), (-1, None), (True, None), ("soon", None), ("P", None), ("PT", None),
-        (float("nan"), None), (None, None),
-    ],
-)  # fmt: skip
-def test_durations(value: Json, seconds: float | None) -> None:
-    assert parse_duration(value) == seconds
+@pytest.mark.parametrize(("written", "seconds"), VALID)
+def test_duration_is_taken_in_a_file_and_from_a_template(written: Json, seconds: str) -> None:
+    outcome = run(DelayHandler(lambda: NOW), {"duration": written})
+    assert outcome == Suspended(float(seconds))
+    assert validate_document(_delay({"duration": written})) == []
+
+
+@pytest.mark.parametrize("written", [*INVALID, float("nan"), float("inf"), 1e12])
+def test_what_is_no_duration_is_refused_in_a_file_and_from_a_template(written: Json) -> None:
+    assert code(run(DelayHandler(lambda: NOW), {"duration": written})) == "config_invalid"
+    if not isinstance(written, float) or math.isfinite(written):
+        assert validate_document(_delay({"duration": written}))
+
+
+MOMENTS = (
+    "2027-01-31",
+    "2027-01-31T12:00",
+    "2027-01-31 12:00:05.5Z",
+    "2027-01-31T12:00:00+02:00",
+    "2027-01-31T12:00+0530",
+)
+NO_MOMENTS = (
+    "tomorrow",
+    "2027-02-30",
+    "20270131",
+    "2027-W01",
+    "2027-01-31T25:00",
+    "2027-01-31T24:00",
+    "12:00",
+    " 2027-01-31",
+)
+
+
+@pytest.mark.parametrize("written", MOMENTS + NO_MOMENTS)
+def test_time_is_the_same_in_a_file_and_from_a_template(written: str) -> None:
+    is_taken = isinstance(run(DelayHandler(lambda: NOW), {"until": written}), Suspended)
+    assert is_taken == (written in MOMENTS)
+    assert (validate_document(_delay({"until": written})) == []) == is_taken
+
+
+def _delay(config: Json) -> Json:
+    return {"name": "w", "steps": [{"id": "a", "type": "delay", "config": config}]}
 
 
 def test_delay_suspends_first_and_completes_when_it_is_resumed() -> None:
