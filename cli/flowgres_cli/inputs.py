@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from flowgres_cli.client import RawJson
 from flowgres_cli.errors import UsageProblemError
@@ -62,19 +61,18 @@ def _read(data: str) -> tuple[str, str]:
 
 
 def _parse(text: str, source: str) -> Json:
-    def refuse(constant: str) -> NoReturn:
-        raise UsageProblemError(f"{constant} is no JSON", where=source, hint="Use null, or text.")
+    from flowgres_definitions.strict_json import JsonError, read_json
 
     try:
-        return json.loads(text, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise UsageProblemError(
-            f"the input is no JSON: {error.msg}",
-            where=f"{source}:{error.lineno}:{error.colno}",
-            hint='Give an object such as -d \'{"order_id": "1"}\', @FILE, or - for stdin.',
-        ) from error
-    except (RecursionError, ValueError) as error:
-        raise UsageProblemError("the input is nested too deeply or has too long a number", where=source) from error
+        return read_json(text)
+    except JsonError as error:
+        place = f":{error.line}:{error.column}" if error.line else ""
+        if error.code == "json_syntax":
+            hint = 'Give an object such as -d \'{"order_id": "1"}\', @FILE, or - for stdin.'
+            raise UsageProblemError(
+                f"the input is no JSON: {error.message}", where=source + place, hint=hint
+            ) from error
+        raise UsageProblemError(f"the input is refused: {error.message}", where=source + place) from error
 
 
 def _require_object(document: Json, source: str) -> None:
@@ -97,9 +95,11 @@ def _field(field: str, types: Mapping[str, Json]) -> tuple[str, Json]:
     kind = declaration.get("type") if isinstance(declaration, dict) else None
     if kind in (None, "string"):
         return name, text
+    from flowgres_definitions.strict_json import JsonError, read_json
+
     try:
-        return name, json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return name, read_json(text)
+    except JsonError as error:
         raise UsageProblemError(
             f"{text!r} is no {kind}", where=f"-f {name}", hint=f"The workflow declares {name} as {kind}."
         ) from error

@@ -16,6 +16,7 @@ import yaml
 from .document import DocumentBuilder, Loaded, Mark
 from .language import MAX_DEPTH, MAX_TEXT_BYTES
 from .problems import DefinitionError, Json, Problem
+from .strict_json import JsonError, check_syntax
 
 # libyaml where the wheel has it: the Python parser needs twenty seconds for a megabyte.
 _PARSER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -172,23 +173,11 @@ def load_json(text: str | bytes, *, source: str = "") -> Loaded:
     readable = decode(text, source)
     _check_json_depth(readable, source)
     try:
-        # For its syntax alone: numbers are made below, where their length is checked.
-        json.loads(readable, parse_int=len, parse_float=len, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        _fail(source, "json_syntax", f"not valid JSON: {error.msg}", (error.lineno, error.colno))
-    except _ConstantError as error:
-        at = readable.find(str(error))
-        mark = (readable.count("\n", 0, at) + 1, at - readable.rfind("\n", 0, at))
-        _fail(source, "number_invalid", f"{error} is no JSON number", mark)
+        check_syntax(readable)  # numbers are made below, where their length is checked
+    except JsonError as error:
+        message = f"not valid JSON: {error.message}" if error.code == "json_syntax" else error.message
+        _fail(source, error.code, message, (error.line, error.column))
     return _build_json(readable, source)
-
-
-class _ConstantError(Exception):
-    """NaN or Infinity, which Python's reader would take."""
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise _ConstantError(name)
 
 
 def _check_json_depth(text: str, source: str) -> None:
