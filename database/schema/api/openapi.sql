@@ -174,8 +174,8 @@ as $$
           '`POST /token`); both together are refused. This document lists what its reader may use: without credentials that is '
           'little, so press Authorize and load it again.',
         'Views are read with GET and PostgREST''s filters, and are never written to; functions are called with '
-          '`POST /rpc/NAME` and their arguments as JSON. The schema is `flowgres_api`, the only one there is: clients need not '
-          'name a profile.',
+          '`POST /rpc/NAME` and their arguments as JSON. The schema is `flowgres_api`, the only one there is: a client that always '
+          'names one (Accept-Profile) names this.',
         'An error is `{code, message, details, hint}`; `code` is a stable word, listed with each call by its status.')),
     'basePath', flowgres.openapi_base_path(),
     'consumes', '["application/json"]'::jsonb,
