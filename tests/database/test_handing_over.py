@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from psycopg.types.json import Jsonb
+
 from tests.support.database import Database, Db, Row, Tenant
 from tests.support.engine import Hands, assert_invariants, completed, dag, hands, import_workflow, start
 
@@ -72,6 +75,19 @@ def test_step_that_another_runner_serves_wakes_it(database: Database, db: Db, te
         assert "s1" not in {runner.step_name(lease) for lease in leases}
         assert len(list(sleeper.connection.notifies(timeout=5, stop_after=1))) == 1
         assert [special.step_name(lease) for lease in special.claim(1)] == ["s1"]
+
+
+@pytest.mark.parametrize("call", ["start_execution", "start_executions"])
+def test_start_by_a_request_wakes_a_runner_that_sleeps(database: Database, db: Db, tenant: Tenant, call: str) -> None:
+    """Whoever starts as a tenant sees no runner by its own rights."""
+    name = import_workflow(db, tenant, dag("one", [{"id": "a"}]))
+    more: dict[str, Any] = {"inputs": Jsonb([{}])} if call == "start_executions" else {}
+    with hands(database) as idle, database.connect("runner") as sleeper:
+        idle.db.call("flowgres.declare_idle", p_runner_id=idle.id, p_idle=True)
+        sleeper.run("listen flowgres_work")
+        with database.as_role("member", tenant_id=tenant.tenant_id) as member:
+            member.call(f"flowgres_api.{call}", workflow=name, **more)
+        assert len(list(sleeper.connection.notifies(timeout=5, stop_after=1))) == 1
 
 
 def test_claim_of_a_fan_carries_its_context_once(database: Database, db: Db, tenant: Tenant) -> None:

@@ -78,6 +78,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login', 'list_tenant_logins']),
   ('flowgres', 'flowgres_engine', '{}', array['require_operator', 'tenant_role_of']),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', array['write_installation_setting']),
+  ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', array['has_sleepers']),
   ('flowgres', 'flowgres_engine', '{flowgres_front,flowgres_runner}', array['engine_health']),
   (
     'flowgres', 'flowgres_engine', '{flowgres_runner}', array[

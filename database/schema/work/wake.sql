@@ -1,5 +1,16 @@
 -- Waking: runners that sleep, and steps that wait for somebody's end, which become ready again with what they waited for.
 
+set local role flowgres_engine;
+
+create or replace function flowgres.has_sleepers()
+  returns boolean language sql stable security definer set search_path to pg_catalog, pg_temp
+as $$
+  select exists (select from flowgres.runners as r where r.is_idle and r.stopped_at is null);
+$$;
+comment on function flowgres.has_sleepers() is $$Whether a runner wants to be told of work
+
+With the engine's eyes: whoever starts something as a tenant sees no runner.$$;
+
 set local role flowgres_owner;
 
 create or replace function flowgres.wake_runners()
@@ -12,7 +23,7 @@ begin
   -- NOTIFY takes a lock of the whole database at commit, so it is sent only when somebody sleeps. Inside a transaction
   -- block nobody knows when the commit comes, nor who sleeps by then: there it is always sent, and leaves at the commit.
   if not v_must_tell then
-    v_must_tell := exists (select from flowgres.runners as r where r.is_idle and r.stopped_at is null);
+    v_must_tell := flowgres.has_sleepers();
   end if;
   if v_must_tell then
     perform pg_notify('flowgres_work', '');
