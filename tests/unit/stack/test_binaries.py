@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_too_old_postgres_on_path_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_embedded_versions_can_be_chosen_by_number() -> None:
-    assert 16 in embedded_versions()
+    assert {16, 18} <= set(embedded_versions())
     assert find_postgres(choice="embedded-16").major == 16
     assert find_postgres(choice="embedded").major == max(embedded_versions())
 
@@ -73,6 +74,17 @@ def test_cached_postgrest_with_wrong_checksum_is_not_run(tmp_path: Path) -> None
     cached.chmod(0o755)
     with pytest.raises(ComponentMissingError, match="was not found"):
         find_postgrest(environment={**NOWHERE, "XDG_CACHE_HOME": str(tmp_path)}, fetch=False)
+
+
+@pytest.mark.parametrize(("system", "machine"), [("Linux", "aarch64"), ("Darwin", "arm64")])
+def test_machine_that_npm_has_no_postgrest_for_is_told_where_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    with pytest.raises(ComponentMissingError, match=f"this is {system} {machine}") as caught:
+        find_postgrest(environment={**NOWHERE, "XDG_CACHE_HOME": str(tmp_path)})
+    assert "FLOWGRES_POSTGREST_BIN" in str(caught.value)
 
 
 @pytest.mark.slow
