@@ -52,6 +52,22 @@ def connected(dsn: str, *, application_name: str) -> Iterator[Connection]:
         yield connection
 
 
+def require_session(dsn: str) -> None:
+    """Refuse an address that leads through a pooler by transaction: an upgrade needs a session of its own."""
+    import asyncio
+
+    import psycopg
+
+    from flowgres_postgres.pooling import POOLED, is_pooled_by_transaction
+
+    try:
+        is_pooled = asyncio.run(is_pooled_by_transaction(dsn))
+    except psycopg.OperationalError as error:
+        raise of_state(state_of_connect(str(error))) from error
+    if is_pooled:
+        raise of_state(POOLED)
+
+
 @contextlib.contextmanager
 def told() -> Iterator[None]:
     """Turn what SQL refuses in the block into a CliError."""

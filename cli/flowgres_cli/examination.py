@@ -36,7 +36,7 @@ def examine(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]
     for check in (_postgres_programs, _postgrest_program):
         yield check()
     yield from _server(config)
-    yield from _database(environment)
+    yield from examine_database(environment)
 
 
 def _python() -> Finding:
@@ -169,7 +169,8 @@ def _clock(client: Client) -> Finding:
     return Finding("clock", OK, "as the server's")
 
 
-def _database(environment: Mapping[str, str]) -> Iterator[Finding]:
+def examine_database(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """The database that the environment names, as its owner sees it."""
     dsn = environment.get("DATABASE_DIRECT_URL") or environment.get("DATABASE_URL")
     if not dsn:
         yield Finding("database", NOTE, "not looked at: DATABASE_URL is not set", "Only install and upgrade need it.")

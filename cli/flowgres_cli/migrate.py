@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from flowgres_cli.bundle import Bundle, SqlFile, load_bundle
-from flowgres_cli.connecting import connected, of_error, told
+from flowgres_cli.connecting import connected, of_error, require_session, told
 from flowgres_cli.footing import check_footing
 from flowgres_cli.ledger import (
     LedgerMismatchError,
@@ -113,6 +113,7 @@ def upgrade(
     )
     deadline = time.monotonic() + wait_seconds
     with connected(dsn, application_name=APPLICATION) as connection, told():
+        require_session(dsn)
         check_footing(connection)
         if not changes_passwords:
             check_passwords(connection, dsn, run.passwords)

@@ -7,18 +7,28 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
+from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from flowgres_front.credentials import Credentials
+from flowgres_front.problems import database_unusable
 from flowgres_front.settings import FRONT_ROLE, FrontSettings
+from flowgres_postgres import State, state_of_connect, state_of_server
+from flowgres_process.logs import get_logger
 
 _KEEPALIVES = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 5000}
 
 
 ANONYMOUS_ROLE = "flowgres_anon"
+FRONT_LACKS = State(
+    "right_missing",
+    "the front's login lacks a right in the database",
+    "It has to log in as flowgres_front; flowgres db status tells which rights differ, flowgres db install mends them.",
+)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +71,36 @@ class Caller:
 class Database:
     """A pool of flowgres_front's connections.
 
-    Opening waits for nothing: without a database the front starts, and answers 503 until there is one.
+    Opening waits for nothing: without a database the front starts, and answers 503 until there is one. `trouble` is
+    why the last attempt to connect failed, None after one that did not.
     """
 
     def __init__(self, settings: FrontSettings) -> None:
         self._settings = settings
+        self.trouble: State | None = None
+        told = self._tell
+
+        class Connection(AsyncConnection[DictRow]):
+            """Says what keeps it from being made: the pool itself only tries again."""
+
+            @classmethod
+            async def connect(cls, conninfo: str = "", **options: Any) -> Connection:
+                try:
+                    connection = await super().connect(conninfo, **options)
+                except OperationalError as error:
+                    told(state_of_connect(str(error)))
+                    raise
+                version = connection.info.parameter_status("server_version")
+                too_old = state_of_server(connection.info.server_version, version)
+                told(too_old)
+                if too_old is not None:
+                    await connection.close()
+                    raise OperationalError(too_old.message)
+                return connection
+
         self._pool = AsyncConnectionPool[AsyncConnection[DictRow]](
             settings.dsn,
+            connection_class=Connection,
             min_size=0,
             max_size=settings.pool_size,
             max_waiting=settings.pool_size * 16,
@@ -88,6 +121,11 @@ class Database:
             },
         )
 
+    def _tell(self, trouble: State | None) -> None:
+        if trouble is not None and trouble != self.trouble:
+            log.warning(trouble.code, error=trouble.message, hint=trouble.hint)
+        self.trouble = trouble
+
     async def open(self) -> None:
         """Start the pool's workers."""
         await self._pool.open(wait=False)
@@ -105,16 +143,24 @@ class Database:
         """
         async with self._pool.connection() as connection, connection.transaction():
             caller = Caller(connection)
-            await caller.call(
-                "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true)",
-                milliseconds=str(int(self._settings.statement_seconds * 1000)),
-                # The front's own login may assume a caller and nothing else; nobody works as it.
-                role=ANONYMOUS_ROLE if credentials is None else FRONT_ROLE,
-            )
-            if credentials is not None:
-                await caller.call(
-                    "select flowgres.assume_caller(p_api_key => %(api_key)s, p_claims => %(claims)s)",
-                    api_key=credentials.api_key,
-                    claims=Jsonb(credentials.claims) if credentials.claims is not None else None,
-                )
+            try:
+                await self._assume(caller, credentials)
+            except InsufficientPrivilege as error:
+                # Before anybody was let in: a right that the front itself lacks.
+                log.error("database_unusable", code=FRONT_LACKS.code, error=str(error), hint=FRONT_LACKS.hint)
+                raise database_unusable(FRONT_LACKS) from error
             yield caller
+
+    async def _assume(self, caller: Caller, credentials: Credentials | None) -> None:
+        await caller.call(
+            "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true)",
+            milliseconds=str(int(self._settings.statement_seconds * 1000)),
+            # The front's own login may assume a caller and nothing else; nobody works as it.
+            role=ANONYMOUS_ROLE if credentials is None else FRONT_ROLE,
+        )
+        if credentials is not None:
+            await caller.call(
+                "select flowgres.assume_caller(p_api_key => %(api_key)s, p_claims => %(claims)s)",
+                api_key=credentials.api_key,
+                claims=Jsonb(credentials.claims) if credentials.claims is not None else None,
+            )

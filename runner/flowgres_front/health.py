@@ -13,7 +13,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from flowgres_front.context import Front, front_of
-from flowgres_front.problems import RETRY_SECONDS
+from flowgres_front.database import FRONT_LACKS
+from flowgres_front.problems import RETRY_SECONDS, Problem
+from flowgres_postgres import state_of_sqlstate
 
 PROBE_SECONDS = 3.0
 
@@ -24,32 +26,45 @@ async def show_health(request: Request) -> JSONResponse:
     Without a live runner the status is `degraded`, still 200: calls are accepted and wait for one.
     """
     front = front_of(request)
-    engine, postgrest = await asyncio.gather(_probe_engine(front), _probe_postgrest(front))
+    (engine, problem), postgrest = await asyncio.gather(_probe_engine(front), _probe_postgrest(front))
     runners = engine.get("live_runners") if engine else None
-    status = "ok" if runners else "degraded"
+    status = "ok" if runners and not engine.get("is_copy") else "degraded"
     if engine is None or postgrest == "unreachable":
         status = "unavailable"
     body = {
         "status": status,
-        "database": "unreachable" if engine is None else "ok",
+        "database": "ok" if engine is not None else _word_of(front, problem),
         "postgrest": postgrest,
         "runners": runners,
         "version": engine.get("version") if engine else None,
         "lag_seconds": engine.get("lag_seconds") if engine else None,
+        "is_copy": engine.get("is_copy") if engine else None,
     }
     if status == "unavailable":
         return JSONResponse(body, status_code=503, headers={"Retry-After": RETRY_SECONDS})
     return JSONResponse(body)
 
 
-async def _probe_engine(front: Front) -> dict[str, Any] | None:
-    """What the engine says of itself, or None when it cannot be asked."""
+def _word_of(front: Front, problem: str) -> str:
+    """What is wrong with the database: what it refuses, else why it cannot be reached."""
+    trouble = front.database.trouble
+    code = problem or (trouble.code if trouble is not None else "")
+    return code if code and code != "database_unreachable" else "unreachable"
+
+
+async def _probe_engine(front: Front) -> tuple[dict[str, Any] | None, str]:
+    """What the engine says of itself, or None when it cannot be asked, and then the code of what it refuses if any."""
     try:
         async with asyncio.timeout(PROBE_SECONDS), front.database.caller(None) as caller:
             found = await caller.call("select flowgres_api.health()")
-    except (DatabaseError, PoolTimeout, PoolClosed, TooManyRequests, TimeoutError):
-        return None
-    return found if isinstance(found, dict) else {}
+    except Problem as problem:
+        return None, problem.code
+    except DatabaseError as error:
+        state = state_of_sqlstate(error.sqlstate)
+        return None, state.code if state is not None else FRONT_LACKS.code if error.sqlstate == "42501" else ""
+    except (PoolTimeout, PoolClosed, TooManyRequests, TimeoutError):
+        return None, ""
+    return (found if isinstance(found, dict) else {}), ""
 
 
 async def _probe_postgrest(front: Front) -> str:

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from flowgres_postgres import State, state_of_sqlstate
 from flowgres_process.logs import get_logger
 
 log = get_logger(__name__)
@@ -39,8 +40,6 @@ _BY_SQLSTATE: dict[str, tuple[int, str, str]] = {
     "54000": (413, "too_large", "this is too large for the database"),
     "54001": (400, "too_deep", "this is nested too deeply"),
 }
-# Server shutting down, starting up, out of connections, read-only after a failover.
-_UNREACHABLE_SQLSTATES = ("08", "57P", "53300", "25006")
 
 
 class Problem(Exception):
@@ -95,6 +94,16 @@ def database_unreachable() -> Problem:
     )
 
 
+def database_unusable(state: State) -> Problem:
+    """The database answers and cannot serve: no fault of the caller, who may come back, and none of ours.
+
+    What an operator has to do stays in the log.
+    """
+    return Problem(
+        503, state.code, state.message, hint="Its operator has to look at it.", headers={"Retry-After": RETRY_SECONDS}
+    )
+
+
 def from_database(error: Exception) -> Problem:
     """Say in HTTP what the database said.
 
@@ -108,7 +117,11 @@ def from_database(error: Exception) -> Problem:
     state = error.sqlstate or ""
     if state.startswith("FG") and state[2:].isdigit():
         return _from_refusal(error, int(state[2:]))
-    if state.startswith(_UNREACHABLE_SQLSTATES) or (not state and isinstance(error, errors.OperationalError)):
+    found = state_of_sqlstate(error.sqlstate)
+    if found is not None:
+        log.error("database_unusable", code=found.code, error=found.message, hint=found.hint, sqlstate=state)
+        return database_unreachable() if found.kind == "away" else database_unusable(found)
+    if not state and isinstance(error, errors.OperationalError):
         return database_unreachable()
     if not state and isinstance(error, errors.DataError):
         return Problem(400, "invalid_value", "a text holds a character that the database cannot store")

@@ -16,7 +16,7 @@ from flowgres_process.logs import get_logger
 from flowgres_process.secret_keys import SecretKeys
 from flowgres_runner.database import queries
 from flowgres_runner.database.belief import Belief
-from flowgres_runner.database.connection import Link, retry_until_answered
+from flowgres_runner.database.connection import Link, require_direct, retry_until_answered
 from flowgres_runner.database.listening import Listener
 from flowgres_runner.errors import DatabaseError, DatabaseRefusedError, DatabaseUnfitError, RegistrationError
 from flowgres_runner.evaluator import EvaluatorPool
@@ -210,7 +210,7 @@ class Runner:
         }
         register = asyncio.create_task(
             retry_until_answered(
-                lambda: queries.register_runner(self._lookup_link, runner_id=self._id, info=info),
+                lambda: self._announce(info),
                 purpose="register",
                 raising=raising,
             )
@@ -224,9 +224,13 @@ class Runner:
         try:
             answer = register.result()
         except DatabaseError as error:
-            raise _refusal(error) from error
+            raise refusal_of(error) from error
         self._apply(answer)
         return answer
+
+    async def _announce(self, info: dict[str, Any]) -> dict[str, Any]:
+        await require_direct(self._settings.direct_url)
+        return await queries.register_runner(self._lookup_link, runner_id=self._id, info=info)
 
     def _apply(self, answer: dict[str, Any]) -> None:
         """The database's settings, where the environment says nothing."""
@@ -321,16 +325,14 @@ def _package_version() -> str:
         return "0"
 
 
-def _refusal(error: DatabaseError) -> RegistrationError:
+def refusal_of(error: DatabaseError) -> RegistrationError:
     """Why the database refused, in words for the operator."""
     if (error.sqlstate or "").startswith("FG"):
         return RegistrationError(error.message, hint=error.hint, code=error.code)
-    if error.sqlstate in ("42883", "3F000", "42P01"):
-        return RegistrationError(
-            "flowgres is not installed in this database, or in an older version", hint="Run: flowgres db install"
-        )
     if error.sqlstate == "42501":
         return RegistrationError(
-            "this login may not work as a runner", hint="Log in as flowgres_runner, or grant that role."
+            f"this login may not work as a runner: {error.message}",
+            hint="Log in as flowgres_runner, or grant that role; flowgres db status tells which rights differ.",
+            code="right_missing",
         )
-    return RegistrationError(error.message, hint=error.hint)
+    return RegistrationError(error.message, hint=error.hint, code=error.code)

@@ -100,7 +100,7 @@ def test_each_line_of_the_readme_works(version: str | None, tmp_path: Path) -> N
             )
             assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
             lines = (tmp_path / "env").read_text().split("\0")
-            environment.update(line.partition("=")[::2] for line in lines if line)
+            environment.update(dict(line.split("=", 1) for line in lines if line))
             return done.stdout
 
         install, postgrest, front_block, runner, trying = blocks("bash")

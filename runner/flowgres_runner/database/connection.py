@@ -19,6 +19,8 @@ import psycopg
 from psycopg.adapt import Loader
 from psycopg.conninfo import make_conninfo
 
+from flowgres_postgres import state_of_connect, state_of_server, state_of_sqlstate
+from flowgres_postgres.pooling import POOLED, is_pooled_by_transaction
 from flowgres_process.logs import get_logger
 from flowgres_runner.errors import (
     DatabaseContendedError,
@@ -55,7 +57,8 @@ async def connect(url: str, *, application_name: str, prepare: bool = True) -> C
     """Open an autocommit connection to the primary.
 
     `prepare` is off behind a pooler, which may give each call another server connection.
-    Raises DatabaseUnreachableError. The settings have made sure that the text is a connection string.
+    Raises DatabaseUnreachableError, and DatabaseUnfitError for a server that is too old. The settings have made sure
+    that the text is a connection string.
     """
     conninfo = make_conninfo(
         url,
@@ -75,7 +78,12 @@ async def connect(url: str, *, application_name: str, prepare: bool = True) -> C
                 conninfo, autocommit=True, prepare_threshold=0 if prepare else None
             )
     except (psycopg.OperationalError, OSError, TimeoutError) as error:
-        raise DatabaseUnreachableError(_one_line(error), hint=_connect_hint(str(error))) from error
+        state = state_of_connect(str(error) or "no answer in time")
+        raise DatabaseUnreachableError(state.message, hint=state.hint, code=state.code) from error
+    too_old = state_of_server(connection.info.server_version, connection.info.parameter_status("server_version"))
+    if too_old is not None:
+        await connection.close()
+        raise DatabaseUnfitError(too_old.message, hint=too_old.hint, code=too_old.code)
     connection.adapters.register_loader("uuid", _TextUuidLoader)
     if prepare:
         # Our functions forbid some kinds of scan while they plan; where none is left the planner's cost is a billion,
@@ -86,6 +94,20 @@ async def connect(url: str, *, application_name: str, prepare: bool = True) -> C
             await connection.close()
             raise DatabaseUnreachableError(_one_line(error)) from error
     return connection
+
+
+async def require_direct(url: str) -> None:
+    """Refuse an address that leads through a pooler by transaction.
+
+    Raises DatabaseUnfitError for that, and DatabaseUnreachableError.
+    """
+    try:
+        is_pooled = await is_pooled_by_transaction(url)
+    except psycopg.Error as error:
+        state = state_of_connect(str(error))
+        raise DatabaseUnreachableError(state.message, hint=state.hint, code=state.code) from error
+    if is_pooled:
+        raise DatabaseUnfitError(POOLED.message, hint=POOLED.hint, code=POOLED.code)
 
 
 class Deadline:
@@ -244,6 +266,11 @@ def classified(error: psycopg.Error) -> DatabaseError:
         code = error.diag.constraint_name or None
         refusal = DatabaseUnfitError if code in _UNFIT_CODES else DatabaseRefusedError
         return refusal(message, hint=error.diag.message_hint or "", code=code, sqlstate=state)
+    found = state_of_sqlstate(state)
+    if found is not None:
+        # Which function or table is missing helps whoever upgrades.
+        told = f"{found.message}: {message}" if found.kind == "missing" else found.message
+        return _kind_of(state)(told, hint=found.hint, code=found.code, sqlstate=state)
     return _kind_of(state)(message, hint=error.diag.message_hint or "", sqlstate=state)
 
 
@@ -260,14 +287,3 @@ def _kind_of(state: str) -> type[DatabaseError]:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _connect_hint(text: str) -> str:
-    lowered = text.lower()
-    if "password" in lowered or "authentication" in lowered or "no pg_hba.conf entry" in lowered:
-        return "Check the user and password in DATABASE_URL; the runner logs in as flowgres_runner."
-    if "does not exist" in lowered:
-        return "Check the names in DATABASE_URL; install with: flowgres db install"
-    if "read-only" in lowered or "standby" in lowered or "read-write" in lowered:
-        return "The server is a standby; the runner needs the primary."
-    return "Is PostgreSQL running, and does DATABASE_URL name its host and port?"

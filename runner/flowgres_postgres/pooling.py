@@ -1,0 +1,64 @@
+"""Whether an address leads to PostgreSQL itself, or to a pooler that gives each transaction another session of it.
+
+Nothing listens through such a pooler, and what is set or prepared in a session is another's a moment later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import Any
+
+import psycopg
+
+from flowgres_postgres.states import State
+
+PROBE_SECONDS = 4.0
+
+_NOTE = "select pg_backend_pid(), set_config('flowgres.session', %s, false)"
+_READ = "select coalesce(current_setting('flowgres.session', true), '')"
+
+POOLED = State(
+    "pooler_in_between",
+    "this address leads through a pooler that gives each transaction another session of PostgreSQL",
+    "Set DATABASE_DIRECT_URL to PostgreSQL itself, past the pooler; DATABASE_URL may stay as it is.",
+)
+
+
+async def is_pooled_by_transaction(url: str) -> bool:
+    """Tell whether sessions of this address change with each transaction.
+
+    Raises psycopg.OperationalError when nobody answers. A pooler makes up the process that it names at the login, so
+    without one a single query tells. Otherwise a second session looks whether it was given the first one's: while it
+    does, in a transaction, the first must still find what it has set.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        first = await _session(url, stack)
+        note = secrets.token_hex(8)
+        pid, _ = await _row(first, _NOTE, note)
+        if pid == first.info.backend_pid:
+            return False
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                second = await _session(url, stack)
+                async with second.transaction(force_rollback=True):
+                    if await _row(second, _READ) == (note,):
+                        return True
+                    return bool(await _row(first, _READ) != (note,))
+        except TimeoutError:
+            # A pool with one session, and the first of ours keeps it.
+            return False
+
+
+async def _session(url: str, stack: contextlib.AsyncExitStack) -> psycopg.AsyncConnection[Any]:
+    connection = await psycopg.AsyncConnection.connect(
+        url, autocommit=True, connect_timeout=5, prepare_threshold=None, application_name="flowgres-probe"
+    )
+    stack.push_async_callback(connection.close)
+    return connection
+
+
+async def _row(connection: psycopg.AsyncConnection[Any], query: str, *parameters: str) -> Any:
+    cursor = await connection.execute(query.encode(), parameters or None)
+    return await cursor.fetchone()
