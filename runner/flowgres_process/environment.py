@@ -10,6 +10,10 @@ from psycopg.conninfo import conninfo_to_dict
 from flowgres_process.errors import SettingsError
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
+# As other programs call them.
+_OTHER_LEVELS = {
+    "trace": "debug", "notice": "info", "warn": "warning", "err": "error", "critical": "error", "fatal": "error",
+}  # fmt: skip
 _LOG_FORMATS = ("auto", "text", "json")
 
 
@@ -50,16 +54,19 @@ class Environment:
             raise SettingsError(f"{name} must be a number of seconds from {low:g} to {high:g}, not {text[:40]!r}")
         return value
 
-    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        """One of some words, in lower case."""
+    def choice(
+        self, name: str, default: str, choices: tuple[str, ...], *, also: Mapping[str, str] | None = None
+    ) -> str:
+        """One of some words, in lower case; `also` are words that stand for one of them."""
         text = self.text(name).lower() or default
+        text = (also or {}).get(text, text)
         if text not in choices:
             raise SettingsError(f"{name} must be one of {', '.join(choices)}, not {text[:40]!r}")
         return text
 
     def log_level(self) -> str:
-        """LOG_LEVEL, as `configure_logs` takes it."""
-        return self.choice("LOG_LEVEL", "info", _LOG_LEVELS)
+        """LOG_LEVEL, as `configure_logs` takes it; other programs' names for a level count as well."""
+        return self.choice("LOG_LEVEL", "info", _LOG_LEVELS, also=_OTHER_LEVELS)
 
     def log_format(self) -> str:
         """LOG_FORMAT, as `configure_logs` takes it."""

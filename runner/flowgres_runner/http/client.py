@@ -83,7 +83,7 @@ class Client:
         policy = self._policy
         for _ in range(MAX_REDIRECTS + 1):
             if policy.refuses_name(target.host, target.port):
-                raise SsrfBlockedError(f"{target.host} is not a public name")
+                raise SsrfBlockedError(f"{target.host} is not a public name", is_allowable=True)
             dial = Dial(policy, by_name=policy.allows_name(target.host, target.port))
             token = current_dial.set(dial)
             try:
@@ -96,7 +96,7 @@ class Client:
                     answer.close()
             except HttpError:
                 if dial.refused is not None:
-                    raise SsrfBlockedError(dial.refused) from None
+                    raise SsrfBlockedError(dial.refused, is_allowable=True) from None
                 raise
             finally:
                 current_dial.reset(token)

@@ -45,8 +45,21 @@ class HttpError(Exception):
         return self.message
 
 
-class SsrfBlockedError(HttpError):
-    """The egress policy refuses this address; nothing was sent to it."""
+_ALLOWING = (
+    "Only public addresses are called. The runner's operator may allow this host by HTTP_ALLOWED_HOSTS, or all private"
+    " ones by HTTP_ALLOW_PRIVATE_NETWORKS=true; on your own machine: flowgres dev --allow-private-networks."
+)
 
-    def __init__(self, why: str) -> None:
-        super().__init__(code="ssrf_blocked", message=f"refused to connect: {why}")
+
+class SsrfBlockedError(HttpError):
+    """The egress policy refuses this address; nothing was sent to it.
+
+    An operator could have allowed it (`is_allowable`), unless it hides its host.
+    """
+
+    def __init__(self, why: str, *, is_allowable: bool = False) -> None:
+        super().__init__(
+            code="ssrf_blocked",
+            message=f"refused to connect: {why}",
+            details={"hint": _ALLOWING} if is_allowable else None,
+        )

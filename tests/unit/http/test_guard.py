@@ -94,6 +94,20 @@ async def test_local_name_is_refused_without_a_lookup(name: str) -> None:
         result = await client.request(Request("GET", f"http://{name}/"), timeout_seconds=5)
     assert isinstance(result, Failure)
     assert (result.code, result.error_class) == ("ssrf_blocked", "validation")
+    assert "--allow-private-networks" in str((result.details or {})["hint"])
+
+
+@pytest.mark.parametrize(
+    ("url", "has_hint"),
+    [("http://127.0.0.1:9/", True), ("http://[::1]:9/", True), ("http://10.0.0.1/", True),
+     ("http://2130706433/", False), ("http://127.1/", False), ("ftp://127.0.0.1/", False)],
+)  # fmt: skip
+async def test_refusal_says_how_to_allow_what_can_be_allowed(url: str, has_hint: bool) -> None:
+    async with Client() as client:
+        result = await client.request(Request("GET", url), timeout_seconds=5)
+    assert isinstance(result, Failure)
+    assert result.code == "ssrf_blocked"
+    assert ("HTTP_ALLOWED_HOSTS" in str((result.details or {}).get("hint"))) == has_hint
 
 
 async def test_name_with_many_addresses_is_refused_when_one_is_private() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flowgres_front.settings import FrontSettings
 from flowgres_process.errors import SettingsError
 from flowgres_runner.settings import RunnerSettings
 
@@ -29,6 +30,17 @@ def test_names_of_replaced_systems_are_read_with_a_notice() -> None:
     assert len(settings.notices) == 2
     both = RunnerSettings.from_environment({"DATABASE_URL": URL, "ARQ_CONCURRENCY": "7", "RUNNER_CONCURRENCY": "8"})
     assert both.concurrency == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [("warn", "warning"), ("WARN", "warning"), ("Warning", "warning"), ("INFO", "info"), (" error ", "error"),
+     ("critical", "error"), ("fatal", "error"), ("trace", "debug"), ("", "info")],
+)  # fmt: skip
+def test_level_of_the_log_is_taken_as_people_write_it(text: str, level: str) -> None:
+    assert RunnerSettings.from_environment({"DATABASE_URL": URL, "LOG_LEVEL": text}).log_level == level
+    front = {"DATABASE_URL": URL, "PGRST_JWT_SECRET": "s" * 32, "LOG_LEVEL": text}
+    assert FrontSettings.from_environment(front).log_level == level
 
 
 @pytest.mark.parametrize(
