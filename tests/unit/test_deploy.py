@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from flowgres_cli.installation import login_passwords, seeded_settings
+from flowgres_cli.migrate import LOGIN_ROLES
 from flowgres_cli.stack.environment import RUNNER_SETTINGS
 from flowgres_cli.stack.fetching import find_postgrest
 from flowgres_cli.stack.ports import free_port
@@ -85,6 +86,13 @@ def test_every_variable_that_the_programs_read_is_explained(example: dict[str, s
     assert {"DATABASE_URL", "FLOWGRES_SECRET_KEY", "PGRST_JWT_SECRET"} <= names
 
 
+def test_nothing_is_installed_by_a_name_that_no_index_knows() -> None:
+    texts = [path for path in ROOT.glob("*/**/*.md") if ".venv" not in path.parts]
+    assert DEPLOY / "README.md" in texts
+    for path in (ROOT / "README.md", *texts):
+        assert not re.search(r"pip install (-\S+ )*'?flowgres\b", path.read_text()), path
+
+
 def test_the_commands_of_the_containers_exist(compose: dict[str, Any]) -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
@@ -99,7 +107,7 @@ def test_the_commands_of_the_containers_exist(compose: dict[str, Any]) -> None:
 def test_every_password_is_random_and_nothing_is_left_to_change(made: dict[str, str]) -> None:
     passwords = {name: value for name, value in made.items() if name.endswith(("_PASSWORD", "_SECRET", "_SECRET_KEY"))}
 
-    assert len(passwords) == 8
+    assert len(passwords) == 9
     assert len(set(passwords.values())) == len(passwords)
     assert all(len(value) >= 40 for value in passwords.values())
     assert "change-me" not in made.values()
@@ -123,7 +131,7 @@ def test_the_migration_sets_every_password_that_the_others_use(compose: dict[str
 
     passwords = login_passwords(environment)
 
-    assert set(passwords) == {"flowgres_authenticator", "flowgres_runner", "flowgres_front", "flowgres_operator"}
+    assert set(passwords) == set(LOGIN_ROLES)
     services = compose["services"]
     urls = {
         f"{name} {variable}": value
