@@ -41,15 +41,17 @@ _STATUS_STYLE = {
 }
 
 
-_WHOLE_FIELDS = frozenset({"id", "status", "state", "version", "active_version", "progress", "seq", "level"})
 _WIDTH_OF_FILES = 200
+_LEAST_PROSE = 12
+_GAP = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table: the field of the row, its heading, and how to show it.
 
-    An optional one goes first when the terminal is too narrow.
+    An optional one goes first when the terminal is too narrow. Only prose is ever cut: everything else may be what the
+    next command needs.
     """
 
     field: str
@@ -57,6 +59,7 @@ class Column:
     show: Callable[[Json], str] | None = None
     justify: str = "left"
     is_optional: bool = False
+    is_prose: bool = False
 
 
 class Output:
@@ -121,22 +124,24 @@ class Output:
 
         screen = console(self.stdout)
         shown = _fitting(rows, columns, screen.width)
+        widths = _widths(rows, shown, screen.width)
         # Where even the least does not fit, the terminal wraps: nothing is cut that somebody wants to copy.
-        screen.width = max(screen.width, sum(_least_width(column, rows) + 2 for column in shown))
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for column in shown:
+        screen.width = max(screen.width, sum(widths) + _GAP * len(widths))
+        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+        for column, width in zip(shown, widths, strict=True):
+            # The width is ours to say: left to itself, rich takes whole columns away.
             table.add_column(
                 column.heading,
                 justify="right" if column.justify == "right" else "left",
                 no_wrap=True,
-                min_width=_least_width(column, rows),
+                width=width,
                 overflow="ellipsis",
             )
         for row in rows:
             table.add_row(
                 *(
                     Text(
-                        clean(_shown(column, row)),
+                        _shown(column, row),
                         style=style_of(row.get(column.field)) if column.field in ("status", "state") else "",
                     )
                     for column in shown
@@ -173,7 +178,7 @@ def console(stream: TextIO) -> Console:
 def _fitting(rows: Sequence[Row], columns: Sequence[Column], width: int) -> list[Column]:
     """The columns to show: none that nobody filled, and as many of the optional ones as there is room for."""
     shown = [columns[0], *(c for c in columns[1:] if any(row.get(c.field) not in (None, "", []) for row in rows))]
-    while sum(_least_width(column, rows) + 2 for column in shown) > width:
+    while sum(_least_width(column, rows) + _GAP for column in shown) - _GAP > width:
         last = next((column for column in reversed(shown) if column.is_optional), None)
         if last is None:
             break
@@ -181,22 +186,40 @@ def _fitting(rows: Sequence[Row], columns: Sequence[Column], width: int) -> list
     return shown
 
 
+def _widths(rows: Sequence[Row], columns: Sequence[Column], width: int) -> list[int]:
+    """How wide each column is: those of prose share what the others leave."""
+    found = [_least_width(column, rows) for column in columns]
+    spare = width - sum(found) - _GAP * (len(found) - 1)
+    wishes = sorted(
+        (_full_width(column, rows) - least, i) for i, (column, least) in enumerate(zip(columns, found, strict=True))
+    )
+    for position, (wish, i) in enumerate(wishes):
+        given = max(0, min(wish, spare // (len(wishes) - position)))
+        found[i] += given
+        spare -= given
+    return found
+
+
 def _least_width(column: Column, rows: Sequence[Row]) -> int:
-    if _is_whole(column):
-        return max(len(column.heading), *(len(_shown(column, row)) for row in rows))
-    return max(len(column.heading), min(12, *(len(_shown(column, row)) for row in rows)))
+    full = _full_width(column, rows)
+    return max(cells(column.heading), min(_LEAST_PROSE, full)) if column.is_prose else full
 
 
-def _is_whole(column: Column) -> bool:
-    # Ids and names are what the next command needs, and a status is short: only the rest may be cut.
-    return column.field in _WHOLE_FIELDS or column.field.endswith(("_id", "_at", "name", "slug", "prefix", "file"))
+def _full_width(column: Column, rows: Sequence[Row]) -> int:
+    return max(cells(column.heading), *(cells(_shown(column, row)) for row in rows))
 
 
 def _shown(column: Column, row: Row) -> str:
     value = row.get(column.field)
-    if column.show is not None:
-        return column.show(value)
-    return plain(value) if _is_whole(column) else short(value)
+    text = column.show(value) if column.show is not None else plain(value)
+    return one_line(text) if column.is_prose else clean(text)
+
+
+def cells(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def say(message: str) -> None:
@@ -229,10 +252,10 @@ def plain(value: Json, *, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def short(value: Json) -> str:
-    """A value on one line of a table."""
-    text = " ".join(plain(value).split())
-    return text if len(text) <= 80 else text[:79] + "…"
+def one_line(text: str, most: int | None = None) -> str:
+    """Text without line ends and control characters, cut where it is longer than `most`."""
+    flat = " ".join(clean(text).split())
+    return flat if most is None or len(flat) <= most else flat[: most - 1] + "…"
 
 
 def moment(value: Json) -> str:

@@ -15,9 +15,9 @@ _COLUMNS = (
     Column("id", "ID"),
     Column("name", "NAME"),
     Column("status", "STATUS"),
-    Column("version", "VERSION"),
+    Column("version", "VERSION", is_optional=True),
     Column("concurrency", "CONCURRENCY", justify="right", is_optional=True),
-    Column("labels", "LABELS", lambda value: ", ".join(value or ()), is_optional=True),
+    Column("labels", "LABELS", lambda value: ", ".join(value or ()), is_optional=True, is_prose=True),
     Column("started_at", "STARTED", moment, is_optional=True),
     Column("seen_at", "SEEN", moment),
 )

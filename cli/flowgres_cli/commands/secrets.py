@@ -15,7 +15,7 @@ _COLUMNS = (
     Column("name", "NAME"),
     Column("created_at", "CREATED", moment, is_optional=True),
     Column("updated_at", "UPDATED", moment, is_optional=True),
-    Column("updated_by", "BY", is_optional=True),
+    Column("updated_by", "BY", is_optional=True, is_prose=True),
 )
 
 
