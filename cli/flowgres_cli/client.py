@@ -12,23 +12,16 @@ import httpx
 
 from flowgres_cli import __version__
 from flowgres_cli.config import Config
-from flowgres_cli.errors import (
-    AuthError,
-    CliError,
-    ConflictError,
-    InvalidDefinitionError,
-    NotFoundError,
-    UnreachableError,
-    UsageProblemError,
-)
+from flowgres_cli.errors import AuthError, CliError, UnreachableError, UsageProblemError
+from flowgres_cli.refusals import DEFINITION_CODES, advice, refusal
 
 Json = Any
+_JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
+_NAME_ONE = "Name the server: --profile, --api-url and --front-url, or FLOWGRES_API_URL and FLOWGRES_FRONT_URL."
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_POSTGREST_KEYS = {"code", "message", "details", "hint"}
 # PostgREST's own words for "the database is not there".
 _NOT_READY_CODES = frozenset({"PGRST000", "PGRST001", "PGRST002", "PGRST003"})
-_DEFINITION_CODES = frozenset(
-    {"invalid_definition", "definition_invalid", "invalid_yaml", "inline_secret", "definition_too_large"}
-)
 
 
 class RawJson(str):
@@ -42,8 +35,11 @@ class Client:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._headers = {"User-Agent": f"flowgres/{__version__}", **_credentials(config)}
+        self._headers = {"User-Agent": f"flowgres/{__version__}"}
+        self._credentials = _credentials(config)
         self._pools: dict[bool, httpx.Client] = {}
+        self._installation: str | None = None
+        self._is_front_known = False
 
     def __enter__(self) -> Client:
         return self
@@ -69,7 +65,11 @@ class Client:
     def call(self, function: str, arguments: Mapping[str, Json] | None = None) -> Json:
         """The JSON that a function of flowgres_api returns. An argument may be RawJson."""
         return self._api(
-            "POST", f"/rpc/{function}", content=_encode(arguments or {}), headers={"Content-Type": "application/json"}
+            "POST",
+            f"/rpc/{function}",
+            arguments=arguments or {},
+            content=_encode(arguments or {}),
+            headers=_JSON_HEADERS,
         )
 
     def front(
@@ -89,6 +89,7 @@ class Client:
             content, content_type = json.dumps(json_body).encode(), "application/json"
         if content_type is not None:
             headers["Content-Type"] = content_type
+        self._recognise_front()
         base = self._front_url
         response = self._send(
             base, method, path, name="front", content=content, headers=headers, params=dict(parameters or {})
@@ -97,19 +98,89 @@ class Client:
             return self._body(response, base)
         self._refuse(response, base, "front")
 
+    def installation(self, *, is_strict: bool = False) -> str:
+        """Which installation answers at the address of the API. Refuses what is not flowgres, or not the one meant.
+
+        Where nobody named an address, and the environment names a database, it has to be the installation of that one;
+        `is_strict` is for commands that must not go on when the database cannot tell.
+        """
+        if self._installation is None:
+            found = self._identify()
+            if self.config.database is not None:
+                self._compare(found, self.config.database, is_strict=is_strict)
+            self._installation = found
+        return self._installation
+
+    def _identify(self) -> str:
+        base = self._api_url
+        # Without credentials: a stranger is not to have them.
+        response = self._send(
+            base, "POST", "/rpc/health", name="API", content=b"{}", headers=_JSON_HEADERS, is_anonymous=True
+        )
+        if _problem(response).get("code") == "PGRST202":
+            raise UnreachableError(
+                f"the PostgREST at {self.config.server(base)} does not serve flowgres",
+                hint="Is it another one, or before `flowgres db upgrade`? " + _NAME_ONE,
+            )
+        self._require_known(response, base, "API")
+        answer = self._body(response, base)
+        if not isinstance(answer, dict) or answer.get("engine") != "flowgres":
+            raise self._not_flowgres(base)
+        return str(answer.get("installation"))
+
+    def _compare(self, found: str, database: str, *, is_strict: bool) -> None:
+        from flowgres_cli.identity import installation_of
+
+        try:
+            wanted = installation_of(database, where="DATABASE_URL")
+        except CliError as error:
+            if is_strict:
+                error.hint = _NAME_ONE
+                raise
+            return
+        if wanted != found:
+            raise UsageProblemError(
+                f"{self.config.server(self._api_url)} is not the installation that DATABASE_URL names",
+                code="wrong_server",
+                hint=_NAME_ONE,
+            )
+
+    def _recognise_front(self) -> None:
+        """Refuse what answers at the address of the front and is none."""
+        if not self._is_front_known:
+            base = self._front_url
+            response = self._send(base, "GET", "/health", name="front", headers={}, is_anonymous=True)
+            # An unhealthy front is one all the same.
+            answer = _json(response)
+            if not (isinstance(answer, dict) and {"status", "database"} <= answer.keys()):
+                self._require_known(response, base, "front")
+                raise self._not_flowgres(base)
+            self._is_front_known = True
+
+    def _require_known(self, response: httpx.Response, base: str, name: str) -> None:
+        """Refuse an answer without credentials that is none of ours, or says that its server is not ready."""
+        if response.is_success:
+            return
+        problem = _problem(response)
+        is_mixed_up = problem.keys() >= _POSTGREST_KEYS if name == "front" else _is_front(response)
+        if is_mixed_up or problem.get("code") in _NOT_READY_CODES or response.status_code in (502, 503, 504):
+            self._refuse(response, base, name)
+        raise self._not_flowgres(base)
+
     def server_time(self) -> str | None:
         """The Date header of PostgREST's answer."""
         response = self._send(self._api_url, "POST", "/rpc/health", name="API", headers={})
         date: str | None = response.headers.get("Date")
         return date
 
-    def _api(self, method: str, path: str, **arguments: Any) -> Json:
+    def _api(self, method: str, path: str, *, arguments: Mapping[str, Json] | None = None, **request: Any) -> Json:
+        self.installation()
         base = self._api_url
-        arguments["headers"] = {"Accept": "application/json", **arguments.get("headers", {})}
-        response = self._send(base, method, path, name="API", **arguments)
+        request["headers"] = {"Accept": "application/json", **request.get("headers", {})}
+        response = self._send(base, method, path, name="API", **request)
         if response.is_success:
             return self._body(response, base)
-        self._refuse(response, base, "API")
+        self._refuse(response, base, "API", arguments)
 
     @property
     def _api_url(self) -> str:
@@ -120,11 +191,20 @@ class Client:
         return self.config.front_url or _missing("the front", "FLOWGRES_FRONT_URL", "--front-url")
 
     def _send(
-        self, base: str, method: str, path: str, *, name: str, headers: Mapping[str, str], **arguments: Any
+        self,
+        base: str,
+        method: str,
+        path: str,
+        *,
+        name: str,
+        headers: Mapping[str, str],
+        is_anonymous: bool = False,
+        **arguments: Any,
     ) -> httpx.Response:
         pool = self._pool(base)
+        headers = {**self._headers, **({} if is_anonymous else self._credentials), **headers}
         try:
-            return pool.request(method, base + path, headers={**self._headers, **headers}, **arguments)
+            return pool.request(method, base + path, headers=headers, **arguments)
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise UsageProblemError(
                 f"{base!r} is no http address: {error}", hint="Give it as http://host:port."
@@ -136,7 +216,7 @@ class Client:
             ) from error
         except httpx.TransportError as error:
             raise UnreachableError(
-                f"cannot reach the {name} at {base}: {_reason(error)}", hint=_start_hint(name)
+                f"cannot reach the {name} at {self.config.server(base)}: {_reason(error)}", hint=_start_hint(name)
             ) from error
 
     def _pool(self, base: str) -> httpx.Client:
@@ -156,17 +236,20 @@ class Client:
 
     def _not_flowgres(self, base: str) -> UnreachableError:
         return UnreachableError(
-            f"what answers at {base} is not flowgres",
-            hint="Check FLOWGRES_API_URL and FLOWGRES_FRONT_URL, or the profile.",
+            f"what answers at {self.config.server(base)} is not flowgres",
+            hint=_NAME_ONE,
         )
 
-    def _refuse(self, response: httpx.Response, base: str, name: str) -> NoReturn:
+    def _refuse(
+        self, response: httpx.Response, base: str, name: str, arguments: Mapping[str, Json] | None = None
+    ) -> NoReturn:
         problem = _problem(response)
         status = response.status_code
-        is_front = response.headers.get("Content-Type", "").startswith("application/problem+json")
+        is_front = _is_front(response)
         if problem and is_front != (name == "front"):
+            found = "the front" if is_front else "PostgREST"
             raise UnreachableError(
-                f"what answers at {base} is {'the front' if is_front else 'PostgREST'}, not the {name}",
+                f"what answers at {self.config.server(base)} is {found}, not the {name}",
                 hint="Are FLOWGRES_API_URL and FLOWGRES_FRONT_URL mixed up?",
             )
         if not problem:
@@ -182,7 +265,7 @@ class Client:
         hint = str(problem["hint"]) if problem.get("hint") else None
         errors = problem.get("errors") or _listed(problem.get("details"))
         if errors:
-            if code in _DEFINITION_CODES:
+            if code in DEFINITION_CODES:
                 message = f"the definition has {len(errors)} error{'s' * (len(errors) != 1)}"
                 hint = None
             # The sentence goes on with the first of them; here all are told, a line each.
@@ -197,12 +280,12 @@ class Client:
                 code=code,
                 hint="The server may be older than this command line: `flowgres db upgrade`, then `flowgres doctor`.",
             )
-        kind = _kind_of(status, code)
-        if kind is AuthError:
-            hint = " ".join(filter(None, (hint if self._has_credentials else None, self._auth_hint())))
+        error = refusal(status, code, message, hint=hint, arguments=arguments)
+        if isinstance(error, AuthError):
+            error.hint = " ".join(filter(None, (error.hint if self._has_credentials else None, self._auth_hint())))
         if status == 429 and response.headers.get("Retry-After"):
-            hint = f"Try again in {response.headers['Retry-After']} s."
-        raise kind(message, code=code, hint=hint)
+            error.hint = f"Try again in {response.headers['Retry-After']} s."
+        raise error
 
     @property
     def _has_credentials(self) -> bool:
@@ -212,7 +295,8 @@ class Client:
         if self.config.withheld is not None:
             return f"No credentials were sent: {self.config.withheld}. Give those of this server, or its own profile."
         if not self._has_credentials:
-            return "No credentials were sent: set FLOWGRES_API_KEY (or FLOWGRES_TOKEN), or name a profile."
+            server = self.config.server(self.config.api_url or self._front_url)
+            return f"No credentials were sent to {server}: set FLOWGRES_API_KEY (or FLOWGRES_TOKEN), or name a profile."
         source = self.config.sources.get("api_key") or self.config.sources.get("token") or "the call"
         return f"The credentials came from: {source}."
 
@@ -224,26 +308,22 @@ def _missing(what: str, variable: str, flag: str) -> NoReturn:
     )
 
 
-def _kind_of(status: int, code: str) -> type[CliError]:
-    if code in _DEFINITION_CODES:
-        return InvalidDefinitionError
-    if status in (401, 403):
-        return AuthError
-    if status == 404:
-        return NotFoundError
-    if status == 409 or code.startswith("idempotency"):
-        return ConflictError
-    return CliError
-
-
 def _problem(response: httpx.Response) -> Mapping[str, Json]:
     """The JSON error of PostgREST, or of RFC 9457; empty when the answer is none of ours."""
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        return {}
+    body = _json(response)
     is_ours = isinstance(body, dict) and any(name in body for name in ("code", "message", "detail", "title"))
     return body if is_ours else {}
+
+
+def _json(response: httpx.Response) -> Json:
+    try:
+        return response.json()
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_front(response: httpx.Response) -> bool:
+    return str(response.headers.get("Content-Type", "")).startswith("application/problem+json")
 
 
 def _listed(details: Json) -> list[Json]:
@@ -264,7 +344,8 @@ def _error_line(error: Json) -> str:
     place = ":".join(str(part) for part in (line, column) if part)
     parts = (place, error.get("path"), error.get("message") or error.get("code"))
     text = ": ".join(str(part) for part in parts if part)
-    return f"{text} ({error['hint']})" if error.get("hint") else text
+    hint = advice(str(error.get("code")), error.get("hint"))
+    return f"{text} ({hint})" if hint else text
 
 
 def _encode(arguments: Mapping[str, Json]) -> bytes:

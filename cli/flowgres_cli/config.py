@@ -49,6 +49,8 @@ class Config:
     """Everything a command needs to reach the server; `sources` tells where each value came from.
 
     An address is None when only the other one was named. `withheld` says whose credentials were not taken, and why.
+    `database` is the connection string of the environment when nobody named an API: then the default has to be that
+    installation's.
     """
 
     api_url: str | None
@@ -59,11 +61,18 @@ class Config:
     profile: str | None
     sources: Mapping[str, str]
     withheld: str | None = None
+    database: str | None = None
 
     def __repr__(self) -> str:
         """Without the credentials, which must not reach a log."""
-        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _CREDENTIALS}
+        hidden = (*_CREDENTIALS, "database")
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
         return f"Config({shown})"
+
+    def server(self, address: str) -> str:
+        """An address of ours as a person should read it: whether anybody named it."""
+        name = "api_url" if address == self.api_url else "front_url"
+        return address if name in self.sources else f"{address} (the default, as none was named)"
 
 
 def load_config(flags: Mapping[str, str], environment: Mapping[str, str], folder: Path) -> Config:
@@ -112,7 +121,13 @@ def load_config(flags: Mapping[str, str], environment: Mapping[str, str], folder
         profile=profile_name,
         sources=sources,
         withheld=withheld,
+        database=None if "api_url" in values else environment_dsn(environment),
     )
+
+
+def environment_dsn(environment: Mapping[str, str]) -> str | None:
+    """The database that the environment names, past a pooler where it says how."""
+    return environment.get("DATABASE_DIRECT_URL") or environment.get("DATABASE_URL") or None
 
 
 def _withhold(

@@ -7,10 +7,11 @@ hint, and one about the database as such gets ours.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowgres_cli.errors import AuthError, CliError, ConflictError, NotFoundError, UnreachableError
+from flowgres_cli.errors import AuthError, CliError, NotFoundError, UnreachableError
+from flowgres_cli.refusals import refusal
 from flowgres_postgres import State, state_of_connect, state_of_server, state_of_sqlstate
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[Any]
 
-_BY_STATUS: dict[str, type[CliError]] = {"401": AuthError, "403": AuthError, "404": NotFoundError, "409": ConflictError}
 _BY_KIND: dict[str, type[CliError]] = {
     "away": UnreachableError,
     "login": AuthError,
@@ -69,14 +69,14 @@ def require_session(dsn: str) -> None:
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Turn what SQL refuses in the block into a CliError."""
+def told(arguments: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Turn what SQL refuses in the block into a CliError; `arguments` of the call are named in its hint."""
     import psycopg
 
     try:
         yield
     except psycopg.Error as error:
-        raise of_error(error) from error
+        raise of_error(error, arguments) from error
 
 
 def of_state(state: State) -> CliError:
@@ -84,13 +84,13 @@ def of_state(state: State) -> CliError:
     return _BY_KIND[state.kind](state.message, code=state.code, hint=state.hint)
 
 
-def of_error(error: psycopg.Error) -> CliError:
+def of_error(error: psycopg.Error, arguments: Mapping[str, Any] | None = None) -> CliError:
     """The error that tells what a statement was refused for."""
     sqlstate = error.sqlstate or ""
     message = error.diag.message_primary or " ".join(str(error).split())
     if sqlstate.startswith("FG"):
-        kind = _BY_STATUS.get(sqlstate.removeprefix("FG"), CliError)
-        return kind(message, code=error.diag.constraint_name, hint=error.diag.message_hint or None)
+        status, code = int(sqlstate.removeprefix("FG")), error.diag.constraint_name or sqlstate
+        return refusal(status, code, message, hint=error.diag.message_hint or None, arguments=arguments)
     if sqlstate == "42501":
         return AuthError(
             message, code="right_missing", hint="Connect as flowgres_operator, or as the login that installed flowgres."

@@ -76,7 +76,7 @@ class Addresses:
             token=None,
             output=None,
             profile=None,
-            sources={"api_key": "the server that was just started"},
+            sources=dict.fromkeys(("api_url", "front_url", "api_key"), "the server that was just started"),
         )
 
 

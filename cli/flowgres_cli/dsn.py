@@ -1,7 +1,10 @@
-"""Connection strings as somebody wrote them: checked before anybody quotes them."""
+"""Connection strings as somebody wrote them, checked before anybody quotes them."""
 
 from __future__ import annotations
 
+import os
+
+from flowgres_cli.config import environment_dsn
 from flowgres_cli.errors import UsageProblemError
 
 
@@ -27,3 +30,11 @@ def checked_dsn(text: str, *, where: str) -> str:
             " letter or digit.",
         )
     return text
+
+
+def named_dsn(given: str | None) -> str:
+    """The database of --dsn, else that of the environment, past a pooler where it says how."""
+    found = given or environment_dsn(os.environ)
+    if not found:
+        raise UsageProblemError("no database is named", hint="Give --dsn, or set DATABASE_URL.")
+    return checked_dsn(found, where="--dsn" if given else "DATABASE_URL")

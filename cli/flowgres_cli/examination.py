@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -11,8 +11,9 @@ from typing import Any
 
 from flowgres_cli import __version__
 from flowgres_cli.client import Client
-from flowgres_cli.config import Config
+from flowgres_cli.config import Config, environment_dsn
 from flowgres_cli.errors import CliError
+from flowgres_cli.identity import installation_of
 
 Json = Any
 MOST_CLOCK_SECONDS = 5.0
@@ -35,8 +36,8 @@ def examine(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]
     yield _python()
     for check in (_postgres_programs, _postgrest_program):
         yield check()
-    yield from _server(config)
-    yield from examine_database(environment)
+    installation = yield from _server(config)
+    yield from examine_database(environment, installation)
 
 
 def _python() -> Finding:
@@ -64,12 +65,15 @@ def _postgrest_program() -> Finding:
         return Finding("PostgREST program", NOTE, f"{error.message} `flowgres dev` fetches it.", error.hint or "")
 
 
-def _server(config: Config) -> Iterator[Finding]:
+def _server(config: Config) -> Generator[Finding, None, str | None]:
+    """Look at the server; returns which installation it is, when it is one."""
+    # Whether the database of the environment is the same installation is a finding of its own.
+    config = replace(config, database=None)
     try:
         client = Client(config)
     except CliError as error:
         yield Finding("credentials", PROBLEM, error.message, error.hint or "")
-        return
+        return None
     # Health is for everybody: a wrong key is a finding of its own, and must not hide the others.
     nobody = Client(replace(config, api_key=None, token=None))
     with client, nobody:
@@ -77,12 +81,14 @@ def _server(config: Config) -> Iterator[Finding]:
         if isinstance(health, Finding):
             yield health
         else:
-            yield Finding("API", OK, str(config.api_url))
+            yield Finding("API", OK, f"{config.server(str(config.api_url))}, installation {nobody.installation()}")
             yield from _engine(health)
         yield from _front(nobody, config)
         if not isinstance(health, Finding):
             yield _credentials(client, config)
             yield _clock(nobody)
+            return nobody.installation()
+    return None
 
 
 def _engine(health: Mapping[str, Json]) -> Iterator[Finding]:
@@ -92,7 +98,7 @@ def _engine(health: Mapping[str, Json]) -> Iterator[Finding]:
             "versions",
             PROBLEM,
             f"the database has {version}, this command line is {__version__}",
-            "Bring both to one version: pip install, then flowgres db upgrade.",
+            "Bring both to one version: install the newer one here, or there run flowgres db upgrade.",
         )
     elif version is not None:
         yield Finding("versions", OK, f"database and command line are {version}")
@@ -127,7 +133,7 @@ def _front(client: Client, config: Config) -> Iterator[Finding]:
         return
     state = answer.get("status") if isinstance(answer, dict) else None
     if state == "ok":
-        yield Finding("front", OK, str(config.front_url))
+        yield Finding("front", OK, config.server(str(config.front_url)))
     else:
         parts = (
             ", ".join(f"{name} {answer.get(name)}" for name in ("database", "postgrest", "runners")) if answer else ""
@@ -169,12 +175,33 @@ def _clock(client: Client) -> Finding:
     return Finding("clock", OK, "as the server's")
 
 
-def examine_database(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """The database that the environment names, as its owner sees it."""
-    dsn = environment.get("DATABASE_DIRECT_URL") or environment.get("DATABASE_URL")
+def _same_installation(dsn: str, installation: str | None) -> Finding | None:
+    """Whether the database is the one behind the API; None where one of them does not tell."""
+    if installation is None:
+        return None
+    try:
+        found = installation_of(dsn, where="DATABASE_URL")
+    except CliError:
+        return None
+    if found == installation:
+        return None
+    return Finding(
+        "installation",
+        PROBLEM,
+        f"DATABASE_URL names installation {found}, and the API is {installation}",
+        "Name the server that belongs to the database, or unset DATABASE_URL.",
+    )
+
+
+def examine_database(environment: Mapping[str, str], installation: str | None = None) -> Iterator[Finding]:
+    """The database that the environment names, as its owner sees it; it should be the `installation` of the API."""
+    dsn = environment_dsn(environment)
     if not dsn:
         yield Finding("database", NOTE, "not looked at: DATABASE_URL is not set", "Only install and upgrade need it.")
         return
+    other = _same_installation(dsn, installation)
+    if other is not None:
+        yield other
     from flowgres_cli import migrate
     from flowgres_cli.dsn import checked_dsn
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from flowgres_cli.errors import StoppedByUserError
-from flowgres_cli.output import Output, console, is_interactive, plain, say
+from flowgres_cli.output import Output, console, is_interactive, plain, say, warn
 from flowgres_cli.session import Session
 from flowgres_cli.watching import Snapshot, Watcher, outcome_error, result_of
 
@@ -39,7 +40,9 @@ def follow(session: Session, execution_id: str, *, is_watching: bool, timeout_se
 
 def show_tree(watcher: Watcher, output: Output) -> Snapshot:
     """Draw the execution again and again until it has ended; the last drawing stays."""
+    from rich.console import Group
     from rich.live import Live
+    from rich.text import Text
 
     from flowgres_cli.tree import render
 
@@ -50,7 +53,9 @@ def show_tree(watcher: Watcher, output: Output) -> Snapshot:
         for snapshot in watcher.snapshots(with_children=True):
             if snapshot.has_ended:
                 live.vertical_overflow = "visible"
-            live.update(render(snapshot, is_ascii=is_ascii), refresh=True)
+            drawing = render(snapshot, is_ascii=is_ascii)
+            notice = None if snapshot.has_ended else watcher.notice
+            live.update(drawing if notice is None else Group(drawing, Text(notice, style="yellow")), refresh=True)
     assert snapshot is not None  # noqa: S101  the iterator ends with the snapshot of the end
     return snapshot
 
@@ -64,7 +69,7 @@ def print_result(final: Snapshot, output: Output) -> None:
 def _print_events(watcher: Watcher, output: Output) -> Snapshot:
     """Every event as one line of JSON, and the result as the last one."""
     final: Snapshot | None = None
-    for snapshot in watcher.snapshots():
+    for snapshot in _told(watcher):
         # Read after the status: when the execution has ended, its last events are there.
         for event in watcher.events():
             output.line(json.dumps(event, ensure_ascii=False))
@@ -76,10 +81,21 @@ def _print_events(watcher: Watcher, output: Output) -> Snapshot:
 
 def _last(watcher: Watcher) -> Snapshot:
     final: Snapshot | None = None
-    for snapshot in watcher.snapshots():
+    for snapshot in _told(watcher):
         final = snapshot
     assert final is not None  # noqa: S101  the iterator ends with the snapshot of the end
     return final
+
+
+def _told(watcher: Watcher) -> Iterator[Snapshot]:
+    """The snapshots, with a word on stderr when nobody serves the execution."""
+    told: str | None = None
+    for snapshot in watcher.snapshots():
+        yield snapshot
+        if watcher.notice != told:
+            told = watcher.notice
+            if told is not None:
+                warn(told)
 
 
 def announce(message: str, output: Output) -> None:

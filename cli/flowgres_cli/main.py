@@ -37,8 +37,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Admin": {
         "tenants": ("tenants", "tenants"),
-        "keys": ("tenants", "keys"),
-        "token": ("tenants", "token"),
+        "keys": ("keys", "keys"),
+        "token": ("keys", "token"),
         "secrets": ("secrets", "secrets"),
         "db": ("database", "db"),
         "runner": ("runner", "runner"),

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flowgres_cli.output import clean, duration, plain, seconds_text, style_of
-from flowgres_cli.watching import Snapshot, StepState, error_text
+from flowgres_cli.output import clean, duration, one_line, plain, seconds_text, style_of
+from flowgres_cli.watching import Snapshot, StepState, answer_text, error_text
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -106,7 +106,7 @@ def _headline(snapshot: Snapshot, *, has_id: bool = True) -> Text:
     line.append(f" v{document.get('version')}  ", style="dim")
     line.append(snapshot.status, style=f"bold {style_of(snapshot.status)}".strip())
     if document.get("total_steps") is not None:
-        line.append(f"  {document.get('steps_completed', 0)}/{document['total_steps']}")
+        line.append(f"  {snapshot.done}/{document['total_steps']}")
     line.append(f"  {_elapsed(document.get('started_at'), document.get('finished_at'))}", style="dim")
     if has_id:
         line.append(f"  {document.get('id')}", style="dim")
@@ -130,11 +130,14 @@ def _step_line(step: StepState, *, is_ascii: bool) -> Text:
         line.append(f"  attempt {step.attempts}", style="yellow")
     problem = error_text(step.error)
     if step.reason:
-        line.append(f"  {_one_line(step.reason, 160)}", style="yellow")
+        line.append(f"  {one_line(step.reason, 160)}", style="yellow")
     if problem:
-        line.append(f"  {_one_line(problem, 160)}", style="red")
+        line.append(f"  {one_line(problem, 160)}", style="red")
+        answer = answer_text(step.error, 160)
+        if answer:
+            line.append(f"\n  it answered: {answer}", style="dim red")
     elif step.type == "log" and step.status == "completed" and isinstance(step.output, dict):
-        line.append(f"  {_one_line(plain(step.output.get('message')), 100)}", style="italic dim")
+        line.append(f"  {one_line(plain(step.output.get('message')), 100)}", style="italic dim")
     return line
 
 
@@ -155,8 +158,3 @@ def _elapsed(started: str | None, finished: str | None) -> str:
         return seconds_text(max((datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds(), 0.0))
     except (ValueError, TypeError):
         return ""
-
-
-def _one_line(text: str, most: int) -> str:
-    flat = " ".join(clean(text).split())
-    return flat if len(flat) <= most else flat[: most - 1] + "…"

@@ -15,6 +15,8 @@ from flowgres_cli.errors import (
     UnreachableError,
     WaitTimeoutError,
 )
+from flowgres_cli.output import one_line
+from flowgres_cli.serving import Lookout
 
 Json = Any
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -56,6 +58,13 @@ class Snapshot:
         return str(self.document.get("status"))
 
     @property
+    def done(self) -> int:
+        """How many steps are done: those that completed or were skipped; all of them when it has completed."""
+        if self.status == "completed":
+            return len(self.steps)
+        return sum(step.status in ("completed", "skipped") for step in self.steps)
+
+    @property
     def has_ended(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.status in ENDED
@@ -72,6 +81,12 @@ class Watcher:
         self._edges: dict[tuple[Json, Json], dict[str, tuple[str, ...]]] = {}
         self._seen_seq = 0
         self._unreachable_since: float | None = None
+        self._lookout = Lookout(client, execution_id, has_deadline=timeout_seconds is not None)
+
+    @property
+    def notice(self) -> str | None:
+        """What keeps the execution from going on, as far as that is known."""
+        return self._lookout.notice
 
     def read(self, *, with_children: bool = False) -> Snapshot:
         """The execution now; with the executions below it when a tree is to be drawn."""
@@ -85,6 +100,7 @@ class Watcher:
                 yield snapshot
                 if snapshot.has_ended:
                     return
+                self._lookout.look(snapshot.document)
             self.pause()
 
     def events(self) -> Iterator[dict[str, Json]]:
@@ -178,9 +194,12 @@ def outcome_error(document: dict[str, Json]) -> CliError | None:
     """The error to end with for an execution that ended badly, or None when it completed."""
     status, execution_id = document.get("status"), document.get("id")
     if status == "failed":
+        error = document.get("error")
+        answer = answer_text(error)
         return ExecutionFailedError(
-            f"execution {execution_id} failed: {error_text(document.get('error'), with_causes=True)}",
-            hint=f"flowgres executions show {execution_id}",
+            f"execution {execution_id} failed: {error_text(error, with_causes=True)}"
+            + (f"\n  it answered: {answer}" if answer else ""),
+            hint=hint_of(error) or f"flowgres executions show {execution_id}",
         )
     if status == "cancelled":
         reason = error_text(document.get("error"))
@@ -196,6 +215,29 @@ def error_text(error: Json, *, with_causes: bool = False) -> str:
     details = error.get("details")
     cause = details.get("error") if with_causes and isinstance(details, dict) else None
     return f"{text}, because {error_text(cause, with_causes=True)}" if cause else text
+
+
+def answer_text(error: Json, most: int = 240) -> str:
+    """What the other side of an http step answered, which often says why; empty when the error holds nothing of it."""
+    details = _innermost_details(error)
+    body = details.get("body")
+    return one_line(body, most) if isinstance(body, str) else ""
+
+
+def hint_of(error: Json) -> str | None:
+    """How to mend it, when the engine knows."""
+    hint = _innermost_details(error).get("hint")
+    return one_line(hint) if isinstance(hint, str) else None
+
+
+def _innermost_details(error: Json) -> dict[str, Json]:
+    """The details of what went wrong first: the error of a sub-workflow step holds that of its child."""
+    found: dict[str, Json] = {}
+    while isinstance(error, dict):
+        details = error.get("details")
+        found = details if isinstance(details, dict) else {}
+        error = found.get("error")
+    return found
 
 
 def result_of(document: dict[str, Json]) -> dict[str, Json]:

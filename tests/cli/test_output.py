@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
+import pkgutil
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from flowgres_cli.output import Column, Output, clean, duration, moment, seconds_text
+from flowgres_cli import commands
+from flowgres_cli.output import Column, Output, _widths, cells, clean, duration, moment, seconds_text
 from flowgres_cli.tree import layout, render
-from flowgres_cli.watching import Snapshot, StepState
+from flowgres_cli.watching import Snapshot, StepState, outcome_error
 
 ROWS: list[dict[str, Any]] = [
     {"id": "1", "name": "Ann", "x": {"a": [1]}},
@@ -151,3 +157,77 @@ def test_steps_that_depend_on_each_other_in_a_circle_are_still_drawn() -> None:
     """A server would refuse such a workflow; a bad answer must not hang the terminal."""
     steps = (_step("a", "b"), _step("b", "a"))
     assert len(_drawn(Snapshot({"workflow_name": "w", "version": 1, "status": "failed", "id": "1"}, steps))) == 3
+
+
+def _tables() -> list[tuple[str, tuple[Column, ...]]]:
+    """The columns of every table that a command draws."""
+    found = []
+    for module in pkgutil.iter_modules(commands.__path__):
+        loaded = importlib.import_module(f"{commands.__name__}.{module.name}")
+        for name, value in vars(loaded).items():
+            if isinstance(value, tuple) and value and isinstance(value[0], Column):
+                found.append((f"{module.name}.{name}", value))
+    return found
+
+
+@pytest.mark.parametrize(("name", "columns"), _tables(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_no_table_cuts_or_drops_what_the_next_command_needs(
+    monkeypatch: pytest.MonkeyPatch, width: int, name: str, columns: tuple[Column, ...]
+) -> None:
+    del name
+    monkeypatch.setenv("COLUMNS", str(width))
+    # As wide as they come: ids are 36 characters, names 63, types of events 25.
+    row = {column.field: f"{column.field}_".ljust(36 if column.field.endswith("id") else 25, "x") for column in columns}
+    row |= {column.field: "prose " * 40 for column in columns if column.is_prose}
+    stream = Terminal()
+    Output(None, stdout=stream).rows([row], tuple(replace(column, show=None) for column in columns))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    for column in columns:
+        if not column.is_optional:
+            assert column.heading in text
+            if not column.is_prose:
+                assert row[column.field] in text
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.text(max_size=70), st.text(max_size=300), st.text(max_size=300)), min_size=1, max_size=5
+    ),
+    width=st.integers(20, 200),
+)
+def test_columns_that_are_cut_share_what_is_left(rows: list[tuple[str, str, str]], width: int) -> None:
+    columns = (Column("a", "A"), Column("b", "B", is_prose=True), Column("c", "C", is_prose=True))
+    shown = [dict(zip("abc", row, strict=True)) for row in rows]
+    found = _widths(shown, columns, width)
+    whole = max(1, *(cells(clean(row["a"])) for row in shown))
+    assert found[0] == whole
+    assert sum(found) + 4 <= max(width, whole + 2 * 12 + 4)
+
+
+def test_failure_is_told_with_the_hint_and_the_answer_of_where_it_began() -> None:
+    blocked = {"code": "ssrf_blocked", "step": "get", "message": "refused", "details": {"hint": "Allow it."}}
+    for error in (blocked, {"code": "child_failed", "step": "call", "details": {"error": blocked}}):
+        told = outcome_error({"id": "1", "status": "failed", "error": error})
+        assert told is not None
+        assert told.hint == "Allow it."
+    answered = {"code": "http_status", "message": "answered 500", "details": {"status": 500, "body": "a\n" * 500}}
+    told = outcome_error({"id": "1", "status": "failed", "error": answered})
+    assert told is not None
+    assert told.message.splitlines()[1].startswith("  it answered: a a a")
+    assert len(told.message.splitlines()) == 2
+    assert len(told.message) < 400
+    assert told.hint == "flowgres executions show 1"
+
+
+@pytest.mark.parametrize("error", [None, "text", [], {"details": "text"}, {"details": {"error": {"details": [1]}}}])
+def test_error_of_any_shape_is_told(error: Any) -> None:
+    assert outcome_error({"id": "1", "status": "failed", "error": error}) is not None
+
+
+def test_skipped_steps_are_done() -> None:
+    steps = (_step("a"), _step("b", "a", status="skipped"), _step("c", "a", status="cancelled"))
+    assert Snapshot({"status": "completed"}, steps).done == 3
+    assert Snapshot({"status": "failed"}, steps).done == 2
+    head = _drawn(Snapshot({"workflow_name": "w", "version": 1, "status": "failed", "total_steps": 3}, steps))[0]
+    assert " 2/3 " in head

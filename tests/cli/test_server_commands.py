@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from typing import Any
 
 import pytest
 
+from tests.support.api import Api
 from tests.support.database import Database
 
 from .conftest import Flowgres
@@ -162,10 +164,14 @@ def test_strange_names_are_only_names(live: Flowgres, name: str) -> None:
     assert live("workflows", "show", name).code in (1, 3)
 
 
-def test_input_that_breaks_the_declaration_is_an_error_of_the_server(live: Flowgres) -> None:
-    answer = live("run", "greet", "-d", '{"times": "many"}')
-    assert answer.code == 1
-    assert "times" in answer.err
+@pytest.mark.parametrize("given", [("-d", '{"times": "many"}'), ("-f", "times:=[]"), ("-f", "name:=12")])
+def test_input_that_breaks_the_declaration_is_bad_usage_and_named(live: Flowgres, given: tuple[str, str]) -> None:
+    answer = live("run", "greet", *given)
+    assert answer.code == 2
+    assert ("times" if "times" in given[1] else "name") in answer.err
+    assert "input_invalid" in answer.err
+    assert "flowgres workflows show greet" in answer.err
+    assert "definition" not in answer.err
 
 
 def test_lists_come_in_every_form(live: Flowgres) -> None:
@@ -182,7 +188,10 @@ def test_lists_come_in_every_form(live: Flowgres) -> None:
 def test_workflow_is_shown_with_its_steps(live: Flowgres) -> None:
     shown = live("workflows", "show", "greet").json
     assert [(step["step"], step["depends_on"]) for step in shown["steps"]] == [("hello", []), ("tell", ["hello"])]
-    assert "hello" in live("workflows", "show", "greet", "-o", "table").out
+    assert shown["inputs"]["times"]["type"] == "integer"
+    table = live("workflows", "show", "greet", "-o", "table").out
+    assert "hello" in table
+    assert re.search(r"^times +integer +1 *$", table, re.MULTILINE)
 
 
 def test_executions_are_filtered(live: Flowgres) -> None:
@@ -205,8 +214,12 @@ def test_events_and_logs_tell_what_happened(live: Flowgres) -> None:
     execution_id = live("run", "greet", "-f", "name=Zoe").json["execution_id"]
     events = live("executions", "events", execution_id).json
     assert events[-1]["type"] == "execution_completed"
-    warnings = live("logs", execution_id, "--level", "warning").lines
+    warnings = live("logs", execution_id, "--level", "warning", "-o", "json").lines
     assert [(line["type"], line["message"]) for line in warnings] == [("log", "greeted Zoe")]
+    piped = live("logs", execution_id).out.splitlines()
+    assert len(piped) == len(events)
+    assert [line for line in piped if "greeted Zoe" in line and "warning" in line and "tell" in line]
+    assert not [line for line in piped if "{" in line or "\x1b" in line]
     followed = live("logs", execution_id, "-f", "-o", "table")
     assert followed.code == 0
     assert "greeted Zoe" in followed.out
@@ -246,6 +259,50 @@ def test_token_works_in_place_of_the_key(live: Flowgres) -> None:
     by_token = Flowgres(live.folder, {**live.environment, "FLOWGRES_API_KEY": "", "FLOWGRES_TOKEN": token})
     assert by_token("workflows", "list").code == 0
     assert by_token("token").code == 5
+
+
+def test_keys_are_listed_rotated_and_revoked_and_the_last_one_only_by_force(live: Flowgres) -> None:
+    made = live("keys", "create", "second", "--role", "admin").json
+    by_second = live.with_environment(FLOWGRES_API_KEY=made["api_key"])
+    rotated = by_second("keys", "rotate", made["prefix"], "--grace-seconds", "0").json
+    assert by_second("workflows", "list").code == 5
+    by_third = live.with_environment(FLOWGRES_API_KEY=rotated["api_key"])
+    listed = {row["prefix"]: row["status"] for row in by_third("keys", "list").json}
+    assert (listed[made["prefix"]], listed[rotated["prefix"]]) == ("expired", "active")
+    assert by_third("keys", "revoke", rotated["prefix"]).code == 0
+    mine = live.environment["FLOWGRES_API_KEY"].split("_")[-1][:8]
+    refused = live("keys", "revoke", mine)
+    assert refused.code == 6
+    assert "last_admin_key" in refused.err
+    assert "--force" in refused.err
+    assert live("keys", "list").code == 0
+
+
+def test_tenant_whose_slug_is_taken_is_told_so(anonymous: Flowgres, module_database: Database) -> None:
+    register = ("tenants", "register", "Twice", "--dsn", module_database.dsn("operator"))
+    first, second = anonymous(*register), anonymous(*register)
+    assert (first.json["slug"], first.json["slug_taken"]) == ("twice", None)
+    assert "another tenant has the slug twice" in second.err
+    assert second.json["slug"] in second.err
+    third = anonymous(*register, "--slug", "twice")
+    assert third.code == 6
+    assert "--slug" in third.err
+    listed = anonymous("tenants", "list", "--dsn", module_database.dsn("operator")).json
+    assert {first.json["slug"], second.json["slug"]} <= {row["slug"] for row in listed}
+
+
+def test_what_a_service_answered_is_shown_with_the_error(live: Flowgres, module_api: Api) -> None:
+    (live.folder / "call.yaml").write_text(
+        "name: call\nsteps:\n"
+        f"  - {{id: ask, type: http, config: {{url: '{module_api.url}/rpc/nothing'}}, retry: {{attempts: 1}}}}\n"
+    )
+    assert live("import", "call.yaml").code == 0
+    ran = live("run", "call")
+    assert ran.code == 7
+    shown = live("executions", "show", ran.json["execution_id"], "-o", "table")
+    for text in (ran.err, shown.out, live("logs", ran.json["execution_id"]).out):
+        assert "it answered: {" in text
+        assert "PGRST202" in text
 
 
 def test_runner_is_listed(live: Flowgres) -> None:

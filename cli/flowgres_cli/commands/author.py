@@ -64,10 +64,7 @@ def validate(session: Session, paths: tuple[str, ...], is_asking_server: bool) -
         session.output.rows([finding.as_json() for finding in findings], (), id_field="file")
     counted = f"{len(files)} file{'s' * (len(files) != 1)}"
     if errors:
-        raise InvalidDefinitionError(
-            f"{errors} error{'s' * (errors != 1)} in {counted}",
-            hint="`flowgres schema` prints what a definition may hold.",
-        )
+        raise InvalidDefinitionError(f"{errors} error{'s' * (errors != 1)} in {counted}")
     say(f"{counted} valid" + (f", {warnings} warning{'s' * (warnings != 1)}" if warnings else ""))
 
 

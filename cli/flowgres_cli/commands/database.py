@@ -6,6 +6,7 @@ import os
 
 import click
 
+from flowgres_cli.dsn import named_dsn
 from flowgres_cli.output import say
 from flowgres_cli.session import Session, output_option, pass_session
 
@@ -49,7 +50,7 @@ def install(
     """
     from flowgres_cli import migrate
 
-    target = _target(dsn)
+    target = named_dsn(dsn)
     if create_database and migrate.create_database(target):
         say("database created")
     _apply(session, target, change_environment=change_environment, change_passwords=change_passwords)
@@ -66,7 +67,7 @@ def upgrade(session: Session, dsn: str | None, change_environment: bool, change_
     from flowgres_cli import migrate
     from flowgres_cli.errors import NotFoundError
 
-    target = _target(dsn)
+    target = named_dsn(dsn)
     if not migrate.status(target).is_installed:
         raise NotFoundError("flowgres is not installed in this database", hint="Install it: flowgres db install")
     _apply(session, target, change_environment=change_environment, change_passwords=change_passwords)
@@ -83,7 +84,7 @@ def roles(dsn: str | None, change_passwords: bool) -> None:
     from flowgres_cli import migrate
     from flowgres_cli.installation import login_passwords
 
-    migrate.create_roles(_target(dsn), passwords=login_passwords(os.environ), changes_passwords=change_passwords)
+    migrate.create_roles(named_dsn(dsn), passwords=login_passwords(os.environ), changes_passwords=change_passwords)
     say("the roles are there")
 
 
@@ -99,7 +100,7 @@ def adopt(session: Session, dsn: str | None) -> None:
     """
     from flowgres_cli import migrate
 
-    answer = migrate.adopt(_target(dsn))
+    answer = migrate.adopt(named_dsn(dsn))
     session.output.record(answer, id_field="installation_id")
     say("runners may work here" if answer.get("is_adopted") else "this is the original: nothing was to do")
 
@@ -116,7 +117,7 @@ def status(session: Session, dsn: str | None) -> None:
     """
     from flowgres_cli import migrate
 
-    found = migrate.status(_target(dsn))
+    found = migrate.status(named_dsn(dsn))
     itself = found.installation
     session.output.record(
         {
@@ -152,18 +153,8 @@ def print_sql(dsn: str | None, is_pending_only: bool) -> None:
     """Print the installation as one script for psql."""
     from flowgres_cli import migrate
 
-    pending = migrate.status(_target(dsn)) if is_pending_only else None
+    pending = migrate.status(named_dsn(dsn)) if is_pending_only else None
     click.echo(migrate.script(pending_only=pending))
-
-
-def _target(dsn: str | None) -> str:
-    from flowgres_cli.dsn import checked_dsn
-    from flowgres_cli.errors import UsageProblemError
-
-    found = dsn or os.environ.get("DATABASE_DIRECT_URL") or os.environ.get("DATABASE_URL")
-    if not found:
-        raise UsageProblemError("no database is named", hint="Give --dsn, or set DATABASE_URL.")
-    return checked_dsn(found, where="--dsn" if dsn else "DATABASE_URL")
 
 
 def _apply(session: Session, target: str, *, change_environment: bool, change_passwords: bool) -> None:

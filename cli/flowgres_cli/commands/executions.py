@@ -29,7 +29,7 @@ _EVENT_COLUMNS = (
     Column("level", "LEVEL"),
     Column("type", "TYPE"),
     Column("step", "STEP"),
-    Column("message", "MESSAGE"),
+    Column("message", "MESSAGE", is_prose=True),
 )
 
 
@@ -86,9 +86,9 @@ def list_executions(
 def show_execution(session: Session, execution: str) -> None:
     """Show one execution with every step."""
     from flowgres_cli.following import print_result
-    from flowgres_cli.output import console
+    from flowgres_cli.output import clean, console
     from flowgres_cli.tree import render
-    from flowgres_cli.watching import Watcher, error_text
+    from flowgres_cli.watching import Watcher, answer_text, error_text, hint_of
 
     output = session.output
     snapshot = Watcher(session.client, execution).read(with_children=output.is_table)
@@ -98,7 +98,11 @@ def show_execution(session: Session, execution: str) -> None:
     screen = console(output.stdout)
     screen.print(render(snapshot, is_ascii=screen.options.ascii_only))
     if snapshot.document.get("error"):
-        output.line(f"error   {error_text(snapshot.document['error'])}")
+        error = snapshot.document["error"]
+        output.line(f"error   {clean(error_text(error))}")
+        for label, text in (("answer", answer_text(error)), ("hint", hint_of(error))):
+            if text:
+                output.line(f"{label:<7} {text}")
     output.line(f"input   {plain(snapshot.document.get('input'))}")
     print_result(snapshot, output)
 
@@ -176,11 +180,13 @@ def _events(session: Session, execution: str) -> list[dict[str, Json]]:
 
 
 def _print_event(session: Session, event: dict[str, Json]) -> None:
+    """One line for an event: text also where nobody reads along, so that grep and less see what a terminal shows."""
     import json
 
     from flowgres_cli.output import clean, console, style_of
+    from flowgres_cli.watching import answer_text
 
-    if not session.output.is_table:
+    if session.config.output not in (None, "table"):
         session.output.line(json.dumps(event, ensure_ascii=False))
         return
     from rich.text import Text
@@ -188,10 +194,13 @@ def _print_event(session: Session, event: dict[str, Json]) -> None:
     kind = str(event.get("type"))
     style = {"error": "red", "warning": "yellow", "debug": "dim"}.get(str(event.get("level")), "")
     line = Text(no_wrap=False)
-    line.append(f"{moment(event.get('at'))}  ", style="dim")
+    line.append(f"{moment(event.get('at')) if session.output.is_table else event.get('at')}  ", style="dim")
     line.append(f"{event.get('level', ''):<8}", style=style)
     line.append(f"{clean(str(event.get('step') or '-')):<20} ", style="bold")
     if kind != "log":
         line.append(f"{kind}  ", style=style_of(kind.rpartition("_")[2]))
     line.append(clean(str(event.get("message") or "")))
+    answer = answer_text({"details": event.get("details")}, 160)
+    if answer:
+        line.append(f"  it answered: {answer}", style="dim")
     console(session.output.stdout).print(line, soft_wrap=True)

@@ -24,8 +24,8 @@ _LIST_COLUMNS = (
     Column("status", "STATUS"),
     Column("active_version", "ACTIVE", justify="right"),
     Column("pending_version", "PENDING", justify="right", is_optional=True),
-    Column("title", "TITLE", is_optional=True),
-    Column("description", "DESCRIPTION", is_optional=True),
+    Column("title", "TITLE", is_optional=True, is_prose=True),
+    Column("description", "DESCRIPTION", is_optional=True, is_prose=True),
     Column("updated_at", "UPDATED", moment, is_optional=True),
 )
 _VERSION_COLUMNS = (
@@ -33,15 +33,22 @@ _VERSION_COLUMNS = (
     Column("state", "STATE"),
     Column("use", "USE"),
     Column("step_count", "STEPS", justify="right"),
-    Column("created_by", "BY", is_optional=True),
+    Column("created_by", "BY", is_optional=True, is_prose=True),
     Column("created_at", "IMPORTED", moment, is_optional=True),
-    Column("errors", "ERRORS", lambda errors: "; ".join(_describe(error) for error in errors or ())),
+    Column("errors", "ERRORS", lambda errors: "; ".join(_describe(error) for error in errors or ()), is_prose=True),
 )
 _STEP_COLUMNS = (
     Column("step", "STEP"),
     Column("type", "TYPE"),
-    Column("depends_on", "DEPENDS ON", lambda value: ", ".join(value or ())),
-    Column("description", "DESCRIPTION"),
+    Column("depends_on", "DEPENDS ON", lambda value: ", ".join(value or ()), is_prose=True),
+    Column("description", "DESCRIPTION", is_optional=True, is_prose=True),
+)
+_INPUT_COLUMNS = (
+    Column("name", "INPUT"),
+    Column("type", "TYPE"),
+    Column("required", "REQUIRED", lambda value: "yes" if value else ""),
+    Column("default", "DEFAULT", is_prose=True),
+    Column("description", "DESCRIPTION", is_optional=True, is_prose=True),
 )
 
 
@@ -76,7 +83,7 @@ def list_workflows(session: Session, status: str | None, limit: int) -> None:
 @output_option
 @pass_session
 def show_workflow(session: Session, name: str, version: int | None) -> None:
-    """Show one workflow with its steps."""
+    """Show one workflow with its inputs and steps."""
     found = session.client.select("workflows", {"name": f"eq.{name}", "limit": 1})
     if not found:
         raise _missing(session, name)
@@ -89,9 +96,14 @@ def show_workflow(session: Session, name: str, version: int | None) -> None:
         from flowgres_cli.errors import NotFoundError
 
         raise NotFoundError(f"workflow {name!r} has no version {version}", hint="List /workflow_versions of the API.")
+    versions = session.client.select(
+        "workflow_versions",
+        {"workflow_id": f"eq.{workflow['id']}", "version": f"eq.{shown}", "select": "inputs", "limit": 1},
+    )
+    inputs = (versions[0].get("inputs") if versions else None) or {}
     output = session.output
     if not output.is_table:
-        output.record({**workflow, "shown_version": shown, "steps": steps}, id_field="name")
+        output.record({**workflow, "shown_version": shown, "inputs": inputs, "steps": steps}, id_field="name")
         _tell_state(session, workflow)
         return
     fields = (
@@ -101,6 +113,9 @@ def show_workflow(session: Session, name: str, version: int | None) -> None:
     output.record(workflow, fields=fields)
     _tell_state(session, workflow)
     output.line("")
+    if inputs:
+        output.rows([{"name": name, **told} for name, told in inputs.items()], _INPUT_COLUMNS, id_field="name")
+        output.line("")
     output.rows(steps, _STEP_COLUMNS, id_field="step", empty="no steps")
 
 

@@ -27,7 +27,9 @@ with named (schema, owner, roles, names) as (
       'is_operator', 'runner_name', 'describe_outcome'
     ]
   ),
-  ('flowgres', 'flowgres_owner', '{flowgres_operator}', array['use_tenant', 'place', 'is_copy']),
+  ('flowgres', 'flowgres_owner', '{flowgres_operator}', array[
+      'use_tenant', 'place', 'is_copy', 'server_identifier', 'database_oid', 'installation_mark'
+    ]),
   ('flowgres', 'flowgres_owner', '{flowgres_runner}', array['create_history', 'retire_history', 'maintain_history']),
   -- What the API serves.
   ('flowgres_api', 'flowgres_owner', '{flowgres_anon,flowgres_viewer,flowgres_operator}', array['register_tenant', 'health', 'openapi']),

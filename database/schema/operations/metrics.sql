@@ -126,7 +126,7 @@ create or replace function flowgres.health()
 as $$
   select jsonb_build_object(
     'engine', 'flowgres',
-    'installation', left(encode(sha256(convert_to(flowgres.place(), 'UTF8')), 'hex'), 16),
+    'installation', flowgres.installation_mark(),
     'status', case when f.live_runners = 0 or f.is_copy then 'degraded' else 'ok' end,
     'version', flowgres.version(),
     'lag_seconds', coalesce(greatest(round(extract(epoch from f.now - f.oldest_ready_at)::numeric, 3), 0), 0),

@@ -2,20 +2,38 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.place()
+create or replace function flowgres.server_identifier()
   returns text language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
-declare
-  v_server text := 'unknown';
 begin
   -- Some providers keep the control file to themselves.
   if has_function_privilege('pg_control_system()', 'execute') then
-    v_server := (select s.system_identifier from pg_control_system() as s)::text;
+    return (select s.system_identifier from pg_control_system() as s)::text;
   end if;
-  return format(
-    'server %s, database %s, table %s', v_server,
-    (select d.oid from pg_database as d where d.datname = current_database()), 'flowgres.installation'::regclass::oid);
+  return 'unknown';
 end;
+$$;
+comment on function flowgres.server_identifier() is $$The number of this server, which its standbys share; unknown where a provider hides it$$;
+
+create or replace function flowgres.database_oid()
+  returns oid language sql stable set search_path to pg_catalog, pg_temp
+as $$ select d.oid from pg_database as d where d.datname = current_database(); $$;
+comment on function flowgres.database_oid() is $$The number of this database in its server$$;
+
+create or replace function flowgres.installation_mark()
+  returns text language sql stable set search_path to pg_catalog, pg_temp
+as $$
+  select left(encode(sha256(convert_to(flowgres.server_identifier() || '/' || flowgres.database_oid(), 'UTF8')), 'hex'), 16);
+$$;
+comment on function flowgres.installation_mark() is $$Which installation this is: the same through every door, another one in every database
+
+Clients compare it before they send something, with what any login can compute of the database that it is in.$$;
+
+create or replace function flowgres.place()
+  returns text language sql stable set search_path to pg_catalog, pg_temp
+as $$
+  select format(
+    'server %s, database %s, table %s', flowgres.server_identifier(), flowgres.database_oid(), 'flowgres.installation'::regclass::oid);
 $$;
 comment on function flowgres.place() is $$Where this is: server, database and table, by numbers that no dump and no template carries along
 

@@ -1,0 +1,84 @@
+"""What a refusal of the server means at the command line: the kind of the error, and its hint as a command.
+
+The server speaks to everybody: its hints name views, functions and arguments. Whoever sits at a terminal wants the
+command. Which one it is hangs on the stable code of the refusal alone, never on its words.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from flowgres_cli.errors import (
+    AuthError,
+    CliError,
+    ConflictError,
+    InvalidDefinitionError,
+    NotFoundError,
+    UsageProblemError,
+)
+
+Json = Any
+DEFINITION_CODES = frozenset(
+    {"invalid_definition", "definition_invalid", "invalid_yaml", "inline_secret", "definition_too_large"}
+)
+# {name} is an argument of the call that was refused, or NAME where the call had none.
+COMMANDS: Mapping[str, str] = {
+    "ambiguous_credentials": "Give one of FLOWGRES_API_KEY and FLOWGRES_TOKEN, or name one --profile.",
+    "api_key_not_active": "Make a new one: flowgres keys create NAME",
+    "api_key_not_found": "List them with: flowgres keys list",
+    "execution_not_found": "List them with: flowgres executions list",
+    "inline_secret": "Store it with `flowgres secrets set NAME` and write {{{{ secrets.NAME }}}}.",
+    "input_invalid": "See what it takes: flowgres workflows show {workflow}",
+    "inputs_invalid": "See what it takes: flowgres workflows show {workflow}",
+    "last_admin_key": "Make another one first: flowgres keys create NAME --role admin; or say --force.",
+    "secret_not_found": "List them with: flowgres secrets list",
+    "secret_too_short": "Is it one? flowgres secrets set NAME --allow-short takes it, and it is masked nowhere.",
+    "tenant_login_not_found": "List them with: flowgres tenants logins list",
+    "tenant_not_found": "List them with: flowgres tenants list --dsn DSN",
+    "tenant_required": "Set FLOWGRES_API_KEY (or FLOWGRES_TOKEN), name a profile, or name the tenant.",
+    "tenant_slug_taken": "Name another one: flowgres tenants register {name} --slug SLUG",
+    "version_not_found": "List them with: flowgres workflows versions {workflow}",
+    "workflow_in_use": "Wait for them, or cancel them: flowgres workflows delete {workflow} --cancel-running",
+    "workflow_not_found": "List them with: flowgres workflows list",
+}
+
+
+def refusal(
+    status: int, code: str, message: str, *, hint: str | None = None, arguments: Mapping[str, Json] | None = None
+) -> CliError:
+    """The error that the command ends with, for a refusal with this status and code."""
+    return kind_of(status, code)(message, code=code, hint=advice(code, hint, arguments))
+
+
+def kind_of(status: int, code: str) -> type[CliError]:
+    """The kind of error, and so the exit code."""
+    if code in DEFINITION_CODES:
+        return InvalidDefinitionError
+    if status in (401, 403):
+        return AuthError
+    if status == 404:
+        return NotFoundError
+    if status == 409 or code.startswith("idempotency"):
+        return ConflictError
+    # PostgREST's own 400s are about requests that we have made, not about what the user gave.
+    if status in (400, 413, 422) and not code.startswith("PGRST"):
+        return UsageProblemError
+    return CliError
+
+
+def advice(code: str, hint: str | None, arguments: Mapping[str, Json] | None = None) -> str | None:
+    """The hint for a terminal: a command where the command line has one, else what the server said."""
+    template = COMMANDS.get(code)
+    return hint if template is None else template.format_map(_Arguments(arguments or {}))
+
+
+class _Arguments(dict[str, Json]):
+    """The arguments of a call as words of a command line; what was not said is a NAME to fill in."""
+
+    def __getitem__(self, name: str) -> str:
+        value = self.get(name)
+        is_word = isinstance(value, str) and re.fullmatch(r"[^\x00-\x1f\x7f]{1,100}", value)
+        return shlex.quote(str(value)) if is_word else "NAME"
