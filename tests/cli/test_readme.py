@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.support.api import Api
 from tests.support.database import Database
@@ -52,8 +53,36 @@ def test_commands_of_the_tour_work(toured: Flowgres) -> None:
     commands = _lines("flowgres")
     assert len(commands) >= 7
     for command in commands:
-        answer = toured(*shlex.split(command)[1:])
+        words = shlex.split(command.replace("$API", toured.environment["FLOWGRES_API_URL"]))
+        answer = toured(*words[1:])
         assert answer.code == 0, f"{command}\n{answer.err}"
+        if words[1:3] == ["run", "service_health"]:
+            assert answer.json["output"] == {"service": "api", "is_up": True}
+
+
+def test_application_starts_with_its_own_login_as_the_readme_says(toured: Flowgres, module_database: Database) -> None:
+    blocks = re.findall(r"^```\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    (command,) = [block for block in blocks if "tenants logins add" in block]
+    (transaction,) = [block for block in blocks if block.startswith("begin;")]
+    with psycopg.connect(module_database.dsn(), autocommit=True) as owner:
+        owner.execute("create role shop login password 'secret'")
+        owner.execute("create table orders (id int primary key); grant insert on orders to shop")
+        try:
+            words = shlex.split(command.replace("$DATABASE_URL", module_database.dsn()))
+            added = toured(*words[1:])
+            assert (added.code, added.json["role"]) == (0, "member"), added.err
+            shop = make_conninfo(module_database.dsn(), user="shop", password="secret")
+            with psycopg.connect(shop, autocommit=True) as application:
+                for ending, started in (("rollback;", 0), ("commit;", 1)):
+                    for line in transaction.replace("commit;", ending).splitlines():
+                        application.execute(line.encode())
+                    found = owner.execute(
+                        "select count(*) from flowgres.executions where created_by = 'login:shop'"
+                    ).fetchone()
+                    assert found == (started,)
+            assert toured("tenants", "logins", "remove", "shop", "--dsn", module_database.dsn()).code == 0
+        finally:
+            owner.execute("drop owned by shop; drop role shop")
 
 
 def test_requests_of_the_tour_work(toured: Flowgres) -> None:
