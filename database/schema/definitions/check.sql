@@ -49,7 +49,7 @@ begin
         p_path => 'settings.correlation_id', p_code => 'expression_not_allowed',
         p_message => 'an expression is not allowed here: the database reads it at the start',
         p_hint => 'Write a jsonpath on the input, such as $.order_id.');
-    elsif v_path !~ '^\s*((lax|strict)\s+)?\$' then
+    elsif v_path !~ '^[ \t-\r]*((lax|strict)[ \t-\r]+)?\$' then
       v_errors := v_errors || flowgres.problem(
         p_path => 'settings.correlation_id', p_code => 'jsonpath_invalid',
         p_message => 'this is no jsonpath on the input', p_hint => 'Write a jsonpath on the input, such as $.order_id.');

@@ -63,8 +63,8 @@ declare
   c_name constant text := '[A-Za-z_][A-Za-z0-9_]*';
   c_integer constant text := '0[bB](?:_?[01])+|0[oO](?:_?[0-7])+|0[xX](?:_?[0-9a-fA-F])+|[0-9]+(?:_[0-9]+)*';
   c_token constant text := format(
-    '%1$s|%2$s(?:\.[0-9]+(?:_[0-9]+)*)?(?:[eE][+-]?[0-9]+(?:_[0-9]+)*)?|\.\s*(?:%3$s|%2$s)'
-    '|(?:\||is\s+(?:not\s+)?)\s*%3$s(?:\s*\.\s*%3$s)*|%3$s|//|\*\*|[=!<>]=|[^ \t-\r]', c_quoted, c_integer, c_name);
+    '%1$s|%2$s(?:\.[0-9]+(?:_[0-9]+)*)?(?:[eE][+-]?[0-9]+(?:_[0-9]+)*)?|\.[ \t-\r]*(?:%3$s|%2$s)'
+    '|(?:\||is[ \t-\r]+(?:not[ \t-\r]+)?)[ \t-\r]*%3$s(?:[ \t-\r]*\.[ \t-\r]*%3$s)*|%3$s|//|\*\*|[=!<>]=|[^ \t-\r]', c_quoted, c_integer, c_name);
   c_most_tokens constant integer := 4000;
   c_most_problems constant integer := 200;
   c_filters constant text[] := flowgres.expression_filters();
@@ -125,12 +125,12 @@ begin
               when 'if' then '?' when 'else' then 'e' else '&' end;
           elsif left(v_token, 2) = 'is' and ascii(substr(v_token, 3)) between 9 and 32 then
             v_letter := 't';
-            v_word := translate(regexp_replace(v_token, '^is\s+(not\s+)?', ''), c_space, '');
+            v_word := translate(regexp_replace(v_token, '^is[ \t-\r]+(not[ \t-\r]+)?', ''), c_space, '');
             v_wrong := case when v_word <> all(c_tests) then 'test' end;
           else
             v_letter := 'x';
             if v_token <> all(v_given.names) and v_token <> all(c_others)
-              or v_token = 'steps' and concat(v_next, v_tokens[i + 2], v_tokens[i + 3]) !~ '^(\.\s*\D|\[\(|\[["''].*["''\]]$|\))'
+              or v_token = 'steps' and concat(v_next, v_tokens[i + 2], v_tokens[i + 3]) !~ '^(\.[ \t-\r]*[^0-9]|\[\(|\[["''].*["''\]]$|\))'
             then
               v_wrong := 'name';
               v_word := v_token;

@@ -78,7 +78,7 @@ begin
   case p_type
     when 'http' then
       if jsonb_typeof(v_config -> 'method') = 'string' and v_config ->> 'method' not like '%{{%' then
-        v_config := v_config || jsonb_build_object('method', upper(v_config ->> 'method'));
+        v_config := v_config || jsonb_build_object('method', upper((v_config ->> 'method') collate "C"));
       end if;
       if v_config ? 'expected_status' and jsonb_typeof(v_config -> 'expected_status') in ('number', 'string') then
         v_config := v_config || jsonb_build_object('expected_status', jsonb_build_array(v_config -> 'expected_status'));
@@ -119,7 +119,7 @@ begin
     when 'log' then
       if jsonb_typeof(v_config -> 'level') = 'string' then
         v_config := v_config || jsonb_build_object(
-          'level', case lower(v_config ->> 'level') when 'warn' then 'warning' else lower(v_config ->> 'level') end);
+          'level', regexp_replace(lower((v_config ->> 'level') collate "C"), '^warn$', 'warning'));
       end if;
     else null;
   end case;
@@ -208,7 +208,8 @@ begin
   v_step := flowgres.normalise_aliases(v_step);
   v_type := v_step ->> 'type';
   if position('trigger.body' in v_step::text) > 0 then
-    v_step := regexp_replace(v_step::text, '(\{\{[^{}]*?)\mtrigger\.body\M', '\1trigger.payload', 'g')::jsonb;
+    v_step := regexp_replace(
+      v_step::text, '(\{\{[^{}]*?)(?<![A-Za-z0-9_])trigger\.body(?![A-Za-z0-9_])', '\1trigger.payload', 'g')::jsonb;
   end if;
   if v_step ? 'depends_on' then
     v_step := v_step || jsonb_build_object('depends_on', flowgres.normalise_names(v_step -> 'depends_on'));

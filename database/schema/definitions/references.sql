@@ -18,10 +18,11 @@ begin
     cross join lateral regexp_matches(s.value #>> '{}', '\{\{(.*?)\}\}', 'g') as e (expression)
     cross join lateral regexp_matches(
       e.expression[1],
-      '(?<![\w.])' || p_root
+      '(?<![A-Za-z0-9_.])' || p_root
       -- What is called is a method of the input, and not a member.
-      || '\s*(?:\.\s*([A-Za-z_]\w*)' || case when p_root = 'input' then '(?!\w|\s*\()' else '' end
-      || '|\[\s*(?:''([^'']*)''|"([^"]*)")\s*\])|''[^'']*''|"[^"]*"', 'g'
+      || '[ \t-\r]*(?:\.[ \t-\r]*([A-Za-z_][A-Za-z0-9_]*)'
+      || case when p_root = 'input' then '(?![A-Za-z0-9_]|[ \t-\r]*\()' else '' end
+      || '|\[[ \t-\r]*(?:''([^'']*)''|"([^"]*)")[ \t-\r]*\])|''[^'']*''|"[^"]*"', 'g'
     ) as f (found)
     cross join lateral (values (coalesce(f.found[1], f.found[2], f.found[3]))) as n (name)
     where n.name is not null);
@@ -134,7 +135,7 @@ begin
   for v_text in
     select t.path, t.text,
       -- Where a runner puts secrets in: in what an http step sends, and where a package's type says so.
-      substring(t.path from '^steps\[\d+\]\.config\.([A-Za-z0-9_-]+)') = any(flowgres.secret_places(p_type => p.type)) as may_name
+      substring(t.path from '^steps\[[0-9]+\]\.config\.([A-Za-z0-9_-]+)') = any(flowgres.secret_places(p_type => p.type)) as may_name
     from (
       select format('steps[%s]', s.position - 1) as path, flowgres.step_expressions(s.value) as value, s.value ->> 'type' as type
       from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
@@ -173,14 +174,14 @@ declare
 begin
   for v_expression in select e.found[1] from regexp_matches(p_text, '\{\{(.*?)\}\}', 'g') as e (found) loop
     -- secrets['KEY'] is secrets.KEY, and any other quoted text is no name.
-    v_expression := regexp_replace(v_expression, '(?<![\w.])secrets\s*\[\s*(?:''[^'']*''|"[^"]*")\s*\]', 'secrets.KEY', 'g');
+    v_expression := regexp_replace(v_expression, '(?<![A-Za-z0-9_.])secrets[ \t-\r]*\[[ \t-\r]*(?:''[^'']*''|"[^"]*")[ \t-\r]*\]', 'secrets.KEY', 'g');
     v_expression := regexp_replace(v_expression, '''[^'']*''|"[^"]*"', '''''', 'g');
-    continue when v_expression !~ '(?<![\w.])secrets\M';
-    v_expression := regexp_replace(v_expression, '(?<![\w.])secrets\s*\.\s*[A-Za-z_]\w*', '$', 'g');
+    continue when v_expression !~ '(?<![A-Za-z0-9_.])secrets(?![A-Za-z0-9_])';
+    v_expression := regexp_replace(v_expression, '(?<![A-Za-z0-9_.])secrets[ \t-\r]*\.[ \t-\r]*[A-Za-z_][A-Za-z0-9_]*', '$', 'g');
     -- Beside a name may stand ~, a comma, brackets of lists and objects, if and else; all else would compute with it.
-    if v_expression ~ '(?<![\w.])secrets\M'
-      or v_expression ~ '\$\s*([-+*/%<>=!|.[(]|(is|in|and|or|not)\M)'
-      or v_expression ~ '([-+*/%<>=!]|\w\(|\m(is|in|and|or|not|if))\s*\$'
+    if v_expression ~ '(?<![A-Za-z0-9_.])secrets(?![A-Za-z0-9_])'
+      or v_expression ~ '\$[ \t-\r]*([-+*/%<>=!|.[(]|(is|in|and|or|not)(?![A-Za-z0-9_]))'
+      or v_expression ~ '([-+*/%<>=!]|[A-Za-z0-9_]\(|(?<![A-Za-z0-9_])(is|in|and|or|not|if))[ \t-\r]*\$'
     then
       return 'computed';
     end if;

@@ -48,7 +48,7 @@ begin
     when 'http' then '{"is": "object", "at_most_one": ["json", "body", "form"], "keys": {
       "method": {"is": "text", "template": true, "one_of": ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]},
       "url": {"is": "text", "required": true, "template": true, "max_length": 16384,
-        "match": "^ *[Hh][Tt][Tt][Pp][Ss]?://[^\\s/?#][^\\u0001-\\u001f\\u007f]*$",
+        "match": "^ *[Hh][Tt][Tt][Pp][Ss]?://[^ \\t-\\r/?#][^\\u0001-\\u001f\\u007f]*$",
         "hint": "Write an absolute address: https://..."},
       "headers": {"is": "object", "template": true, "values": {"is": ["text", "number", "boolean"]}},
       "query": {"is": "object", "template": true, "values": {"is": ["text", "number", "boolean", "list"],

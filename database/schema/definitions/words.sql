@@ -78,7 +78,7 @@ create or replace function flowgres.is_printable(p_text text)
 as $$
   -- Control characters, and the invisible ones that reorder or hide text.
   select p_text !~ '[\u0001-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]'
-    and p_text ~ '\S';
+    and p_text ~ '[^ \t-\r]';
 $$;
 comment on function flowgres.is_printable(text) is $$Whether a text can be shown as it is: no control, bidirectional or invisible characters, and not blank.$$;
 
@@ -88,7 +88,7 @@ as $$
   select length(p_name) <= 200
     and flowgres.is_printable(p_name)
     and p_name !~ '[<>;"*%$\\{}|^`]'
-    and (p_name ~ '^[A-Z0-9]' or ascii(p_name) > 127 or p_name ~ '\S \S');
+    and (p_name ~ '^[A-Z0-9]' or ascii(p_name) > 127 or p_name ~ '[^ \t-\r] [^ \t-\r]');
 $$;
 comment on function flowgres.is_display_name(text) is $$Whether a workflow's name that is no identifier is meant for people
 
@@ -99,7 +99,7 @@ create or replace function flowgres.slugify(p_title text)
   returns text language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
 as $$
 declare
-  v_slug text := lower(replace(regexp_replace(normalize(p_title, nfkd), '[\u0300-\u036f]', '', 'g'), 'ß', 'ss'));
+  v_slug text := lower(replace(regexp_replace(normalize(p_title, nfkd), '[\u0300-\u036f]', '', 'g'), 'ß', 'ss') collate "C");
 begin
   v_slug := trim('-' from left(trim('-' from regexp_replace(v_slug, '[^a-z0-9_]+', '-', 'g')), 63));
   if v_slug = '' then
@@ -185,12 +185,12 @@ begin
       select k.word
       from unnest(p_known) as k (word)
       where abs(length(k.word) - length(p_word)) <= v_most
-      order by left(k.word, 2) = left(lower(p_word), 2) desc, k.word
+      order by left(k.word, 2) = left(lower(p_word collate "C"), 2) desc, k.word collate "C"
       limit 60
     ) as c
-    cross join lateral flowgres.edit_distance(lower(p_word), c.word, v_most) as d (distance)
+    cross join lateral flowgres.edit_distance(lower(p_word collate "C"), c.word, v_most) as d (distance)
     where d.distance < length(p_word)
-    order by d.distance, c.word
+    order by d.distance, c.word collate "C"
     limit 1;
   end if;
   return case

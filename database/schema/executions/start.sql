@@ -239,7 +239,7 @@ begin
   end if;
 
   if p_idempotency_key is not null then
-    if length(p_idempotency_key) not between 1 and 255 or p_idempotency_key !~ '^[[:print:]]+$' then
+    if length(p_idempotency_key) not between 1 and 255 or p_idempotency_key ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' then
       perform flowgres.fail(
         p_status => 400, p_code => 'idempotency_key_invalid',
         p_message => 'an idempotency key is 1 to 255 printable characters', p_hint => 'A UUID is a good key.');

@@ -34,7 +34,7 @@ create or replace function flowgres.require_text(p_argument text, p_value text, 
   returns text language plpgsql immutable set search_path to pg_catalog, pg_temp
 as $$
 begin
-  if coalesce(length(btrim(p_value)), 0) not between 1 and p_max_length or p_value ~ '[[:cntrl:]]' then
+  if coalesce(length(btrim(p_value)), 0) not between 1 and p_max_length or p_value ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' then
     perform flowgres.fail(
       p_status => 400, p_code => 'argument_invalid',
       p_message => format('%s must be a text of 1 to %s printable characters', p_argument, p_max_length),
@@ -50,7 +50,7 @@ create or replace function flowgres.slug_of(p_name text)
 as $$
   select case when s.slug ~ '^[a-z]' then s.slug else rtrim(left('tenant-' || s.slug, 50), '-_') end
   from (
-    select rtrim(left(btrim(regexp_replace(lower(p_name), '[^a-z0-9_]+', '-', 'g'), '-_'), 50), '-_') as slug
+    select rtrim(left(btrim(regexp_replace(lower(p_name collate "C"), '[^a-z0-9_]+', '-', 'g'), '-_'), 50), '-_') as slug
   ) as s;
 $$;
 comment on function flowgres.slug_of(text) is $$An identifier made from a display name; room is left for a suffix.$$;
