@@ -2,8 +2,10 @@
 
 Callers lock views and tables as their queries name them, in any order. An upgrade that takes strong locks one by one,
 as its files need them, would sooner or later hold what a caller wants and wait for what that caller holds, and after
-`deadlock_timeout` PostgreSQL ends one of the two. So all strong locks are taken before the first file runs, within half
-of that time: nobody has waited long enough by then to look for a circle, and from then on it waits for no caller.
+`deadlock_timeout` PostgreSQL ends one of the two. So the door is closed first: callers enter by a shared lock
+(flowgres.enter), the upgrade waits for those inside, and whoever comes waits outside and holds nothing. Then all strong
+locks are taken before the first file runs, within half of that time: runners and logins that know no door have not
+waited long enough by then to look for a circle, and from then on the upgrade waits for nobody.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     import psycopg
 
     Connection = psycopg.Connection[Any]
+
+DOOR = 1
 
 _T = TypeVar("_T")
 _VIEW = re.compile(r"^create or replace view (flowgres(?:_api)?\.\w+)", re.MULTILINE)
@@ -99,6 +103,8 @@ def lock_ahead(connection: Connection, names: Collection[str], lock_timeout_seco
     budget = connection.execute(
         "select setting::float / 2000 from pg_catalog.pg_settings where name = 'deadlock_timeout'"
     ).fetchone() or (0.5,)
+    if relations:
+        connection.execute(f"select pg_advisory_xact_lock({ADVISORY_LOCK}, {DOOR})".encode())
     deadline = None
     for owner, statement in relations:
         seconds = lock_timeout_seconds if deadline is None else deadline - time.monotonic()

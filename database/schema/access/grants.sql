@@ -17,7 +17,7 @@ with named (schema, owner, roles, names) as (
     '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front,flowgres_runner,flowgres_sql,flowgres_authenticator}'::text[],
     array[
       'tenant_id', 'tenant_of_login', 'system_tenant_id', 'now', 'clock_shift', 'actor', 'fail', 'version', 'refuse_caller',
-      'authenticate', 'assume_caller', 'check_privilege', 'pre_request', 'openapi', 'openapi_type', 'openapi_title',
+      'authenticate', 'assume_caller', 'check_privilege', 'pre_request', 'enter', 'openapi', 'openapi_type', 'openapi_title',
       'openapi_views', 'openapi_functions', 'openapi_base_path', 'openapi_media_type', 'api_errors'
     ]
   ),
@@ -302,7 +302,7 @@ unequal (object, actor, role, is_wanted, rights) as (
   from (
     select
       d.object, d.actor, d.role, d.is_wanted,
-      lower(d.privilege) || coalesce(' (' || string_agg(quote_ident(d.attribute), ', ' order by d.attribute) || ')', '') as right
+      lower(d.privilege collate "C") || coalesce(' (' || string_agg(quote_ident(d.attribute), ', ' order by d.attribute) || ')', '') as right
     from (
       select r.object, r.actor, r.role, r.privilege, r.attribute, bool_or(r.is_wanted) as is_wanted
       from rights as r

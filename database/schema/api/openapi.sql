@@ -45,19 +45,19 @@ as $$
   calls as materialized (
     select distinct s.is_api, s.name, m.found[1] as callee
     from sources as s
-    cross join lateral regexp_matches(s.body, 'flowgres\.([a-z_0-9]+)\s*\(', 'g') as m (found)
+    cross join lateral regexp_matches(s.body, 'flowgres\.([a-z_0-9]+)[ \t-\r]*\(', 'g') as m (found)
   ),
   reached (name, callee) as (
     select c.name, c.callee from calls as c where c.is_api or c.name = 'pre_request'
     union
     select r.name, c.callee from reached as r join calls as c on c.name = r.callee and not c.is_api
   )
-  select distinct r.name, substring(f.found[1] from 'p_status\s*=>\s*(\d{3})')::integer, c.found[1]
+  select distinct r.name, substring(f.found[1] from 'p_status[ \t-\r]*=>[ \t-\r]*([0-9]{3})')::integer, c.found[1]
   from reached as r
   join sources as s on s.name = r.callee and not s.is_api
   cross join lateral regexp_matches(s.body, 'flowgres\.fail\((.*?)p_message', 'g') as f (found)
   -- The code may depend on something: then all of them are meant.
-  cross join lateral regexp_matches(f.found[1], '(?:p_code =>|then|else)\s+''([a-z_0-9]+)''', 'g') as c (found);
+  cross join lateral regexp_matches(f.found[1], '(?:p_code =>|then|else)[ \t-\r]+''([a-z_0-9]+)''', 'g') as c (found);
 $$;
 comment on function flowgres.api_errors() is $$Errors of the API by function, as their texts raise them; those of pre_request may come with any call.$$;
 
@@ -169,7 +169,7 @@ as $$
     'info', jsonb_build_object(
       'title', 'flowgres', 'version', flowgres.version(),
       'description', concat_ws(e'\n\n',
-        substring(obj_description('flowgres_api'::regnamespace, 'pg_namespace') from '\n\s*(.*)'),
+        substring(obj_description('flowgres_api'::regnamespace, 'pg_namespace') from '\n[ \t-\r]*(.*)'),
         'Say who you are with the header `X-API-Key: fg_live_...`, or with `Authorization: Bearer <JWT>` (from the front''s '
           '`POST /token`); both together are refused. This document lists what its reader may use: without credentials that is '
           'little, so press Authorize and load it again.',

@@ -38,7 +38,8 @@ as $$
 declare
   c_most_errors constant integer := 200;
   -- The first member that a jsonpath on the input names.
-  c_member constant text := '^\s*(?:(?:lax|strict)\s+)?\$\s*\.\s*(?:([A-Za-z_]\w*)(?!\w|\s*\()|"([^"\\]*)")';
+  c_member constant text :=
+    '^[ \t-\r]*(?:(?:lax|strict)[ \t-\r]+)?\$[ \t-\r]*\.[ \t-\r]*(?:([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_]|[ \t-\r]*\()|"([^"\\]*)")';
   v_known text[];
   v_member text[];
 begin

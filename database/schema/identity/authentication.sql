@@ -77,7 +77,7 @@ begin
   then
     tenant_id := (p_claims ->> 'tenant_id')::uuid;
     role := substr(p_claims ->> 'role', length('flowgres_') + 1);
-    actor := left(regexp_replace(coalesce(nullif(p_claims ->> 'sub', ''), 'token'), '[[:cntrl:]]', '', 'g'), 200);
+    actor := left(regexp_replace(coalesce(nullif(p_claims ->> 'sub', ''), 'token'), '[\u0001-\u001f\u007f-\u009f\u2028\u2029]', '', 'g'), 200);
     -- A subject cannot pass for a key, a database login or an execution.
     if actor ~ '^((key|login|execution|sub):|anonymous$)' then
       actor := 'sub:' || actor;
@@ -95,12 +95,24 @@ comment on function flowgres.authenticate(text, jsonb) is $$Who a credential sta
 Give the API key or the claims of a token whose signature and times were verified. Returns tenant, role (viewer, member,
 admin), actor and business roles; refuses with 401 invalid_credentials, the same for every reason, or 400.$$;
 
+-- Without a search_path, and so without the price of one: every name says where it is from.
+create or replace function flowgres.enter()
+  returns void language sql volatile
+as $$
+  -- The number of an upgrade's own lock, and the door: locks.py takes the other side of it.
+  select pg_catalog.pg_advisory_xact_lock_shared(1718382455, 1);
+$$;
+comment on function flowgres.enter() is $$Wait at the door while an upgrade is at work
+
+The first thing that a caller does in its transaction, so that who waits here holds nothing that the upgrade could want.$$;
+
 create or replace function flowgres.assume_caller(p_api_key text, p_claims jsonb)
   returns text language plpgsql set search_path to pg_catalog, pg_temp
 as $$
 declare
   v_caller record;
 begin
+  perform flowgres.enter();
   select c.* into v_caller from flowgres.authenticate(p_api_key => p_api_key, p_claims => p_claims) as c;
   -- SET and not set_config for the tenant: only SET reaches the workers of a distributed installation.
   execute format('set local flowgres.tenant_id = %L', v_caller.tenant_id);
@@ -170,6 +182,7 @@ begin
       p_claims => case when v_has_token
         then coalesce(nullif(current_setting('request.jwt.claims', true), '')::jsonb, '{}') end);
   else
+    perform flowgres.enter();
     perform set_config('flowgres.actor', 'anonymous', true);
   end if;
   perform flowgres.check_privilege(
