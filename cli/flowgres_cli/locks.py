@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[Any]
 
-DOOR = 1
+# A lock that only we can take: an advisory one is anybody's, and a login that holds it would shut out all tenants.
+_DOOR = ("flowgres_owner", "lock table flowgres.schema_files in access exclusive mode")
 
 _T = TypeVar("_T")
 _VIEW = re.compile(r"^create or replace view (flowgres(?:_api)?\.\w+)", re.MULTILINE)
@@ -103,17 +104,16 @@ def lock_ahead(connection: Connection, names: Collection[str], lock_timeout_seco
     budget = connection.execute(
         "select setting::float / 2000 from pg_catalog.pg_settings where name = 'deadlock_timeout'"
     ).fetchone() or (0.5,)
-    if relations:
-        connection.execute(f"select pg_advisory_xact_lock({ADVISORY_LOCK}, {DOOR})".encode())
     deadline = None
-    for owner, statement in relations:
+    for owner, statement in [_DOOR, *relations] if relations else []:
         seconds = lock_timeout_seconds if deadline is None else deadline - time.monotonic()
         limit = f"{max(round(seconds * 1000), 1)}ms"
         connection.execute("select set_config('lock_timeout', %s, true), set_config('role', %s, true)", [limit, owner])
         # Where even the owner lost its rights nobody is at work.
         with contextlib.suppress(errors.InsufficientPrivilege), connection.transaction():
             connection.execute(statement)
-        deadline = deadline or time.monotonic() + float(budget[0])
+        if statement != _DOOR[1]:
+            deadline = deadline or time.monotonic() + float(budget[0])
     limit = f"{round(lock_timeout_seconds * 1000)}ms"
     connection.execute("select set_config('lock_timeout', %s, true), set_config('role', 'none', true)", [limit])
 

@@ -26,7 +26,7 @@ begin
       select coalesce(jsonb_agg(
         case jsonb_typeof(e.value)
           when 'number' then to_jsonb(trim_scale(e.value::numeric)::text)
-          when 'string' then case when e.value #>> '{}' ~ '^[1-5]XX$' then to_jsonb(lower(e.value #>> '{}')) else e.value end
+          when 'string' then case when e.value #>> '{}' ~ '^[1-5]XX$' then to_jsonb(lower(e.value #>> '{}' collate "C")) else e.value end
           else e.value
         end
         order by e.position), '[]')

@@ -95,12 +95,14 @@ comment on function flowgres.authenticate(text, jsonb) is $$Who a credential sta
 Give the API key or the claims of a token whose signature and times were verified. Returns tenant, role (viewer, member,
 admin), actor and business roles; refuses with 401 invalid_credentials, the same for every reason, or 400.$$;
 
--- Without a search_path, and so without the price of one: every name says where it is from.
+-- The door is a table that nobody else has a right on: an advisory lock is anybody's, and who held it would shut out all
+-- tenants. The weakest lock that there is waits for an upgrade alone (locks.py).
 create or replace function flowgres.enter()
-  returns void language sql volatile
+  returns void language plpgsql volatile security definer set search_path to pg_catalog, pg_temp
 as $$
-  -- The number of an upgrade's own lock, and the door: locks.py takes the other side of it.
-  select pg_catalog.pg_advisory_xact_lock_shared(1718382455, 1);
+begin
+  lock table flowgres.schema_files in access share mode;
+end;
 $$;
 comment on function flowgres.enter() is $$Wait at the door while an upgrade is at work
 

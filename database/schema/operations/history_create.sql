@@ -120,6 +120,19 @@ comment on function flowgres.attach_history_period(flowgres.history_periods) is 
 
 Fails with lock_not_available when others hold the default partitions, as pg_dump does for minutes.$$;
 
+create or replace function flowgres.take_history_turn()
+  returns boolean language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+begin
+  -- A row that nobody else may lock. An advisory lock is anybody's: a tenant's login could hold it, and no period would be made.
+  perform from flowgres.history_families as f
+  where f.family = (select min(a.family) from flowgres.history_families as a)
+  for no key update skip locked;
+  return found;
+end;
+$$;
+comment on function flowgres.take_history_turn() is $$Be the one who maintains the history until the end of this transaction; false when another one is$$;
+
 create or replace function flowgres.create_history()
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp set lock_timeout to '100ms'
 as $$
@@ -129,7 +142,7 @@ declare
   v_postponed integer := 0;
 begin
   -- One runner at a time; another one has nothing to add.
-  if pg_try_advisory_xact_lock(hashtext('flowgres.maintain_history')) then
+  if flowgres.take_history_turn() then
     for v_family in select f.family from flowgres.history_families as f order by f.family loop
       perform flowgres.create_history_defaults(p_family => v_family);
       perform flowgres.build_history_period(p_family => v_family);

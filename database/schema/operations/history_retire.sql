@@ -139,7 +139,7 @@ declare
   v_deleted integer := 0;
   v_postponed integer := 0;
 begin
-  if not pg_try_advisory_xact_lock(hashtext('flowgres.maintain_history')) then
+  if not flowgres.take_history_turn() then
     return jsonb_build_object('retired', 0, 'deleted', 0, 'postponed', 0);
   end if;
   for v_family in select f.family from flowgres.history_families as f order by f.family loop
