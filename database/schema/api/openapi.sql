@@ -47,17 +47,22 @@ as $$
     from sources as s
     cross join lateral regexp_matches(s.body, 'flowgres\.([a-z_0-9]+)[ \t-\r]*\(', 'g') as m (found)
   ),
+  raised as materialized (
+    -- The code may depend on something: then all of them are meant.
+    select s.name, substring(f.found[1] from 'p_status[ \t-\r]*=>[ \t-\r]*([0-9]{3})')::integer as status, c.found[1] as code
+    from sources as s
+    cross join lateral regexp_matches(s.body, 'flowgres\.fail\((.*?)p_message', 'g') as f (found)
+    cross join lateral regexp_matches(f.found[1], '(?:p_code =>|then|else)[ \t-\r]+''([a-z_0-9]+)''', 'g') as c (found)
+    where not s.is_api and position('flowgres.fail(' in s.body) > 0
+  ),
   reached (name, callee) as (
     select c.name, c.callee from calls as c where c.is_api or c.name = 'pre_request'
     union
     select r.name, c.callee from reached as r join calls as c on c.name = r.callee and not c.is_api
   )
-  select distinct r.name, substring(f.found[1] from 'p_status[ \t-\r]*=>[ \t-\r]*([0-9]{3})')::integer, c.found[1]
+  select distinct r.name, e.status, e.code
   from reached as r
-  join sources as s on s.name = r.callee and not s.is_api
-  cross join lateral regexp_matches(s.body, 'flowgres\.fail\((.*?)p_message', 'g') as f (found)
-  -- The code may depend on something: then all of them are meant.
-  cross join lateral regexp_matches(f.found[1], '(?:p_code =>|then|else)[ \t-\r]+''([a-z_0-9]+)''', 'g') as c (found);
+  join raised as e on e.name = r.callee;
 $$;
 comment on function flowgres.api_errors() is $$Errors of the API by function, as their texts raise them; those of pre_request may come with any call.$$;
 
@@ -103,7 +108,7 @@ $$;
 comment on function flowgres.openapi_base_path() is $$Where the API lies, as a proxy that moves it says in X-Forwarded-Prefix.$$;
 
 create or replace function flowgres.openapi()
-  returns jsonb language sql stable set search_path to pg_catalog, pg_temp
+  returns json language sql stable set search_path to pg_catalog, pg_temp
 as $$
   with views as (
     select v.key as name, v.value from jsonb_each(flowgres.openapi_views()) as v
@@ -133,7 +138,7 @@ as $$
     select
       '/' || v.name as path,
       jsonb_build_object('get', (v.value -> 'about') || jsonb_build_object(
-        'tags', jsonb_build_array(v.name),
+        'tags', '["Views"]'::jsonb,
         'produces', '["application/json", "text/csv"]'::jsonb,
         'parameters', (
           select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
@@ -152,7 +157,7 @@ as $$
     select
       '/rpc/' || f.name,
       jsonb_build_object('post', (f.value -> 'about') || jsonb_build_object(
-        'tags', jsonb_build_array('(rpc) ' || f.name),
+        'tags', '["Functions"]'::jsonb,
         'produces', '["application/json"]'::jsonb,
         'consumes', '["application/json"]'::jsonb,
         'parameters', jsonb_build_array(jsonb_build_object(
@@ -164,7 +169,8 @@ as $$
     from functions as f
     join failures as e on e.name = f.name
   )
-  select jsonb_build_object(
+  -- Not jsonb, which orders keys by their length.
+  select json_build_object(
     'swagger', '2.0',
     'info', jsonb_build_object(
       'title', 'flowgres', 'version', flowgres.version(),
@@ -185,7 +191,8 @@ as $$
       "JWT": {"type": "apiKey", "in": "header", "name": "Authorization", "description": "Bearer and a JWT, with a space between"}
     }'::jsonb,
     'security', '[{"ApiKey": []}, {"JWT": []}]'::jsonb,
-    'paths', coalesce((select jsonb_object_agg(p.path, p.item) from paths as p), '{}'),
+    'tags', '[{"name": "Views", "description": "To be read"}, {"name": "Functions", "description": "To be called"}]'::jsonb,
+    'paths', coalesce((select json_object_agg(p.path, p.item order by p.path) from paths as p), '{}'),
     'parameters', '{
       "select": {"name": "select", "in": "query", "type": "string", "description": "Columns, and related rows: id,steps:step_executions(step)"},
       "order": {"name": "order", "in": "query", "type": "string", "description": "Such as created_at.desc"},
