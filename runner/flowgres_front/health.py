@@ -39,6 +39,7 @@ async def show_health(request: Request) -> JSONResponse:
         "version": engine.get("version") if engine else None,
         "lag_seconds": engine.get("lag_seconds") if engine else None,
         "is_copy": engine.get("is_copy") if engine else None,
+        "unserved_types": engine.get("unserved_types") if engine else None,
     }
     if status == "unavailable":
         return JSONResponse(body, status_code=503, headers={"Retry-After": RETRY_SECONDS})
