@@ -6,9 +6,19 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import dag, hands, import_workflow, start
+
+
+class _Written(str):
+    """JSON that Python would not write."""
+
+
+def _as_written(value: Any) -> str:
+    return str(value)
+
 
 NESTED: Any = {}
 for _ in range(20):
@@ -23,6 +33,9 @@ for _ in range(20):
         ({"metadata": {"x": ["y"] * 100_000}}, "FG413", "metadata_too_large"),
         ({"metadata": ["x"]}, "FG422", "metadata_invalid"),
         ({"metadata": NESTED}, "FG422", "payload_too_deep"),
+        ({"metadata": Jsonb(_Written('{"n": 1e131071}'), _as_written)}, "FG413", "metadata_too_large"),
+        ({"input": Jsonb(_Written('{"n": 1e5000}'), _as_written)}, "FG422", "number_too_long"),
+        ({"input": Jsonb(_Written('{"a": [{"n": -1e131071}]}'), _as_written)}, "FG422", "number_too_long"),
     ],
 )
 def test_start_that_carries_too_much_is_refused(
@@ -41,7 +54,27 @@ def test_start_that_carries_too_much_is_refused(
 
 def test_what_is_within_the_bounds_is_taken(database: Database, db: Db, tenant: Tenant) -> None:
     name = import_workflow(db, tenant, dag("bounds", [{"id": "only"}]))
-    start(database, tenant, name, correlation_id="x" * 255, metadata={"x": "y" * 16_000})
+    start(database, tenant, name, correlation_id="x" * 255, metadata={"x": "y" * 16_000}, input={"n": 10**3999})
+
+
+@pytest.mark.parametrize("number", ["1e5000", "-1e131071"])
+def test_many_starts_take_no_number_that_nobody_can_read(
+    database: Database, db: Db, tenant: Tenant, number: str
+) -> None:
+    name = import_workflow(db, tenant, dag("bounds", [{"id": "only"}]))
+    inputs = Jsonb(_Written(f'[{{"n": 1}}, {{"n": {number}}}]'), _as_written)
+    with (
+        database.as_role("member", tenant_id=tenant.tenant_id) as api,
+        pytest.raises(psycopg.Error, match="more than 4000 digits"),
+    ):
+        api.call("flowgres_api.start_executions", workflow=name, inputs=inputs)
+
+
+@pytest.mark.parametrize("number", ["1e309", "-1e131071"])
+def test_definition_takes_no_number_that_its_readers_refuse(db: Db, tenant: Tenant, number: str) -> None:
+    definition = f'{{"name": "w", "steps": [{{"id": "a", "type": "log", "config": {{"message": {number}}}}}]}}'
+    found = db.value("select flowgres.check_definition(%s, %s::jsonb)", tenant.tenant_id, definition)
+    assert [error["code"] for error in found["errors"]] == ["number_invalid"]
 
 
 def test_cancel_with_a_reason_that_is_too_long_cancels_nothing(database: Database, db: Db, tenant: Tenant) -> None:

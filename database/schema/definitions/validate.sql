@@ -331,6 +331,11 @@ begin
       p_path => '', p_code => 'definition_too_deep',
       p_message => format('the definition is nested deeper than %s levels', p_most_depth))];
   end if;
+  if p_definition @? '$.** ? (@.type() == "number" && (@ > 1.7976931348623157e308 || @ < -1.7976931348623157e308))' then
+    return array[flowgres.problem(
+      p_path => '', p_code => 'number_invalid', p_message => 'a number in the definition is too large',
+      p_hint => 'Quote it if it is text.')];
+  end if;
   if p_definition ? 'states' and p_definition ? 'steps' then
     return array[flowgres.problem(
       p_path => 'states', p_code => 'conflicting_keys', p_message => 'a definition has either steps or states')];

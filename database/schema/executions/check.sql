@@ -6,9 +6,15 @@ create or replace function flowgres.check_payload(p_tenant_id uuid, p_payload js
   returns void language plpgsql
 as $$
 begin
-  -- The stored size is a cheap bound: anything this small is neither too large nor too deep.
-  if pg_column_size(p_payload) < 512 then
+  -- The stored size is a cheap bound: anything this small is neither too large nor too deep. But 1e5000 is small until it is
+  -- written out.
+  if pg_column_size(p_payload) < 512 and octet_length(p_payload::text) <= 4000 then
     return;
+  end if;
+  if p_payload @? '$.** ? (@.type() == "number" && (@ >= 1e4000 || @ <= -1e4000))' then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'number_too_long', p_message => format('%s holds a number of more than 4000 digits', p_what),
+      p_hint => 'Most programs cannot read it: send it as a text.');
   end if;
   if pg_column_size(p_payload) > 65536
     and octet_length(p_payload::text) > (flowgres.setting(p_tenant_id, 'max_payload_bytes'))::integer
@@ -25,7 +31,7 @@ begin
   end if;
 end;
 $$;
-comment on function flowgres.check_payload(uuid, jsonb, text) is $$Refuse JSON that is too large or too deep to be stored.$$;
+comment on function flowgres.check_payload(uuid, jsonb, text) is $$Refuse JSON that is too large or too deep to be stored, or holds numbers that nobody can read.$$;
 
 create or replace function flowgres.check_metadata(p_metadata jsonb)
   returns void language plpgsql immutable set search_path to pg_catalog, pg_temp
@@ -35,7 +41,7 @@ begin
     perform flowgres.fail(
       p_status => 422, p_code => 'metadata_invalid', p_message => 'metadata is not an object', p_details => 'metadata',
       p_hint => 'Send {"key": "value"}.');
-  elsif pg_column_size(p_metadata) > 4096 and octet_length(p_metadata::text) > 16384 then
+  elsif octet_length(p_metadata::text) > 16384 then
     perform flowgres.fail(
       p_status => 413, p_code => 'metadata_too_large', p_message => 'metadata is larger than 16384 bytes', p_details => 'metadata',
       p_hint => 'Put data into the input; metadata is for labels.');

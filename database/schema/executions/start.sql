@@ -228,7 +228,7 @@ begin
       p_status => 422, p_code => 'not_available_yet', p_message => 'retries of a whole execution are not available yet',
       p_hint => 'Give the steps a retry policy.');
   end if;
-  if pg_column_size(p_input) >= 512 then
+  if pg_column_size(p_input) >= 512 or octet_length(p_input::text) > 4000 then
     perform flowgres.check_payload(p_tenant_id => v_tenant_id, p_payload => p_input, p_what => 'the input');
   end if;
   if p_metadata is not null then
@@ -333,7 +333,7 @@ begin
   end if;
   perform flowgres.check_payload(p_tenant_id => v_tenant_id, p_payload => i, p_what => 'an input')
   from unnest(v_inputs) as i
-  where pg_column_size(i) >= 512;
+  where pg_column_size(i) >= 512 or octet_length(i::text) > 4000;
   if cardinality(v_inputs) > 0 then
     v_ids := flowgres.uuids_v7(p_at => v_now, p_count => cardinality(v_inputs));
     perform flowgres.insert_executions(
