@@ -136,10 +136,8 @@ class AiohttpTransport:
                 max_line_size=_MAX_HEADER_BYTES,
                 max_field_size=_MAX_HEADER_BYTES,
                 max_headers=_MAX_HEADER_COUNT,
+                middlewares=(_send_once,),
             )
-            # aiohttp would silently send GET, PUT and DELETE a second time when a connection breaks. Attempts are the
-            # engine's to count. (aiohttp's own test client uses this switch; a test here notices if it goes.)
-            self._open_session._retry_connection = False
         return self._open_session
 
     async def send(self, method: str, target: Target, headers: Mapping[str, str], body: bytes | None) -> Answer:
@@ -160,6 +158,18 @@ class AiohttpTransport:
             # Transports of aborted TLS connections finish in the next turns of the loop.
             await asyncio.sleep(0)
         await self._resolver.close()
+
+
+async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A middleware that makes every attempt the last one.
+
+    aiohttp would silently send GET, PUT and DELETE a second time when a connection breaks; attempts are the engine's to
+    count. It does so for errors of its own, so ours take their place before it sees them.
+    """
+    try:
+        return await send(request)
+    except _ERRORS as error:
+        raise _translated(error) from error
 
 
 def _translated(error: Exception) -> HttpError:
