@@ -66,6 +66,11 @@ format:
     ruff check --fix .
     ruff format .
 
+# Write deploy/requirements.lock anew: what the image is made of, with hashes
+lock:
+    uv pip compile --quiet --universal --upgrade --generate-hashes --no-annotate --custom-compile-command "just lock" \
+      --output-file deploy/requirements.lock pyproject.toml deploy/build.in
+
 # Keep the installation as it is now: the tests upgrade from it. Once a version is out, before the next one begins
 keep-installation:
     flowgres db sql | xz -9e > tests/database/landed/installation.sql.xz
