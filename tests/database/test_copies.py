@@ -55,13 +55,8 @@ def test_copy_by_template_registers_no_runner_until_it_is_adopted(copy: Database
     assert "flowgres db adopt" in str(refused.value.diag.message_hint)
     with copy.connect("operator") as operator:
         before = operator.value("select id::text from flowgres.installation")
-        assert operator.call("flowgres_api.health") | {"version": ""} == {
-            "status": "degraded",
-            "version": "",
-            "lag_seconds": 0,
-            "live_runners": 0,
-            "is_copy": True,
-        }
+        health = operator.call("flowgres_api.health")
+        assert (health["status"], health["live_runners"], health["is_copy"]) == ("degraded", 0, True)
         adopted = operator.call("flowgres_api.adopt_installation")
         assert adopted["is_adopted"] is True
         assert adopted["installation_id"] != before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from flowgres_cli import migrate
 from flowgres_cli.errors import CliError
 from flowgres_cli.operator import call_as_operator
 from tests.support.database import Database, Db
+from tests.support.front import Front
 from tests.support.pooler import pooling
 from tests.support.runner import Runner, wait_for
 from tests.support.server import INSTALLER
@@ -39,7 +41,7 @@ def test_runner_names_the_pooler_and_ends(
     environment = dict.fromkeys(names, pooled(database.dsn("runner")))
     runner = Runner(database, log_path=tmp_path / "log", environment=environment)
     done = subprocess.run(
-        [sys.executable, "-m", "flowgres_runner", "--no-front"],
+        [sys.executable, "-m", "flowgres_runner"],
         env=runner.process.environment,
         capture_output=True,
         text=True,
@@ -54,12 +56,11 @@ def test_runner_names_the_pooler_and_ends(
 
 
 def test_runner_and_front_work_through_it_with_a_direct_address(
-    database: Database, db: Db, pooled: Callable[[str], str], start_runner: Callable[..., Runner]
+    database: Database, db: Db, pooled: Callable[[str], str], start_runner: Callable[..., Runner], tmp_path: Path
 ) -> None:
     runner = start_runner(
         DATABASE_URL=pooled(database.dsn("runner")),
         DATABASE_DIRECT_URL=database.dsn("runner"),
-        FRONT_DATABASE_URL=pooled(database.dsn("front")),
     )
     tenant = database.make_tenant()
     with database.as_role("member", tenant_id=tenant.tenant_id) as member:
@@ -68,8 +69,9 @@ def test_runner_and_front_work_through_it_with_a_direct_address(
         with database.as_role("member", tenant_id=tenant.tenant_id) as member:
             member.call("flowgres_api.start_execution", workflow="greet")
     wait_for(lambda: db.value("select count(*) from flowgres.executions where status = 'completed'") == 3)
-    for _ in range(5):
-        assert httpx.get(f"{runner.url}/health").json()["database"] == "ok"
+    with Front(pooled(database.dsn("front")), log_path=tmp_path / "front.log") as front:
+        for _ in range(5):
+            assert httpx.get(f"{front.url}/health").json()["database"] == "ok"
     assert "Traceback" not in runner.log
 
 
