@@ -14,9 +14,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from flowgres_front import health, problems, secrets, tokens, workflows
+from flowgres_front.connections import Connections
 from flowgres_front.context import Front
 from flowgres_front.middleware import AccessLog, LastResort, SecurityHeaders
 from flowgres_front.settings import FrontSettings
+from flowgres_front.visits import Pace, Visits
 
 
 def routes() -> Sequence[BaseRoute]:
@@ -24,8 +26,8 @@ def routes() -> Sequence[BaseRoute]:
     return [*health.ROUTES, *workflows.ROUTES, *secrets.ROUTES, *tokens.ROUTES]
 
 
-def create_app(settings: FrontSettings) -> Starlette:
-    """Build the front. Nothing is opened before the server starts it; its lifespan opens and closes the pool."""
+def create_app(settings: FrontSettings, connections: Connections) -> Starlette:
+    """Build the front on these connections. Nothing is opened before the server starts it, in its lifespan."""
     front = Front(settings)
 
     @asynccontextmanager
@@ -41,6 +43,7 @@ def create_app(settings: FrontSettings) -> Starlette:
         routes=routes(),
         lifespan=lifespan,
         middleware=[
+            Middleware(Visits, connections=connections, pace=Pace(per_second=100, burst=50, most_seconds=1)),
             Middleware(AccessLog),
             Middleware(SecurityHeaders),
             # As PostgREST: any origin, no credentials. Callers send a bearer token or a key, never a cookie.

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Collection
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect, Request
 
+from flowgres_front.budget import Budget, Party
 from flowgres_front.problems import Problem
-from flowgres_front.settings import FrontSettings
 
 JSON_TYPES = frozenset({"application/json"})
 YAML_TYPES = frozenset({"application/yaml", "text/yaml", "application/x-yaml", "text/x-yaml"})
+_CHARGED_BYTES = 64 << 10
+# Possessive, and an open quote matches to the end: no text makes it go over a part of itself twice.
+_QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 
 def content_type(request: Request, allowed: Collection[str]) -> str:
@@ -35,58 +41,105 @@ def content_type(request: Request, allowed: Collection[str]) -> str:
     return given
 
 
-async def read_body(request: Request, settings: FrontSettings) -> bytes:
-    """All bytes of the body; 413 as soon as they are too many, 408 when they come too slowly."""
-    limit = settings.max_body_bytes
-    declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared[:19]) > limit:
-        _refuse_size(limit)
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """What one route takes: so many bytes in so many seconds; of JSON, so many levels and values.
+
+    With `is_optional`, no body at all is an empty object.
+    """
+
+    bytes: int
+    depth: int = 2
+    values: int = 64
+    seconds: float = 30.0
+    is_optional: bool = False
+
+
+def check_declared_size(request: Request, limits: BodyLimits) -> None:
+    """Refuse a body that says itself that it is too large, before anything of it is read."""
+    if _declared(request) > limits.bytes:
+        raise _too_large(limits)
+
+
+def _declared(request: Request) -> int:
+    text = request.headers.get("content-length", "")
+    return int(text[:19]) if text.isascii() and text.isdigit() else 0
+
+
+async def read_body(
+    request: Request, limits: BodyLimits, *, budget: Budget, party: Party, holding: AsyncExitStack
+) -> bytes:
+    """All bytes of the body, charged to `party` until `holding` closes.
+
+    413 as soon as they are too many, 408 when they come too slowly, 429 or 503 when too many others are under way.
+    """
+    check_declared_size(request, limits)
+    charged = _declared(request)
+    await holding.enter_async_context(budget.take(party, charged))
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(settings.body_seconds):
+        async with asyncio.timeout(limits.seconds):
             async for chunk in request.stream():
                 size += len(chunk)
-                if size > limit:
-                    _refuse_size(limit)
+                if size > limits.bytes:
+                    raise _too_large(limits)
+                if size > charged:
+                    # Sent in pieces, without a word of how much it will be.
+                    piece = max(len(chunk), min(_CHARGED_BYTES, limits.bytes))
+                    await holding.enter_async_context(budget.take(party, piece))
+                    charged += piece
                 chunks.append(chunk)
     except TimeoutError as error:
         raise Problem(
-            408, "body_timeout", "the body did not arrive in time", headers={"Connection": "close"}
+            408,
+            "body_timeout",
+            "the body did not arrive in time",
+            hint=f"All of it has to be here within {limits.seconds:g} s.",
+            headers={"Connection": "close"},
         ) from error
     except ClientDisconnect as error:
         raise Problem(400, "body_incomplete", "the connection ended before the body did") from error
     return b"".join(chunks)
 
 
-def _refuse_size(limit: int) -> NoReturn:
-    raise Problem(
+def _too_large(limits: BodyLimits) -> Problem:
+    return Problem(
         413,
         "body_too_large",
-        f"the body has more than {limit} bytes",
-        hint="Send less, or have the operator raise MAX_PAYLOAD_BYTES.",
-        headers={"Connection": "close"},
+        f"the body has more than {limits.bytes} bytes, which is all that is taken here",
+        hint="Send less. Imports may be larger: the operator says how large, with MAX_PAYLOAD_BYTES.",
     )
 
 
-async def read_json_object(request: Request, settings: FrontSettings, *, optional: bool = False) -> dict[str, Any]:
-    """The body as a JSON object; with `optional`, no body at all is an empty object."""
-    raw = await read_body(request, settings)
-    if optional and not raw.strip():
+def read_object(request: Request, raw: bytes, limits: BodyLimits) -> dict[str, Any]:
+    """A body as a JSON object."""
+    if limits.is_optional and not raw.strip():
         return {}
     content_type(request, JSON_TYPES)
-    value = parse_json(raw, max_depth=settings.max_json_depth)
+    value = parse_json(raw, limits)
     if not isinstance(value, dict):
         raise Problem(400, "object_expected", "the body must be a JSON object", hint='Send {"name": value}.')
     return value
 
 
-def parse_json(raw: bytes, *, max_depth: int) -> Any:
-    """Strict JSON: UTF-8, no duplicate keys, no NaN, finite numbers, and only text that PostgreSQL can store."""
+def parse_json(raw: bytes, limits: BodyLimits) -> Any:
+    """Strict JSON: UTF-8, no duplicate keys, no NaN, finite numbers, and only text that PostgreSQL can store.
+
+    Its values are counted before they are made, so that no body becomes more than `limits.values` objects of Python,
+    each with the checks below.
+    """
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Problem(400, "invalid_json", "the body is not UTF-8") from error
+    if count_values(text) > limits.values:
+        raise Problem(
+            400,
+            "too_many_values",
+            f"the JSON has more than {limits.values} values, which is all that is taken here",
+            hint="Look up what this address takes: a few names with their values.",
+        )
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
@@ -94,12 +147,18 @@ def parse_json(raw: bytes, *, max_depth: int) -> Any:
             400, "invalid_json", f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         ) from error
     except RecursionError as error:
-        raise _too_deep(max_depth) from error
+        raise _too_deep(limits.depth) from error
     except ValueError as error:
         # An integer of more digits than Python reads; nobody means one.
         raise Problem(400, "invalid_json", "a number has too many digits") from error
-    check_json(value, max_depth=max_depth)
+    check_json(value, max_depth=limits.depth)
     return value
+
+
+def count_values(text: str) -> int:
+    """How many values and brackets a JSON text has at most, counted by its punctuation outside of texts."""
+    bare = _QUOTED.sub("", text)
+    return 1 + sum(map(bare.count, ",:[{"))
 
 
 def check_json(value: Any, *, max_depth: int) -> None:

@@ -1,39 +1,148 @@
-"""What the routes share: settings, the pool, and who is asking."""
+"""What the routes share: settings, budgets, the pool, the reading processes, and who is asking."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from typing import Any
 
 from starlette.requests import Request
 
-from flowgres_front.credentials import read_credentials
-from flowgres_front.database import Caller, Database
+from flowgres_front.bodies import BodyLimits, check_declared_size, read_body, read_object
+from flowgres_front.budget import ANONYMOUS, Budget, Party, Shares
+from flowgres_front.credentials import Credentials, read_credentials, require_credentials
+from flowgres_front.database import Caller, Database, Identity
+from flowgres_front.parties import Parties
+from flowgres_front.probes import Health
+from flowgres_front.readers import Readers
 from flowgres_front.settings import FrontSettings
+from flowgres_front.visits import visit_of
 from flowgres_process.secret_keys import SecretKeys
+
+_MIB = 1 << 20
+_WAIT_SECONDS = 3.0
+_READING_WAIT_SECONDS = 10.0
+READERS = 2
+_PARSED_AT_ONCE_BYTES = 64 << 10
+"""Longer bodies are taken apart outside of the loop."""
 
 
 class Front:
-    """One running front: its settings, its keys and its pool."""
+    """One running front: its settings, its keys, its pool, and how much of all that one party may take."""
 
     def __init__(self, settings: FrontSettings) -> None:
         self.settings = settings
         self.database = Database(settings)
-        # Reading a definition is work for a processor; more threads would only take turns.
-        self.reading = asyncio.Semaphore(2)
+        self.health = Health(settings, self.database)
+        self.readers = Readers(READERS)
         self.secret_keys = SecretKeys(settings.secret_key, settings.previous_secret_key)
+        self.parties = Parties()
+        body, pool = settings.max_body_bytes, settings.pool_size
+        self.requests = Budget("requests", Shares(whole=256, tenant=32, anonymous=64))
+        # Bodies are kept once, as bytes; what they are made into lives in the reading processes.
+        self.bytes = Budget(
+            "bytes of bodies",
+            Shares(whole=max(16 * _MIB, 4 * body), tenant=max(4 * _MIB, body), anonymous=_MIB // 4),
+            wait_seconds=_WAIT_SECONDS,
+        )
+        # One connection is always left for /health.
+        self.transactions = Budget(
+            "transactions",
+            Shares(whole=pool - 1, tenant=max(1, pool // 2), anonymous=max(1, pool // 4)),
+            wait_seconds=_WAIT_SECONDS,
+        )
+        # A tenant that imports one definition after the other leaves a reader for the next tenant.
+        self.reading = Budget(
+            "definitions", Shares(whole=READERS, tenant=1, anonymous=0), wait_seconds=_READING_WAIT_SECONDS
+        )
 
     async def open(self) -> None:
-        """Open the pool."""
+        """Open the pool, and have a reading process at hand."""
+        self.readers.prepare()
         await self.database.open()
 
     async def close(self) -> None:
-        """Close the pool."""
+        """End what runs beside the requests, then close the pool."""
+        await self.health.close()
+        await self.readers.close()
         await self.database.close()
 
-    def caller(self, request: Request) -> AbstractAsyncContextManager[Caller]:
-        """A transaction as whoever sent the request; refuses forged or expired tokens before touching the database."""
-        return self.database.caller(read_credentials(request, self.settings))
+    def limits(self, most_bytes: int) -> BodyLimits:
+        """What a route takes that says how many bytes are enough for it; the operator's limit holds as well."""
+        return BodyLimits(bytes=min(most_bytes, self.settings.max_body_bytes), seconds=self.settings.body_seconds)
+
+    @asynccontextmanager
+    async def visitor(self, request: Request, credentials: Credentials | None = None) -> AsyncIterator[Visitor]:
+        """Whoever sent the request, by its headers or the `credentials` that are given; counts as under way meanwhile.
+
+        Refuses what is no credential without asking anybody.
+        """
+        known = require_credentials(credentials or read_credentials(request, self.settings))
+        party = self.parties.party_of(known)
+        async with self.requests.take(party), AsyncExitStack() as holding:
+            yield Visitor(self, request, known, party, holding)
+
+    async def stranger_object(self, request: Request, limits: BodyLimits) -> dict[str, Any]:
+        """The body of somebody whose credentials stand in it, as a JSON object; at the expense of all strangers."""
+        async with self.requests.take(ANONYMOUS), AsyncExitStack() as holding:
+            raw = await read_body(request, limits, budget=self.bytes, party=ANONYMOUS, holding=holding)
+        return read_object(request, raw, limits)
+
+
+class Visitor:
+    """The sender of one request. Its credentials are worth something once SQL has said so."""
+
+    def __init__(
+        self, front: Front, request: Request, credentials: Credentials, party: Party, holding: AsyncExitStack
+    ) -> None:
+        self._front = front
+        self._request = request
+        self._credentials = credentials
+        self._holding = holding
+        self.party = party
+        self._identity: Identity | None = None
+
+    @asynccontextmanager
+    async def caller(self) -> AsyncIterator[Caller]:
+        """A transaction as the sender. Raises what psycopg raises, SQL's refusal of the credentials included."""
+        front = self._front
+        async with front.transactions.take(self.party), front.database.caller(self._credentials) as caller:
+            if self._identity is None:
+                self._identity = await caller.identity()
+                self.party = self._identity.tenant_id
+                front.parties.learn(self._credentials, self.party)
+                visit_of(self._request).is_proven = True
+            yield caller
+
+    async def identity(self) -> Identity:
+        """Who the sender is, by SQL."""
+        if self._identity is None:
+            async with self.caller():
+                pass
+        assert self._identity is not None  # noqa: S101 - the transaction set it, or was refused
+        return self._identity
+
+    async def body(self, limits: BodyLimits) -> bytes:
+        """All of the body, at the expense of the sender's tenant for as long as the request is under way.
+
+        Nothing of it is read before SQL knows the sender, or when its declared size is too much.
+        """
+        check_declared_size(self._request, limits)
+        await self.identity()
+        return await read_body(self._request, limits, budget=self._front.bytes, party=self.party, holding=self._holding)
+
+    async def object(self, limits: BodyLimits) -> dict[str, Any]:
+        """The body as a JSON object; what is long is looked at by a reading process first."""
+        raw = await self.body(limits)
+        if len(raw) > _PARSED_AT_ONCE_BYTES:
+            await self.read("object", raw, **asdict(limits))
+        return read_object(self._request, raw, limits)
+
+    async def read(self, job: str, body: bytes, **arguments: Any) -> tuple[Any, bytes]:
+        """Have a reading process look at a body; see `reading.JOBS`."""
+        async with self._front.reading.take(self.party):
+            return await self._front.readers.run(job, body, arguments)
 
 
 def front_of(request: Request) -> Front:

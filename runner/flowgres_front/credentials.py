@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,9 +23,12 @@ _MAX_CLAIMS_DEPTH = 16
 _WORTHLESS: Mapping[str, Any] = {}
 
 
+_KEY = re.compile(r"fg_live_[0-9a-f]{32}_[0-9a-f]{64}")
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a request brought. Whether it is nothing, too much or no good is for SQL to say."""
+    """What a request brought. Whether it is too much or no good is for SQL to say."""
 
     api_key: str | None = field(default=None, repr=False)
     claims: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -43,6 +47,36 @@ def read_credentials(request: Request, settings: FrontSettings) -> Credentials:
     scheme, _, token = authorization.strip().partition(" ")
     claims = verify_token(token.strip(), settings.jwt_secret) if scheme.lower() == "bearer" else None
     return Credentials(api_key=api_key, claims=_WORTHLESS if claims is None else claims)
+
+
+def require_credentials(credentials: Credentials) -> Credentials:
+    """The same, when they can be worth something.
+
+    Nothing at all, a key that has not the form of one and a token that nobody signed are refused here, in SQL's own
+    words: they cost the database nothing, however many there are. Raises Problem 401.
+    """
+    if is_worthless(credentials):
+        raise refused()
+    return credentials
+
+
+def is_worthless(credentials: Credentials) -> bool:
+    """SQL would refuse these, whatever is stored."""
+    if credentials.api_key is not None and credentials.claims is not None:
+        return False  # which SQL refuses in other words
+    if credentials.api_key is not None:
+        return _KEY.fullmatch(credentials.api_key) is None
+    return not credentials.claims
+
+
+def refused() -> Problem:
+    """What flowgres.refuse_caller() says."""
+    return Problem(
+        401,
+        "invalid_credentials",
+        "a valid API key or token is required",
+        hint="Send X-API-Key: fg_live_... or Authorization: Bearer <JWT with exp, tenant_id, role>.",
+    )
 
 
 def verify_token(token: str, secret: str) -> dict[str, Any] | None:

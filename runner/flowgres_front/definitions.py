@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from flowgres_definitions.custom_types import CustomTypes
+from flowgres_definitions.custom_types import CustomType
 from flowgres_definitions.loader import load_definition
-from flowgres_definitions.problems import DefinitionError, Positions, Problem, locate
+from flowgres_definitions.problems import DefinitionError, Problem, locate
 from flowgres_definitions.validation import validate_document
 
 _SECRET_SUFFIX = "_WEBHOOK_SECRET"  # noqa: S105 - the end of a name
@@ -31,28 +31,64 @@ class Reading:
     """A definition as it was read: what to import, the secret that was in it, and what is wrong."""
 
     document: dict[str, Any]
-    positions: Positions
     secret: InlineSecret | None
-    errors: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
+    errors: list[dict[str, Any]]
+    warnings: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """All but the document, which travels as text."""
+        return {
+            "is_readable": bool(self.document),
+            "secret": None if self.secret is None else [self.secret.name, self.secret.value],
+            "errors": self.errors,
+            "warnings": self.warnings,
+        }
 
 
 def read_definition(
-    raw: bytes, *, format: Literal["yaml", "json"], custom_types: CustomTypes, max_steps: int
+    raw: bytes, *, format: Literal["yaml", "json"], custom_types: Mapping[str, Any], max_steps: int
 ) -> Reading:
     """Load and check a definition; a text that cannot be read at all is a Reading with that one error.
 
-    Takes as long as a megabyte of YAML takes, so it belongs in a thread.
+    `custom_types` are as the database tells of them: {type: {config_schema, secret_places}}.
+    Takes as long as a megabyte of YAML takes, so it belongs in a process of its own.
     """
     try:
         loaded = load_definition(raw, format=format)
     except DefinitionError as error:
-        return Reading({}, {}, None, (error.problem,), ())
+        return Reading({}, None, [error.problem.as_json()], [])
     document, secret = move_inline_secret(loaded.document)
-    problems = validate_document(document, loaded.positions, custom_types=custom_types, max_steps=max_steps)
-    errors = tuple(problem for problem in problems if problem.severity == "error")
-    warnings = tuple(problem for problem in problems if problem.severity == "warning")
-    return Reading(document, loaded.positions, secret, errors, warnings)
+    types = {name: CustomType.from_json(name, value) for name, value in custom_types.items()}
+    problems = validate_document(document, loaded.positions, custom_types=types, max_steps=max_steps)
+    errors = [problem.as_json() for problem in problems if problem.severity == "error"]
+    warnings = [problem.as_json() for problem in problems if problem.severity == "warning"]
+    return Reading(document, secret, errors, warnings)
+
+
+def place_problems(
+    raw: bytes, *, format: Literal["yaml", "json"], found: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What SQL found in a definition that can be read, with the line and column of each path."""
+    positions = load_definition(raw, format=format).positions
+    placed = []
+    for item in found:
+        line, column = locate(parse_path(str(item.get("path", ""))), positions)
+        problem = Problem(
+            path=str(item.get("path", "")),
+            code=str(item.get("code", "invalid")),
+            message=str(item.get("message", "")),
+            hint=str(item.get("hint") or ""),
+            line=line,
+            column=column,
+        )
+        placed.append(problem.as_json())
+    return placed
+
+
+def unknown_problems(ours: Sequence[dict[str, Any]], from_sql: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that only SQL found."""
+    known = {(problem["path"], problem["code"]) for problem in ours}
+    return [item for item in from_sql if (str(item.get("path", "")), str(item.get("code", "invalid"))) not in known]
 
 
 def move_inline_secret(document: dict[str, Any]) -> tuple[dict[str, Any], InlineSecret | None]:
@@ -78,23 +114,6 @@ def secret_name(workflow: str) -> str:
     if not words[:1].isalpha():
         words = f"W_{words}".rstrip("_")
     return words + _SECRET_SUFFIX
-
-
-def join_problems(
-    ours: Sequence[Problem], from_sql: Sequence[dict[str, Any]], positions: Positions
-) -> list[dict[str, Any]]:
-    """All problems of both checks once, with line and column; SQL's are found in the text by their path."""
-    known = {(problem.path, problem.code) for problem in ours}
-    placed = list(ours)
-    for item in from_sql:
-        path, code = str(item.get("path", "")), str(item.get("code", "invalid"))
-        if (path, code) in known:
-            continue
-        line, column = locate(parse_path(path), positions)
-        problem = Problem(path=path, code=code, message=str(item.get("message", "")), hint=str(item.get("hint") or ""))
-        placed.append(replace(problem, line=line, column=column))
-    placed.sort(key=lambda problem: (problem.line, problem.column))
-    return [problem.as_json() for problem in placed]
 
 
 def parse_path(path: str) -> tuple[str | int, ...]:

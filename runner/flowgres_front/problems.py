@@ -66,12 +66,9 @@ class Problem(Exception):
         self.extra = dict(extra or {})
         self.headers = dict(headers or {})
 
-    def response(self) -> JSONResponse:
+    def document(self) -> dict[str, Any]:
         """The problem document: type, title, status, detail, code, hint, and the extra members."""
-        headers = dict(self.headers)
-        if self.status == HTTPStatus.UNAUTHORIZED:
-            headers.setdefault("WWW-Authenticate", "Bearer")
-        body = {
+        return {
             "type": f"urn:flowgres:problem:{self.code}",
             "title": self.code.replace("_", " ").capitalize(),
             "status": self.status,
@@ -80,7 +77,13 @@ class Problem(Exception):
             "hint": self.hint or None,
             **self.extra,
         }
-        return JSONResponse(body, status_code=self.status, headers=headers, media_type=MEDIA_TYPE)
+
+    def response(self) -> JSONResponse:
+        """The document as an answer."""
+        headers = dict(self.headers)
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            headers.setdefault("WWW-Authenticate", "Bearer")
+        return JSONResponse(self.document(), status_code=self.status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def database_unreachable() -> Problem:

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from flowgres_front.bodies import read_json_object
 from flowgres_front.context import Front, front_of
 from flowgres_front.database import Caller
 from flowgres_front.problems import Problem
@@ -16,22 +15,24 @@ from flowgres_process.errors import SecretError
 from flowgres_process.secret_keys import MIN_SECRET_CHARACTERS
 
 MAX_SECRET_BYTES = 65_536
+# JSON may write one byte of text as six, and something stands around it.
+_MAX_BODY_BYTES = 6 * MAX_SECRET_BYTES + 1024
 
 
 async def put_secret(request: Request) -> JSONResponse:
     """Store or replace a secret from `{"value": "..."}`: 201 when it is new, else 200. The value is never returned."""
     front = front_of(request)
     name = request.path_params["name"]
-    value, allow_short = read_value(await read_json_object(request, front.settings))
-    async with front.caller(request) as caller:
-        stored = await store_secret(front, caller, name=name, value=value, allow_short=allow_short)
+    async with front.visitor(request) as visitor:
+        value, allow_short = read_value(await visitor.object(front.limits(_MAX_BODY_BYTES)))
+        async with visitor.caller() as caller:
+            stored = await store_secret(front, caller, name=name, value=value, allow_short=allow_short)
     return JSONResponse(stored, status_code=201 if stored.get("created") else 200)
 
 
 async def delete_secret(request: Request) -> Response:
     """Delete a secret: 204, or 404 when there is none."""
-    front = front_of(request)
-    async with front.caller(request) as caller:
+    async with front_of(request).visitor(request) as visitor, visitor.caller() as caller:
         await caller.call("select flowgres.delete_secret(p_name => %(name)s)", name=request.path_params["name"])
     return Response(status_code=204)
 

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from flowgres_front.app import create_app
+from flowgres_front.connections import MAX_HEAD_BYTES, Connections, Patience
 from flowgres_front.settings import FrontSettings
+
+MAX_CONNECTIONS = 512
 
 
 def server_config(settings: FrontSettings) -> uvicorn.Config:
     """Bounded, quiet, and without uvicorn's access log, which would print tokens that stand in paths."""
+    head_seconds = min(Patience().head_seconds, settings.body_seconds)
+    connections = Connections(H11Protocol, most=MAX_CONNECTIONS, patience=Patience(head_seconds=head_seconds))
     return uvicorn.Config(
-        create_app(settings),
+        create_app(settings, connections),
         host=settings.host,
         port=settings.port,
+        # uvicorn calls it as it would call a class of its own.
+        http=cast("Any", connections.accept),
+        ws="none",
+        loop="asyncio",
         log_level="warning",
         access_log=False,
         server_header=False,
         date_header=True,
         proxy_headers=False,
-        limit_concurrency=512,
-        # Headers up to here reach the application, which answers as for any other wrong credential.
-        h11_max_incomplete_event_size=256 << 10,
+        # Ours is asked first, and answers as we do.
+        h11_max_incomplete_event_size=4 * MAX_HEAD_BYTES,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=10,
         lifespan="on",

@@ -9,11 +9,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from flowgres_front.bodies import read_json_object
+from flowgres_front.bodies import BodyLimits
 from flowgres_front.context import front_of
 from flowgres_front.credentials import ALGORITHM, Credentials, read_credentials
 from flowgres_front.problems import Problem
 from flowgres_front.settings import TOKEN_LIFETIME_SECONDS
+
+LIMITS = BodyLimits(bytes=4096, values=16, seconds=10, is_optional=True)
+"""A key and a number. Anybody may send this, so it is small."""
 
 
 async def issue_token(request: Request) -> JSONResponse:
@@ -22,11 +25,26 @@ async def issue_token(request: Request) -> JSONResponse:
     The key comes as X-API-Key or as `api_key` in the body. A token buys no token: it could be renewed for ever.
     """
     front = front_of(request)
-    body = await read_json_object(request, front.settings, optional=True)
-    api_key = _api_key(body.get("api_key"), credentials=read_credentials(request, front.settings))
+    credentials = read_credentials(request, front.settings)
+    if credentials.claims is not None:
+        raise Problem(
+            400,
+            "api_key_required",
+            "a token cannot be exchanged for another",
+            hint="Send X-API-Key and no Authorization.",
+        )
+    if credentials.api_key is None:
+        body = await front.stranger_object(request, LIMITS)
+        credentials = Credentials(api_key=_api_key(body.get("api_key")))
+        async with front.visitor(request, credentials) as visitor:
+            identity = await visitor.identity()
+    else:
+        async with front.visitor(request) as visitor:
+            identity = await visitor.identity()
+            body = await visitor.object(LIMITS)
+        if body.get("api_key") is not None:
+            raise Problem(400, "ambiguous_credentials", "send the key once, as X-API-Key or as the text `api_key`")
     lifetime = _lifetime(body.get("expires_in", TOKEN_LIFETIME_SECONDS))
-    async with front.database.caller(Credentials(api_key=api_key)) as caller:
-        identity = await caller.identity()
     now = int(time.time())
     claims = {
         "role": identity.role,
@@ -47,20 +65,11 @@ async def issue_token(request: Request) -> JSONResponse:
     )
 
 
-def _api_key(in_body: object, *, credentials: Credentials) -> str | None:
-    """The key, or None for SQL to refuse."""
-    if credentials.claims is not None:
-        raise Problem(
-            400,
-            "api_key_required",
-            "a token cannot be exchanged for another",
-            hint="Send X-API-Key and no Authorization.",
-        )
-    if in_body is None:
-        return credentials.api_key
-    if not isinstance(in_body, str) or credentials.api_key is not None:
-        raise Problem(400, "ambiguous_credentials", "send the key once, as X-API-Key or as the text `api_key`")
-    return in_body
+def _api_key(value: object) -> str | None:
+    """The key that stood in the body, or None for the refusal that everybody gets."""
+    if value is not None and not isinstance(value, str):
+        raise Problem(400, "argument_invalid", "api_key must be a text")
+    return value
 
 
 def _lifetime(value: object) -> int:

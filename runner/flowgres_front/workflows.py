@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from typing import Any, Literal
+from typing import Any
 
 from psycopg import Error as DatabaseError
 from psycopg.errors import InsufficientPrivilege
-from psycopg.types.json import Jsonb
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from flowgres_definitions.custom_types import CustomType
-from flowgres_front.bodies import JSON_TYPES, YAML_TYPES, content_type, read_body
-from flowgres_front.context import Front, front_of
-from flowgres_front.credentials import read_credentials
+from flowgres_front.bodies import JSON_TYPES, YAML_TYPES, content_type
+from flowgres_front.context import Front, Visitor, front_of
 from flowgres_front.database import Caller
-from flowgres_front.definitions import Reading, join_problems, read_definition
+from flowgres_front.definitions import unknown_problems
 from flowgres_front.problems import Problem, from_database
 from flowgres_front.secrets import check_value, store_secret
 
 INVALID = "definition_invalid"
 _SHOWN_IN_DETAIL = 3
+
+
+class _RefusedError(Exception):
+    """SQL refused a definition for errors that only it knows."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__(INVALID)
+        self.errors = errors
 
 
 async def import_workflow(request: Request) -> JSONResponse:
@@ -33,27 +37,49 @@ async def import_workflow(request: Request) -> JSONResponse:
     the same transaction as the import.
     """
     front = front_of(request)
-    credentials = read_credentials(request, front.settings)
-    is_json = content_type(request, JSON_TYPES | YAML_TYPES) in JSON_TYPES
-    format: Literal["yaml", "json"] = "json" if is_json else "yaml"
     activate = _flag(request, "activate", default=True)
-    raw = await read_body(request, front.settings)
-    async with front.database.caller(credentials) as caller:
-        custom_types, max_steps = await _limits(caller)
-    # Not within the transaction: nothing stays open in the database while Python is busy.
-    async with front.reading:
-        reading = await asyncio.to_thread(
-            read_definition, raw, format=format, custom_types=custom_types, max_steps=max_steps
+    async with front.visitor(request) as visitor:
+        format = "json" if content_type(request, JSON_TYPES | YAML_TYPES) in JSON_TYPES else "yaml"
+        async with visitor.caller() as caller:
+            custom_types, max_steps = await _limits(caller)
+        raw = await visitor.body(front.limits(front.settings.max_body_bytes))
+
+        # Nothing stays open in the database while it is read.
+        reading, document = await visitor.read(
+            "definition", raw, format=format, custom_types=custom_types, max_steps=max_steps
         )
-    async with front.database.caller(credentials) as caller:
-        if reading.errors:
-            raise await _refusal(caller, reading)
-        imported = await _store(front, caller, reading, activate=activate)
-    imported["warnings"] = join_problems(reading.warnings, imported.get("warnings") or [], reading.positions)
+        text = document.decode()
+        from_sql: list[dict[str, Any]] = []
+        imported: dict[str, Any] = {}
+        if not reading["errors"]:
+            try:
+                async with visitor.caller() as caller:
+                    imported = await _store(front, caller, reading, text, activate=activate)
+            except _RefusedError as refusal:
+                from_sql = refusal.errors
+        elif reading["is_readable"]:
+            async with visitor.caller() as caller:
+                from_sql = await _errors(caller, text)
+        found, more = ("warnings", imported.get("warnings") or []) if imported else ("errors", from_sql)
+        problems = await _joined(visitor, raw, format, reading[found], more)
+        if not imported:
+            raise _invalid(problems)
+        imported["warnings"] = problems
     return JSONResponse(imported, status_code=201 if imported.get("created") else 200)
 
 
-async def _limits(caller: Caller) -> tuple[dict[str, CustomType], int]:
+async def _joined(
+    visitor: Visitor, raw: bytes, format: str, ours: list[dict[str, Any]], from_sql: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """All problems of both checks once, in the order of the text."""
+    unknown = unknown_problems(ours, from_sql)
+    if not unknown:
+        return ours
+    placed, _ = await visitor.read("places", raw, format=format, found=unknown)
+    return sorted([*ours, *placed], key=lambda problem: (problem.get("line", 0), problem.get("column", 0)))
+
+
+async def _limits(caller: Caller) -> tuple[dict[str, Any], int]:
     """Step types that runners have announced beside the built-in ones, and the tenant's limit of steps."""
     row = await caller.row(
         "select coalesce((select jsonb_object_agg(t.type, to_jsonb(t)) from flowgres.step_types as t"
@@ -61,45 +87,46 @@ async def _limits(caller: Caller) -> tuple[dict[str, CustomType], int]:
         " (flowgres.setting(flowgres.require_tenant(), 'max_steps_per_workflow'))::integer as max_steps"
     )
     assert row is not None  # noqa: S101 - a select without a table has one row
-    types: dict[str, Any] = row["types"]
-    return {name: CustomType.from_json(name, value) for name, value in types.items()}, row["max_steps"]
+    return row["types"], row["max_steps"]
 
 
-async def _store(front: Front, caller: Caller, reading: Reading, *, activate: bool) -> dict[str, Any]:
-    if reading.secret is not None:
+async def _store(
+    front: Front, caller: Caller, reading: dict[str, Any], document: str, *, activate: bool
+) -> dict[str, Any]:
+    """Import it, and its secret. Raises _RefusedError, for the transaction to end without either."""
+    if reading["secret"] is not None:
+        name, value = reading["secret"]
         # It is compared, and sent nowhere.
-        check_value(reading.secret.value, allow_short=True)
+        check_value(value, allow_short=True)
         try:
-            await store_secret(front, caller, name=reading.secret.name, value=reading.secret.value, allow_short=True)
+            await store_secret(front, caller, name=name, value=value, allow_short=True)
         except InsufficientPrivilege as error:
             raise Problem(
                 403,
                 "insufficient_role",
                 "the definition holds a secret (webhook_secret), and only admins store secrets",
                 hint="Import it with an admin's key, or have an admin store the secret first"
-                f" (PUT /secrets/{reading.secret.name}) and name it instead of webhook_secret:"
-                f' "triggers": [{{"type": "webhook", "secret": "{reading.secret.name}"}}].',
+                f" (PUT /secrets/{name}) and name it instead of webhook_secret:"
+                f' "triggers": [{{"type": "webhook", "secret": "{name}"}}].',
             ) from error
     try:
         imported: dict[str, Any] = await caller.call(
-            "select flowgres.import_checked_workflow(p_definition => %(definition)s, p_activate => %(activate)s)",
-            definition=Jsonb(reading.document),
+            "select flowgres.import_checked_workflow(p_definition => %(d)s::jsonb, p_activate => %(activate)s)",
+            d=document,
             activate=activate,
         )
     except DatabaseError as error:
         problem = from_database(error)
         if problem.code != INVALID:
             raise
-        raise _invalid(join_problems((), _listed(problem), reading.positions)) from error
+        raise _RefusedError(_listed(problem)) from error
     return imported
 
 
-async def _refusal(caller: Caller, reading: Reading) -> Problem:
-    """Every error at once: what parsing found, and what only the database knows."""
-    if not reading.document:
-        return _invalid(join_problems(reading.errors, (), reading.positions))
-    checked = await caller.call("select flowgres.validate_workflow(p_definition => %(d)s)", d=Jsonb(reading.document))
-    return _invalid(join_problems(reading.errors, checked.get("errors") or [], reading.positions))
+async def _errors(caller: Caller, document: str) -> list[dict[str, Any]]:
+    """What only the database knows against a definition that has errors already."""
+    checked = await caller.call("select flowgres.validate_workflow(p_definition => %(d)s::jsonb)", d=document)
+    return checked.get("errors") or []
 
 
 def _listed(problem: Problem) -> list[dict[str, Any]]:

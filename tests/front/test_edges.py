@@ -7,10 +7,11 @@ import base64
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -19,8 +20,10 @@ from tests.cases import Case, load_cases
 from tests.front.conftest import TenantKeys
 from tests.support.api import Api
 from tests.support.database import Database, end_sessions
+from tests.support.runner import wait_for
 
 PROBLEM = "application/problem+json"
+WELL_FORMED = "fg_live_" + "0" * 32 + "_" + "0" * 64
 
 
 def send(front: Api, raw: bytes) -> bytes:
@@ -123,6 +126,86 @@ def test_a_body_that_never_ends_is_given_up(
     assert send(hasty, head.encode()).startswith(b"HTTP/1.1 408")
 
 
+def test_a_head_that_never_ends_is_given_up(start_front: Callable[..., Api], module_database: Database) -> None:
+    hasty = start_front(module_database.url("front"), FRONT_BODY_TIMEOUT="1")
+
+    answer = send(hasty, b"PUT /secrets/NAME HTTP/1.1\r\nHost: front\r\nX-Slow: ")
+
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"code": "head_timeout"' in answer
+
+
+def test_a_head_that_is_too_large_is_refused(front: Api) -> None:
+    answer = send(front, b"GET /health HTTP/1.1\r\nHost: front\r\nX-Long: " + b"x" * 40_000)
+
+    assert answer.startswith(b"HTTP/1.1 431")
+    assert b'"code": "headers_too_large"' in answer
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [b"Content-Length: 5000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1388\r\n" + b" " * 5000],
+    ids=["declared", "chunked"],
+)
+def test_a_token_takes_four_kibibytes(front: Api, framing: bytes) -> None:
+    answer = send(front, b"POST /token HTTP/1.1\r\nHost: front\r\nContent-Type: application/json\r\n" + framing)
+
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "/secrets/NAME"), ("POST", "/workflows"), ("DELETE", "/secrets/NAME")]
+)
+@pytest.mark.parametrize("key", ["", "nonsense", WELL_FORMED])
+def test_nobody_has_a_body_read_before_its_credentials_are_known(front: Api, method: str, path: str, key: str) -> None:
+    header = f"X-API-Key: {key}\r\n" if key else ""
+    # The body does not come.
+    head = f"{method} {path} HTTP/1.1\r\nHost: front\r\n{header}Content-Length: 1000\r\n\r\n"
+
+    assert send(front, head.encode()).startswith(b"HTTP/1.1 401")
+
+
+def test_one_tenant_has_so_many_requests_under_way_and_another_is_served(
+    front: Api, tenant: TenantKeys, module_database: Database
+) -> None:
+    with module_database.connect() as db, ExitStack() as stack:
+        other = TenantKeys(db)
+        assert front.as_key(tenant.admin).request("PUT", "/secrets/NAME", json={"value": "a-secret"}).is_success
+        for _ in range(32):
+            # Each waits for its body.
+            stack.enter_context(unfinished(front, tenant.admin))
+
+        refused = wait_for_status(front.as_key(tenant.admin), 429)
+        served = front.as_key(other.admin).request("PUT", "/secrets/NAME", json={"value": "a-secret"})
+
+    assert refused.json()["code"] == "too_many_at_once"
+    assert refused.json()["hint"]
+    assert int(refused.headers["retry-after"]) > 0
+    assert served.status_code == 201
+
+
+@contextmanager
+def unfinished(front: Api, key: str) -> Iterator[None]:
+    """A request whose body does not come, until the block ends."""
+    address = urlsplit(front.url)
+    with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=10) as connection:
+        head = f"PUT /secrets/X HTTP/1.1\r\nHost: f\r\nX-API-Key: {key}\r\nContent-Length: 9\r\n\r\n"
+        connection.sendall(head.encode())
+        yield
+
+
+def wait_for_status(caller: Api, status: int) -> httpx.Response:
+    """Call until the answer has this status."""
+    answers: list[httpx.Response] = []
+
+    def has_it() -> bool:
+        answers.append(caller.request("DELETE", "/secrets/NOTHING"))
+        return answers[-1].status_code == status
+
+    wait_for(has_it, what=f"status {status}")
+    return answers[-1]
+
+
 def test_an_unknown_address_is_a_problem_document(front: Api) -> None:
     answer = front.get("/nothing/here")
 
@@ -199,7 +282,7 @@ def test_without_a_database_the_front_says_so_and_asks_to_come_back(start_front:
     health = front.get("/health")
     assert health.status_code == 503
     assert health.json()["database"] == "unreachable"
-    answer = front.as_key("fg_live_any").request("PUT", "/secrets/NAME", json={"value": "a-secret"})
+    answer = front.as_key(WELL_FORMED).request("PUT", "/secrets/NAME", json={"value": "a-secret"})
     assert answer.status_code == 503
     assert answer.json()["code"] == "database_unreachable"
     assert int(answer.headers["retry-after"]) > 0
@@ -225,10 +308,12 @@ def test_the_log_names_requests_and_no_secrets(
     )
     front.request("POST", "/webhooks/wh_in-the-path")
 
-    lines = [json.loads(line) for line in log_path.read_text().splitlines()]
-    served = [(line["method"], line["path"], line["status"]) for line in lines if line["event"] == "request_served"]
-    assert ("PUT", "/secrets/LOGGED", 201) in served
-    assert ("POST", "/webhooks/wh_...", 404) in served
+    def served() -> set[tuple[str, str, int]]:
+        lines = [json.loads(line) for line in log_path.read_text().splitlines()]
+        return {(line["method"], line["path"], line["status"]) for line in lines if line["event"] == "request_served"}
+
+    expected = {("PUT", "/secrets/LOGGED", 201), ("POST", "/webhooks/wh_...", 404)}
+    wait_for(lambda: expected <= served(), what="the log")
     for secret in (tenant.admin, "in-the-query", "in-the-body", "in-a-header", "in-the-path"):
         assert secret not in log_path.read_text()
 

@@ -60,7 +60,7 @@ def test_a_token_buys_no_token(front: Api, tenant: TenantKeys) -> None:
     assert front.as_token(token).request("POST", "/token").json()["code"] == "api_key_required"
 
 
-@pytest.mark.parametrize("key", ["", "nonsense", "fg_live_" + "0" * 32 + "_" + "0" * 64, "x" * 9000, "k" * 100_000])
+@pytest.mark.parametrize("key", ["", "nonsense", "fg_live_" + "0" * 32 + "_" + "0" * 64, "x" * 9000, "k" * 10_000])
 def test_a_bad_key_gets_nothing(front: Api, key: str) -> None:
     answer = front.as_key(key).request("POST", "/token")
 
@@ -136,7 +136,7 @@ def test_every_bad_credential_gets_the_same_answer(front: Api, tenant: TenantKey
     tenant.db.run("update flowgres.api_keys set expires_at = now() where name = 'member'")
     callers = [
         front,
-        *[front.as_key(key) for key in ("", "fg_live_", "fg_live_' OR '1'='1", "k" * 100_000, revoked, expired)],
+        *[front.as_key(key) for key in ("", "fg_live_", "fg_live_' OR '1'='1", "k" * 10_000, revoked, expired)],
         front.as_token("a.b.c"),
         front.as_token(make_token(role="flowgres_admin", tenant_id=tenant.tenant_id, exp=1)),
         front.as_token(make_token(role="flowgres_admin", tenant_id=tenant.tenant_id, nbf=int(time.time()) + 3600)),

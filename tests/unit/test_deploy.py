@@ -209,7 +209,7 @@ def test_what_a_service_waits_for_and_mounts_exists(compose: dict[str, Any]) -> 
             assert (DEPLOY / source).exists() if source.startswith(".") else source in compose["volumes"]
 
 
-@pytest.mark.parametrize(("name", "megabytes"), [("runner", 512), ("front", 256)])
+@pytest.mark.parametrize(("name", "megabytes"), [("runner", 512), ("front", 384)])
 def test_processes_are_held_to_their_memory(compose: dict[str, Any], name: str, megabytes: int) -> None:
     assert compose["services"][name]["mem_limit"] == f"{megabytes}m"
     assert f"MemoryMax={megabytes}M\n" in (DEPLOY / "systemd" / f"flowgres-{name}.service").read_text()

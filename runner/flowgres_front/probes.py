@@ -1,0 +1,102 @@
+"""What stands and what does not: the database and the engine in it, PostgREST, runners."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+from psycopg import Error as DatabaseError
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from flowgres_front.database import FRONT_LACKS, Database
+from flowgres_front.problems import Problem
+from flowgres_front.settings import FrontSettings
+from flowgres_postgres import state_of_sqlstate
+
+PROBE_SECONDS = 3.0
+FRESH_SECONDS = 1.0
+
+
+class Health:
+    """Looks at what the front needs: once for all who ask at the same time, and not again for a second."""
+
+    def __init__(self, settings: FrontSettings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self._look: asyncio.Task[dict[str, Any]] | None = None
+        self._looked_at = 0.0
+        self._client: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """End a look that is under way, and close the client."""
+        if self._look is not None:
+            self._look.cancel()
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def state(self) -> dict[str, Any]:
+        """The members of the answer."""
+        now = asyncio.get_running_loop().time()
+        if self._look is None or (self._look.done() and now - self._looked_at >= FRESH_SECONDS):
+            self._looked_at = now
+            self._look = asyncio.create_task(self._state())
+        # Whoever asked first may go away; the look goes on for the others.
+        return await asyncio.shield(self._look)
+
+    async def _state(self) -> dict[str, Any]:
+        (engine, problem), postgrest = await asyncio.gather(self._probe_engine(), self._probe_postgrest())
+        runners = engine.get("live_runners") if engine else None
+        status = "ok" if runners and not engine.get("is_copy") else "degraded"
+        if engine is None or postgrest == "unreachable":
+            status = "unavailable"
+        return {
+            "status": status,
+            "database": "ok" if engine is not None else self._word_of(problem),
+            "postgrest": postgrest,
+            "runners": runners,
+            "version": engine.get("version") if engine else None,
+            "lag_seconds": engine.get("lag_seconds") if engine else None,
+            "is_copy": engine.get("is_copy") if engine else None,
+            "unserved_types": engine.get("unserved_types") if engine else None,
+        }
+
+    def _word_of(self, problem: str) -> str:
+        """What is wrong with the database: what it refuses, else why it cannot be reached."""
+        trouble = self._database.trouble
+        code = problem or (trouble.code if trouble is not None else "")
+        return code if code and code != "database_unreachable" else "unreachable"
+
+    async def _probe_engine(self) -> tuple[dict[str, Any] | None, str]:
+        """What the engine says of itself, or None when it cannot be asked, and then the code of what it refuses if any."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS), self._database.caller(None) as caller:
+                found = await caller.call("select flowgres_api.health()")
+        except Problem as problem:
+            return None, problem.code
+        except DatabaseError as error:
+            state = state_of_sqlstate(error.sqlstate)
+            return None, state.code if state is not None else FRONT_LACKS.code if error.sqlstate == "42501" else ""
+        except (PoolTimeout, PoolClosed, TooManyRequests, TimeoutError):
+            return None, ""
+        return (found if isinstance(found, dict) else {}), ""
+
+    async def _probe_postgrest(self) -> str:
+        """`ok`, `unreachable`, or `not_configured` when nobody told the front where PostgREST is.
+
+        The admin port's /ready is asked when it is known; else the function that every caller may call.
+        """
+        settings = self._settings
+        if settings.api_admin_url:
+            url = f"{settings.api_admin_url}/ready"
+        elif settings.api_url:
+            url = f"{settings.api_url}/rpc/health"
+        else:
+            return "not_configured"
+        try:
+            # Made once: it reads all certificates of the machine.
+            self._client = self._client or httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False)
+            answer = await self._client.get(url)
+        except httpx.HTTPError:
+            return "unreachable"
+        return "ok" if answer.is_success else "unreachable"
