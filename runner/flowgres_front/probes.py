@@ -68,7 +68,7 @@ class Health:
         return code if code and code != "database_unreachable" else "unreachable"
 
     async def _probe_engine(self) -> tuple[dict[str, Any] | None, str]:
-        """What the engine says of itself, or None when it cannot be asked, and then the code of what it refuses if any."""
+        """What the engine says of itself, or None when it cannot be asked; with the code of what it refuses, if any."""
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._database.caller(None) as caller:
                 found = await caller.call("select flowgres_api.health()")

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from starlette.applications import Starlette
 
 from flowgres_cli import migrate
 from flowgres_cli.errors import CliError
@@ -22,7 +23,7 @@ from flowgres_cli.operator import call_as_operator
 from flowgres_cli.stack.ports import free_port
 from flowgres_cli.stack.postgres import THROW_AWAY_OPTIONS, Cluster
 from flowgres_cli.stack.process import GuardedProcess
-from flowgres_front.app import create_app
+from flowgres_front.server import server_config
 from flowgres_front.settings import FrontSettings
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link
@@ -154,7 +155,8 @@ def code_at_runner(dsn: str) -> tuple[str, str]:
 
 def health_at_front(dsn: str) -> httpx.Response:
     async def ask() -> httpx.Response:
-        app = create_app(FrontSettings(dsn=dsn, jwt_secret=JWT_SECRET, pool_wait_seconds=2))
+        settings = FrontSettings(dsn=dsn, jwt_secret=JWT_SECRET, pool_wait_seconds=2)
+        app = cast("Starlette", server_config(settings).app)
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://front") as client,
