@@ -20,7 +20,7 @@ _CONFIG_ALIASES: Final = {
     "condition": {"on_true": "true_branch", "on_false": "false_branch"},
 }
 _FLAT_KEYS: Final = {
-    "http": "method url headers query json body form auth expected_status follow_redirects",
+    "http": "method url headers query json body form auth expected_status follow_redirects response",
     "transform": "expression transforms",
     "condition": "expression field operator value true_branch false_branch condition on_true on_false",
     "delay": "seconds duration until",

@@ -12,7 +12,7 @@ from flowgres_front.context import Front, front_of
 from flowgres_front.database import Caller
 from flowgres_front.problems import Problem
 from flowgres_process.errors import SecretError
-from flowgres_process.secret_keys import MIN_SECRET_CHARACTERS
+from flowgres_process.limits import MIN_SECRET_CHARACTERS
 
 MAX_SECRET_BYTES = 65_536
 # JSON may write one byte of text as six, and something stands around it.

@@ -20,8 +20,6 @@ from flowgres_process.errors import SecretError
 
 NONCE_BYTES = 12
 MIN_KEY_CHARACTERS = 16
-MIN_SECRET_CHARACTERS = 8
-"""Shorter ones occur by accident in what has nothing to do with them: masked nowhere, and stored only on request."""
 
 
 @dataclass(frozen=True, slots=True)

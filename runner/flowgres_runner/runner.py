@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import time
@@ -20,6 +21,7 @@ from flowgres_runner.database.connection import Link, require_direct, retry_unti
 from flowgres_runner.database.listening import Listener
 from flowgres_runner.errors import DatabaseError, DatabaseRefusedError, DatabaseUnfitError, RegistrationError
 from flowgres_runner.evaluator import EvaluatorPool
+from flowgres_runner.evaluator.reading import Reader
 from flowgres_runner.execution.contexts import ContextCache
 from flowgres_runner.execution.executor import Executor
 from flowgres_runner.execution.running import RunningSteps
@@ -56,6 +58,8 @@ WORK_SECONDS = 20.0
 SWEEP_SECONDS = 60.0
 """For one sweep: retiring history moves much."""
 
+_MAPPED_BYTES = 256 << 10
+_MALLOPT_TRIM_THRESHOLD, _MALLOPT_MMAP_THRESHOLD = -1, -3
 _DRAIN_LOOK_SECONDS = 0.02
 _LAST_CALL_SECONDS = 5.0
 """For calls that are under way when the grace is over."""
@@ -84,7 +88,8 @@ class Runner:
         self._timekeeper_link = link("timekeeper", SWEEP_SECONDS)
 
         self._clock = DatabaseClock()
-        self._http = Client(policy=http_policy or EgressPolicy(), concurrency=settings.concurrency)
+        self._reader = Reader()
+        self._http = Client(policy=http_policy or EgressPolicy(), concurrency=settings.concurrency, reader=self._reader)
         self._core = core_handlers(http=HttpStep(self._http), now=self._clock.now)
         self._custom = custom_handlers(frozenset(self._core))
         self._handlers: dict[str, Handler] = dict(self._core)
@@ -118,6 +123,7 @@ class Runner:
             runner_id=self._runner_id,
             start_task=self._running.start,
             give_back=self._release,
+            reader=self._reader,
         )
         self._running.attach(self._executor, lambda result: self._outbox.put([result]))
         self._loop = WorkLoop(
@@ -155,6 +161,7 @@ class Runner:
             return
         await self._pool.start()
         _calm_collector()
+        _return_memory()
         heartbeat = Heartbeat(
             link=self._heartbeat_link,
             runner_id=self._runner_id,
@@ -307,8 +314,17 @@ class Runner:
         await self._pool.close()
         await self._checker.close()
         await self._http.close()
+        await self._reader.close()
         links = [*self._work_links, self._lookup_link, self._heartbeat_link, self._timekeeper_link]
         await asyncio.gather(*(link.close() for link in links))
+
+
+def _return_memory() -> None:
+    """Have large blocks go back to the system when they are free; glibc would soon keep those of an answer's size."""
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MALLOPT_MMAP_THRESHOLD, _MAPPED_BYTES)
+        libc.mallopt(_MALLOPT_TRIM_THRESHOLD, 4 * _MAPPED_BYTES)
 
 
 def _calm_collector() -> None:

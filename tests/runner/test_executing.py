@@ -18,6 +18,7 @@ from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.evaluator import EvaluatorPool, RenderJob, RenderResult
+from flowgres_runner.evaluator.reading import Reader
 from flowgres_runner.execution import executor as executing
 from flowgres_runner.execution import versions
 from flowgres_runner.execution.chains import ChainResult
@@ -53,6 +54,7 @@ class Hands:
         self.runner_id = str(uuid.uuid4())
         self.link = Link(database.dsn("runner"), application_name="test")
         self.pool = WatchedPool()
+        self.reader = Reader()
         self.outbox = Outbox()
         self.contexts = ContextCache()
         self.client = Client(policy=EgressPolicy(), concurrency=1)
@@ -69,6 +71,7 @@ class Hands:
             runner_id=lambda: self.runner_id,
             start_task=lambda prepared, config: None,
             give_back=self._give_back,
+            reader=self.reader,
         )
 
     async def _give_back(self, claimed: Sequence[ClaimedStep]) -> None:
@@ -96,6 +99,7 @@ async def hands(database: Database) -> AsyncIterator[Hands]:
         yield with_hands
     finally:
         await with_hands.pool.close()
+        await with_hands.reader.close()
         await with_hands.client.close()
         await with_hands.link.close()
 

@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -244,10 +245,31 @@ async def raw(peer: Peer, request: Received, writer: asyncio.StreamWriter) -> No
     writer.write(answer(request.body, content_type=request.query.get("type", "application/json")))
 
 
+async def fat(peer: Peer, request: Received, writer: asyncio.StreamWriter) -> None:
+    """About `mb` megabytes of JSON of a `shape` (see `fat_json`), gzipped if `gzip=1`."""
+    body = fat_json(request.query.get("shape", "records"), int(request.number("mb", 5) * (1 << 20)))
+    headers = {"Content-Encoding": "gzip"} if "gzip" in request.query else {}
+    writer.write(answer(gzip.compress(body, 1) if headers else body, headers=headers))
+    await writer.drain()
+
+
+@lru_cache(maxsize=32)
+def fat_json(shape: str, size: int) -> bytes:
+    """A JSON list of at most so many bytes: `records` as APIs send them, `numbers`, `texts`, or `empties`."""
+    item = {
+        "records": b'{"id": 1234567, "name": "Ann Example", "email": "ann@example.com", "tags": ["a", "b"], '
+        b'"address": {"street": "Main Street 5", "city": "Springfield"}, "active": true, "score": 17.25}',
+        "numbers": b"0.12345678",
+        "texts": b'"' + b"lorem ipsum " * 100 + b'"',
+        "empties": b"{}",
+    }[shape]
+    return b"[" + b",".join([item] * ((size - 2) // (len(item) + 1))) + b"]"
+
+
 BEHAVIOURS: dict[str, Behaviour] = {
     function.__name__: function
     for function in (
-        echo, delay, status, flaky, redirect, loop, hang, drip, slow, reset, close, truncate, garbage, bad_chunk,
+        fat, echo, delay, status, flaky, redirect, loop, hang, drip, slow, reset, close, truncate, garbage, bad_chunk,
         cut_chunk, continues, endless, big_headers, bomb, deep, html, raw,
     )
 }  # fmt: skip

@@ -172,7 +172,7 @@ begin
     select jsonb_object_agg(f.key, f.value)
     from jsonb_each(v_step) as f
     where f.key = any(case v_type
-      when 'http' then '{method,url,headers,query,json,body,form,auth,expected_status,follow_redirects}'
+      when 'http' then '{method,url,headers,query,json,body,form,auth,expected_status,follow_redirects,response}'
       when 'transform' then '{expression,transforms}'
       when 'condition' then '{expression,field,operator,value,true_branch,false_branch,condition,on_true,on_false}'
       when 'delay' then '{seconds,duration,until}'

@@ -63,7 +63,8 @@ begin
       "expected_status": {"is": "list", "not_empty": true, "items": {"is": ["integer", "text"], "template": true, "min": 100, "max": 599,
         "match": "^[1-5]([0-9]{2}|xx|XX)$", "hint": "A status such as 200, or a class such as 2xx."}},
       "timeout": {"is": "duration", "above": 0, "max": 31536000},
-      "follow_redirects": {"is": "boolean", "template": true}}}'
+      "follow_redirects": {"is": "boolean", "template": true},
+      "response": {"is": "text", "template": true, "one_of": ["auto", "json", "text", "bytes"]}}}'
     when 'transform' then '{"is": "object", "exactly_one": ["expression", "output", "transforms"], "keys": {
       "expression": {"is": "any"}, "output": {"is": "any"}, "source": {"is": "any"},
       "transforms": {"is": "list", "items": {"is": "object", "keys": {

@@ -17,7 +17,7 @@ from flowgres_definitions.graph import build_graph
 from flowgres_definitions.problems import place
 
 from .confinement import TimeIsUpError, confine, extend_cpu_limit, limit_cpu_time
-from .frames import READY, receive, send, send_results
+from .frames import READY, Frame, receive, send, send_results
 
 MAX_ERRORS = 200
 """As many as the check in SQL tells: they are stored with the version."""
@@ -66,7 +66,7 @@ def check_definition(definition: Json, step_types: Json = None) -> list[Json]:
     return errors
 
 
-def _check(text: bytes, cpu_seconds: float) -> list[Json]:
+def _check(text: Frame, cpu_seconds: float) -> list[Json]:
     try:
         try:
             limit_cpu_time(cpu_seconds)

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from .confinement import TimeIsUpError, confine, extend_cpu_limit, limit_cpu_time, memory_in_use
 from .frames import READY, receive, send, send_results
-from .held import HeldTemplates
+from .held import HeldTemplates, open_texts
 from .sandbox import Template, encode_result
 from .values import RenderError
 
@@ -59,14 +59,19 @@ def serve(held: HeldTemplates, jobs: list[tuple[int, bytes]], cpu_seconds: float
     size = 0
     tight = False
     flushed_at = time.monotonic()
-    for number, packed in jobs:
+    jobs.reverse()
+    while jobs:
+        number, packed = jobs.pop()
         texts: list[str] = []
         whole = None
         result = "[1]"
         try:
+            seen = marshal.loads(packed)  # noqa: S302  from the parent
+            packed = b""  # what is large is there once
+            open_texts(seen)
             try:
                 limit_cpu_time(cpu_seconds)
-                whole = held.render(number, packed, output_bytes, texts)
+                whole = held.render(number, seen, output_bytes, texts)
             finally:
                 limit_cpu_time(0)
         except RenderError as error:

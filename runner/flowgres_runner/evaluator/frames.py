@@ -10,32 +10,36 @@ import os
 import struct
 
 SOCKET = 0
+Frame = bytes | bytearray
 READY = b'"ready"'
 _LENGTH = struct.Struct(">I")
 
 
-def receive() -> bytes | None:
+def receive() -> Frame | None:
     """One frame from the parent, or None when it has gone."""
     head = _read(_LENGTH.size)
     return None if head is None else _read(_LENGTH.unpack(head)[0])
 
 
-def _read(size: int) -> bytes | None:
-    parts = []
-    while size > 0:
-        part = os.read(SOCKET, min(size, 1 << 20))
-        if not part:
+def _read(size: int) -> Frame | None:
+    # Into its place: joined from parts it would be there twice.
+    data = bytearray(size)
+    view = memoryview(data)
+    at = 0
+    while at < size:
+        count = os.readv(SOCKET, [view[at:]])
+        if not count:
             return None
-        parts.append(part)
-        size -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        at += count
+    return data
 
 
 def send(body: bytes) -> None:
     """One frame to the parent."""
-    view = memoryview(_LENGTH.pack(len(body)) + body)
-    while view:
-        view = view[os.write(SOCKET, view) :]
+    head, view = _LENGTH.pack(len(body)), memoryview(body)
+    while head or view:
+        count = os.writev(SOCKET, [head, view])
+        head, view = head[count:], view[max(0, count - len(head)) :]
 
 
 def send_results(results: list[str], texts: list[str]) -> None:

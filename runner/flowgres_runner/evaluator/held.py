@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import marshal
+import json
 import time
 from typing import Any
 
@@ -71,19 +71,19 @@ class HeldTemplates:
             self._templates[number] = (body, when)
         self._chains.update(chains)
 
-    def render(self, number: int, packed: bytes, output_bytes: int, texts: list[str]) -> str | None:
-        """Render a template or a chain, and add the result of each to `texts`; nothing when `when` gave false.
+    def render(self, number: int, seen: Any, output_bytes: int, texts: list[str]) -> str | None:
+        """Render a template or a chain against what it sees; results go to `texts`, none if `when` is false.
 
         Where the outputs of a chain are wanted as one text, and all its members are plain, that is returned instead.
         Whatever is raised is the fault of the one whose text is not there yet.
         """
         chain = self._chains.get(number)
         if chain is None:
-            value = self._compiled(number).evaluate(marshal.loads(packed))  # noqa: S302  from the parent
+            value = self._compiled(number).evaluate(seen)
             if value is not NOT_TAKEN:
                 texts.append(encode_result(value, output_bytes))
             return None
-        context, known, max_bytes, max_depth = marshal.loads(packed)  # noqa: S302  from the parent
+        context, known, max_bytes, max_depth = seen
         shown = _Shown(context, known)
         if not max_bytes:
             self._render_each(chain, shown, output_bytes, texts)
@@ -159,6 +159,29 @@ def _compile(body: Json, when: str | None) -> Template | RenderError:
         return Template(body, when)
     except RenderError as error:
         return error
+
+
+def open_texts(seen: Any) -> None:
+    """Open what a template or a chain sees (a context, and of a chain three things more), in place.
+
+    Large members come as bytes, their JSON text (see `execution.contexts`).
+    """
+    context, known = (seen, None) if type(seen) is dict else seen[:2]
+    opened: dict[int, tuple[bytes, Json]] = {}  # by identity: a text may be seen under two names
+    for name in ("input", "output", "response"):
+        _open_member(context, name, opened)
+    _open_member(context.get("trigger"), "payload", opened)
+    for steps in (context.get("steps"), known):
+        if type(steps) is dict:
+            for step in steps.values():
+                _open_member(step, "output", opened)
+
+
+def _open_member(holder: Json, name: str, opened: dict[int, tuple[bytes, Json]]) -> None:
+    if type(holder) is dict and type(data := holder.get(name)) is bytes:
+        if id(data) not in opened:
+            opened[id(data)] = (data, json.loads(data))
+        holder[name] = opened[id(data)][1]
 
 
 def _at(value: Json, path: tuple[str, ...]) -> Json:

@@ -19,7 +19,7 @@ import markupsafe
 
 import flowgres_definitions
 
-from .frames import READY
+from .frames import READY, Frame
 from .jobs import RenderedWhole
 from .templates import SentTemplates
 
@@ -32,6 +32,8 @@ MAX_FRAME_BYTES = 8 << 20
 MAX_FRAME_RESULTS = 32
 """What a child may send at once: what it gathers before it sends, and the results of one job after that."""
 
+_PIECE = 256 << 10
+_MAPPED_BYTES = 128 << 10
 _LENGTH = struct.Struct(">I")
 _BOOT = "import sys; sys.path[:0] = sys.argv[5:]; from flowgres_runner.evaluator.{} import main; main(sys.argv[1:4])"
 
@@ -83,11 +85,17 @@ class EvaluatorProcess:
         with theirs:
             try:
                 # In a thread: starting a program blocks for milliseconds. It is an exec, so threads do no harm.
-                self._process = await asyncio.to_thread(self._spawn, theirs)
+                spawning = asyncio.ensure_future(asyncio.to_thread(self._spawn, theirs))
+                try:
+                    self._process = await asyncio.shield(spawning)
+                except asyncio.CancelledError:
+                    self._process = await spawning  # it is being started all the same
+                    raise
                 ours.setblocking(False)
                 self._reader, self._writer = await asyncio.open_connection(sock=ours)
             except BaseException:
                 ours.close()
+                await self.kill()
                 raise
         self.templates = SentTemplates(self._cached_templates)
         theirs.close()
@@ -96,6 +104,9 @@ class EvaluatorProcess:
                 frame = await self._receive()
         except TimeoutError:
             frame = b""
+        except asyncio.CancelledError:
+            await self.kill()  # its word that it is ready would be taken for the answer to what comes next
+            raise
         if frame != READY:
             await self.kill()
             raise ChildDiedError("the evaluator process did not start")
@@ -117,7 +128,8 @@ class EvaluatorProcess:
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=None if os.environ.get("FLOWGRES_EVALUATOR_DEBUG") else subprocess.DEVNULL,
-            env={},
+            # Large blocks go back to the system when they are free, and not to a heap that keeps them.
+            env={"MALLOC_MMAP_THRESHOLD_": str(_MAPPED_BYTES), "MALLOC_TRIM_THRESHOLD_": str(_MAPPED_BYTES)},
             cwd="/",
             close_fds=True,
         )
@@ -134,8 +146,11 @@ class EvaluatorProcess:
         results: list[Json] = []
         try:
             assert self._writer is not None, "start() comes first"  # noqa: S101
-            # In one piece: the child would otherwise wake for the length, and wait again for the rest.
-            self._writer.write(_LENGTH.pack(len(frame)) + frame)
+            if len(frame) > _PIECE:
+                await self._send(frame)
+            else:
+                # In one piece: the child would otherwise wake for the length, and wait again for the rest.
+                self._writer.write(_LENGTH.pack(len(frame)) + frame)
             cpu_before = self._cpu_used()
             while len(results) < count:
                 part = _read_results(await self._receive_in_time(cpu_before, len(frame)))
@@ -154,13 +169,40 @@ class EvaluatorProcess:
             raise
         return results
 
-    async def _receive_in_time(self, cpu_before: float, frame_bytes: int) -> bytes:
+    async def exchange(self, head: bytes, given: list[Frame]) -> tuple[Frame, Frame]:
+        """Send two frames and give the two that answer them; the second is taken out of its list, so that it can go.
+
+        Raises ChildDiedError.
+        """
+        try:
+            assert self._writer is not None, "start() comes first"  # noqa: S101
+            cpu_before = self._cpu_used()
+            size = len(given[0])
+            await self._send(head)
+            await self._send(given.pop())
+            return (await self._receive_in_time(cpu_before, size), await self._receive_in_time(cpu_before, size))
+        except (ConnectionError, ChildDiedError) as error:
+            await self.kill()
+            raise ChildDiedError("the process ended") from error
+        except asyncio.CancelledError:
+            await self.kill()
+            raise
+
+    async def _send(self, frame: Frame) -> None:
+        """Send a frame piece by piece: it is large, and in one piece it would be copied twice."""
+        assert self._writer is not None, "start() comes first"  # noqa: S101
+        self._writer.write(_LENGTH.pack(len(frame)))
+        for start in range(0, len(frame), _PIECE):
+            self._writer.write(frame[start : start + _PIECE])
+            await self._writer.drain()
+
+    async def _receive_in_time(self, cpu_before: float, frame_bytes: int) -> Frame:
         """The next frame, or ChildDiedError when the child spent more CPU time than one job may.
 
         CPU time decides, so that a busy machine fails no innocent job; wall time is bounded far above, for a child
-        that is stopped. Reading a large batch takes time too: a second for 50 MB.
+        that is stopped. Reading a large batch takes time too: a second for 20 MB.
         """
-        limit = self._cpu_seconds + GRACE_SECONDS + frame_bytes / 50e6
+        limit = self._cpu_seconds + GRACE_SECONDS + frame_bytes / 20e6
         started = time.monotonic()
         receiving = asyncio.ensure_future(self._receive())
         try:
@@ -179,14 +221,19 @@ class EvaluatorProcess:
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await receiving
 
-    async def _receive(self) -> bytes:
+    async def _receive(self) -> Frame:
         assert self._reader is not None, "start() comes first"  # noqa: S101
         try:
             head = await self._reader.readexactly(_LENGTH.size)
             size = _LENGTH.unpack(head)[0]
             if size > MAX_FRAME_BYTES + MAX_FRAME_RESULTS * self._output_bytes:
                 raise ChildDiedError("the evaluator answered nonsense")
-            return await self._reader.readexactly(size)
+            if size <= _PIECE:
+                return await self._reader.readexactly(size)
+            frame = bytearray()
+            while len(frame) < size:
+                frame += await self._reader.readexactly(min(_PIECE, size - len(frame)))
+            return frame
         except (asyncio.IncompleteReadError, ConnectionError):
             raise ChildDiedError("the evaluator process ended") from None
 
@@ -201,18 +248,19 @@ class EvaluatorProcess:
 
     async def kill(self) -> None:
         """End the child at once and collect it. Harmless when it has ended."""
-        if self._writer is not None:
-            self._writer.close()
-            with contextlib.suppress(ConnectionError, OSError):
-                await self._writer.wait_closed()
-            self._writer = self._reader = None
+        writer, self._writer, self._reader = self._writer, None, None
         process, self._process = self._process, None
         if process is not None:
             process.kill()
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(ConnectionError, OSError):
+                await writer.wait_closed()
+        if process is not None:
             await asyncio.to_thread(process.wait)
 
 
-def _read_results(body: bytes) -> list[Any]:
+def _read_results(body: Frame) -> list[Any]:
     """The results of a frame; raises ValueError, and ChildDiedError, for what is none.
 
     The texts of whole chains are not parsed here. They are characters without NUL, so that they can be sent on.

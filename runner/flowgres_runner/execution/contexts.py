@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 from flowgres_runner.steps.base import Json
 
 MAX_EXECUTIONS = 10_000
-MAX_BYTES = 48 << 20
-"""Of JSON text; as Python objects it is perhaps twice that."""
+MAX_BYTES = 32 << 20
+"""About what they take in memory: of texts their length, of objects `weight_of`."""
+PATHS = (("input",), ("trigger", "payload"), ("steps", "*", "output"))
+"""What may be large in a context, and is then bytes: its JSON text, which only evaluators open."""
 
 _ENDED = frozenset({"completed", "failed", "skipped", "cancelled"})
 
@@ -24,20 +25,19 @@ class ExecutionContext:
     def __init__(self, generation: int) -> None:
         self.generation = generation
         self.bytes = 0
-        self.input: Json = None
-        self.trigger: Json = None
+        self.input: Any = None
+        self.trigger: Any = None
         self.execution: dict[str, Json] = {}
-        self.steps: dict[str, dict[str, Json]] = {}
+        self.steps: dict[str, dict[str, Any]] = {}
 
     def knows(self, references: Iterable[str]) -> bool:
         """Whether all these steps have ended, as far as we know."""
         steps = self.steps
         return all([name in steps and steps[name]["status"] in _ENDED for name in references])
 
-    def take(self, text: str) -> None:
+    def take(self, given: dict[str, Any], weight: int) -> None:
         """Take over what the database says; it knows better than we do."""
-        self.bytes += len(text)
-        given: dict[str, Any] = json.loads(text)
+        self.bytes += weight
         self.input = given.get("input")
         trigger = given.get("trigger")
         if not isinstance(trigger, dict):
@@ -74,30 +74,38 @@ class ContextCache:
         entry = self._entries.get(execution_id)
         return 0 if entry is None else entry.bytes
 
-    def store(self, execution_id: str, generation: int, text: str) -> ExecutionContext:
-        """Take a context from the database into the cache."""
+    def store(self, execution_id: str, generation: int, given: dict[str, Any], weight: int) -> ExecutionContext:
+        """Take a context from the database into the cache: the members of the object that it sent."""
         entry = self._entries.get(execution_id)
         if entry is None or entry.generation != generation:
             if entry is not None:
                 self._bytes -= entry.bytes
             entry = self._entries[execution_id] = ExecutionContext(generation)
         self._bytes -= entry.bytes
-        entry.take(text)
+        entry.take(given, weight)
         self._bytes += entry.bytes
         self._entries.move_to_end(execution_id)
         self._evict()
         return entry
 
     def record(
-        self, execution_id: str, generation: int, step_id: str, *, output: Json, status: str, attempts: int, size: int
+        self,
+        execution_id: str,
+        generation: int,
+        step_id: str,
+        *,
+        output: Json | bytes,
+        status: str,
+        attempts: int,
+        weight: int,
     ) -> None:
         """Remember how a step ended here."""
         entry = self._entries.get(execution_id)
         if entry is None or entry.generation != generation:
             return
         entry.steps[step_id] = {"output": output, "status": status, "error": None, "attempts": attempts}
-        entry.bytes += size
-        self._bytes += size
+        entry.bytes += weight
+        self._bytes += weight
         if self._bytes > self._max_bytes:
             self._evict()
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
@@ -18,11 +17,14 @@ from flowgres_runner.evaluator.jobs import Rendered, RenderedWhole, RenderFailed
 from flowgres_runner.execution.chains import AnyResult, ChainResult, as_chain, is_as_shown, may_be_plain
 from flowgres_runner.execution.compiled import NO_LIMITS, CompiledStep, Limits, Version
 from flowgres_runner.execution.contexts import ContextCache, ExecutionContext
-from flowgres_runner.execution.prepared import ALL_ROOTS, Prepared
+from flowgres_runner.execution.opening import Opener, TextReader, field_at_once, is_large, unread_field
+from flowgres_runner.execution.prepared import Prepared
 from flowgres_runner.execution.rendering import GatheredRenderer
 from flowgres_runner.execution.results import MAX_BATCH_CHARACTERS, Result, encode_outcome, replacement
 from flowgres_runner.execution.versions import VersionCache
-from flowgres_runner.http.masks import masker
+from flowgres_runner.json_values import weight_of
+from flowgres_runner.payloads.masks import masker
+from flowgres_runner.payloads.texts import LARGE_BYTES
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Skipped, StepError, Suspended
 from flowgres_runner.steps.failures import internal_failure
@@ -52,6 +54,7 @@ class Executor:
         runner_id: Callable[[], str],
         start_task: StartTask,
         give_back: GiveBack,
+        reader: TextReader,
     ) -> None:
         self._link = link
         self._versions = versions
@@ -63,12 +66,20 @@ class Executor:
         self._runner_id = runner_id
         self._start_task = start_task
         self._give_back = give_back
+        self._opener = Opener(reader)
         self.completed_count = 0
 
     async def execute(self, claimed: Sequence[ClaimedStep]) -> None:
-        """Run what one round trip brought, in batches whose contexts are bounded in size."""
-        for batch in self._by_size(claimed):
+        """Run what one round trip brought, in batches whose contexts are bounded in size.
+
+        What brings something large does not keep the others waiting: these go first, and it goes apart.
+        """
+        large = {row.execution_id for row in claimed if is_large(row)}
+        for batch in self._by_size([row for row in claimed if row.execution_id not in large] if large else claimed):
             await self._execute_batch(batch)
+        if large:
+            apart = [[row for row in claimed if row.execution_id == execution_id] for execution_id in large]
+            await asyncio.gather(*(self._execute_batch(rows) for rows in apart))
 
     def _by_size(self, claimed: Sequence[ClaimedStep]) -> list[list[ClaimedStep]]:
         batches: list[list[ClaimedStep]] = []
@@ -132,6 +143,9 @@ class Executor:
                 rendered_steps.append(item)
         if jobs:
             answers = await self._pool.render(jobs)
+            for item, answer in zip(rendered_steps, answers, strict=True):
+                if item.step.looks_up and isinstance(answer, Rendered):
+                    await self._opener.look_up(item, answer.value)
             reshaped: list[tuple[Prepared, Completed]] = []
             for item, job, answer in zip(rendered_steps, jobs, answers, strict=True):
                 following.append(self._take(item, job, answer, began, results, reshaped))
@@ -165,6 +179,9 @@ class Executor:
             return None
         values: list[Json] = [answer.value, *answer.then[: len(job.then)]]
         for taken, value in enumerate(values, 1):
+            if unread_field(item, value) is not None:
+                item.goes_alone = True
+                return item
             outcome = self._outcome_of_rendered(item, value)
             if item.step.output is not None and isinstance(outcome, Completed):
                 reshaped.append((item, outcome))
@@ -187,6 +204,8 @@ class Executor:
         if plain.is_whole:
             # Nothing comes after it. Other branches, if there are any, ask again for what they see.
             self._contexts.forget(claimed.execution_id)
+        elif plain.wanted and len(text) > LARGE_BYTES:
+            self._contexts.forget(claimed.execution_id)
         elif plain.wanted:
             outputs = result.outputs()
             if outputs is None:
@@ -200,7 +219,7 @@ class Executor:
                     output=outputs[place],
                     status="completed",
                     attempts=1,
-                    size=len(text),
+                    weight=weight_of(text),
                 )
 
     def _finish(self, item: Prepared, outcome: Outcome, began: float, results: dict[int, AnyResult]) -> Prepared | None:
@@ -217,7 +236,7 @@ class Executor:
     def _outcome_of_rendered(self, item: Prepared, config: Json) -> Outcome:
         step = item.step
         if step.looks_up and step.pure is not None:
-            config = step.pure.look_up(config, item.expression_context(ALL_ROOTS, None))
+            config = step.pure.with_found(config, field_at_once(item, config))
         if step.secret_names:
             # Nothing is sent from here, so no value is put in, and the stand-in is nobody's business.
             tokens = self._placeholders.tokens(item.claimed.tenant_id, step.secret_names)
@@ -235,13 +254,14 @@ class Executor:
                 self.report(row, None, _unknown_step(step), milliseconds=0.0)
                 continue
             if row.context is not None:
-                entry: ExecutionContext | None = self._contexts.store(row.execution_id, row.generation, row.context)
+                given, weight = await self._opener.context(row, row.context)
+                entry: ExecutionContext | None = self._contexts.store(row.execution_id, row.generation, given, weight)
             else:
                 entry = self._contexts.find(row.execution_id, row.generation)
             if entry is None or (row.context is None and not entry.knows(step.references)):
                 lacking.append((row, step, version))
             else:
-                prepared.append(Prepared(row, step, version, entry, _parse(row.resume)))
+                prepared.append(Prepared(row, step, version, entry, await self._opener.resume(row)))
         if lacking:
             prepared += await self._fetch_contexts(lacking)
         return prepared
@@ -259,8 +279,9 @@ class Executor:
                 log.info("lease_lost", execution_id=row.execution_id, step=step.id, when="context")
                 self.report(row, None, internal_failure(), milliseconds=0.0)
                 continue
-            entry = self._contexts.store(row.execution_id, row.generation, text)
-            prepared.append(Prepared(row, step, version, entry, _parse(row.resume)))
+            given, weight = await self._opener.context(row, text)
+            entry = self._contexts.store(row.execution_id, row.generation, given, weight)
+            prepared.append(Prepared(row, step, version, entry, await self._opener.resume(row)))
         return prepared
 
     def _outcome_of_pure(self, item: Prepared, config: Json) -> Outcome:
@@ -308,7 +329,7 @@ class Executor:
                 output=encoded.output,
                 status=encoded.status,
                 attempts=claimed.attempt,
-                size=encoded.size,
+                weight=encoded.weight,
             )
         self.completed_count += 1
         return encoded.result
@@ -347,7 +368,3 @@ def _reshaped(outcome: Completed, answer: RenderResult) -> Outcome:
     if not isinstance(answer, RenderFailed):
         return internal_failure()
     return replace(_render_failure(answer), detail=outcome.detail, logs=outcome.logs)
-
-
-def _parse(resume: str | None) -> Any:
-    return None if resume is None else json.loads(resume)

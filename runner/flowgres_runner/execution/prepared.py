@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.evaluator import RenderJob
 from flowgres_runner.execution.chains import MAX_AHEAD, may_be_plain
 from flowgres_runner.execution.compiled import ROOTS, CompiledStep, Version
 from flowgres_runner.execution.contexts import ExecutionContext
 from flowgres_runner.secrets import Placeholders
-from flowgres_runner.steps.base import Completed, Json, StepTask, StepTools
+from flowgres_runner.steps.base import Completed, Json, JsonText, StepTask, StepTools
 
 ALL_ROOTS = frozenset(ROOTS)
 
@@ -19,10 +21,11 @@ class Prepared:
     """A claimed step with all that running it needs.
 
     `place` counts the steps that were run ahead before it under the same lease. `goes_alone`: something was wrong when
-    steps of this lease were rendered together, so from here on each is rendered by itself.
+    steps of this lease were rendered together, so from here on each is rendered by itself. `field` is what lies at the
+    field of a condition, once somebody had to look for it apart.
     """
 
-    __slots__ = ("claimed", "context", "goes_alone", "place", "resume", "step", "version")
+    __slots__ = ("claimed", "context", "field", "goes_alone", "place", "resume", "step", "version")
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Prepared:
         self.resume = resume
         self.place = place
         self.goes_alone = goes_alone
+        self.field: list[Json] | None = None
 
     def expression_context(self, roots: frozenset[str], placeholders: Placeholders | None) -> dict[str, Json]:
         """What expressions see, without those names that no template mentions."""
@@ -130,8 +134,10 @@ class Prepared:
     def output_job(self, outcome: Completed) -> RenderJob:
         """Make the step's `output` of what its handler gave."""
         context = self.expression_context(self.step.output_roots, None)
-        context["output"] = outcome.output
+        output = outcome.output
+        shown: Any = output.data if isinstance(output, JsonText) else output
+        context["output"] = shown
         handler = self.step.handler
         if handler is not None and handler.output_name is not None:
-            context[handler.output_name] = outcome.output
+            context[handler.output_name] = shown
         return RenderJob(key=self.step.output_key, template=self.step.output, context=context)

@@ -8,7 +8,16 @@ from typing import NamedTuple
 
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import OutputError
-from flowgres_runner.json_values import MAX_DEPTH, canonical_json, encode_json, encode_output
+from flowgres_runner.json_values import (
+    MAX_DEPTH,
+    canonical_json,
+    check_depth,
+    check_size,
+    encode_json,
+    encode_output,
+    weight_of,
+)
+from flowgres_runner.payloads.texts import HELD_BYTES, JsonText
 from flowgres_runner.steps.base import (
     LOG_LEVELS,
     MAX_LOG_CHARACTERS,
@@ -112,12 +121,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class EncodedOutcome:
-    """A result, with what the cache of contexts should remember of it (`size` is that of the output's text)."""
+    """A result, with what the cache of contexts should remember of it; `weight` is about what that takes in memory."""
 
     result: Result
     status: str | None
-    output: Json
-    size: int
+    output: Json | bytes
+    weight: int
 
 
 def encode_outcome(
@@ -173,7 +182,7 @@ def storable_text(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
 def _encode_completed(
     claimed: ClaimedStep, outcome: Completed, milliseconds: float, max_bytes: int, max_depth: int
 ) -> EncodedOutcome:
-    output, text = encode_output(outcome.output, max_bytes=max_bytes, max_depth=max_depth)
+    output, text = _output_text(outcome.output, max_bytes, max_depth)
     rest = ""
     if outcome.taken is not None:
         rest += f',"taken":{encode_json([storable_text(step) for step in outcome.taken])}'
@@ -182,7 +191,19 @@ def _encode_completed(
     if outcome.detail is not None:
         rest += f',"detail":{_detail_text(outcome.detail)}'
     member = Member(claimed.step_index, "completed", milliseconds, text, rest)
-    return EncodedOutcome(Result(claimed, [member]), "completed", output, len(text))
+    return EncodedOutcome(
+        Result(claimed, [member]), "completed", output, len(output) if isinstance(output, bytes) else weight_of(text)
+    )
+
+
+def _output_text(output: Json | JsonText, max_bytes: int, max_depth: int) -> tuple[Json | bytes, str]:
+    """An output as contexts keep it, a large one as its text, and the text. Raises OutputError."""
+    if isinstance(output, JsonText):
+        check_size(len(output.data), max_bytes)
+        check_depth(output.depth, max_depth)
+        return bytes(output.data), output.data.decode()
+    canonical, text = encode_output(output, max_bytes=max_bytes, max_depth=max_depth)
+    return (canonical if len(text) <= HELD_BYTES else text.encode()), text
 
 
 def _encode_failed(claimed: ClaimedStep, outcome: Failed, milliseconds: float) -> Result:

@@ -14,23 +14,24 @@ from flowgres_runner.database.belief import Belief
 from flowgres_runner.database.connection import retry_until_answered
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.execution.executor import Executor
+from flowgres_runner.execution.handling import run_handler
 from flowgres_runner.execution.prepared import Prepared
 from flowgres_runner.execution.results import Result, encode_started
 from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.failpoints import pass_failpoint
 from flowgres_runner.http import Client
-from flowgres_runner.http.masks import masker
+from flowgres_runner.http.budget import ByteBudget, current_room
+from flowgres_runner.payloads.masks import masker
 from flowgres_runner.secrets import Placeholders, put_values
 from flowgres_runner.steps.base import (
     ChildStarted,
     Completed,
     Failed,
-    Handler,
     Json,
+    JsonText,
     Outcome,
     Skipped,
     StepError,
-    StepTask,
     Suspended,
 )
 from flowgres_runner.steps.failures import internal_failure
@@ -71,6 +72,7 @@ class RunningSteps:
         secret_store: SecretStore,
         client: Client,
         belief: Belief | None = None,
+        budget: ByteBudget | None = None,
     ) -> None:
         self._slots = asyncio.Semaphore(concurrency)
         self._concurrency = concurrency
@@ -78,6 +80,7 @@ class RunningSteps:
         self._secret_store = secret_store
         self._client = client
         self._belief = belief or Belief()
+        self._budget = budget or ByteBudget()
         self._steps: dict[int, RunningStep] = {}
         self._executor: Executor | None = None
         self._send: Callable[[Result], None] | None = None
@@ -157,15 +160,18 @@ class RunningSteps:
         prepared, executor = running.prepared, self._executor
         assert executor is not None  # noqa: S101 - nothing starts before `attach`
         claimed = prepared.claimed
+        # The room lasts until the result is there: an answer is in memory for as long.
         async with self._slots:
             await self._belief.restored()
             running.began = time.monotonic()
-            try:
-                outcome = await self._outcome(prepared, config)
-                outcome = await executor.reshape(prepared, outcome)
-            except Exception:
-                log.exception("handler_failed", execution_id=claimed.execution_id, step=prepared.step.id)
-                outcome = internal_failure()
+            with self._budget.room(claimed.tenant_id) as room:
+                current_room.set(room)
+                try:
+                    outcome = await self._outcome(prepared, config)
+                    outcome = await executor.reshape(prepared, outcome)
+                except Exception:
+                    log.exception("handler_failed", execution_id=claimed.execution_id, step=prepared.step.id)
+                    outcome = internal_failure()
         if self._steps.get(claimed.queue_id) is not running:
             return  # aborted, and the handler did not mind
         del self._steps[claimed.queue_id]
@@ -185,7 +191,7 @@ class RunningSteps:
         secret_values = tuple(values.values())
         tools = make_tools(self._client, timeout_seconds=prepared.timeout_seconds, secret_values=secret_values)
         pass_failpoint("before_http")
-        outcome = _with_logs(await _bounded(handler, prepared.task(config, tools)), tools.log.lines)
+        outcome = _with_logs(await run_handler(handler, prepared.task(config, tools)), tools.log.lines)
         pass_failpoint("after_http")
         return masked_outcome(outcome, secret_values) if values else outcome
 
@@ -201,21 +207,6 @@ class RunningSteps:
         return put_values(config, tokens=tokens, places=places), values
 
 
-async def _bounded(handler: Handler, task: StepTask) -> Outcome:
-    """Run a handler within the time of one attempt, plus a little: handlers have the same deadline and know more."""
-    try:
-        async with asyncio.timeout(task.timeout_seconds + 0.5):
-            return await handler.run(task)
-    except TimeoutError:
-        return Failed(
-            StepError(
-                code="step_timeout",
-                message=f"the step took longer than {task.timeout_seconds:g} s",
-                error_class="timeout",
-            )
-        )
-
-
 def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
     """The outcome without any secret that was put into the configuration."""
     mask_of = masker(secret_values)
@@ -229,7 +220,9 @@ def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
         return outcome
     logs = tuple((level, mask_of.text(line)) for level, line in outcome.logs)
     if isinstance(outcome, Completed):
-        return replace(outcome, output=mask(outcome.output), logs=logs, detail=mask(outcome.detail))
+        # A text was masked by whoever made it.
+        output = outcome.output if isinstance(outcome.output, JsonText) else mask(outcome.output)
+        return replace(outcome, output=output, logs=logs, detail=mask(outcome.detail))
     if isinstance(outcome, Suspended):
         return replace(outcome, logs=logs)
     error = outcome.error

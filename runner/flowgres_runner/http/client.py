@@ -10,13 +10,17 @@ import asyncio
 from collections.abc import Sequence
 from types import TracebackType
 
-from flowgres_runner.http.bodies import Collector, parse_body, too_large
+from flowgres_runner.http.budget import ByteBudget, Room, current_room
 from flowgres_runner.http.exchange import Exchange, Request, Response
 from flowgres_runner.http.failures import Failure, HttpError, SsrfBlockedError
 from flowgres_runner.http.guard import Dial, EgressPolicy, Resolve, current_dial
 from flowgres_runner.http.headers import retry_after_seconds
-from flowgres_runner.http.masks import Masker
+from flowgres_runner.http.receiving import BodyReader, ThreadReader, collect, read_body, too_large
 from flowgres_runner.http.transport import AiohttpTransport, Answer, Transport
+from flowgres_runner.payloads.codings import codings_of, undo_codings
+from flowgres_runner.payloads.failures import BodyError
+from flowgres_runner.payloads.masks import Masker
+from flowgres_runner.payloads.texts import Reading
 
 MAX_RESPONSE_BYTES = 5 << 20
 MAX_REDIRECTS = 5
@@ -28,7 +32,8 @@ _EXCERPT_SECONDS = 1.0
 class Client:
     """Sends requests under an egress policy. Use as an async context manager, or call `close`.
 
-    `concurrency` bounds open connections, `resolve` replaces DNS, `transport` replaces aiohttp.
+    `concurrency` bounds open connections, `resolve` replaces DNS, `transport` replaces aiohttp, `reader` reads large
+    bodies. A request takes from the room of its step (`current_room`); outside of one, from a budget of the client.
     """
 
     def __init__(
@@ -40,10 +45,13 @@ class Client:
         transport: Transport | None = None,
         user_agent: str = "flowgres",
         max_response_bytes: int = MAX_RESPONSE_BYTES,
+        reader: BodyReader | None = None,
     ) -> None:
         self._policy = policy or EgressPolicy()
         self._transport = transport or AiohttpTransport(concurrency=concurrency, resolve=resolve)
         self._max_response_bytes = max_response_bytes
+        self._reader = reader or ThreadReader()
+        self._budget = ByteBudget()
         # Identity: a compressed answer costs CPU here and invites bombs.
         self._own_headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": user_agent}
 
@@ -68,16 +76,25 @@ class Client:
         replaced by `***` wherever they would appear in the result.
         """
         exchange = Exchange(request, tuple(redact))
+        room = current_room.get()
+        if room is not None:
+            return await self._bounded(exchange, room, timeout_seconds)
+        with self._budget.room("") as room:
+            return await self._bounded(exchange, room, timeout_seconds)
+
+    async def _bounded(self, exchange: Exchange, room: Room, timeout_seconds: float) -> Response | Failure:
         try:
             async with asyncio.timeout(timeout_seconds):
-                return await self._exchange(exchange)
+                return await self._exchange(exchange, room)
         except TimeoutError:
             late = HttpError("http_timeout", f"no complete answer within {timeout_seconds:g} s", "timeout")
             return exchange.failure(late)
+        except BodyError as error:
+            return exchange.failure(HttpError(error.code, error.message, error.error_class))
         except HttpError as error:
             return exchange.failure(error)
 
-    async def _exchange(self, exchange: Exchange) -> Response:
+    async def _exchange(self, exchange: Exchange, room: Room) -> Response:
         """Send, follow redirects, read the answer."""
         target = exchange.aim(self._own_headers)
         policy = self._policy
@@ -91,7 +108,7 @@ class Client:
                 try:
                     location = exchange.location(answer)
                     if location is None:
-                        return await self._receive(exchange, answer)
+                        return await self._receive(exchange, answer, room)
                 finally:
                     answer.close()
             except HttpError:
@@ -103,7 +120,7 @@ class Client:
             target = exchange.redirect(answer.status, location)
         raise HttpError("http_too_many_redirects", f"more than {MAX_REDIRECTS} redirects", "http_status")
 
-    async def _receive(self, exchange: Exchange, answer: Answer) -> Response:
+    async def _receive(self, exchange: Exchange, answer: Answer, room: Room) -> Response:
         """Read the body of an expected status; turn any other into an error."""
         if not exchange.request.is_expected(answer.status):
             raise await _unexpected_status(answer, exchange.mask)
@@ -113,10 +130,16 @@ class Client:
         announced = headers.get("content-length", "")
         if not is_head and announced.isdecimal() and int(announced[:20]) > limit:
             raise too_large(limit)
-        collector = Collector("" if is_head else headers.get("content-encoding", ""), limit=limit)
-        while chunk := await answer.read():
-            collector.add(chunk)
-        return exchange.response(answer, parse_body(collector.finish(), headers.get("content-type", ""), exchange.mask))
+        reading = Reading(
+            codings=() if is_head else codings_of(headers.get("content-encoding", "")),
+            content_type=headers.get("content-type", ""),
+            reads_as=exchange.request.reads_as,
+            secrets=exchange.secrets,
+            limit=limit,
+        )
+        given = [await collect(answer, limit=limit, room=room)]
+        body = await read_body(given, reading, room=room, reader=self._reader)
+        return exchange.response(answer, body)
 
 
 async def _unexpected_status(answer: Answer, mask: Masker) -> HttpError:
@@ -145,12 +168,15 @@ async def _unexpected_status(answer: Answer, mask: Masker) -> HttpError:
 async def _excerpt(answer: Answer, mask: Masker) -> str:
     """The first words of an error's body; nothing when it is binary, encoded or slow (the status is enough)."""
     try:
-        collector = Collector(answer.headers.get("content-encoding", ""), limit=_MAX_EXCERPT_BYTES)
+        codings = codings_of(answer.headers.get("content-encoding", ""))
+        data = b""
         async with asyncio.timeout(_EXCERPT_SECONDS):
             while chunk := await answer.read():
-                collector.add(chunk)
-        text = collector.finish().decode().replace("\0", "")
-    except (HttpError, TimeoutError, UnicodeDecodeError, OSError):
+                data += chunk
+                if len(data) > _MAX_EXCERPT_BYTES:
+                    return ""
+        text = undo_codings(data, codings, limit=_MAX_EXCERPT_BYTES).decode().replace("\0", "")
+    except (BodyError, HttpError, TimeoutError, UnicodeDecodeError, OSError):
         return ""
     # Masked before it is cut: half a secret must not remain at the end.
     return mask.text(text)[:_MAX_EXCERPT_CHARACTERS]

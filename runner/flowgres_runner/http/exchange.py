@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
-from flowgres_runner.http.bodies import Body
 from flowgres_runner.http.failures import Failure, HttpError
 from flowgres_runner.http.headers import basic_authorization, check_headers
-from flowgres_runner.http.masks import masker
 from flowgres_runner.http.transport import Answer
 from flowgres_runner.http.urls import Target, parse
+from flowgres_runner.payloads.masks import masker
+from flowgres_runner.payloads.texts import ReadBody
 
 MAX_REQUEST_BYTES = 5 << 20
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -26,7 +26,10 @@ def is_success(status: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send. `credentials` names (lower case) further headers that must not follow to another origin."""
+    """What to send. `credentials` names (lower case) further headers that must not follow to another origin.
+
+    `reads_as` is how the body of the answer is read: `auto` (by its content type), `json`, `text` or `bytes`.
+    """
 
     method: str
     url: str
@@ -35,6 +38,7 @@ class Request:
     follow_redirects: bool = True
     is_expected: Callable[[int], bool] = is_success
     credentials: frozenset[str] = frozenset()
+    reads_as: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Response:
 
     status: int
     headers: dict[str, str]
-    body: Body
+    body: ReadBody
     url: str
     duration_ms: float
 
@@ -51,11 +55,11 @@ class Response:
 class Exchange:
     """A request, aimed: where it goes next, with which method, headers and body."""
 
-    __slots__ = ("_secrets", "_started", "body", "headers", "mask", "method", "request", "target")
+    __slots__ = ("_started", "body", "headers", "mask", "method", "request", "secrets", "target")
 
     def __init__(self, request: Request, secrets: tuple[str, ...]) -> None:
         self._started = time.perf_counter()
-        self._secrets = secrets
+        self.secrets = secrets
         self.request = request
         self.mask = masker(secrets)
         self.method = request.method
@@ -77,7 +81,8 @@ class Exchange:
         authorization = given.get("authorization", "")
         if self.mask and authorization[:6].lower() == "basic ":
             # User and password in base64 together hide the password from the other masks.
-            self.mask = masker((*self._secrets, authorization[6:].strip()))
+            self.secrets = (*self.secrets, authorization[6:].strip())
+            self.mask = masker(self.secrets)
         return target
 
     def location(self, answer: Answer) -> str | None:
@@ -116,7 +121,7 @@ class Exchange:
         """The present address without user, query and secrets."""
         return self.mask.text(self.target.shown) if self.target is not None else ""
 
-    def response(self, answer: Answer, body: Body) -> Response:
+    def response(self, answer: Answer, body: ReadBody) -> Response:
         """The result of a good answer."""
         mask = self.mask
         headers = answer.headers

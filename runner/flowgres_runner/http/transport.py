@@ -26,6 +26,9 @@ from flowgres_runner.http.urls import Target
 _KEEPALIVE_SECONDS = 4.0
 """Shorter than the 5 s of common servers: a connection they are about to close must not be picked."""
 _LARGE_BODY_BYTES = 1 << 20
+_PIECE_BYTES = 65_536
+_BUFFER_BYTES = 16_384
+"""Of what nobody has asked for yet; with twice as much a connection is not read from any more."""
 _MAX_HEADER_BYTES = 16_384
 _MAX_HEADER_COUNT = 128
 _ERRORS = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError)
@@ -75,7 +78,7 @@ class _AiohttpAnswer:
         if not self._is_watched and not content.is_eof():
             self._watch()
         try:
-            return await content.readany()
+            return await content.read(_PIECE_BYTES)
         except _ERRORS as error:
             raise _translated(error) from error
 
@@ -109,6 +112,14 @@ class _AiohttpAnswer:
         self._response.release()
 
 
+def _read_in_pieces(response: aiohttp.ClientResponse) -> None:
+    """Have the loop take less from the socket at once: a connection that waits keeps that much in memory."""
+    connection = response.connection
+    transport = connection.transport if connection is not None else None
+    if transport is not None and hasattr(transport, "max_size"):
+        transport.max_size = _PIECE_BYTES
+
+
 class AiohttpTransport:
     """The transport of production: aiohttp with the guard in its connector."""
 
@@ -133,6 +144,7 @@ class AiohttpTransport:
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,  # no proxy, no netrc: they would take the connection past the guard
+                read_bufsize=_BUFFER_BYTES,
                 max_line_size=_MAX_HEADER_BYTES,
                 max_field_size=_MAX_HEADER_BYTES,
                 max_headers=_MAX_HEADER_COUNT,
@@ -144,9 +156,11 @@ class AiohttpTransport:
         """Send one request (see `Transport`)."""
         data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY_BYTES else body
         try:
-            return _AiohttpAnswer(
-                await self._session().request(method, target.url, headers=headers, data=data, allow_redirects=False)
+            response = await self._session().request(
+                method, target.url, headers=headers, data=data, allow_redirects=False
             )
+            _read_in_pieces(response)
+            return _AiohttpAnswer(response)
         except _ERRORS as error:
             raise _translated(error) from error
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from flowgres_runner.json_values import Json as Json
+from flowgres_runner.payloads.texts import JsonText as JsonText
+from flowgres_runner.payloads.texts import Unread
 
 MAX_LOG_LINES = 100
 """Of one attempt. Whatever comes after them is counted, and said in one more line."""
@@ -67,10 +69,10 @@ class Completed:
     """The step is done; `output` (at most MAX_OUTPUT_BYTES as JSON) feeds the steps that depend on it.
 
     `taken` names the steps of the chosen branch (condition, switch). `logs` are (level, message) pairs that become
-    events. `detail` is kept with the attempt.
+    events. `detail` is kept with the attempt. A large output may be given as its canonical text.
     """
 
-    output: Json
+    output: Json | JsonText
     taken: tuple[str, ...] | None = None
     logs: tuple[tuple[str, str], ...] = ()
     detail: Json = None
@@ -331,11 +333,15 @@ class Handler:
         return None
 
     def looks_up(self, config: Json) -> bool:
-        """Whether the configuration, given before it is rendered, names something that `look_up` has to find."""
+        """Whether the configuration, given before it is rendered, names something that `find` has to find."""
         return False
 
-    def look_up(self, config: Json, context: Mapping[str, Json]) -> Json:
-        """The rendered configuration with what it names, found in what expressions see."""
+    def find(self, config: Json, context: Mapping[str, Json]) -> list[Json] | Unread:
+        """What the rendered configuration names, in what expressions see: [value], or nothing; or where to look on."""
+        return []
+
+    def with_found(self, config: Json, found: list[Json]) -> Json:
+        """The rendered configuration with what was found."""
         return config
 
     async def start(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flowgres_runner.payloads.texts import Unread, look_up
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
 from flowgres_runner.steps.failures import as_object, invalid_config
-from flowgres_runner.steps.transform import look_up
 
+_MISSING = object()
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "contains", "exists", "matches_prefix")
 
 
@@ -39,9 +40,13 @@ class ConditionHandler(Handler):
         """`field` is a path, not an expression."""
         return isinstance(config, dict) and "expression" not in config
 
-    def look_up(self, config: Json, context: Mapping[str, Json]) -> Json:
-        """The configuration with what `field` leads to."""
-        return with_field(as_object(config), context)
+    def find(self, config: Json, context: Mapping[str, Json]) -> list[Json] | Unread:
+        """What `field` leads to."""
+        return field_of(as_object(config), context)
+
+    def with_found(self, config: Json, found: list[Json]) -> Json:
+        """The configuration with that in the place of `field`."""
+        return with_field(as_object(config), found)
 
     def run_now(self, task: StepTask) -> Outcome:
         """Decide; `field` has been looked up already."""
@@ -69,18 +74,30 @@ class ConditionHandler(Handler):
         return Completed({"result": result, "branch": "true" if result else "false"}, taken=taken)
 
 
-def with_field(config: Mapping[str, Json], context: Mapping[str, Json]) -> dict[str, Json]:
-    """The configuration with `field` (a dotted path) replaced by {found, value}.
+def field_of(config: Mapping[str, Json], context: Mapping[str, Json]) -> list[Json] | Unread:
+    """What lies at `field` (a dotted path): [value], or nothing; or where to look on.
 
     The path starts at the context (`steps.fetch.output.total`, `input.amount`), else within the input (`amount`).
     """
-    missing = object()
     path = str(config.get("field", ""))
-    value = look_up(context, path, missing)
-    if value is missing:
-        value = look_up(context.get("input"), path, missing)
-    found: Json = {"found": False, "value": None} if value is missing else {"found": True, "value": value}  # type: ignore[dict-item]
-    return {**config, "field": found}
+    found = _seek(context, path)
+    return found if found else _seek(context.get("input"), path)
+
+
+def with_field(config: Mapping[str, Json], found: list[Json]) -> dict[str, Json]:
+    """The configuration with `field` replaced by {found, value}."""
+    return {**config, "field": {"found": bool(found), "value": found[0] if found else None}}
+
+
+def _seek(value: object, path: str) -> list[Json] | Unread:
+    names = path.split(".") if path else [""]
+    for count, name in enumerate(names):
+        if isinstance(value, bytes):
+            return Unread(value, ".".join(names[count:]))
+        value = look_up(value, name, _MISSING)
+        if value is _MISSING:
+            return []
+    return Unread(value, "") if isinstance(value, bytes) else [value]  # type: ignore[list-item]  # it comes out of JSON
 
 
 def compare(found: Mapping[str, Json], operator: str, expected: Json) -> bool | str:

@@ -14,6 +14,9 @@ from urllib.parse import urlencode
 
 from flowgres_definitions.durations import parse_duration
 from flowgres_runner.http import Client, Failure, HttpError, Request, basic_authorization, is_success
+from flowgres_runner.json_values import canonical_json, encode_json
+from flowgres_runner.payloads.bodies import READINGS
+from flowgres_runner.payloads.texts import JsonText
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -84,6 +87,7 @@ CONFIG_SCHEMA: Mapping[str, Json] = {
         "expected_status": {"anyOf": [_STATUS_SCHEMA, {"type": "array", "minItems": 1, "items": _STATUS_SCHEMA}]},
         "timeout": {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]},
         "follow_redirects": {"anyOf": [{"type": "boolean", "default": True}, _TEMPLATE]},
+        "response": {"type": "string", "pattern": rf"^({'|'.join(READINGS)})$|\{{\{{", "default": "auto"},
     },
     "allOf": [
         {"not": {"required": ["json", "body"]}},
@@ -94,7 +98,7 @@ CONFIG_SCHEMA: Mapping[str, Json] = {
 _KEYS = frozenset(
     (
         "method", "url", "headers", "query", "json", "body", "form", "auth", "expected_status", "timeout",
-        "follow_redirects",
+        "follow_redirects", "response",
     )
 )  # fmt: skip
 
@@ -133,12 +137,24 @@ class HttpStep(Handler):
         output: dict[str, Json] = {
             "status": result.status,
             "headers": dict(result.headers),
-            "body": result.body.value,
             "duration_ms": result.duration_ms,
         }
         if result.body.is_binary:
             output["body_encoding"] = "base64"
+        body = result.body.value
+        if isinstance(body, JsonText):
+            return Completed(_with_body(output, body), detail=detail)
+        output["body"] = body
         return Completed(output, detail=detail)
+
+
+def _with_body(output: dict[str, Json], body: JsonText) -> JsonText:
+    """The output as a text, around the text of its body; in jsonb's order the shortest key comes first."""
+    text = bytearray(b'{"body":')
+    text += body.data
+    text += b","
+    text += encode_json(canonical_json(output))[1:].encode()
+    return JsonText(text, max(body.depth, 1) + 1)
 
 
 def _invalid(why: str) -> HttpError:
@@ -177,6 +193,9 @@ def build_request(task: StepTask) -> tuple[Request, float]:
     follow = config.get("follow_redirects", True)
     if not isinstance(follow, bool):
         raise _invalid("follow_redirects must be true or false")
+    reads_as = config.get("response", "auto")
+    if reads_as not in READINGS:
+        raise _invalid(f"response must be one of {', '.join(READINGS)}")
     request = Request(
         method=method.upper(),
         url=_with_query(url, query) if query else url,
@@ -185,6 +204,7 @@ def build_request(task: StepTask) -> tuple[Request, float]:
         follow_redirects=follow,
         is_expected=_expected(config.get("expected_status")),
         credentials=credentials,
+        reads_as=str(reads_as),
     )
     return request, _timeout_seconds(config.get("timeout"), task.timeout_seconds)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flowgres_definitions.custom_types import describe_config_problems, find_config_problems
 from flowgres_process.logs import get_logger
-from flowgres_runner.http.masks import masker
+from flowgres_runner.payloads.masks import masker
 from flowgres_runner.steps.base import (
     OUTCOMES,
     ConfigInvalidError,

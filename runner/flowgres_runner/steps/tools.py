@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Collection, Mapping
 
 from flowgres_runner.http import Client, Failure, Request, Response, is_success
 from flowgres_runner.json_values import encode_json
-from flowgres_runner.steps.base import ConfigInvalidError, HttpAnswer, HttpFailedError, Json, StepLog, StepTools
+from flowgres_runner.steps.base import (
+    ConfigInvalidError,
+    HttpAnswer,
+    HttpFailedError,
+    Json,
+    JsonText,
+    StepLog,
+    StepTools,
+)
 
 _JSON_TYPE = "application/json"
 _TEXT_TYPE = "text/plain; charset=utf-8"
@@ -41,7 +50,7 @@ class GuardedHttp:
             request, timeout_seconds=self._bounded(timeout_seconds), redact=self._secret_values
         )
         if asyncio.get_running_loop() is self._loop:
-            return _answer(await sending)
+            return await asyncio.to_thread(_answer, await sending)
         return _answer(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(sending, self._loop)))
 
     def request_blocking(
@@ -109,13 +118,15 @@ def _make_request(
 
 
 def _answer(result: Response | Failure) -> HttpAnswer:
+    """The answer with its body as a value: a large one came as its text, and takes time to open."""
     if isinstance(result, Failure):
         details: Json = None if result.details is None else dict(result.details)
         raise HttpFailedError(result.code, result.message, result.error_class, result.retry_after_seconds, details)
+    body = result.body.value
     return HttpAnswer(
         status=result.status,
         headers=result.headers,
-        body=result.body.value,
+        body=json.loads(body.data) if isinstance(body, JsonText) else body,
         is_binary=result.body.is_binary,
         url=result.url,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+from flowgres_runner.payloads.texts import look_up
 from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask
 from flowgres_runner.steps.failures import as_object, invalid_config
 
@@ -103,23 +104,11 @@ def _apply_one(edit: dict[str, Json], source: dict[str, Json], result: dict[str,
         origin, target = edit.get("from", edit.get("field")), edit.get("to")
         if not isinstance(origin, str) or not isinstance(target, str):
             return "needs from and to"
-        value = _take(result, origin) if operation == "rename" else look_up(source, origin)
+        value = _take(result, origin) if operation == "rename" else look_up(source, origin, _MISSING)
         if value is _MISSING:
             return f"finds no field {origin!r}"
         return _put(result, target, value)
     return f"has an op other than {', '.join(str(name) for name in _OPERATIONS)}"
-
-
-def look_up(value: object, path: str, default: object = _MISSING) -> object:
-    """What lies at a dotted path of objects and lists, or `default`."""
-    for name in path.split("."):
-        if isinstance(value, Mapping) and name in value:
-            value = value[name]
-        elif isinstance(value, list) and name.isascii() and name.isdigit() and int(name[:9]) < len(value):
-            value = value[int(name[:9])]
-        else:
-            return default
-    return value
 
 
 def _put(target: dict[str, Json], path: Json, value: object) -> str | None:
@@ -138,7 +127,7 @@ def _put(target: dict[str, Json], path: Json, value: object) -> str | None:
 
 def _take(target: dict[str, Json], path: str) -> object:
     parent_path, _, last = path.rpartition(".")
-    parent = look_up(target, parent_path) if parent_path else target
+    parent = look_up(target, parent_path, _MISSING) if parent_path else target
     if isinstance(parent, dict) and last in parent:
         return parent.pop(last)
     return _MISSING

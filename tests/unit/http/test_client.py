@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from flowgres_runner.http import Client, EgressPolicy, Failure, Request, Response
+from flowgres_runner.payloads.texts import JsonText
 from tests.support.behaviours import Received, answer
 from tests.support.certificates import server_context
 from tests.support.peers import Listener, Peer
@@ -134,7 +135,7 @@ async def test_too_large_answer_is_permanent(client: Client, peer: Peer, path: s
 
 async def test_answer_just_below_the_cap_arrives(client: Client, peer: Peer) -> None:
     result = await response(client, f"{peer.url}/endless?mb=5")
-    assert isinstance(result.body.value, str)
+    assert isinstance(result.body.value, JsonText)
     assert result.body.is_binary
 
 

@@ -20,7 +20,7 @@ from flowgres_runner.steps.base import (
     StepTask,
     Suspended,
 )
-from flowgres_runner.steps.condition import ConditionHandler, compare, with_field
+from flowgres_runner.steps.condition import ConditionHandler, compare, field_of, with_field
 from flowgres_runner.steps.delay import DelayHandler
 from flowgres_runner.steps.log import LogHandler
 from flowgres_runner.steps.notify import NotifyHandler
@@ -104,8 +104,10 @@ def test_condition_refuses_questions_without_sense(operator: str, value: Json) -
 def test_condition_field_is_looked_up_in_the_context_then_in_the_input() -> None:
     context: dict[str, Any] = {"input": {"amount": 5, "items": [{"sku": "x"}]}, "steps": {}}
     for path, value in (("input.amount", 5), ("amount", 5), ("input.items.0.sku", "x")):
-        assert with_field({"field": path}, context)["field"] == {"found": True, "value": value}
-    assert with_field({"field": "steps.a.output"}, context)["field"] == {"found": False, "value": None}
+        assert field_of({"field": path}, context) == [value]
+    assert field_of({"field": "steps.a.output"}, context) == []
+    assert with_field({"field": "amount"}, [5])["field"] == {"found": True, "value": 5}
+    assert with_field({"field": "amount"}, [])["field"] == {"found": False, "value": None}
     assert compare({"found": False}, "exists", None) is False
 
 

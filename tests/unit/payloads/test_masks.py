@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from flowgres_runner.http.masks import MASK, Masker
+from flowgres_runner.payloads.masks import MASK, Masker
 
 SECRET = 'p@ss/"wörd +1'
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import gzip
+import os
 import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgres_runner.http import HttpError
-from flowgres_runner.http.bodies import MAX_JSON_DEPTH, Body, Collector, parse_body
-from flowgres_runner.http.masks import Masker
+from flowgres_runner.payloads.bodies import MAX_JSON_DEPTH, Body, parse_body
+from flowgres_runner.payloads.codings import MAX_MEMBERS, codings_of, undo_codings
+from flowgres_runner.payloads.failures import BodyError
+from flowgres_runner.payloads.masks import Masker
 from tests.support.behaviours import gzip_bomb
 
 NO_SECRETS = Masker(())
@@ -22,11 +24,8 @@ def parsed(data: bytes, content_type: str = "application/json") -> Body:
     return parse_body(data, content_type, NO_SECRETS)
 
 
-def collected(data: bytes, encoding: str, *, limit: int = 1 << 20, step: int = 1000) -> bytes:
-    collector = Collector(encoding, limit=limit)
-    for start in range(0, len(data), step):
-        collector.add(data[start : start + step])
-    return collector.finish()
+def collected(data: bytes, encoding: str, *, limit: int = 1 << 20) -> bytes:
+    return undo_codings(data, codings_of(encoding), limit=limit)
 
 
 @pytest.mark.parametrize(
@@ -38,13 +37,13 @@ def collected(data: bytes, encoding: str, *, limit: int = 1 << 20, step: int = 1
     ],
 )  # fmt: skip
 def test_json_that_jsonb_cannot_hold_is_a_permanent_error(text: str) -> None:
-    with pytest.raises(HttpError) as raised:
+    with pytest.raises(BodyError) as raised:
         parsed(text.encode())
     assert (raised.value.code, raised.value.error_class) == ("response_not_storable", "validation")
 
 
 def test_json_that_is_not_utf8_is_a_permanent_error() -> None:
-    with pytest.raises(HttpError) as raised:
+    with pytest.raises(BodyError) as raised:
         parsed(b'"\xff"')
     assert raised.value.code == "response_not_storable"
 
@@ -55,6 +54,9 @@ def test_json_that_is_not_utf8_is_a_permanent_error() -> None:
         ('["grüße"]'.encode("latin-1"), "application/json; charset=ISO-8859-1"),
         ('["grüße"]'.encode("cp1252"), 'application/json;charset="windows-1252"'),
         ('["grüße"]'.encode("utf-16"), "application/json"),
+        ('["grüße"]'.encode("utf-32"), "application/json; charset=utf-32"),
+        ('["grüße"]'.encode("utf-32"), "application/json"),
+        (b"\0\0\xfe\xff" + '["grüße"]'.encode("utf-32-be"), "application/json"),
         ('["grüße"]'.encode("utf-16-le"), "application/json; charset=utf-16le"),
         ('["gr\\u00fc\\u00dfe"]'.encode("utf-32-be"), "application/json; charset=utf-32be"),
         # UTF-8, though a server's default says otherwise.
@@ -74,7 +76,7 @@ def test_content_encoding_that_encodes_nothing_is_passed_over(name: str) -> None
 
 @pytest.mark.parametrize("text", ["<html>", "{", "[1,]", '{"a": 1} x', "'a'", '"\x01"'])
 def test_declared_json_that_is_none_is_a_permanent_error(text: str) -> None:
-    with pytest.raises(HttpError) as raised:
+    with pytest.raises(BodyError) as raised:
         parsed(text.encode())
     assert raised.value.code == "response_not_json"
 
@@ -142,39 +144,52 @@ def test_what_is_no_text_is_base64(data: bytes, content_type: str) -> None:
 )
 def test_encoded_body_is_decoded(encoding: str, encoded: bytes) -> None:
     assert collected(encoded, encoding) == b"hello"
-    assert collected(encoded, encoding, step=1) == b"hello"
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_bomb_is_stopped_at_the_cap(layers: int) -> None:
     bomb = gzip_bomb(megabytes=20, layers=layers)
-    with pytest.raises(HttpError) as raised:
+    with pytest.raises(BodyError) as raised:
         collected(bomb, ", ".join(["gzip"] * layers))
     assert raised.value.code == "response_too_large"
 
 
-def test_raw_bytes_are_capped_too() -> None:
-    """A gzip body that decodes to nothing may not be endless either."""
-    with pytest.raises(HttpError) as raised:
-        collected(gzip.compress(b"") * 100, "gzip", limit=1000)
+def test_members_are_counted_though_each_may_be_empty() -> None:
+    assert collected(gzip.compress(b"x") * MAX_MEMBERS, "gzip") == b"x" * MAX_MEMBERS
+    with pytest.raises(BodyError) as raised:
+        collected(gzip.compress(b"") * (MAX_MEMBERS + 1), "gzip")
+    assert raised.value.code == "response_malformed"
+
+
+@pytest.mark.parametrize("size", [1, 65_535, 65_536, 65_537, 300_000])
+def test_body_of_many_members_is_the_sum_of_them(size: int) -> None:
+    parts = [os.urandom(size), b"a" * size, b"", os.urandom(7)]
+    assert collected(b"".join(gzip.compress(part) for part in parts), "gzip") == b"".join(parts)
+
+
+def test_bytes_of_all_members_count_against_the_cap() -> None:
+    member = gzip.compress(bytes(1000))
+    assert len(collected(member * 5, "gzip", limit=5000)) == 5000
+    with pytest.raises(BodyError) as raised:
+        collected(member * 6, "gzip", limit=5000)
     assert raised.value.code == "response_too_large"
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip, gzip"])
 def test_encoding_that_was_not_asked_for_is_refused(encoding: str) -> None:
-    with pytest.raises(HttpError) as raised:
-        Collector(encoding, limit=1000)
+    with pytest.raises(BodyError) as raised:
+        codings_of(encoding)
     assert raised.value.code == "response_malformed"
 
 
 def test_broken_gzip_is_a_permanent_error() -> None:
-    with pytest.raises(HttpError) as raised:
+    with pytest.raises(BodyError) as raised:
         collected(b"not gzip", "gzip")
     assert (raised.value.code, raised.value.error_class) == ("response_malformed", "validation")
 
 
 def test_cut_off_gzip_is_worth_another_attempt() -> None:
-    with pytest.raises(HttpError) as raised:
+    with pytest.raises(BodyError) as raised:
         collected(gzip.compress(b"hello" * 100)[:-10], "gzip")
     assert raised.value.error_class == "connect"
 
@@ -186,7 +201,7 @@ def test_cut_off_gzip_is_worth_another_attempt() -> None:
 def test_any_body_becomes_storable_or_an_error_with_a_code(data: bytes, content_type: str) -> None:
     try:
         value = parsed(data, content_type).value
-    except HttpError:
+    except BodyError:
         return
     if isinstance(value, str):
         assert "\0" not in value

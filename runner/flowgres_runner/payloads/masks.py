@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
-from flowgres_process.secret_keys import MIN_SECRET_CHARACTERS
+from flowgres_process.limits import MIN_SECRET_CHARACTERS
 
 MASK = "***"
 _MAX_MIXED_CHARACTERS = 256
@@ -44,7 +44,7 @@ class Masker:
         """Mask a text."""
         return text if self._text is None else self._text.sub(MASK, text)
 
-    def raw(self, data: bytes) -> bytes:
+    def raw(self, data: bytes | bytearray) -> bytes | bytearray:
         """Mask bytes that are going to be kept as they are."""
         return data if self._bytes is None else self._bytes.sub(MASK.encode(), data)
 

@@ -1,0 +1,122 @@
+"""The reader as the runner sees it: large JSON in, texts and small values out, the event loop never busy with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import marshal
+from collections.abc import Sequence
+from typing import Any
+
+from flowgres_process.logs import get_logger
+from flowgres_runner.errors import OutputError
+from flowgres_runner.json_values import Json, weight_of
+from flowgres_runner.payloads.failures import BodyError
+from flowgres_runner.payloads.texts import JsonText, ReadBody, Reading, put_pieces
+from flowgres_runner.turns import Turns
+
+from .process import ChildDiedError, EvaluatorProcess
+
+log = get_logger(__name__)
+
+CPU_SECONDS = 5.0
+MEMORY_BYTES = 64 << 20
+"""For one answer at a time. What has more than perhaps a million members does not fit, and is refused."""
+IDLE_SECONDS = 30.0
+"""After so long without work the process ends: many runners seldom need it."""
+
+_UNAVAILABLE = ["reader_unavailable", "this runner cannot start the process that reads large values", "internal"]
+_DIED = ["response_too_large", "reading the response ended the process that did it", "validation"]
+
+
+class Reader:
+    """One process, started when there is something to read; tenants take turns."""
+
+    def __init__(self, *, cpu_seconds: float = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._process = EvaluatorProcess(
+            program="reader", cpu_seconds=cpu_seconds, memory_bytes=memory_bytes, output_bytes=256 << 10
+        )
+        self._turns = Turns()
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, if it lives."""
+        return self._process.pid
+
+    async def read(self, given: list[bytes | bytearray], reading: Reading, *, tenant_id: str) -> ReadBody:
+        """Read the body of an answer, which is taken out of its list. Raises BodyError."""
+        arguments = (reading.codings, reading.content_type, reading.reads_as, reading.secrets, reading.limit)
+        head, text = await self._ask(tenant_id, "read", arguments, given)
+        if "error" in head:
+            raise BodyError(*head["error"])
+        return ReadBody(JsonText(text, int(head["depth"])), bool(head["is_binary"]))
+
+    async def split(self, text: str, paths: Sequence[tuple[str, ...]], *, tenant_id: str) -> tuple[Any, int]:
+        """A value whose members at these paths are bytes, their JSON text, where they are large; and its weight.
+
+        Raises OutputError when it is too much.
+        """
+        head, data = await self._ask(tenant_id, "split", (list(paths),), [text.encode()])
+        if "error" in head:
+            raise OutputError(head["error"][1], code=head["error"][0])
+        at = 0
+        pieces: list[tuple[list[str], bytes]] = []
+        for path, size in head["pieces"]:
+            pieces.append((path, bytes(data[at : at + size])))
+            at += size
+        rest = head["rest"]
+        return put_pieces(json.loads(rest), pieces), weight_of(rest) + len(data)
+
+    async def find(self, data: bytes, path: str, *, tenant_id: str) -> list[Json]:
+        """What lies at a dotted path of a text: [value], or nothing. Raises OutputError."""
+        head, _ = await self._ask(tenant_id, "find", (path,), [data])
+        if "error" in head:
+            raise OutputError(head["error"][1], code=head["error"][0])
+        found: list[Json] = head["found"]
+        return found
+
+    async def close(self) -> None:
+        """End the process."""
+        self._stop_timer()
+        await self._process.kill()
+
+    async def _ask(
+        self, tenant_id: str, operation: str, arguments: tuple[Any, ...], given: list[bytes | bytearray]
+    ) -> tuple[dict[str, Any], bytes | bytearray]:
+        async with self._turns.turn(tenant_id):
+            self._stop_timer()
+            try:
+                return await self._ask_now(marshal.dumps((operation, arguments)), given)
+            finally:
+                self._idle_timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end)
+
+    async def _ask_now(self, head: bytes, given: list[bytes | bytearray]) -> tuple[dict[str, Any], bytes | bytearray]:
+        try:
+            await self._process.ensure_alive()
+        except (ChildDiedError, OSError) as error:
+            # This machine's trouble, and not that of what is to be read.
+            log.error("reader_unavailable", error=str(error))
+            return {"error": list(_UNAVAILABLE)}, b""
+        try:
+            said, result = await self._process.exchange(head, given)
+            answer: dict[str, Any] = json.loads(said)
+        except (ChildDiedError, ValueError):
+            return {"error": list(_DIED)}, b""
+        if answer["ends"]:
+            await self._process.kill()
+        return answer, result
+
+    def _end(self) -> None:
+        self._idle_timer = None
+        self._ending = asyncio.get_running_loop().create_task(self._end_in_turn())
+
+    async def _end_in_turn(self) -> None:
+        async with self._turns.turn(""):
+            await self._process.kill()
+
+    def _stop_timer(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None

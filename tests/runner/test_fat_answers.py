@@ -1,0 +1,86 @@
+"""One tenant fetches large answers: what the runner takes for it, and what another tenant notices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.chaos import Receiver
+from tests.support.database import Database, Db, Tenant
+from tests.support.engine import dag, import_workflow, start
+from tests.support.memory import MemoryWatch, memory_of
+from tests.support.runner import Runner, wait_for
+
+MAX_GROWTH_BYTES = 64 << 20
+"""As GUARANTEES has it: hostile peers cost no more."""
+MAX_RATIO = 5
+"""Of another tenant's latency to a quiet run; what the processes on a machine of two cores take from each other."""
+MIN_NOTICEABLE_SECONDS = 0.15
+_NEIGHBOURS = 40
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[Receiver]:
+    with Receiver(tmp_path) as receiver:
+        yield receiver
+
+
+def fetches(url: str, **step: Any) -> dict[str, Any]:
+    return dag("fetch", [{"id": "get", "type": "http", "config": {"url": url}, **step}])
+
+
+def start_many(database: Database, tenant: Tenant, count: int) -> None:
+    with database.as_role("member", tenant_id=tenant.tenant_id) as member:
+        member.call("flowgres_api.start_executions", workflow="fetch", inputs=[{"n": n} for n in range(count)])
+
+
+def unfinished(db: Db, tenant: Tenant) -> int:
+    sql = "select count(*) from flowgres.executions where tenant_id = %s and finished_at is null"
+    return int(db.value(sql, tenant.tenant_id))
+
+
+def latencies(database: Database, db: Db, tenant: Tenant, *, until: Callable[[], bool]) -> list[float]:
+    """Seconds from start to end of one-step executions that are started one after the other, sorted."""
+    count = 0
+    while count < _NEIGHBOURS or not until():
+        start(database, tenant, "small", input={"n": count})
+        count += 1
+    wait_for(lambda: unfinished(db, tenant) == 0, timeout_seconds=60)
+    rows = db.all(
+        "select extract(epoch from finished_at - created_at)::float8 as seconds from flowgres.executions"
+        " where tenant_id = %s order by 1",
+        tenant.tenant_id,
+    )
+    db.run("delete from flowgres.executions where tenant_id = %s", tenant.tenant_id)
+    return [row["seconds"] for row in rows]
+
+
+@pytest.mark.parametrize(("shape", "count"), [("records", 10), ("records", 40), ("texts", 10)])
+def test_fat_answers_take_little_memory_and_delay_nobody_else(
+    database: Database, db: Db, peer: Receiver, start_runner: Callable[..., Runner], shape: str, count: int
+) -> None:
+    greedy, other = database.make_tenant("Greedy"), database.make_tenant("Other")
+    output = {"count": "{{ response.body | length }}", "status": "{{ response.status }}"}
+    import_workflow(db, other, dag("small", [{"id": "a", "config": {"output": {"n": "{{ input.n }}"}}}]))
+    runner = start_runner(HTTP_STEP_TIMEOUT="300")
+    pid = runner.process.pid
+    # Quiet is a runner that has made a request, too: it has loaded what requests need.
+    import_workflow(db, greedy, fetches(f"{peer.url}/fat?mb=0.01", output=output))
+    start_many(database, greedy, 1)
+    wait_for(lambda: unfinished(db, greedy) == 0)
+    quiet = latencies(database, db, other, until=lambda: True)
+    import_workflow(db, greedy, fetches(f"{peer.url}/fat?mb=5&shape={shape}", output=output))
+    before = memory_of(pid)
+    with MemoryWatch(pid) as watch:
+        start_many(database, greedy, count)
+        noisy = latencies(database, db, other, until=lambda: unfinished(db, greedy) == 0)
+    ends = db.all(
+        "select status, output from flowgres.step_executions where tenant_id = %s and (output ->> 'count')::int > 1000",
+        greedy.tenant_id,
+    )
+    assert [end["status"] for end in ends] == ["completed"] * count
+    assert watch.peak - before <= MAX_GROWTH_BYTES, [part >> 20 for part in watch.parts]
+    assert noisy[len(noisy) * 95 // 100] <= max(MAX_RATIO * quiet[len(quiet) * 95 // 100], MIN_NOTICEABLE_SECONDS)
