@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -39,9 +40,9 @@ class SecretKeys:
 
         Raises SecretError for a key that is too short to be one.
         """
-        self._keys = {key_id(key): AESGCM(key) for key in (_key_bytes(previous), _key_bytes(current)) if key}
-        current_key = _key_bytes(current)
-        self._current_id = key_id(current_key) if current_key else None
+        current_keys = _keys_of(current)
+        self._keys = {key_id(key): AESGCM(key) for key in (*_keys_of(previous), *current_keys)}
+        self._current_id = key_id(current_keys[0]) if current_keys else None
 
     @property
     def current_id(self) -> str | None:
@@ -79,26 +80,39 @@ def key_id(key: bytes) -> str:
     return hashlib.sha256(b"flowgres key id\0" + key).hexdigest()[:16]
 
 
-def _key_bytes(text: str) -> bytes:
-    """32 bytes as base64 or hexadecimal are the key itself; any other text of some length is hashed into one."""
+def _keys_of(text: str) -> tuple[bytes, ...]:
+    """The keys that a text stands for: the first one seals, all open.
+
+    32 bytes as base64 or hexadecimal are the key itself. Any other text of some length is a passphrase, which can be
+    guessed: scrypt makes each guess cost 32 MB and a tenth of a second. What earlier versions sealed with one SHA-256
+    of it still opens.
+    """
     text = text.strip()
     if not text:
-        return b""
+        return ()
     if len(text) == 64 and re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        return bytes.fromhex(text)
+        return (bytes.fromhex(text),)
     try:
         decoded = base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
     except (binascii.Error, ValueError):
         decoded = b""
     if len(decoded) == 32:
-        return decoded
+        return (decoded,)
     if len(text) < MIN_KEY_CHARACTERS:
         raise SecretError(
             f"FLOWGRES_SECRET_KEY must have at least {MIN_KEY_CHARACTERS} characters",
             hint="Make one with: openssl rand -base64 32",
             code="secret_key_weak",
         )
-    return hashlib.sha256(b"flowgres secret key\0" + text.encode()).digest()
+    return _stretched(text), hashlib.sha256(b"flowgres secret key\0" + text.encode()).digest()
+
+
+@lru_cache(maxsize=4)
+def _stretched(passphrase: str) -> bytes:
+    """The key of a passphrase. The salt is one for all installations: it has no place to be kept but the passphrase."""
+    return hashlib.scrypt(
+        passphrase.encode(), salt=b"flowgres secret key", n=1 << 15, r=8, p=1, maxmem=64 << 20, dklen=32
+    )
 
 
 def _associated(tenant_id: str, name: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 
 import pytest
 
@@ -38,6 +39,19 @@ def test_hexadecimal_base64_and_passphrase_are_keys() -> None:
     assert SecretKeys("a long enough passphrase").current_id
     with pytest.raises(SecretError, match="at least"):
         SecretKeys("short")
+
+
+def test_passphrase_is_stretched_and_what_one_hash_of_it_sealed_still_opens() -> None:
+    passphrase = "a long enough passphrase"
+    hashed = hashlib.sha256(b"flowgres secret key\0" + passphrase.encode()).digest()
+    before = SecretKeys(hashed.hex())
+    now = SecretKeys(passphrase)
+    assert now.current_id != before.current_id
+    assert now.open(before.seal("v", tenant_id="t", name="n"), tenant_id="t", name="n") == "v"
+    sealed = now.seal("v", tenant_id="t", name="n")
+    assert SecretKeys(KEY, passphrase).open(sealed, tenant_id="t", name="n") == "v"
+    with pytest.raises(SecretError, match="does not have"):
+        before.open(sealed, tenant_id="t", name="n")
 
 
 def test_without_a_key_nothing_is_sealed() -> None:
