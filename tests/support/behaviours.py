@@ -119,6 +119,15 @@ async def drip(peer: Peer, request: Received, writer: asyncio.StreamWriter) -> N
         await asyncio.sleep(pause)
 
 
+async def slow_head(peer: Peer, request: Received, writer: asyncio.StreamWriter) -> None:
+    """Headers, a byte at a time, that never end."""
+    writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while not peer.stopping.is_set():
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(request.number("pause", 0.05))
+
+
 async def slow(peer: Peer, request: Received, writer: asyncio.StreamWriter) -> None:
     """A good body whose second half comes after `seconds`."""
     body = b'{"ok": true}'
@@ -269,7 +278,7 @@ def fat_json(shape: str, size: int) -> bytes:
 BEHAVIOURS: dict[str, Behaviour] = {
     function.__name__: function
     for function in (
-        fat, echo, delay, status, flaky, redirect, loop, hang, drip, slow, reset, close, truncate, garbage, bad_chunk,
-        cut_chunk, continues, endless, big_headers, bomb, deep, html, raw,
+        fat, slow_head, echo, delay, status, flaky, redirect, loop, hang, drip, slow, reset, close, truncate, garbage,
+        bad_chunk, cut_chunk, continues, endless, big_headers, bomb, deep, html, raw,
     )
 }  # fmt: skip

@@ -55,7 +55,7 @@ async def test_connection_is_used_again_after_an_error_status(client: Client, pe
     assert peer.connections == 1
 
 
-@pytest.mark.parametrize("path", ["hang", "drip", "continues", "slow?seconds=9"])
+@pytest.mark.parametrize("path", ["hang", "drip", "continues", "slow?seconds=9", "slow_head"])
 async def test_deadline_covers_the_whole_exchange(client: Client, peer: Peer, path: str) -> None:
     started = time.perf_counter()
     failed = await failure(client, f"{peer.url}/{path}", timeout_seconds=0.2)
