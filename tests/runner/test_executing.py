@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link
 from flowgres_runner.database.queries import ClaimedStep
-from flowgres_runner.evaluator import EvaluatorPool, RenderJob, RenderResult
+from flowgres_runner.evaluator import EvaluatorError, EvaluatorPool, RenderJob, RenderResult
 from flowgres_runner.evaluator.reading import Reader
 from flowgres_runner.execution import executor as executing
 from flowgres_runner.execution import versions
@@ -41,9 +41,14 @@ class WatchedPool(EvaluatorPool):
     def __init__(self) -> None:
         super().__init__()
         self.batches: list[int] = []
+        self.breaks_at = 0
+        self.breaks_with: Exception | None = None
 
     async def render(self, jobs: Sequence[RenderJob]) -> list[RenderResult]:
         self.batches.append(len(jobs))
+        if len(self.batches) == self.breaks_at:
+            assert self.breaks_with is not None
+            raise self.breaks_with
         return await super().render(jobs)
 
 
@@ -55,6 +60,9 @@ class Hands:
         self.link = Link(database.dsn("runner"), application_name="test")
         self.pool = WatchedPool()
         self.reader = Reader()
+        self.started: list[ClaimedStep] = []
+        self.given_back: list[ClaimedStep] = []
+        self.may_give_back = False
         self.outbox = Outbox()
         self.contexts = ContextCache()
         self.client = Client(policy=EgressPolicy(), concurrency=1)
@@ -69,13 +77,14 @@ class Hands:
             placeholders=Placeholders(),
             put=self.outbox.put,
             runner_id=lambda: self.runner_id,
-            start_task=lambda prepared, config: None,
+            start_task=lambda prepared, config: self.started.append(prepared.claimed),
             give_back=self._give_back,
             reader=self.reader,
         )
 
     async def _give_back(self, claimed: Sequence[ClaimedStep]) -> None:
-        raise AssertionError("nothing is given back")
+        assert self.may_give_back, "nothing is given back"
+        self.given_back += claimed
 
     async def claim(self, want: int = 100) -> list[ClaimedStep]:
         """Lease what is ready."""
@@ -261,3 +270,25 @@ async def test_delay_is_as_long_as_the_tenant_may(database: Database, db: Db, te
         ends = {result.members[0].outcome: result.members[0].rest for result in (allowed, refused)}
         assert set(ends) == {"suspended", "failed"}
         assert "delay_too_long" in ends["failed"]
+
+
+@pytest.mark.parametrize("error", [EvaluatorError("no process"), RuntimeError("a bug")])
+async def test_what_has_begun_is_neither_given_back_nor_begun_again(
+    database: Database, db: Db, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("flowgres_runner.execution.executor._PAUSE_SECONDS", 0)
+    steps = [
+        {"id": "send", "type": "http", "config": {"url": "https://x.example/{{ input.n }}"}},
+        {"id": "pure", "config": {"expression": "{{ input.n }}"}, "output": {"n": "{{ output }}"}},
+    ]
+    start(database, tenant, import_workflow(db, tenant, dag("both", steps)), input={"n": 1})
+    async with hands(database) as runner:
+        runner.may_give_back = True
+        # The first call renders both; the second one is for what is made of an output.
+        runner.pool.breaks_at, runner.pool.breaks_with = 2, error
+        await runner.executor.execute(await runner.claim())
+        assert [claimed.step_index for claimed in runner.started] == [0]
+        if isinstance(error, EvaluatorError):
+            assert [claimed.step_index for claimed in runner.given_back] == [1]
+        else:
+            assert [result.claimed.step_index for result in runner.outbox.take(10)] == [1]

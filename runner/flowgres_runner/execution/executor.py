@@ -100,32 +100,40 @@ class Executor:
         return batches
 
     async def _execute_batch(self, claimed: Sequence[ClaimedStep]) -> None:
-        """Run steps as one batch; should the batch as such fail, each step alone."""
+        """Run steps as one batch; should the batch as such fail, each step alone.
+
+        Those that have begun as tasks go on whatever becomes of the others: they may have sent something.
+        """
+        begun: set[int] = set()
         try:
-            await self._execute(claimed)
+            await self._execute(claimed, begun)
         except EvaluatorError as error:
             # This machine's trouble, not the steps': another runner may do better, or this one in a moment.
             log.error("evaluator_unavailable", steps=len(claimed), error=str(error))
             await asyncio.sleep(_PAUSE_SECONDS)
-            await self._give_back(claimed)
+            await self._give_back([step for step in claimed if step.queue_id not in begun])
         except Exception:
             log.exception("batch_failed", steps=len(claimed))
+            rest = [step for step in claimed if step.queue_id not in begun]
             if len(claimed) == 1:
-                self.report(claimed[0], None, internal_failure(), milliseconds=0.0)
+                for step in rest:
+                    self.report(step, None, internal_failure(), milliseconds=0.0)
                 return
-            for step in claimed:
+            for step in rest:
                 await self._execute_batch([step])
 
-    async def _execute(self, claimed: Sequence[ClaimedStep]) -> None:
+    async def _execute(self, claimed: Sequence[ClaimedStep], begun: set[int]) -> None:
         began = time.monotonic()
         results: dict[int, AnyResult] = {}
         claimed_steps = prepared = await self._prepare(claimed)
         while prepared:
-            prepared = await self._run(prepared, began, results)
+            prepared = await self._run(prepared, began, results, begun)
             began = time.monotonic()
         self._put(_shortest(claimed_steps, results))
 
-    async def _run(self, prepared: Sequence[Prepared], began: float, results: dict[int, AnyResult]) -> list[Prepared]:
+    async def _run(
+        self, prepared: Sequence[Prepared], began: float, results: dict[int, AnyResult], begun: set[int]
+    ) -> list[Prepared]:
         """Render and finish pure steps as one batch; those that wait for something begin as tasks, without a result.
 
         Returns the steps to run ahead after them: one that only computes, and hangs on the one just completed alone,
@@ -148,7 +156,7 @@ class Executor:
                     await self._opener.look_up(item, answer.value)
             reshaped: list[tuple[Prepared, Completed]] = []
             for item, job, answer in zip(rendered_steps, jobs, answers, strict=True):
-                following.append(self._take(item, job, answer, began, results, reshaped))
+                following.append(self._take(item, job, answer, began, results, reshaped, begun))
             if reshaped:
                 answers = await self._pool.render([item.output_job(outcome) for item, outcome in reshaped])
                 for (item, completed), answer in zip(reshaped, answers, strict=True):
@@ -163,6 +171,7 @@ class Executor:
         began: float,
         results: dict[int, AnyResult],
         reshaped: list[tuple[Prepared, Completed]],
+        begun: set[int],
     ) -> Prepared | None:
         """Finish a rendered step, and those rendered along with it while each of them gives what the next was shown.
 
@@ -175,6 +184,7 @@ class Executor:
             other = _render_failure(answer) if isinstance(answer, RenderFailed) else _SKIPPED
             return self._finish(item, other, began, results)
         if item.step.pure is None:
+            begun.add(item.claimed.queue_id)
             self._start_task(item, answer.value)
             return None
         values: list[Json] = [answer.value, *answer.then[: len(job.then)]]
