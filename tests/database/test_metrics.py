@@ -42,4 +42,5 @@ def test_health_is_open_to_everybody_and_tells_nothing_of_tenants(database: Data
         "lag_seconds",
         "live_runners",
         "unserved_types",
+        "is_copy",
     }
