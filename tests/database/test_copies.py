@@ -97,7 +97,7 @@ def test_nobody_but_an_operator_adopts(role: Any, database: Database, as_role: C
 def test_runner_says_why_it_does_not_work_in_a_copy(copy: Database, tmp_path: Any) -> None:
     runner = Runner(copy, log_path=tmp_path / "runner.log")
     done = subprocess.run(
-        [sys.executable, "-m", "flowgres_runner", "--no-front"],
+        [sys.executable, "-m", "flowgres_runner"],
         env=runner.process.environment,
         capture_output=True,
         text=True,
