@@ -10,7 +10,7 @@ import hashlib
 
 from flowgres_cli.connecting import connected, told
 from flowgres_cli.dsn import checked_dsn
-from flowgres_cli.errors import NotFoundError
+from flowgres_cli.errors import CliError, NotFoundError
 
 # The same two numbers that flowgres.installation_mark() takes.
 _SERVER = """
@@ -30,10 +30,15 @@ def installation_of(dsn: str, *, where: str) -> str:
 
     `where` is who named the database, for the errors.
     """
-    with connected(checked_dsn(dsn, where=where), application_name="flowgres-cli") as connection, told():
-        is_told = connection.execute(_SERVER).fetchone() != (None,)
-        server = connection.execute(_NUMBER).fetchone() if is_told else ("unknown",)
-        database = connection.execute(_DATABASE).fetchone()
+    target = checked_dsn(dsn, where=where)
+    try:
+        with connected(target, application_name="flowgres-cli") as connection, told():
+            is_told = connection.execute(_SERVER).fetchone() != (None,)
+            server = connection.execute(_NUMBER).fetchone() if is_told else ("unknown",)
+            database = connection.execute(_DATABASE).fetchone()
+    except CliError as error:
+        message = f"the database that {where} names cannot be asked which it is: {error.message}"
+        raise type(error)(message, code=error.code, hint=error.hint) from error
     if server is None or database is None or not database[1]:
         raise NotFoundError(f"the database that {where} names has no flowgres", hint="Install it: flowgres db install")
     return hashlib.sha256(f"{server[0]}/{database[0]}".encode()).hexdigest()[:16]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[Any]
 
 # A lock that only we can take: an advisory one is anybody's, and a login that holds it would shut out all tenants.
-_DOOR = ("flowgres_owner", "lock table flowgres.schema_files in access exclusive mode")
+_DOOR = ("flowgres_owner", "lock table flowgres.door in access exclusive mode")
 
 _T = TypeVar("_T")
 _VIEW = re.compile(r"^create or replace view (flowgres(?:_api)?\.\w+)", re.MULTILINE)
@@ -105,7 +105,9 @@ def lock_ahead(connection: Connection, names: Collection[str], lock_timeout_seco
         "select setting::float / 2000 from pg_catalog.pg_settings where name = 'deadlock_timeout'"
     ).fetchone() or (0.5,)
     deadline = None
-    for owner, statement in [_DOOR, *relations] if relations else []:
+    if relations and connection.execute("select to_regclass('flowgres.door')").fetchone() != (None,):
+        relations = [_DOOR, *relations]
+    for owner, statement in relations:
         seconds = lock_timeout_seconds if deadline is None else deadline - time.monotonic()
         limit = f"{max(round(seconds * 1000), 1)}ms"
         connection.execute("select set_config('lock_timeout', %s, true), set_config('role', %s, true)", [limit, owner])

@@ -172,7 +172,7 @@ def test_administrators_views_are_closed_to_members(
 
 def test_without_credentials_only_health_and_registration_answer(module_api: Api) -> None:
     assert module_api.rpc("health").json().keys() == {
-        "engine", "installation", "status", "version", "lag_seconds", "live_runners",
+        "engine", "installation", "status", "version", "lag_seconds", "live_runners", "is_copy", "unserved_types",
     }  # fmt: skip
     assert module_api.rpc("register_tenant", name="X").json()["code"] == "registration_disabled"
     assert module_api.rpc("start_execution", workflow="pipe").status_code == 401

@@ -211,5 +211,5 @@ def test_description_of_the_api_depends_on_the_role(alice_api: Api, module_api: 
     def paths(api: Api) -> set[str]:
         return set(json.loads(api.get("/").text)["paths"])
 
-    assert paths(module_api) == {"/", "/rpc/health", "/rpc/register_tenant"}
+    assert paths(module_api) == {"/rpc/health", "/rpc/openapi", "/rpc/register_tenant"}
     assert {"/executions", "/rpc/start_execution", "/rpc/create_api_key"} <= paths(alice_api)

@@ -32,6 +32,7 @@ RELATIONSHIPS = {
 # What Bob calls with what is Alice's, and the answer. {execution}, {prefix}: an id and a key's prefix of Alice's.
 CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "activate_workflow": ({"workflow": "pipe"}, 404),
+    "adopt_installation": ({}, 403),
     "add_tenant_login": ({"login": "flowgres_sql", "tenant": "alice"}, 403),
     "add_step": ({"workflow": "pipe", "step": {"id": "x", "type": "log", "config": {"message": "x"}}}, 404),
     "archive_workflow": ({"workflow": "pipe"}, 404),
@@ -43,6 +44,7 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "get_execution": ({"execution_id": "{execution}"}, 404),
     "health": ({}, 200),
     "import_workflow": ({"definition": {**DEFINITION, "name": "mine"}}, 200),
+    "openapi": ({}, 200),
     "register_tenant": ({"name": "Carol"}, 403),
     "remove_tenant_login": ({"login": "flowgres_sql"}, 403),
     "revoke_api_key": ({"prefix": "{prefix}"}, 404),

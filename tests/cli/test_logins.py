@@ -22,6 +22,7 @@ WITH_DSN: dict[str, tuple[str, ...]] = {
     "db roles": (),
     "db status": (),
     "db sql": ("--pending",),
+    "db adopt": (),
     "tenants register": ("x",),
     "tenants list": (),
     "tenants logins add": ("x", "--tenant", "y"),
@@ -63,7 +64,7 @@ def test_wrong_password_is_exit_5(
         main([*command.split(), *WITH_DSN[command], "--dsn", dsn])
     told = capsys.readouterr().err
     assert ended.value.code == 5, told
-    assert "refused the login" in told
+    assert "refuses the login" in told
     assert "wrong-one" not in told
 
 

@@ -95,13 +95,17 @@ comment on function flowgres.authenticate(text, jsonb) is $$Who a credential sta
 Give the API key or the claims of a token whose signature and times were verified. Returns tenant, role (viewer, member,
 admin), actor and business roles; refuses with 401 invalid_credentials, the same for every reason, or 400.$$;
 
--- The door is a table that nobody else has a right on: an advisory lock is anybody's, and who held it would shut out all
--- tenants. The weakest lock that there is waits for an upgrade alone (locks.py).
+-- Something to lock that nobody else has a right on: an advisory lock is anybody's, and who held it would shut out all tenants.
+-- A view, because dumps lock tables. The weakest lock that there is waits for an upgrade alone (locks.py).
+create or replace view flowgres.door with (security_invoker = true) as select true as is_there;
+comment on view flowgres.door is $$What callers lock while they are inside, and an upgrade while it is at work$$;
+comment on column flowgres.door.is_there is $$Always true: nobody reads it$$;
+
 create or replace function flowgres.enter()
   returns void language plpgsql volatile security definer set search_path to pg_catalog, pg_temp
 as $$
 begin
-  lock table flowgres.schema_files in access share mode;
+  lock table flowgres.door in access share mode;
 end;
 $$;
 comment on function flowgres.enter() is $$Wait at the door while an upgrade is at work
