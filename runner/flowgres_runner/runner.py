@@ -24,7 +24,7 @@ from flowgres_runner.evaluator import EvaluatorPool
 from flowgres_runner.evaluator.reading import Reader
 from flowgres_runner.execution.contexts import ContextCache
 from flowgres_runner.execution.executor import Executor
-from flowgres_runner.execution.running import RunningSteps
+from flowgres_runner.execution.running import RESERVE_PART, RunningSteps
 from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.http import Client, EgressPolicy
@@ -89,7 +89,8 @@ class Runner:
 
         self._clock = DatabaseClock()
         self._reader = Reader()
-        self._http = Client(policy=http_policy or EgressPolicy(), concurrency=settings.concurrency, reader=self._reader)
+        connections = settings.concurrency + settings.concurrency // RESERVE_PART
+        self._http = Client(policy=http_policy or EgressPolicy(), concurrency=connections, reader=self._reader)
         self._core = core_handlers(http=HttpStep(self._http), now=self._clock.now)
         self._custom = custom_handlers(frozenset(self._core))
         self._handlers: dict[str, Handler] = dict(self._core)
@@ -124,6 +125,7 @@ class Runner:
             start_task=self._running.start,
             give_back=self._release,
             reader=self._reader,
+            on_room=lambda: self._loop.look_for_work(),
         )
         self._running.attach(self._executor, lambda result: self._outbox.put([result]))
         self._loop = WorkLoop(
@@ -131,6 +133,7 @@ class Runner:
             outbox=self._outbox,
             leases=self._leases,
             running=self._running,
+            slow=self._executor.slow,
             execute=self._executor.execute,
             runner_id=self._runner_id,
             poll_seconds=settings.poll_seconds or 1.0,
@@ -260,6 +263,7 @@ class Runner:
         dropped = self._outbox.clear()
         if dropped:
             log.warning("results_discarded", results=dropped, reason="runner_given_up")
+        self._executor.slow.take_waiting()
         self._leases.clear()
         self._contexts.clear()
         self._id = str(uuid.uuid4())
@@ -282,7 +286,7 @@ class Runner:
         """Take no more, give back what has not begun, let the rest end within the grace, give back what is left."""
         log.info("runner_stopping", runner_id=self._id, running=len(self._running), leased=len(self._leases))
         self._loop.stop_claiming()
-        await self._release(self._running.take_waiting())
+        await self._release([*self._running.take_waiting(), *self._executor.slow.take_waiting()])
         deadline = time.monotonic() + self._settings.grace_seconds
         while not self._loop.is_done and time.monotonic() < deadline:
             await asyncio.sleep(_DRAIN_LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""Whose turn it is: one after another, and in turn among tenants, however long the line of one of them is."""
+"""Taking turns: so many at once, tenant by tenant, so that nobody's hundred keep another's one waiting."""
 
 from __future__ import annotations
 
@@ -7,45 +7,87 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+GUESTS = 8
+"""Among so many tenants the reserve is divided."""
+
 
 class Turns:
-    """A lock that tenants hold in turn; within a tenant first come, first served."""
+    """At most `count` at once. Who waits is let in tenant by tenant, and among those of one tenant in their order.
 
-    def __init__(self) -> None:
-        self._is_taken = False
-        self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+    A tenant alone has all of it. What takes long cannot be taken back when another tenant comes, so there may be a
+    `reserve` beyond `count`, of which each tenant that has next to nothing gets a little.
+    """
+
+    def __init__(self, count: int, *, reserve: int = 0) -> None:
+        self.count = count
+        self.reserve = reserve
+        self._held: dict[str, int] = {}
+        self._total = 0
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @property
+    def guest_share(self) -> int:
+        """So many of a tenant may always begin, as long as the reserve lasts."""
+        return max(1, self.reserve // GUESTS)
 
     @asynccontextmanager
-    async def turn(self, tenant_id: str) -> AsyncIterator[None]:
-        """Hold it for a block."""
+    async def hold(self, tenant_id: str) -> AsyncIterator[None]:
+        """Wait for a turn, and have it for the block."""
         await self.take(tenant_id)
         try:
             yield
         finally:
-            self.give_back()
+            self.give_back(tenant_id)
 
     async def take(self, tenant_id: str) -> None:
-        """Wait for the turn; whoever takes it gives it back. Cancelled, it was never taken."""
-        if not self._is_taken:
-            self._is_taken = True
+        """Wait for a turn; whoever takes one gives it back. Cancelled, it was never taken."""
+        # Where there is room for one who comes, those who wait have none: it was given to them as it came.
+        if tenant_id not in self._waiting and self._has_room(tenant_id):
+            self._enter(tenant_id)
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lines.setdefault(tenant_id, deque()).append(future)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(tenant_id, deque()).append(turn)
         try:
-            await future
+            await turn
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self.give_back()
+            if turn.done() and not turn.cancelled():
+                self.give_back(tenant_id)  # it came together with the cancel
+            else:
+                self._leave_line(tenant_id, turn)
             raise
 
-    def give_back(self) -> None:
-        """The turn is over: the next tenant's begins."""
-        while self._lines:
-            tenant_id, line = self._lines.popitem(last=False)
-            future = line.popleft()
-            if line:
-                self._lines[tenant_id] = line  # at the end of the round
-            if not future.done():
-                future.set_result(None)
-                return
-        self._is_taken = False
+    def give_back(self, tenant_id: str) -> None:
+        """The turn is over: somebody else's begins."""
+        self._total -= 1
+        self._held[tenant_id] -= 1
+        if not self._held[tenant_id]:
+            del self._held[tenant_id]
+        self._let_in()
+
+    def _has_room(self, tenant_id: str) -> bool:
+        if self._total < self.count:
+            return True
+        return self._total < self.count + self.reserve and self._held.get(tenant_id, 0) < self.guest_share
+
+    def _enter(self, tenant_id: str) -> None:
+        self._total += 1
+        self._held[tenant_id] = self._held.get(tenant_id, 0) + 1
+
+    def _let_in(self) -> None:
+        while (tenant_id := next(filter(self._has_room, self._waiting), None)) is not None:
+            line = self._waiting[tenant_id]
+            turn = line.popleft()
+            # Its next one comes after everybody else's.
+            self._waiting.move_to_end(tenant_id)
+            if not line:
+                del self._waiting[tenant_id]
+            if not turn.done():
+                self._enter(tenant_id)
+                turn.set_result(None)
+
+    def _leave_line(self, tenant_id: str, turn: asyncio.Future[None]) -> None:
+        line = self._waiting.get(tenant_id)
+        if line is not None and turn in line:
+            line.remove(turn)
+            if not line:
+                del self._waiting[tenant_id]

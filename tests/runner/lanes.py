@@ -17,6 +17,7 @@ from flowgres_runner.execution.chains import AnyResult
 from flowgres_runner.execution.results import Result, encode_outcome
 from flowgres_runner.execution.running import RunningSteps
 from flowgres_runner.execution.secret_store import SecretStore
+from flowgres_runner.execution.slow import SlowSteps
 from flowgres_runner.http import Client
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Outcome
@@ -80,6 +81,7 @@ class Loop:
                 secret_store=SecretStore(self.links[0], SecretKeys("")),
                 client=Client(),
             ),
+            slow=SlowSteps(at_once=1, run=self._hold, give_back=self._hold, on_room=lambda: self.loop.look_for_work()),
             execute=self._execute,
             runner_id=lambda: self.runner_id,
             poll_seconds=LONG,
@@ -89,6 +91,9 @@ class Loop:
         self.batches.append(len(claimed))
         for step in claimed:
             self.claimed.put_nowait(step)
+
+    async def _hold(self, _claimed: object) -> None:
+        await asyncio.sleep(LONG)
 
     async def take(self) -> ClaimedStep:
         """The next step that was claimed."""

@@ -17,10 +17,10 @@ from psycopg.types.json import Jsonb
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link
 from flowgres_runner.database.queries import ClaimedStep
-from flowgres_runner.evaluator import EvaluatorError, EvaluatorPool, RenderJob, RenderResult
+from flowgres_runner.evaluator import EvaluatorError, EvaluatorPool, RenderJob
+from flowgres_runner.evaluator.pool import AnyAnswer
 from flowgres_runner.evaluator.reading import Reader
-from flowgres_runner.execution import executor as executing
-from flowgres_runner.execution import versions
+from flowgres_runner.execution import batches, versions
 from flowgres_runner.execution.chains import ChainResult
 from flowgres_runner.execution.contexts import ContextCache
 from flowgres_runner.execution.executor import Executor
@@ -44,12 +44,12 @@ class WatchedPool(EvaluatorPool):
         self.breaks_at = 0
         self.breaks_with: Exception | None = None
 
-    async def render(self, jobs: Sequence[RenderJob]) -> list[RenderResult]:
+    async def render_together(self, jobs: Sequence[RenderJob]) -> list[AnyAnswer]:
         self.batches.append(len(jobs))
         if len(self.batches) == self.breaks_at:
             assert self.breaks_with is not None
             raise self.breaks_with
-        return await super().render(jobs)
+        return await super().render_together(jobs)
 
 
 class Hands:
@@ -205,7 +205,7 @@ async def test_context_comes_once_for_all_rows_of_an_execution(database: Databas
 async def test_what_goes_to_the_evaluator_at_once_is_bounded_in_size(
     database: Database, db: Db, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executing, "MAX_BATCH_CHARACTERS", 25_000)
+    monkeypatch.setattr(batches, "MAX_BATCH_CHARACTERS", 25_000)
     name = import_workflow(db, tenant, dag("plain", chain(dict(PLUS))))
     for n in range(5):
         start(database, tenant, name, input={"n": n, "text": "x" * 10_000})

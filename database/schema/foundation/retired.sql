@@ -19,6 +19,11 @@ drop function if exists flowgres.tenants_in_turn(text, uuid, integer);
 drop function if exists flowgres.pick_shares(text, uuid[], integer);
 drop function if exists flowgres.pick_suspect(uuid, text[], uuid);
 drop function if exists flowgres.unchecked_versions(integer);
+drop function if exists flowgres.claim(uuid, integer, uuid);
+drop function if exists flowgres.complete_and_claim(uuid, jsonb, integer, uuid, integer);
+drop function if exists flowgres.complete_chains(
+  uuid, uuid[], uuid[], bigint[], bigint[], uuid[], smallint[], smallint[], jsonb[], jsonb, integer, uuid, integer);
+drop function if exists flowgres.pick_shares(text, uuid[], integer, flowgres.queue_range[]);
 drop function if exists flowgres.put_secret(text, text, bytea, bytea);
 drop function if exists flowgres.check_input(jsonb, jsonb);
 drop function if exists flowgres_api.register_tenant(text);

@@ -98,7 +98,8 @@ create or replace function flowgres.complete_chains(
   p_results jsonb,
   p_want integer,
   p_after_tenant uuid,
-  p_room integer default null
+  p_room integer default null,
+  p_caps jsonb default null
 )
   returns setof flowgres.claimed_step language plpgsql security definer set search_path to pg_catalog, pg_temp
   -- Whoever meets a row that is held reports what he has as objects, of which that one is passed over.
@@ -174,14 +175,15 @@ begin
   end if;
   if p_want > 0 then
     return query
-    select c.* from flowgres.claim(p_runner_id => p_runner_id, p_want => p_want, p_after_tenant => p_after_tenant) as c;
+    select c.* from flowgres.claim(
+      p_runner_id => p_runner_id, p_want => p_want, p_after_tenant => p_after_tenant, p_caps => p_caps) as c;
   end if;
 end;
 $$;
 comment on function flowgres.complete_chains is $$Report leases whose whole chain of steps completed, and other results beside them, and take the next steps
 
 Parallel arrays, one element a lease: p_heads is the index of the leased step, p_steps [[milliseconds, output], ...] of it and
-those run ahead after it, p_counts how many. p_results, p_want, p_after_tenant, p_room and the answer are those of
+those run ahead after it, p_counts how many. p_results, p_want, p_after_tenant, p_room, p_caps and the answer are those of
 complete_and_claim. What is not as plain as it looks is judged like any other report. Fails with lock_not_available where
 somebody holds a row of the queue: complete_and_claim passes over it.$$;
 

@@ -36,7 +36,9 @@ comment on function flowgres.require_runner(uuid) is $$What a runner serves; ref
 
 set local role flowgres_engine;
 
-create or replace function flowgres.claim(p_runner_id uuid, p_want integer, p_after_tenant uuid)
+create or replace function flowgres.claim(
+  p_runner_id uuid, p_want integer, p_after_tenant uuid, p_caps jsonb default null
+)
   returns setof flowgres.claimed_step language plpgsql security definer set search_path to pg_catalog, pg_temp
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
   set enable_sort to off set jit to off set plan_cache_mode to force_generic_plan
@@ -138,7 +140,7 @@ begin
     elsif v_ranges is not null then
       v_tenants := flowgres.tenants_in_turn(
         p_capability => v_lines[v_line], p_after_tenant => p_after_tenant, p_limit => 16, p_ranges => v_ranges);
-      if cardinality(v_tenants) = 1 then
+      if cardinality(v_tenants) = 1 and p_caps is null then
         v_pick := flowgres.pick_past(
           p_capability => v_lines[v_line], p_tenant_id => v_tenants[1], p_limit => p_want - cardinality(v_rows), p_offset => 0,
           p_ranges => v_ranges);
@@ -149,8 +151,9 @@ begin
         continue;
       end if;
       v_pick := flowgres.pick_shares(
-        p_capability => v_lines[v_line], p_limit => p_want - cardinality(v_rows), p_tenants => v_tenants, p_ranges => v_ranges);
-    elsif v_are_alone[v_line] then
+        p_capability => v_lines[v_line], p_limit => p_want - cardinality(v_rows), p_tenants => v_tenants, p_ranges => v_ranges,
+        p_caps => p_caps);
+    elsif v_are_alone[v_line] and p_caps is null then
       -- pick_shares would do the same, but calling it takes a fifth of the time of a claim of one step, and this is the usual case.
       select array_agg(p.ctid), array_agg(p.execution_id order by p.execution_id), count(distinct p.execution_id)
       into v_picked, v_ids, v_count
@@ -170,7 +173,8 @@ begin
       continue;
     else
       v_pick := flowgres.pick_shares(
-        p_capability => v_lines[v_line], p_limit => p_want - cardinality(v_rows), p_tenants => flowgres.tenants_in_turn(
+        p_capability => v_lines[v_line], p_limit => p_want - cardinality(v_rows), p_caps => p_caps,
+        p_tenants => flowgres.tenants_in_turn(
           p_capability => v_lines[v_line], p_after_tenant => p_after_tenant, p_limit => 16));
     end if;
     v_rows := v_rows || v_pick.rows;
@@ -235,7 +239,8 @@ begin
   end if;
 end;
 $$;
-comment on function flowgres.claim(uuid, integer, uuid) is $$Take up to p_want ready steps, each tenant its fair share
+comment on function flowgres.claim(uuid, integer, uuid, jsonb) is $$Take up to p_want ready steps, each tenant its fair share
 
-p_after_tenant is the tenant served last: the turn goes on behind it. Writes work_queue only, apart from the runner's own
+p_after_tenant is the tenant served last: the turn goes on behind it. p_caps says how many steps at most of a tenant, by its id,
+and of those that it does not name under "*": who has enough in the runner's hands leaves its own in the queue. Writes work_queue only, apart from the runner's own
 row; a step counts as running from here, and is recorded with its first report.$$;

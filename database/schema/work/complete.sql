@@ -89,7 +89,8 @@ create or replace function flowgres.complete_and_claim(
   p_results jsonb,
   p_want integer,
   p_after_tenant uuid,
-  p_room integer default null
+  p_room integer default null,
+  p_caps jsonb default null
 )
   returns setof flowgres.claimed_step language plpgsql security definer set search_path to pg_catalog, pg_temp
   -- What is held is passed over; what has to be waited for all the same (the rows of steps that a failure cancels) not for long.
@@ -112,13 +113,14 @@ begin
   end if;
   if p_want > 0 then
     return query
-    select c.* from flowgres.claim(p_runner_id => p_runner_id, p_want => p_want, p_after_tenant => p_after_tenant) as c;
+    select c.* from flowgres.claim(
+      p_runner_id => p_runner_id, p_want => p_want, p_after_tenant => p_after_tenant, p_caps => p_caps) as c;
   end if;
 end;
 $$;
-comment on function flowgres.complete_and_claim(uuid, jsonb, integer, uuid, integer) is $$Report a batch of results and take the next steps
+comment on function flowgres.complete_and_claim(uuid, jsonb, integer, uuid, integer, jsonb) is $$Report a batch of results and take the next steps
 
 Results are objects with the keys of flowgres.step_report. A result whose lease is gone is dropped. Returns the steps that
 the results made ready, as far as p_room goes (null: as many as leases end, and p_want; what only computes takes no room, but gets
-none where p_room is 0), and up to p_want others. A row with
+none where p_room is 0), and up to p_want others, as far as p_caps allows (see claim). A row with
 is_passed_over is no lease: it names a result that was not taken, because somebody holds its execution; send it again.$$;

@@ -76,7 +76,7 @@ p_ranges are the stretches of the index to be read, null for all of it.$$;
 
 create or replace function flowgres.pick_shares(
   p_capability text, p_tenants uuid[], p_limit integer, p_ranges flowgres.queue_range[] default null,
-  out rows tid[], out lowest_id uuid, out highest_id uuid
+  p_caps jsonb default null, out rows tid[], out lowest_id uuid, out highest_id uuid
 )
   language plpgsql
 as $$
@@ -85,6 +85,7 @@ declare
   v_sated uuid[] := '{}';
   -- Others may have taken everything since the tenants were looked up, and then there are none.
   v_share integer := (p_limit + cardinality(p_tenants) - 1) / greatest(cardinality(p_tenants), 1);
+  v_cap integer;
   v_left integer := p_limit;
   v_offset integer := 0;
   v_limit integer;
@@ -100,6 +101,12 @@ begin
     foreach v_tenant_id in array v_tenants loop
       exit when v_left <= 0;
       v_limit := case v_round when 1 then least(v_share, v_left) else v_left end;
+      if p_caps is not null then
+        v_cap := coalesce(p_caps -> v_tenant_id::text, p_caps -> '*')::integer;
+        -- Who comes in the second round has had its share.
+        v_limit := least(v_limit, case v_round when 1 then v_cap else v_cap - v_share end);
+        continue when v_limit <= 0;
+      end if;
       if p_ranges is not null then
         v_past := flowgres.pick_past(
           p_capability => p_capability, p_tenant_id => v_tenant_id, p_limit => v_limit, p_offset => v_offset,
@@ -133,7 +140,7 @@ end;
 $$;
 comment on function flowgres.pick_shares is $$Lock the next ready steps of some tenants, each its fair share
 
-Returns the addresses of their rows, and between which ids their executions lie.$$;
+p_caps: see claim. Returns the addresses of their rows, and between which ids their executions lie.$$;
 
 create or replace function flowgres.pick_suspect(
   p_runner_id uuid, p_lines text[], p_after_tenant uuid, p_ranges flowgres.queue_range[] default null,

@@ -19,15 +19,15 @@ STEP_COLUMNS = (
     "queue_id, token, tenant_id::text, execution_id::text, version_id::text, step_index, iteration, attempt, "
     "generation, handed, context::text, resume::text, is_passed_over"
 )
-_CLAIM = f"select {STEP_COLUMNS} from flowgres.claim(%s::uuid, %s::int, %s::uuid)"  # noqa: S608 - constants
+_CLAIM = f"select {STEP_COLUMNS} from flowgres.claim(%s::uuid, %s::int, %s::uuid, %s::jsonb)"  # noqa: S608 - constants
 _COMPLETE = (
     f"select {STEP_COLUMNS} from flowgres.complete_and_claim("  # noqa: S608 - constants
-    "%s::uuid, %s::jsonb, %s::int, %s::uuid, %s::int)"
+    "%s::uuid, %s::jsonb, %s::int, %s::uuid, %s::int, %s::jsonb)"
 )
 _COMPLETE_CHAINS = (
     f"select {STEP_COLUMNS} from flowgres.complete_chains("  # noqa: S608 - constants
     "%s::uuid, %s::uuid[], %s::uuid[], %s::bigint[], %s::bigint[], %s::uuid[], %s::smallint[], %s::smallint[], "
-    "%s::jsonb[], %s::jsonb, %s::int, %s::uuid, %s::int)"
+    "%s::jsonb[], %s::jsonb, %s::int, %s::uuid, %s::int, %s::jsonb)"
 )
 
 
@@ -69,17 +69,29 @@ class StoredSecret:
     ciphertext: bytes
 
 
-async def claim(link: Link, *, runner_id: str, want: int, after_tenant_id: str | None) -> list[ClaimedStep]:
-    """Lease up to `want` ready steps, beginning with the tenant after `after_tenant_id`."""
-    rows = await link.call(_CLAIM, (runner_id, want, after_tenant_id))
+async def claim(
+    link: Link, *, runner_id: str, want: int, after_tenant_id: str | None, caps: str | None = None
+) -> list[ClaimedStep]:
+    """Lease up to `want` ready steps, beginning with the tenant after `after_tenant_id`.
+
+    `caps` says how many at most of a tenant, and under "*" of any other: text of a JSON object.
+    """
+    rows = await link.call(_CLAIM, (runner_id, want, after_tenant_id, caps))
     return [ClaimedStep._make(row) for row in rows]
 
 
 async def complete_and_claim(
-    link: Link, *, runner_id: str, results: str, want: int, after_tenant_id: str | None, room: int | None = None
+    link: Link,
+    *,
+    runner_id: str,
+    results: str,
+    want: int,
+    after_tenant_id: str | None,
+    room: int | None = None,
+    caps: str | None = None,
 ) -> list[ClaimedStep]:
     """Record results (text of a JSON array), lease up to `room` steps that follow, and up to `want` others."""
-    rows = await link.call(_COMPLETE, (runner_id, results, want, after_tenant_id, room))
+    rows = await link.call(_COMPLETE, (runner_id, results, want, after_tenant_id, room, caps))
     return [ClaimedStep._make(row) for row in rows]
 
 
@@ -92,9 +104,10 @@ async def complete_chains(
     want: int,
     after_tenant_id: str | None,
     room: int | None,
+    caps: str | None = None,
 ) -> list[ClaimedStep]:
     """The same with whole chains beside the results: the texts of eight arrays, see `chain_arrays`."""
-    rows = await link.call(_COMPLETE_CHAINS, (runner_id, *chains, results, want, after_tenant_id, room))
+    rows = await link.call(_COMPLETE_CHAINS, (runner_id, *chains, results, want, after_tenant_id, room, caps))
     return [ClaimedStep._make(row) for row in rows]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .jobs import Follower, NotTaken, Rendered, RenderedWhole, RenderFailed, RenderJob, RenderResult
+    from .jobs import Follower, NotTaken, Rendered, RenderedWhole, RenderFailed, RenderJob, RenderResult, Unfinished
     from .pool import EvaluatorError, EvaluatorPool
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "RenderResult",
     "Rendered",
     "RenderedWhole",
+    "Unfinished",
 ]
 
 

@@ -30,6 +30,7 @@ Json = Any
 def main(arguments: list[str]) -> NoReturn:
     """Serve until the parent closes the socket."""
     cpu_seconds, memory_bytes = float(arguments[0]), int(arguments[1])
+    os.nice(int(arguments[3]))
     _warm_up()
     confine(memory_bytes, files=MAX_FILES)
     send(READY)

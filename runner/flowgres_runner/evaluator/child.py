@@ -1,9 +1,13 @@
 """The evaluator process: renders batches from its socket under resource limits, without environment or database.
 
-From the parent comes `marshal` of `(new templates, new chains, forgotten numbers, jobs)` (this process trusts its
-parent). To it go the results in the order of the jobs: `[0, value, values of followers ...]`, `[1]` for not taken,
-`[2, code, message]`, and `[3, length]` for the outputs of a whole chain: so many characters of the texts. A long batch
-is answered in several frames.
+From the parent comes `marshal` of `(new templates, new chains, forgotten numbers, groups of jobs, is_careful)` (this
+process trusts its parent). To it go the results in the order of the jobs: `[0, value, values of followers ...]`, `[1]`
+for not taken, `[2, code, message]`, `[3, length]` for the outputs of a whole chain: so many characters of the texts,
+`[4]` for what ran out of time, and `[5]` for what has to be asked again. A long batch is answered in several frames, a
+careful one result by result.
+
+A group is what one tenant wants. It has SLICE_SECONDS, and it ends with the first job that runs out of time: what is
+left of it comes back, and the next group begins.
 """
 
 from __future__ import annotations
@@ -25,11 +29,13 @@ from .values import RenderError
 
 FLUSH_SECONDS = 0.02
 FLUSH_CHARACTERS = 1 << 20
+SLICE_SECONDS = 0.05
 
 
 def main(arguments: list[str]) -> NoReturn:
     """Serve until the parent closes the socket."""
     cpu_seconds, memory_bytes, output_bytes = float(arguments[0]), int(arguments[1]), int(arguments[2])
+    os.nice(int(arguments[3]))
     _warm_up(output_bytes)
     baseline = confine(memory_bytes)
     send(READY)
@@ -38,17 +44,23 @@ def main(arguments: list[str]) -> NoReturn:
         frame = receive()
         if frame is None:
             os._exit(0)
-        templates, chains, forgotten, jobs = marshal.loads(frame)  # noqa: S302  from the parent, over a private socket
+        templates, chains, forgotten, groups, is_careful = marshal.loads(frame)  # noqa: S302  from the parent
         frame = None
         held.update(templates, chains, forgotten)
-        extend_cpu_limit(len(jobs) * cpu_seconds)
-        tight = serve(held, jobs, cpu_seconds, output_bytes)
-        jobs.clear()
+        extend_cpu_limit(len(groups) * (SLICE_SECONDS + cpu_seconds))
+        tight = serve(held, groups, cpu_seconds, output_bytes, is_careful=is_careful)
         if tight and gc.collect() >= 0 and memory_in_use() > baseline + memory_bytes // 4:
             os._exit(0)  # what a memory-hungry job left behind would make its successors fail; the parent respawns
 
 
-def serve(held: HeldTemplates, jobs: list[tuple[int, bytes]], cpu_seconds: float, output_bytes: int) -> bool:
+def serve(
+    held: HeldTemplates,
+    groups: list[list[tuple[int, bytes]]],
+    cpu_seconds: float,
+    output_bytes: int,
+    *,
+    is_careful: bool = False,
+) -> bool:
     """Render the jobs in order and send their results; True when one of them ran out of memory.
 
     The CPU time of a job counts for all members of a chain: who runs out of it in the middle is left out, and has all
@@ -59,45 +71,56 @@ def serve(held: HeldTemplates, jobs: list[tuple[int, bytes]], cpu_seconds: float
     size = 0
     tight = False
     flushed_at = time.monotonic()
-    jobs.reverse()
-    while jobs:
-        number, packed = jobs.pop()
-        texts: list[str] = []
-        whole = None
-        result = "[1]"
-        try:
-            seen = marshal.loads(packed)  # noqa: S302  from the parent
-            packed = b""  # what is large is there once
-            open_texts(seen)
+    groups.reverse()
+    while groups:
+        jobs = groups.pop()
+        jobs.reverse()
+        is_over = False
+        until, cpu_until = time.monotonic() + SLICE_SECONDS, time.process_time() + SLICE_SECONDS
+        while jobs:
+            number, packed = jobs.pop()
+            if is_over:
+                results.append("[5]")
+                continue
+            texts: list[str] = []
+            whole = None
+            result = "[1]"
             try:
-                limit_cpu_time(cpu_seconds)
-                whole = held.render(number, seen, output_bytes, texts)
-            finally:
-                limit_cpu_time(0)
-        except RenderError as error:
-            tight = tight or error.out_of_memory
-            result = json.dumps([2, error.code, error.message])
-        except TimeIsUpError:
-            result = json.dumps([2, "expression_limit", f"the expressions took more than {cpu_seconds} s of CPU time"])
-        except (MemoryError, RecursionError):
-            tight = True
-            result = '[2,"expression_limit","the expressions need too much memory"]'
-        except Exception as error:
-            message = f"the expressions cannot be evaluated ({type(error).__name__})"
-            result = json.dumps([2, "expression_error", message])
-        if whole is not None:
-            wholes.append(whole)
-            result = f"[3,{len(whole)}]"
-            size += len(whole)
-        elif texts:
-            result = f"[0,{','.join(texts)}]"
-        results.append(result)
-        size += len(result)
-        now = time.monotonic()
-        if size > FLUSH_CHARACTERS or now - flushed_at > FLUSH_SECONDS:
-            send_results(results, wholes)
-            size = 0
-            flushed_at = now
+                seen = marshal.loads(packed)  # noqa: S302  from the parent
+                packed = b""  # what is large is there once
+                open_texts(seen)
+                try:
+                    limit_cpu_time(cpu_seconds)
+                    whole = held.render(number, seen, output_bytes, texts)
+                finally:
+                    limit_cpu_time(0)
+            except RenderError as error:
+                tight = tight or error.out_of_memory
+                result = json.dumps([2, error.code, error.message])
+            except TimeIsUpError:
+                is_over = True
+                result = "[5]" if held.has_compiled() else "[4]"
+            except (MemoryError, RecursionError):
+                tight = True
+                result = '[2,"expression_limit","the expressions need too much memory"]'
+            except Exception as error:
+                message = f"the expressions cannot be evaluated ({type(error).__name__})"
+                result = json.dumps([2, "expression_error", message])
+            if whole is not None:
+                wholes.append(whole)
+                result = f"[3,{len(whole)}]"
+                size += len(whole)
+            elif texts:
+                result = f"[0,{','.join(texts)}]"
+            results.append(result)
+            size += len(result)
+            now = time.monotonic()
+            if size > FLUSH_CHARACTERS or now - flushed_at > FLUSH_SECONDS or is_careful:
+                send_results(results, wholes)
+                size = 0
+                flushed_at = now
+            # On a busy machine by CPU time, too.
+            is_over = is_over or (now > until and time.process_time() > cpu_until)
     if results:
         send_results(results, wholes)
     return tight

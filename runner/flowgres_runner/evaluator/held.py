@@ -8,7 +8,7 @@ from typing import Any
 
 from flowgres_runner.json_values import canonical_json, encode_json
 
-from .sandbox import NOT_TAKEN, Template, encode_result
+from .sandbox import NOT_TAKEN, Made, Template, encode_result
 from .values import RenderError
 
 Json = Any
@@ -20,7 +20,8 @@ _PIECE_BYTES = 32
 
 _Link = tuple[int, tuple[str, ...], str, tuple[str, ...]]
 """Of a member of a chain: number, references, after, path; see Follower."""
-_Source = tuple[Json, "str | None"]
+_Source = tuple[Json, "str | None", Made]
+"""A template, its `when`, and those of its texts that were compiled before it was interrupted."""
 
 
 class _Shown:
@@ -59,6 +60,7 @@ class HeldTemplates:
     def __init__(self) -> None:
         self._templates: dict[int, Template | RenderError | _Source] = {}
         self._chains: dict[int, list[Any]] = {}
+        self._begun: list[tuple[Made, int]] = []
 
     def update(
         self, templates: list[tuple[int, Json, str | None]], chains: list[tuple[int, list[Any]]], forgotten: list[int]
@@ -68,8 +70,12 @@ class HeldTemplates:
             self._templates.pop(number, None)
             self._chains.pop(number, None)
         for number, body, when in templates:
-            self._templates[number] = (body, when)
+            self._templates[number] = (body, when, {})
         self._chains.update(chains)
+
+    def has_compiled(self) -> bool:
+        """Whether the last job compiled anything, if only a part of a template: it goes on from there the next time."""
+        return any(len(made) > before for made, before in self._begun)
 
     def render(self, number: int, seen: Any, output_bytes: int, texts: list[str]) -> str | None:
         """Render a template or a chain against what it sees; results go to `texts`, none if `when` is false.
@@ -77,6 +83,7 @@ class HeldTemplates:
         Where the outputs of a chain are wanted as one text, and all its members are plain, that is returned instead.
         Whatever is raised is the fault of the one whose text is not there yet.
         """
+        self._begun.clear()
         chain = self._chains.get(number)
         if chain is None:
             value = self._compiled(number).evaluate(seen)
@@ -148,15 +155,17 @@ class HeldTemplates:
     def _compiled(self, number: int) -> Template:
         template = self._templates[number]
         if isinstance(template, tuple):
+            made = template[2]
+            self._begun.append((made, len(made)))
             template = self._templates[number] = _compile(*template)
         if isinstance(template, RenderError):
             raise template
         return template
 
 
-def _compile(body: Json, when: str | None) -> Template | RenderError:
+def _compile(body: Json, when: str | None, made: Made) -> Template | RenderError:
     try:
-        return Template(body, when)
+        return Template(body, when, made)
     except RenderError as error:
         return error
 

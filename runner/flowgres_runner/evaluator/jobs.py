@@ -32,8 +32,8 @@ class RenderJob:
     """Render a template against a context, and after it those that follow from it.
 
     `key` names the compiled template in the child's cache ("<version>:<step>:config"); a key that comes back with
-    another template is compiled anew. `context` is plain JSON. `when`, if any, decides first. `known` are steps that
-    only followers see: {name: {output, status, error, attempts}}.
+    another template is compiled anew. `tenant_id` is whose time it takes. `context` is plain JSON. `when`, if any,
+    decides first. `known` are steps that only followers see: {name: {output, status, error, attempts}}.
 
     Followers are a favour: those that fail, are not taken, take long, or refer to a step that is not there are left
     out, with all that come after them. Rendered by themselves they give the same, or say what is wrong.
@@ -52,6 +52,7 @@ class RenderJob:
     last_path: tuple[str, ...] = ()
     whole_bytes: int = 0
     max_depth: int = MAX_DEPTH
+    tenant_id: str = ""
 
     @property
     def is_chain(self) -> bool:
@@ -95,6 +96,13 @@ class RenderFailed:
 
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """There was no time for it. `is_slow`: it takes long, and has to be rendered alone; otherwise it goes again."""
+
+    is_slow: bool
 
 
 RenderResult = Rendered | RenderedWhole | NotTaken | RenderFailed

@@ -28,6 +28,9 @@ START_SECONDS = 30.0
 GRACE_SECONDS = 0.1
 """Beyond the CPU limit: the child normally reports its own time-out first."""
 
+STOPPED_SECONDS = 5.0
+"""A child that gives no answer for so long is stopped, and not only on a busy machine."""
+
 MAX_FRAME_BYTES = 8 << 20
 MAX_FRAME_RESULTS = 32
 """What a child may send at once: what it gathers before it sends, and the results of one job after that."""
@@ -35,7 +38,7 @@ MAX_FRAME_RESULTS = 32
 _PIECE = 256 << 10
 _MAPPED_BYTES = 128 << 10
 _LENGTH = struct.Struct(">I")
-_BOOT = "import sys; sys.path[:0] = sys.argv[5:]; from flowgres_runner.evaluator.{} import main; main(sys.argv[1:4])"
+_BOOT = "import sys; sys.path[:0] = sys.argv[6:]; from flowgres_runner.evaluator.{} import main; main(sys.argv[1:5])"
 
 
 class ChildDiedError(Exception):
@@ -64,12 +67,16 @@ class EvaluatorProcess:
         output_bytes: int,
         cached_templates: int = 0,
         program: str = "child",
+        niceness: int = 0,
     ) -> None:
         self._program = program
         self._cpu_seconds = cpu_seconds
         self._memory_bytes = memory_bytes
         self._output_bytes = output_bytes
         self._cached_templates = cached_templates
+        self._niceness = niceness
+        self.spent_seconds = 0.0
+        """CPU time of the last batch, as far as it is known: that of a child that ended by itself is not."""
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -112,7 +119,7 @@ class EvaluatorProcess:
             raise ChildDiedError("the evaluator process did not start")
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
-        limits = [str(self._cpu_seconds), str(self._memory_bytes), str(self._output_bytes)]
+        limits = [str(self._cpu_seconds), str(self._memory_bytes), str(self._output_bytes), str(self._niceness)]
         return subprocess.Popen(
             [
                 sys.executable,
@@ -144,6 +151,7 @@ class EvaluatorProcess:
     async def run(self, frame: bytes, count: int) -> list[Json]:
         """Send a batch and collect its `count` results. Raises ChildDiedError with those that came."""
         results: list[Json] = []
+        self.spent_seconds = 0.0
         try:
             assert self._writer is not None, "start() comes first"  # noqa: S101
             if len(frame) > _PIECE:
@@ -151,7 +159,7 @@ class EvaluatorProcess:
             else:
                 # In one piece: the child would otherwise wake for the length, and wait again for the rest.
                 self._writer.write(_LENGTH.pack(len(frame)) + frame)
-            cpu_before = self._cpu_used()
+            began = cpu_before = self._cpu_used()
             while len(results) < count:
                 part = _read_results(await self._receive_in_time(cpu_before, len(frame)))
                 if not part or len(results) + len(part) > count:
@@ -167,6 +175,7 @@ class EvaluatorProcess:
         except asyncio.CancelledError:
             await self.kill()  # the rest of its answers would be taken for those of the next batch
             raise
+        self.spent_seconds = self._cpu_used() - began
         return results
 
     async def exchange(self, head: bytes, given: list[Frame]) -> tuple[Frame, Frame]:
@@ -212,7 +221,8 @@ class EvaluatorProcess:
                 if done:
                     return receiving.result()
                 used = self._cpu_used() - cpu_before
-                if used >= limit or time.monotonic() - started > 20 * limit:
+                self.spent_seconds = used
+                if used >= limit or time.monotonic() - started > max(20 * limit, STOPPED_SECONDS):
                     raise ChildDiedError("the evaluator was too slow")
                 wait = max(limit - used, 0.02)
         finally:

@@ -23,8 +23,6 @@ ENDS_AFTER_BYTES = 1 << 20
 """After one so large the process ends: what is left of it is memory that the evaluators may need next."""
 _MAX_FILES = 16
 """Codecs of charsets are files, which are read when somebody declares one."""
-_NICENESS = 2
-"""Behind the runner and its evaluators: these have to do with steps that are small."""
 
 Head = dict[str, Any]
 _TOO_MUCH = {"error": ["response_too_large", "the response takes too much time or memory to read", "validation"]}
@@ -33,7 +31,7 @@ _TOO_MUCH = {"error": ["response_too_large", "the response takes too much time o
 def main(arguments: list[str]) -> NoReturn:
     """Serve until the parent closes the socket."""
     cpu_seconds, memory_bytes = float(arguments[0]), int(arguments[1])
-    os.nice(_NICENESS)
+    os.nice(int(arguments[3]))
     _warm_up()
     confine(memory_bytes, files=_MAX_FILES)
     send(READY)

@@ -24,6 +24,8 @@ MEMORY_BYTES = 64 << 20
 """For one answer at a time. What has more than perhaps a million members does not fit, and is refused."""
 IDLE_SECONDS = 30.0
 """After so long without work the process ends: many runners seldom need it."""
+NICENESS = 2
+"""Behind the runner and its evaluators: these have to do with steps that are small."""
 
 _UNAVAILABLE = ["reader_unavailable", "this runner cannot start the process that reads large values", "internal"]
 _DIED = ["response_too_large", "reading the response ended the process that did it", "validation"]
@@ -34,9 +36,13 @@ class Reader:
 
     def __init__(self, *, cpu_seconds: float = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
         self._process = EvaluatorProcess(
-            program="reader", cpu_seconds=cpu_seconds, memory_bytes=memory_bytes, output_bytes=256 << 10
+            program="reader",
+            cpu_seconds=cpu_seconds,
+            memory_bytes=memory_bytes,
+            output_bytes=256 << 10,
+            niceness=NICENESS,
         )
-        self._turns = Turns()
+        self._turns = Turns(1)
         self._idle_timer: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
 
@@ -85,7 +91,7 @@ class Reader:
     async def _ask(
         self, tenant_id: str, operation: str, arguments: tuple[Any, ...], given: list[bytes | bytearray]
     ) -> tuple[dict[str, Any], bytes | bytearray]:
-        async with self._turns.turn(tenant_id):
+        async with self._turns.hold(tenant_id):
             self._stop_timer()
             try:
                 return await self._ask_now(marshal.dumps((operation, arguments)), given)
@@ -113,7 +119,7 @@ class Reader:
         self._ending = asyncio.get_running_loop().create_task(self._end_in_turn())
 
     async def _end_in_turn(self) -> None:
-        async with self._turns.turn(""):
+        async with self._turns.hold(""):
             await self._process.kill()
 
     def _stop_timer(self) -> None:

@@ -131,6 +131,8 @@ _environment = ExpressionEnvironment()
 _context = Context(_environment, {}, None, {})
 
 Renderer = Callable[[], Json]
+Made = dict[tuple[str, str], Renderer]
+"""Compiled texts by place and text."""
 
 
 class Template:
@@ -138,9 +140,11 @@ class Template:
 
     __slots__ = ("_render", "_when")
 
-    def __init__(self, template: Json, when: str | None) -> None:
-        self._when = None if when is None else compile_value(when, "when")
-        self._render = compile_value(template, "")
+    def __init__(self, template: Json, when: str | None, made: Made | None = None) -> None:
+        """Compile it. `made` gets each text as it is made: who is interrupted goes on from there with the same one."""
+        made = {} if made is None else made
+        self._when = None if when is None else compile_value(when, "when", made)
+        self._render = compile_value(template, "", made)
 
     def evaluate(self, context: Mapping[str, Json]) -> Json:
         """The result, or NOT_TAKEN when `when` gave false. Raises RenderError."""
@@ -165,15 +169,21 @@ def encode_result(value: Json, output_bytes: int) -> str:
     return text
 
 
-def compile_value(template: Json, path: str) -> Renderer:
+def compile_value(template: Json, path: str, made: Made) -> Renderer:
     """A function that renders a JSON value; keys are literal, texts without expressions are constants."""
     if isinstance(template, str):
-        return compile_text(template, path) if has_expression(template) else lambda: template
+        if not has_expression(template):
+            return lambda: template
+        if (path, template) not in made:
+            made[path, template] = compile_text(template, path)
+        return made[path, template]
     if isinstance(template, dict):
-        members = [(key, compile_value(value, f"{path}.{key}" if path else key)) for key, value in template.items()]
+        members = [
+            (key, compile_value(value, f"{path}.{key}" if path else key, made)) for key, value in template.items()
+        ]
         return lambda: {key: render() for key, render in members}
     if isinstance(template, list):
-        items = [compile_value(value, f"{path}[{index}]") for index, value in enumerate(template)]
+        items = [compile_value(value, f"{path}[{index}]", made) for index, value in enumerate(template)]
         return lambda: [render() for render in items]
     return lambda: template
 

@@ -60,7 +60,7 @@ def compile_chain(head: CompiledStep, plain: PlainChain | None, steps: Mapping[i
     last_path = step.output_path if is_plain else None
     if not then and last_path is None:
         return None
-    return Chain(tuple(then), f"{head.key}:chain", frozenset(roots), tuple(references), last_path)
+    return Chain(tuple(then), head.key, frozenset(roots), tuple(references), last_path)
 
 
 def may_be_plain(claimed: ClaimedStep) -> bool:

@@ -13,14 +13,17 @@ from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link, retry_until_answered
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.evaluator import EvaluatorError, EvaluatorPool, RenderJob
-from flowgres_runner.evaluator.jobs import Rendered, RenderedWhole, RenderFailed, RenderResult
+from flowgres_runner.evaluator.jobs import Rendered, RenderedWhole, RenderFailed, RenderResult, Unfinished
+from flowgres_runner.evaluator.pool import AnyAnswer
+from flowgres_runner.execution.batches import Batch, divide
 from flowgres_runner.execution.chains import AnyResult, ChainResult, as_chain, is_as_shown, may_be_plain
 from flowgres_runner.execution.compiled import NO_LIMITS, CompiledStep, Limits, Version
 from flowgres_runner.execution.contexts import ContextCache, ExecutionContext
-from flowgres_runner.execution.opening import Opener, TextReader, field_at_once, is_large, unread_field
+from flowgres_runner.execution.opening import Opener, TextReader, field_at_once, unread_field
 from flowgres_runner.execution.prepared import Prepared
 from flowgres_runner.execution.rendering import GatheredRenderer
 from flowgres_runner.execution.results import MAX_BATCH_CHARACTERS, Result, encode_outcome, replacement
+from flowgres_runner.execution.slow import SlowSteps
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.json_values import weight_of
 from flowgres_runner.payloads.masks import masker
@@ -55,6 +58,7 @@ class Executor:
         start_task: StartTask,
         give_back: GiveBack,
         reader: TextReader,
+        on_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._link = link
         self._versions = versions
@@ -67,73 +71,71 @@ class Executor:
         self._start_task = start_task
         self._give_back = give_back
         self._opener = Opener(reader)
+        self._parted: set[asyncio.Task[None]] = set()
+        self.slow = SlowSteps(
+            at_once=pool.processes,
+            run=self._execute_alone,
+            give_back=give_back,
+            on_room=on_room,
+        )
         self.completed_count = 0
 
     async def execute(self, claimed: Sequence[ClaimedStep]) -> None:
-        """Run what one round trip brought, in batches whose contexts are bounded in size.
+        """Run what one round trip brought."""
+        lines = divide(claimed, size_of=self._contexts.size_of, is_known=self._versions.has)
+        await asyncio.gather(*(self._execute_line(line) for line in lines))
 
-        What brings something large does not keep the others waiting: these go first, and it goes apart.
-        """
-        large = {row.execution_id for row in claimed if is_large(row)}
-        for batch in self._by_size([row for row in claimed if row.execution_id not in large] if large else claimed):
-            await self._execute_batch(batch)
-        if large:
-            apart = [[row for row in claimed if row.execution_id == execution_id] for execution_id in large]
-            await asyncio.gather(*(self._execute_batch(rows) for rows in apart))
+    async def _execute_line(self, batches: Sequence[Sequence[ClaimedStep]]) -> None:
+        for claimed in batches:
+            await self._execute_batch(Batch(claimed))
 
-    def _by_size(self, claimed: Sequence[ClaimedStep]) -> list[list[ClaimedStep]]:
-        batches: list[list[ClaimedStep]] = []
-        sizes: dict[str, int] = {}
-        room = 0
-        for row in claimed:
-            # Of the rows of one execution the first brings the context.
-            size = sizes.get(row.execution_id)
-            if size is None:
-                is_known = row.context is None
-                size = self._contexts.size_of(row.execution_id) if is_known else len(row.context or "")
-                sizes[row.execution_id] = size
-            room -= size
-            if room < 0 or not batches:
-                batches.append([])
-                room = MAX_BATCH_CHARACTERS - size
-            batches[-1].append(row)
-        return batches
+    async def _execute_alone(self, claimed: ClaimedStep) -> None:
+        await self._execute_batch(Batch([claimed], is_alone=True))
 
-    async def _execute_batch(self, claimed: Sequence[ClaimedStep]) -> None:
+    async def _execute_batch(self, batch: Batch, prepared: list[Prepared] | None = None) -> None:
         """Run steps as one batch; should the batch as such fail, each step alone.
 
         Those that have begun as tasks go on whatever becomes of the others: they may have sent something.
         """
-        begun: set[int] = set()
         try:
-            await self._execute(claimed, begun)
+            if prepared is None:
+                prepared = await self._prepare(batch.claimed)
+            await self._execute(batch, prepared)
         except EvaluatorError as error:
             # This machine's trouble, not the steps': another runner may do better, or this one in a moment.
-            log.error("evaluator_unavailable", steps=len(claimed), error=str(error))
+            log.error("evaluator_unavailable", steps=len(batch.claimed), error=str(error))
             await asyncio.sleep(_PAUSE_SECONDS)
-            await self._give_back([step for step in claimed if step.queue_id not in begun])
+            await self._give_back(batch.rest())
         except Exception:
-            log.exception("batch_failed", steps=len(claimed))
-            rest = [step for step in claimed if step.queue_id not in begun]
-            if len(claimed) == 1:
-                for step in rest:
+            log.exception("batch_failed", steps=len(batch.claimed))
+            if len(batch.claimed) == 1:
+                for step in batch.rest():
                     self.report(step, None, internal_failure(), milliseconds=0.0)
                 return
-            for step in rest:
-                await self._execute_batch([step])
+            for step in batch.rest():
+                await self._execute_batch(Batch([step]))
 
-    async def _execute(self, claimed: Sequence[ClaimedStep], begun: set[int]) -> None:
+    async def _execute(self, batch: Batch, prepared: list[Prepared]) -> None:
+        first = prepared
         began = time.monotonic()
-        results: dict[int, AnyResult] = {}
-        claimed_steps = prepared = await self._prepare(claimed)
         while prepared:
-            prepared = await self._run(prepared, began, results, begun)
+            prepared = await self._run(prepared, began, batch)
+            batch.is_alone = False
+            if batch.slow or batch.again:
+                self._part(batch)
             began = time.monotonic()
-        self._put(_shortest(claimed_steps, results))
+        self._put(_shortest(first, batch.results))
 
-    async def _run(
-        self, prepared: Sequence[Prepared], began: float, results: dict[int, AnyResult], begun: set[int]
-    ) -> list[Prepared]:
+    def _part(self, batch: Batch) -> None:
+        """Let those go on by themselves that the others are not to wait for."""
+        partings = [self.slow.put(claimed) for claimed in batch.take_slow()]
+        partings += [self._execute_batch(part, items) for part, items in batch.take_again()]
+        for parting in partings:
+            task = asyncio.create_task(parting)
+            self._parted.add(task)
+            task.add_done_callback(self._parted.discard)
+
+    async def _run(self, prepared: Sequence[Prepared], began: float, batch: Batch) -> list[Prepared]:
         """Render and finish pure steps as one batch; those that wait for something begin as tasks, without a result.
 
         Returns the steps to run ahead after them: one that only computes, and hangs on the one just completed alone,
@@ -145,46 +147,55 @@ class Executor:
         for item in prepared:
             pure = item.step.pure
             if item.resume is not None and pure is not None and pure.resumes_unrendered:
-                following.append(self._finish(item, self._outcome_of_pure(item, None), began, results))
+                following.append(self._finish(item, self._outcome_of_pure(item, None), began, batch))
             else:
                 jobs.append(item.config_job(self._placeholders))
                 rendered_steps.append(item)
         if jobs:
-            answers = await self._pool.render(jobs)
+            render = self._render_alone if batch.is_alone else self._pool.render_together
+            answers = await render(jobs)
             for item, answer in zip(rendered_steps, answers, strict=True):
                 if item.step.looks_up and isinstance(answer, Rendered):
                     await self._opener.look_up(item, answer.value)
             reshaped: list[tuple[Prepared, Completed]] = []
             for item, job, answer in zip(rendered_steps, jobs, answers, strict=True):
-                following.append(self._take(item, job, answer, began, results, reshaped, begun))
+                following.append(self._take(item, job, answer, began, batch, reshaped))
             if reshaped:
-                answers = await self._pool.render([item.output_job(outcome) for item, outcome in reshaped])
+                answers = await render([item.output_job(outcome) for item, outcome in reshaped])
                 for (item, completed), answer in zip(reshaped, answers, strict=True):
-                    following.append(self._finish(item, _reshaped(completed, answer), began, results))
+                    if isinstance(answer, Unfinished):
+                        batch.set_aside(item, is_slow=answer.is_slow)
+                    else:
+                        following.append(self._finish(item, _reshaped(completed, answer), began, batch))
         return [after for after in following if after is not None]
+
+    async def _render_alone(self, jobs: Sequence[RenderJob]) -> list[AnyAnswer]:
+        return list(await asyncio.gather(*(self._pool.render_alone(job) for job in jobs)))
 
     def _take(
         self,
         item: Prepared,
         job: RenderJob,
-        answer: RenderResult,
+        answer: AnyAnswer,
         began: float,
-        results: dict[int, AnyResult],
+        batch: Batch,
         reshaped: list[tuple[Prepared, Completed]],
-        begun: set[int],
     ) -> Prepared | None:
         """Finish a rendered step, and those rendered along with it while each of them gives what the next was shown.
 
         Returns the step to run ahead after them.
         """
         if isinstance(answer, RenderedWhole):
-            self._take_whole(item, answer.text, results)
+            self._take_whole(item, answer.text, batch.results)
+            return None
+        if isinstance(answer, Unfinished):
+            batch.set_aside(item, is_slow=answer.is_slow)
             return None
         if not isinstance(answer, Rendered):
             other = _render_failure(answer) if isinstance(answer, RenderFailed) else _SKIPPED
-            return self._finish(item, other, began, results)
+            return self._finish(item, other, began, batch)
         if item.step.pure is None:
-            begun.add(item.claimed.queue_id)
+            batch.begun.add(item.claimed.queue_id)
             self._start_task(item, answer.value)
             return None
         values: list[Json] = [answer.value, *answer.then[: len(job.then)]]
@@ -196,7 +207,7 @@ class Executor:
             if item.step.output is not None and isinstance(outcome, Completed):
                 reshaped.append((item, outcome))
                 return None
-            after = self._finish(item, outcome, began, results)
+            after = self._finish(item, outcome, began, batch)
             if after is None or taken == len(values) or not is_as_shown(item.step, value, outcome):
                 break
             item, began = after, time.monotonic()
@@ -232,8 +243,9 @@ class Executor:
                     weight=weight_of(text),
                 )
 
-    def _finish(self, item: Prepared, outcome: Outcome, began: float, results: dict[int, AnyResult]) -> Prepared | None:
+    def _finish(self, item: Prepared, outcome: Outcome, began: float, batch: Batch) -> Prepared | None:
         """Add the result of a step to those of its lease; the step to run ahead after it, if there is one."""
+        results = batch.results
         result = self._encode(item.claimed, item, outcome, began)
         before = results.get(item.claimed.queue_id) if item.place else None
         if isinstance(before, Result):
@@ -349,7 +361,7 @@ def _shortest(prepared: Sequence[Prepared], results: dict[int, AnyResult]) -> li
     """The results of a batch, those of whole chains as such."""
     for item in prepared:
         result, plain = results.get(item.claimed.queue_id), item.step.plain
-        if isinstance(result, Result) and plain is not None and may_be_plain(item.claimed):
+        if isinstance(result, Result) and plain is not None and not item.place and may_be_plain(item.claimed):
             results[item.claimed.queue_id] = as_chain(result, plain)
     return list(results.values())
 

@@ -105,15 +105,15 @@ class Prepared:
 
     def config_job(self, placeholders: Placeholders) -> RenderJob:
         """Render the configuration, and what can be rendered together with it."""
-        step, chain = self.step, self.step.chain
+        step, chain, tenant_id = self.step, self.step.chain, self.claimed.tenant_id
         if self.resume is not None:
             # It was taken when it was suspended; a `when` is decided once.
             context = self.expression_context(step.roots, placeholders)
-            return RenderJob(key=step.resume_key, template=step.config, context=context)
+            return RenderJob(key=step.resume_key, template=step.config, context=context, tenant_id=tenant_id)
         known = self.context.steps
         if chain is None or self.goes_alone or self.claimed.attempt > 1 or not self.context.knows(step.references):
             context = self.expression_context(step.roots, placeholders)
-            return RenderJob(key=step.key, template=step.config, context=context, when=step.when)
+            return RenderJob(key=step.key, template=step.config, context=context, when=step.when, tenant_id=tenant_id)
         job = RenderJob(
             key=chain.key,
             template=step.config,
@@ -123,6 +123,7 @@ class Prepared:
             known={name: known[name] for name in chain.references if self.context.knows((name,))}
             if chain.references
             else {},
+            tenant_id=tenant_id,
         )
         if chain.last_path is not None:
             job.last_path = chain.last_path
@@ -140,4 +141,9 @@ class Prepared:
         handler = self.step.handler
         if handler is not None and handler.output_name is not None:
             context[handler.output_name] = shown
-        return RenderJob(key=self.step.output_key, template=self.step.output, context=context)
+        return RenderJob(
+            key=self.step.output_key,
+            template=self.step.output,
+            context=context,
+            tenant_id=self.claimed.tenant_id,
+        )

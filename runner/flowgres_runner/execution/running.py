@@ -36,11 +36,14 @@ from flowgres_runner.steps.base import (
 )
 from flowgres_runner.steps.failures import internal_failure
 from flowgres_runner.steps.tools import make_tools
+from flowgres_runner.turns import Turns
 
 log = get_logger(__name__)
 
 ANNOUNCE_AFTER_SECONDS = 0.25
 REPORT_AFTER_SECONDS = 1.0
+RESERVE_PART = 4
+"""A quarter more than `concurrency` may run, for tenants that would find all of it taken by another one."""
 _TICK_SECONDS = 0.1
 
 
@@ -74,8 +77,8 @@ class RunningSteps:
         belief: Belief | None = None,
         budget: ByteBudget | None = None,
     ) -> None:
-        self._slots = asyncio.Semaphore(concurrency)
-        self._concurrency = concurrency
+        self._turns = Turns(concurrency, reserve=concurrency // RESERVE_PART)
+        self._by_tenant: dict[str, int] = {}
         self._placeholders = placeholders
         self._secret_store = secret_store
         self._client = client
@@ -95,15 +98,29 @@ class RunningSteps:
 
     @property
     def free_slots(self) -> int:
-        """How many more could run at once."""
-        return max(0, self._concurrency - len(self._steps))
+        """How many more could run at once, whosever they are."""
+        return max(0, self._turns.count - len(self._steps))
+
+    @property
+    def free_reserve(self) -> int:
+        """How many more could run beyond that, of tenants that have next to nothing."""
+        return max(0, self._turns.count + self._turns.reserve - len(self._steps))
+
+    def rooms(self) -> dict[str, int]:
+        """How many more of each tenant may come when only the reserve is left, and under "*" of any other."""
+        if self.free_slots:
+            return {}
+        share = self._turns.guest_share
+        rooms = {tenant_id: max(0, share - count) for tenant_id, count in self._by_tenant.items()}
+        return {"*": share, **rooms}
 
     def start(self, prepared: Prepared, config: Json) -> None:
         """Run a step in a task of its own."""
-        queue_id = prepared.claimed.queue_id
+        queue_id, tenant_id = prepared.claimed.queue_id, prepared.claimed.tenant_id
         self.abort([queue_id], reason="claimed_again")
         running = RunningStep(prepared, time.monotonic())
         self._steps[queue_id] = running
+        self._by_tenant[tenant_id] = self._by_tenant.get(tenant_id, 0) + 1
         running.task = asyncio.create_task(self._run(running, config))
 
     def leases_running_longer(self, seconds: float) -> list[list[Any]]:
@@ -114,7 +131,7 @@ class RunningSteps:
     def abort(self, queue_ids: list[int], *, reason: str) -> None:
         """Cancel steps whose lease is gone; their results are nobody's."""
         for queue_id in queue_ids:
-            running = self._steps.pop(queue_id, None)
+            running = self._remove(queue_id)
             if running is None or running.task is None:
                 continue
             claimed = running.prepared.claimed
@@ -144,6 +161,15 @@ class RunningSteps:
         self.abort(waiting, reason="released")
         return claims
 
+    def _remove(self, queue_id: int) -> RunningStep | None:
+        running = self._steps.pop(queue_id, None)
+        if running is not None:
+            tenant_id = running.prepared.claimed.tenant_id
+            self._by_tenant[tenant_id] -= 1
+            if not self._by_tenant[tenant_id]:
+                del self._by_tenant[tenant_id]
+        return running
+
     async def announce_forever(self) -> None:
         """Tell the database about steps that have been running for a while. One look at all beats a timer for each."""
         while True:
@@ -161,7 +187,7 @@ class RunningSteps:
         assert executor is not None  # noqa: S101 - nothing starts before `attach`
         claimed = prepared.claimed
         # The room lasts until the result is there: an answer is in memory for as long.
-        async with self._slots:
+        async with self._turns.hold(claimed.tenant_id):
             await self._belief.restored()
             running.began = time.monotonic()
             with self._budget.room(claimed.tenant_id) as room:
@@ -174,7 +200,7 @@ class RunningSteps:
                     outcome = internal_failure()
         if self._steps.get(claimed.queue_id) is not running:
             return  # aborted, and the handler did not mind
-        del self._steps[claimed.queue_id]
+        self._remove(claimed.queue_id)
         elapsed = (time.monotonic() - running.began) * 1000
         executor.report(claimed, prepared, outcome, milliseconds=elapsed)
 

@@ -49,6 +49,10 @@ class VersionCache:
         self._stale: list[str] = []
         self._refreshing: asyncio.Task[None] | None = None
 
+    def has(self, version_id: str) -> bool:
+        """Whether a version is here."""
+        return version_id in self._versions
+
     async def load(self, version_ids: Iterable[str]) -> dict[str, Version | None]:
         """These versions; None for one that does not exist."""
         found: dict[str, Version | None] = {}

@@ -32,7 +32,7 @@ class ByteBudget:
         self._used_by: dict[str, int] = {}
         self._lines: OrderedDict[str, deque[_Wish]] = OrderedDict()
         self._alone: Room | None = None
-        self.bench = Turns()
+        self.bench = Turns(1)
         """Whose answer is being made into an output: that takes a multiple of its size, so it is one at a time."""
 
     @property
@@ -160,7 +160,7 @@ class Room:
             self.budget.give_back(self)
         if self._has_bench:
             self._has_bench = False
-            self.budget.bench.give_back()
+            self.budget.bench.give_back(self.tenant_id)
 
     async def hold(self, size: int) -> None:
         """Wait until so many bytes may be held altogether."""

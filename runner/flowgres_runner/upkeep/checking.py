@@ -26,6 +26,8 @@ LEASE_SECONDS = 30.0
 CPU_SECONDS = 5.0
 MEMORY_BYTES = 256 << 20
 OUTPUT_BYTES = 1 << 20
+NICENESS = 5
+"""On a busy machine steps go first."""
 IDLE_LOOKS = 60
 """After so many looks that found nothing the process ends: most runners never need it."""
 
@@ -41,7 +43,11 @@ class VersionChecker:
         self._link = link
         self._on_work = on_work
         self._process = EvaluatorProcess(
-            program="checker", cpu_seconds=cpu_seconds, memory_bytes=MEMORY_BYTES, output_bytes=OUTPUT_BYTES
+            program="checker",
+            cpu_seconds=cpu_seconds,
+            memory_bytes=MEMORY_BYTES,
+            output_bytes=OUTPUT_BYTES,
+            niceness=NICENESS,
         )
         self._is_failing = False
 

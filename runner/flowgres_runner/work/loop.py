@@ -11,6 +11,7 @@ or the poll, whichever comes first; only the poll is a guarantee.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from flowgres_runner.errors import DatabaseError, DatabaseRefusedError, Database
 from flowgres_runner.execution.chains import AnyResult, ChainResult, chain_arrays
 from flowgres_runner.execution.results import Result, results_text
 from flowgres_runner.execution.running import RunningSteps
+from flowgres_runner.execution.slow import SlowSteps
 from flowgres_runner.failpoints import pass_failpoint
 from flowgres_runner.work.delivery import Delivery
 from flowgres_runner.work.leases import Leases
@@ -54,6 +56,7 @@ class WorkLoop:
         outbox: Outbox,
         leases: Leases,
         running: RunningSteps,
+        slow: SlowSteps,
         execute: Execute,
         runner_id: Callable[[], str],
         poll_seconds: float,
@@ -62,6 +65,7 @@ class WorkLoop:
         self._outbox = outbox
         self._leases = leases
         self._running = running
+        self._slow = slow
         self._execute = execute
         self._runner_id = runner_id
         self.poll_seconds = poll_seconds
@@ -194,6 +198,7 @@ class WorkLoop:
                 want=want,
                 after_tenant_id=self._last_tenant_id,
                 room=self._room(len(batch)),
+                caps=self._caps(),
             )
         return await queries.complete_chains(
             link,
@@ -203,12 +208,13 @@ class WorkLoop:
             want=want,
             after_tenant_id=self._last_tenant_id,
             room=self._room(len(batch)),
+            caps=self._caps(),
         )
 
     async def _claim(self, link: Link, want: int) -> list[ClaimedStep]:
         try:
             rows = await queries.claim(
-                link, runner_id=self._runner_id(), want=want, after_tenant_id=self._last_tenant_id
+                link, runner_id=self._runner_id(), want=want, after_tenant_id=self._last_tenant_id, caps=self._caps()
             )
         except (DatabaseUnfitError, DatabaseRefusedError):
             # It has nothing to do with any data, so nothing is done here: the heartbeat says so.
@@ -230,7 +236,14 @@ class WorkLoop:
     @property
     def _busy_count(self) -> int:
         """Steps that are being rendered, or whose results are on their way; not those that wait for something."""
-        return len(self._leases) - len(self._outbox) - len(self._running)
+        return len(self._leases) - len(self._outbox) - len(self._running) - len(self._slow)
+
+    def _caps(self) -> str | None:
+        """How many steps at most to take of some tenants, so that these leave room for others; mostly of none."""
+        caps = self._running.rooms() if len(self._running) else {}
+        for tenant_id, room in self._slow.rooms().items():
+            caps[tenant_id] = min(room, caps.get(tenant_id, caps.get("*", room)))
+        return json.dumps(caps) if caps else None
 
     def _want(self, leaving: int) -> int:
         """How many steps to ask for; one lane asks at a time."""
@@ -246,8 +259,8 @@ class WorkLoop:
             return 0
         if len(self._running):
             # Something that waits has been claimed here: what comes next may be more of it, and has to have a slot.
-            return min(MAX_BATCH, self._running.free_slots)
-        return max(0, min(MAX_PURE_IN_FLIGHT - len(self._leases) + leaving, MAX_BATCH + leaving))
+            return min(MAX_BATCH, self._running.free_slots or self._running.free_reserve)
+        return max(0, min(MAX_PURE_IN_FLIGHT - len(self._leases) + len(self._slow) + leaving, MAX_BATCH + leaving))
 
     async def _after_claim(self, link: Link, rows: list[ClaimedStep], want: int) -> None:
         claimed = [row for row in rows if not row.handed]

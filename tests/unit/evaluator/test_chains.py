@@ -186,12 +186,12 @@ async def test_first_member_fails_and_is_not_taken_in_its_own_name(pool: Evaluat
 
 
 async def test_bomb_in_the_middle_costs_only_the_members_after_the_first(pool: EvaluatorPool) -> None:
-    """The child dies with the answers of the whole chain; the first member is then tried without the others."""
+    """The child dies with the answers of the whole chain, unless it is interrupted before."""
     jobs = [chain(counting(3)), chain([*counting(2), UNSTOPPABLE, "{{ 1 }}"]), chain(counting(3), 5)]
 
     answers = await pool.render(jobs)
 
-    assert values(answers[1]) == [1]
+    assert values(answers[1]) in ([1], [1, 2])
     assert [values(answer)[0] for answer in answers] == [1, 1, 5]
 
 
@@ -211,7 +211,9 @@ async def test_child_killed_in_the_middle_of_chains_loses_no_first_member(pool: 
     os.kill(pool.pids[0], signal.SIGKILL)
 
     for answer in await rendering:
-        assert values(answer) in ([5000], [5000, 5001, 5002])
+        given = values(answer)
+        assert given
+        assert given == [5000, 5001, 5002][: len(given)]
 
 
 async def test_template_that_was_not_reached_is_there_when_it_is(pool: EvaluatorPool) -> None:

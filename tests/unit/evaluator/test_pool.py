@@ -89,17 +89,15 @@ async def test_limits_in_the_child_fail_the_guilty_job_without_a_kill(pool: Eval
 
     assert code_of(answers[1]) == "expression_limit"
     assert (answers[0], answers[2]) == (Rendered(1), Rendered(2))
-    assert pool.pids == pids
+    assert pool.pids[:1] == pids
 
 
 async def test_parent_kills_what_no_signal_can_stop(pool: EvaluatorPool) -> None:
-    pids = pool.pids
-
     answers = await pool.render([job("{{ input.n }}", 1), job(UNSTOPPABLE), job("{{ input.n }}", 2)])
 
     assert code_of(answers[1]) == "expression_limit"
     assert (answers[0], answers[2]) == (Rendered(1), Rendered(2))
-    assert not set(pids) & set(pool.pids)
+    assert pool._slow_workers[0].pid is None, "it is killed, wherever else it was interrupted before"
     assert await pool.render([job("{{ input.n }}", 3)]) == [Rendered(3)]
 
 

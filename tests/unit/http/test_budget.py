@@ -8,7 +8,6 @@ import random
 import pytest
 
 from flowgres_runner.http.budget import ByteBudget, Room
-from flowgres_runner.turns import Turns
 
 
 async def soon(task: asyncio.Task[None]) -> bool:
@@ -79,22 +78,5 @@ async def test_nobody_deadlocks_and_everything_is_given_back_whoever_is_cancelle
     assert budget.used == 0
     assert not budget.is_wanted
     assert most <= 100 + 200
-    async with asyncio.timeout(1), budget.bench.turn("d"):
+    async with asyncio.timeout(1), budget.bench.hold("d"):
         pass
-
-
-async def test_tenants_take_turns_and_a_cancelled_one_never_had_it() -> None:
-    turns = Turns()
-    order: list[str] = []
-
-    async def work(name: str) -> None:
-        async with turns.turn(name[0]):
-            order.append(name)
-            await asyncio.sleep(0)
-
-    async with turns.turn("x"):
-        tasks = [asyncio.create_task(work(name)) for name in ("a1", "a2", "a3", "b1", "c1")]
-        await asyncio.sleep(0)
-        tasks[1].cancel()
-    await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 1)
-    assert order == ["a1", "b1", "c1", "a3"]
