@@ -26,6 +26,11 @@ class Turns:
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @property
+    def free_count(self) -> int:
+        """How many more can be let in, the reserve included."""
+        return self.count + self.reserve - self._total
+
+    @property
     def guest_share(self) -> int:
         """So many of a tenant may always begin, as long as the reserve lasts."""
         return max(1, self.reserve // GUESTS)

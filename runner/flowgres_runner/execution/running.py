@@ -103,8 +103,8 @@ class RunningSteps:
 
     @property
     def free_reserve(self) -> int:
-        """How many more could run beyond that, of tenants that have next to nothing."""
-        return max(0, self._turns.count + self._turns.reserve - len(self._steps))
+        """How many more could run beyond that, of tenants that have next to nothing; however many of others wait."""
+        return self._turns.free_count
 
     def rooms(self) -> dict[str, int]:
         """How many more of each tenant may come when only the reserve is left, and under "*" of any other."""
