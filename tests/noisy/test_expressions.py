@@ -29,7 +29,7 @@ def test_bombs_and_slow_expressions(neighbourhood: Neighbourhood) -> None:
 def test_fan_outs_with_conditions_that_take_long(neighbourhood: Neighbourhood) -> None:
     steps: list[dict[str, Any]] = [
         {"id": "root"},
-        *({"id": f"s{i}", "depends_on": ["root"], "when": WHEN} for i in range(60)),
+        *({"id": f"s{i}", "depends_on": ["root"], "when": WHEN} for i in range(45)),
     ]
     name = import_workflow(neighbourhood.db, neighbourhood.loud, dag("fan", steps))
     neighbourhood.start_many(name, 20)
