@@ -86,7 +86,9 @@ class Server:
         if template != "template0":
             # A copy hands out no work; these are made to.
             with psycopg.connect(self.dsn(name), autocommit=True) as connection:
-                connection.execute("update flowgres.installation set place = flowgres.place()")
+                # A version before this one has no such table.
+                if connection.execute("select to_regclass('flowgres.installation')").fetchone() != (None,):
+                    connection.execute("update flowgres.installation set place = flowgres.place()")
         return name
 
     def drop_database(self, name: str) -> None:
