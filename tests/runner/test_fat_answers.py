@@ -18,7 +18,8 @@ MAX_GROWTH_BYTES = 64 << 20
 """As GUARANTEES has it: hostile peers cost no more."""
 MAX_RATIO = 5
 """Of another tenant's latency to a quiet run; what the processes on a machine of two cores take from each other."""
-MIN_NOTICEABLE_SECONDS = 0.15
+MIN_NOTICEABLE_SECONDS = 1.0
+"""On a machine that is busy with other tests, too. With one loop for all it was half a minute."""
 _NEIGHBOURS = 40
 
 

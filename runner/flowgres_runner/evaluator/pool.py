@@ -31,7 +31,7 @@ MIN_SPLIT = 16
 CACHED_TEMPLATES = 2_000
 QUICK_SECONDS = 0.02
 """CPU time of one job among others. So long somebody else's may keep a batch waiting, once."""
-NICENESS = 5
+NICENESS = 2
 """Of children that render what takes long: on a busy machine the others go first, and these still get on."""
 _START_ATTEMPTS = 3
 
