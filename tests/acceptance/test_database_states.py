@@ -33,6 +33,8 @@ from tests.support.database import Database
 from tests.support.relay import announcing
 from tests.support.server import INSTALLER, JWT_SECRET, ROLE_PASSWORD
 
+pytestmark = pytest.mark.slow
+
 INFO = {"name": "r", "version": "0", "protocol": 1, "environment": "development", "step_types": []}
 
 

@@ -13,6 +13,8 @@ from .processes import working_in
 from .servers import Dev, dev, tmp_path
 from .test_development import GREET
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["dev", "tmp_path"]  # fixtures
 NOWHERE = "http://127.0.0.1:9"
 LIBPQ = {

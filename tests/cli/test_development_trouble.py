@@ -17,6 +17,8 @@ from .conftest import Flowgres
 from .processes import Process, descendants, wait_until_gone, working_in
 from .servers import START_SECONDS, Dev, dev, tmp_path
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["dev", "tmp_path"]  # fixtures
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 
 from flowgres_cli.bundle import Bundle, SqlFile, load_bundle
@@ -18,6 +19,8 @@ from flowgres_cli.migrate import upgrade
 from tests.support.database import Database, Db, Tenant, postgrest_request
 from tests.support.engine import completed, dag, hands, import_workflow
 from tests.support.server import INSTALLER
+
+pytestmark = pytest.mark.slow
 
 CALLERS = 6
 UPGRADES = 4

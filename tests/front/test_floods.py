@@ -16,6 +16,8 @@ from tests.support.database import Database
 from tests.support.flood import flooding
 from tests.support.front import Front
 
+pytestmark = pytest.mark.slow
+
 MOST_TIMES = 5
 """How much longer a call may take during a flood, by the median."""
 ALWAYS_FINE_SECONDS = 0.15
@@ -103,7 +105,6 @@ def test_a_tenant_that_imports_without_end_leaves_the_others_their_part(
     check(flooded, tenant, "imports", 10, key=noisy.member)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["objects", "small_objects", "chunks", "forged_keys", "health", "slow_bodies", "slow_heads", "silence"]
 )

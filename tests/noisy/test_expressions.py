@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.noisy.conftest import Neighbourhood
 from tests.support.engine import dag, import_workflow
+
+pytestmark = pytest.mark.slow
 
 BOMB = "{{ [1] | slice(10**9) | length }}"
 SLOW = "{{ ([1] * 400000) | map('string') | join | length + input.n }}"

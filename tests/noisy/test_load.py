@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.noisy.conftest import Neighbourhood
 from tests.support.engine import dag, import_workflow
 from tests.support.peers import blackhole
 from tests.support.runner import wait_for
+
+pytestmark = pytest.mark.slow
 
 
 def test_calls_that_hang(neighbourhood: Neighbourhood) -> None:

@@ -14,6 +14,8 @@ from tests.support.engine import dag, import_workflow, start
 from tests.support.memory import MemoryWatch, memory_of
 from tests.support.runner import Runner, wait_for
 
+pytestmark = pytest.mark.slow
+
 MAX_GROWTH_BYTES = 64 << 20
 """As GUARANTEES has it: hostile peers cost no more."""
 MAX_RATIO = 5

@@ -21,6 +21,8 @@ from tests.support.front import Front
 from tests.support.packages import EXAMPLE, beside, install_example, install_module
 from tests.support.runner import Runner, wait_for
 
+pytestmark = pytest.mark.slow
+
 Json = Any
 TOKEN = "tok-3f9A/xyz-secret"
 
