@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[Any]
 
 # A lock that only we can take: an advisory one is anybody's, and a login that holds it would shut out all tenants.
-_DOOR = ("flowgres_owner", "lock table flowgres.door in access exclusive mode")
+_DOOR = "lock table flowgres.door in access exclusive mode"
+_OWNER_OF_DOOR = """
+select pg_get_userbyid(c.relowner) from pg_catalog.pg_class as c
+where c.oid = to_regclass('flowgres.door') and pg_has_role(c.relowner, 'MEMBER')
+"""
 
 _T = TypeVar("_T")
 _VIEW = re.compile(r"^create or replace view (flowgres(?:_api)?\.\w+)", re.MULTILINE)
@@ -105,8 +109,9 @@ def lock_ahead(connection: Connection, names: Collection[str], lock_timeout_seco
         "select setting::float / 2000 from pg_catalog.pg_settings where name = 'deadlock_timeout'"
     ).fetchone() or (0.5,)
     deadline = None
-    if relations and connection.execute("select to_regclass('flowgres.door')").fetchone() != (None,):
-        relations = [_DOOR, *relations]
+    door = connection.execute(_OWNER_OF_DOOR).fetchone()
+    if relations and door is not None:
+        relations = [(door[0], _DOOR), *relations]
     for owner, statement in relations:
         seconds = lock_timeout_seconds if deadline is None else deadline - time.monotonic()
         limit = f"{max(round(seconds * 1000), 1)}ms"
@@ -114,7 +119,7 @@ def lock_ahead(connection: Connection, names: Collection[str], lock_timeout_seco
         # Where even the owner lost its rights nobody is at work.
         with contextlib.suppress(errors.InsufficientPrivilege), connection.transaction():
             connection.execute(statement)
-        if statement != _DOOR[1]:
+        if statement != _DOOR:
             deadline = deadline or time.monotonic() + float(budget[0])
     limit = f"{round(lock_timeout_seconds * 1000)}ms"
     connection.execute("select set_config('lock_timeout', %s, true), set_config('role', 'none', true)", [limit])

@@ -60,8 +60,10 @@ class Reloader:
     def _changed(self) -> list[str]:
         try:
             files = find_files(self._paths).files
-        except UsageProblemError:  # an empty directory, or one that is gone for the moment
+        except UsageProblemError:  # nothing in it is a workflow any more, or it is gone for the moment
             files = []
+        # What was one stays one while it is being edited, however broken it is.
+        files = list(dict.fromkeys([*files, *self._known]))
         changed = []
         for file in files:
             try:
