@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from flowgres_cli.stack.postgrest import Postgrest, start_postgrest
@@ -23,6 +25,10 @@ from tests.support.server import (
     open_session,
     shared_server,
 )
+
+# The same examples in every run, so that a change answers for what it broke; FLOWGRES_FUZZ=1 draws others.
+hypothesis.settings.register_profile("repeatable", derandomize=not os.environ.get("FLOWGRES_FUZZ"))
+hypothesis.settings.load_profile("repeatable")
 
 
 def _is_worker(config: pytest.Config) -> bool:

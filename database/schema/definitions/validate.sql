@@ -237,6 +237,8 @@ begin
       p_shape => flowgres.definition_shape('defaults'))
       || flowgres.check_retry_errors(
         p_path => 'defaults.retry.errors', p_errors => flowgres.normalise_retry(v_defaults -> 'retry') -> 'errors', p_is_core => true);
+  elsif jsonb_typeof(v_defaults) <> 'null' then
+    v_errors := flowgres.check_shape(p_path => 'defaults', p_value => v_defaults, p_shape => flowgres.definition_shape('defaults'));
   end if;
   v_definition := flowgres.normalise_definition(
     case when cardinality(v_errors) > 0 then p_definition - 'defaults' else p_definition end);
