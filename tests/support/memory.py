@@ -12,7 +12,11 @@ from typing import Self
 def family(pid: int) -> list[int]:
     """A process and all that it started."""
     pids = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
+    except OSError:  # it has ended
+        tasks = []
+    for task in tasks:
         try:
             children = task.read_text().split()
         except OSError:
