@@ -13,10 +13,7 @@ from flowgres_cli.dsn import checked_dsn
 from flowgres_cli.errors import CliError, NotFoundError
 
 # The same two numbers that flowgres.installation_mark() takes.
-_SERVER = """
-select case when pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'execute')
-  then 'pg_control_system' end
-"""
+_IS_TOLD = "select pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'execute')"
 _NUMBER = "select s.system_identifier::text from pg_catalog.pg_control_system() as s"
 _DATABASE = """
 select d.oid, pg_catalog.to_regnamespace('flowgres_api') is not null
@@ -33,7 +30,7 @@ def installation_of(dsn: str, *, where: str) -> str:
     target = checked_dsn(dsn, where=where)
     try:
         with connected(target, application_name="flowgres-cli") as connection, told():
-            is_told = connection.execute(_SERVER).fetchone() != (None,)
+            is_told = connection.execute(_IS_TOLD).fetchone() == (True,)
             server = connection.execute(_NUMBER).fetchone() if is_told else ("unknown",)
             database = connection.execute(_DATABASE).fetchone()
     except CliError as error:
