@@ -18,7 +18,7 @@ from flowgres_front.connections import Connections
 from flowgres_front.context import Front
 from flowgres_front.middleware import AccessLog, LastResort, SecurityHeaders
 from flowgres_front.settings import FrontSettings
-from flowgres_front.visits import Pace, Visits
+from flowgres_front.visits import Line, Visits
 
 
 def routes() -> Sequence[BaseRoute]:
@@ -43,7 +43,7 @@ def create_app(settings: FrontSettings, connections: Connections) -> Starlette:
         routes=routes(),
         lifespan=lifespan,
         middleware=[
-            Middleware(Visits, connections=connections, pace=Pace(per_second=100, burst=50, most_seconds=1)),
+            Middleware(Visits, connections=connections, line=Line(per_second=100, burst=50)),
             Middleware(AccessLog),
             Middleware(SecurityHeaders),
             # As PostgREST: any origin, no credentials. Callers send a bearer token or a key, never a cookie.

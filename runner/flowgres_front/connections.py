@@ -23,7 +23,7 @@ from flowgres_front.problems import MEDIA_TYPE, Problem
 
 MAX_HEAD_BYTES = 16 << 10
 _READ_BYTES = 16 << 10
-"""Read at once, and before anybody wants a body. Then uvicorn stops when 64 KiB wait: a connection holds no more."""
+"""Read at once, of a head or of a body that is waited for: a connection holds little more."""
 _MAX_DRAINED_BYTES = 64 << 10
 _DRAIN_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
@@ -128,6 +128,7 @@ class Connection(asyncio.BufferedProtocol):
         self._phase = _Phase.HEAD
         self._received = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._turn: asyncio.Future[None] | None = None
 
     # asyncio calls these.
 
@@ -177,6 +178,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._set_timer(None)
         self._connections.remove(self)
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)  # nobody waits for the answer
         if self._is_admitted:
             self._inner.connection_lost(exc)
 
@@ -190,8 +193,13 @@ class Connection(asyncio.BufferedProtocol):
         self._set_timer(self._connections.patience.answer_seconds)
 
     def body_wanted(self) -> None:
-        """Somebody reads the body."""
+        """Somebody waits for a piece of the body."""
         self._resume()
+
+    def body_taken(self) -> None:
+        """They have it; the next is not read before it is wanted, so that a refused body takes no memory."""
+        if self._phase is _Phase.ANSWER:
+            self._pause()
 
     def request_answered(self, *, is_proven: bool, has_body_left: bool) -> None:
         """All of the answer was written; perhaps not all of the request was read."""
@@ -202,8 +210,9 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._enter(_Phase.NEXT, self._connections.patience.idle_seconds)
 
-    def may_give_way(self) -> None:
-        """The answer is decided and holds nothing; it only waits to be sent."""
+    def wait_for(self, turn: asyncio.Future[None]) -> None:
+        """The answer is decided and holds nothing; it only waits for its turn, and may give way to others."""
+        self._turn = turn
         self._connections.spare(self)
 
     def abort(self) -> None:

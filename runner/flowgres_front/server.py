@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import Any, cast
 
 import uvicorn
@@ -11,13 +12,25 @@ from flowgres_front.app import create_app
 from flowgres_front.connections import MAX_HEAD_BYTES, Connections, Patience
 from flowgres_front.settings import FrontSettings
 
-MAX_CONNECTIONS = 512
+MAX_CONNECTIONS = 2048
+_OTHER_FILES = 256
+"""Connections to the database, pipes to reading processes, logs."""
+
+
+def most_connections() -> int:
+    """As many as the system lets this process have, up to MAX_CONNECTIONS; its soft limit is raised for that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + _OTHER_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(MAX_CONNECTIONS, soft - _OTHER_FILES))
 
 
 def server_config(settings: FrontSettings) -> uvicorn.Config:
     """Bounded, quiet, and without uvicorn's access log, which would print tokens that stand in paths."""
     head_seconds = min(Patience().head_seconds, settings.body_seconds)
-    connections = Connections(H11Protocol, most=MAX_CONNECTIONS, patience=Patience(head_seconds=head_seconds))
+    connections = Connections(H11Protocol, most=most_connections(), patience=Patience(head_seconds=head_seconds))
     return uvicorn.Config(
         create_app(settings, connections),
         host=settings.host,

@@ -1,13 +1,15 @@
 """Around every request, first of all: its connection learns of it, and strangers are answered at a bounded rate.
 
 Any answer to a caller that has not shown who it is costs the same little; many of them at once would take the processor
-from those who have. So those answers leave one after the other, at most so many in a second, and wait for their turn
-outside of everything that is scarce. In quiet times nobody notices.
+from those who have. So those answers leave one after the other, and wait for their turn outside of everything that is
+scarce. In quiet times nobody notices.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -32,28 +34,54 @@ def visit_of(request: Request) -> Visit:
     return visit
 
 
-class Pace:
-    """A bucket that leaks `per_second`, and holds `burst`; nobody waits longer than `most_seconds`."""
+class Line:
+    """Where strangers wait: `per_second` leave, of each party that waits one after the other; `burst` need not wait.
 
-    def __init__(self, *, per_second: float, burst: int, most_seconds: float) -> None:
+    However many one party sends, another's next answer is at most as many turns away as there are parties.
+    """
+
+    def __init__(self, *, per_second: float, burst: int) -> None:
         self._interval = 1 / per_second
-        self._burst_seconds = burst / per_second
-        self._most_seconds = most_seconds
+        self._burst_seconds = (burst - 1) / per_second
         self._next = 0.0
+        self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
 
-    def seconds_to_wait(self, now: float) -> float:
-        """Take a turn, and learn how long it is until then."""
-        self._next = min(max(self._next, now - self._burst_seconds) + self._interval, now + self._most_seconds)
-        return max(0.0, self._next - now)
+    def enter(self, party: Hashable) -> asyncio.Future[None]:
+        """A future that is done when it is this one's turn. Whoever leaves the line sets its result, too."""
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        if not self._waiting:
+            self._next = max(self._next, loop.time() - self._burst_seconds)
+        self._waiting.setdefault(party, deque()).append(turn)
+        if self._timer is None:
+            self._serve()
+        return turn
+
+    def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        while self._waiting and self._next <= loop.time():
+            party, turns = next(iter(self._waiting.items()))
+            turn = turns.popleft()
+            if turns:
+                self._waiting.move_to_end(party)
+            else:
+                del self._waiting[party]
+            if not turn.done():
+                turn.set_result(None)
+                self._next += self._interval
+        if self._waiting:
+            self._timer = loop.call_at(self._next, self._serve)
 
 
 class Visits:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, *, connections: Connections, pace: Pace) -> None:
+    def __init__(self, app: ASGIApp, *, connections: Connections, line: Line) -> None:
         self._app = app
         self._connections = connections
-        self._pace = pace
+        self._line = line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,15 +102,17 @@ class Visits:
             nonlocal has_body_left
             connection.body_wanted()
             message = await receive()
+            connection.body_taken()
             has_body_left = bool(message.get("more_body"))
             return message
 
         async def send_in_turn(message: Message) -> None:
             if message["type"] == "http.response.start" and not visit.is_proven:
-                seconds = self._pace.seconds_to_wait(asyncio.get_running_loop().time())
-                if seconds:
-                    connection.may_give_way()
-                    await asyncio.sleep(seconds)
+                # Whoever watches the front does not wait behind those who ask for all the rest.
+                turn = self._line.enter((scope["client"][0], scope["path"] == "/health"))
+                if not turn.done():
+                    connection.wait_for(turn)
+                    await turn
             await send(message)
 
         try:

@@ -17,15 +17,20 @@ READY_TIMEOUT_SECONDS = 30
 
 
 class Front:
-    """`python -m flowgres_front` on `url`, as the login that `dsn` names; `environment` adds variables."""
+    """`python -m flowgres_front` on `url`, as the login that `dsn` names.
 
-    def __init__(self, dsn: str, *, log_path: Path, environment: dict[str, str] | None = None) -> None:
+    `environment` adds variables, `open_files` is how many the system lets it have.
+    """
+
+    def __init__(
+        self, dsn: str, *, log_path: Path, environment: dict[str, str] | None = None, open_files: int | None = None
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
         self.process = ManagedProcess(
             "front",
-            [sys.executable, "-m", "flowgres_front"],
+            [sys.executable, "-m", "flowgres_front"] if open_files is None else _limited(open_files),
             log_path=log_path,
             environment={
                 **inherited,
@@ -65,3 +70,13 @@ class Front:
             return httpx.get(f"{self.url}/health").status_code in (200, 503)
         except httpx.TransportError:
             return False
+
+
+def _limited(open_files: int) -> list[str]:
+    """The front, with a hard limit of open files."""
+    limit = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({open_files}, {open_files}))"
+    return [
+        sys.executable,
+        "-c",
+        f"import resource, runpy; {limit}; runpy.run_module('flowgres_front', run_name='__main__')",
+    ]

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from flowgres_front.bodies import BodyLimits, count_values, parse_json
 from flowgres_front.problems import Problem
-from flowgres_front.visits import Pace
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -71,14 +70,3 @@ def test_what_stands_in_a_text_is_not_counted(text: str) -> None:
 )
 def test_no_shape_of_json_costs_a_call_of_python_for_each_of_its_values(make: Any) -> None:
     assert calls_of(make(50_000)) <= calls_of(make(100)) + 10
-
-
-def test_strangers_are_answered_at_a_pace_and_none_waits_longer_than_it_may() -> None:
-    pace = Pace(per_second=100, burst=50, most_seconds=1)
-
-    waits = [pace.seconds_to_wait(1000.0) for _ in range(1000)]
-
-    assert waits[:50] == [0] * 50
-    assert waits[99] == pytest.approx(0.5)
-    assert max(waits) == pytest.approx(1)
-    assert pace.seconds_to_wait(1010.0) == 0
