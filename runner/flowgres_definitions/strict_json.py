@@ -7,10 +7,16 @@ ValueError
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final, NoReturn
 
 from .language import MAX_DEPTH
 from .problems import Json
+
+_MAX_DIGITS: Final = 4_000
+# May be infinite as a double: an exponent of three digits, or so many digits that one of two is enough.
+_SUSPECT_NUMBER: Final = re.compile(r"[0-9][eE]\+?[0-9]{3}|(?<![0-9])[0-9]{200}")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class JsonError(ValueError):
@@ -29,23 +35,41 @@ class JsonError(ValueError):
 
 
 def read_json(text: str, *, max_depth: int = MAX_DEPTH) -> Json:
-    """The value of a JSON text; integers of up to 4,300 digits are exact. Raises JsonError, and nothing else.
+    """The value of a JSON text; integers of up to 4,000 digits are exact. Raises JsonError, and nothing else.
 
     Refused beside broken syntax: NaN and infinities however they are written, a key given twice, more than `max_depth`
-    levels, the null character, halves of surrogate pairs.
+    levels of objects and lists, the null character, halves of surrogate pairs.
     """
+    if _SURROGATE.search(text):
+        raise _half_a_pair()
+    # Hooks for numbers cost a call each, and few texts have one that needs them.
+    decoder = _CAREFUL if _SUSPECT_NUMBER.search(text) else _DECODER
     try:
-        value = _DECODER.decode(text)
+        value = decoder.decode(text)
     except json.JSONDecodeError as error:
         raise JsonError("json_syntax", error.msg, error.lineno, error.colno) from None
     except RecursionError:
         raise _too_deep(max_depth) from None
-    except JsonError:
-        raise
-    except ValueError:  # more digits than Python reads
-        raise JsonError("number_invalid", "a number has too many digits") from None
-    _check(value, max_depth)
+    # The walk is spared where neither depth nor an escape is possible; brackets in texts count, too.
+    if "\\u" in text or text.count("{") + text.count("[") > max_depth:
+        check_json(value, max_depth=max_depth)
     return value
+
+
+def check_json(value: Json, *, max_depth: int = MAX_DEPTH) -> None:
+    """Refuse what cannot be stored of a value that somebody else has read: its depth and its texts."""
+    pending: list[tuple[Json, int]] = [(value, 1)]
+    while pending:
+        item, depth = pending.pop()
+        if isinstance(item, str):
+            _check_text(item)
+        elif isinstance(item, dict | list):
+            if depth > max_depth:
+                raise _too_deep(max_depth)
+            members = item.values() if isinstance(item, dict) else item
+            for key in item if isinstance(item, dict) else ():
+                _check_text(key)
+            pending.extend((member, depth + 1) for member in members)
 
 
 def check_syntax(text: str) -> None:
@@ -79,6 +103,12 @@ def _finite(text: str) -> float:
     return value
 
 
+def _bounded(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise JsonError("number_invalid", "a number has too many digits")
+    return int(text)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
@@ -89,7 +119,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 # Made once: `json.loads` with hooks builds a decoder per call.
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+_CAREFUL: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_bounded
+)
 _SYNTAX: Final = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=_no_constant)
 
 
@@ -97,27 +130,12 @@ def _too_deep(max_depth: int) -> JsonError:
     return JsonError("json_too_deep", f"values are nested at most {max_depth} levels deep")
 
 
-def _check(value: Json, max_depth: int) -> None:
-    """Depth and texts, without recursion."""
-    pending: list[tuple[Json, int]] = [(value, 1)]
-    while pending:
-        item, depth = pending.pop()
-        if isinstance(item, str):
-            _check_text(item)
-        elif isinstance(item, dict | list):
-            if depth > max_depth:
-                raise _too_deep(max_depth)
-            members = item.values() if isinstance(item, dict) else item
-            for key in item if isinstance(item, dict) else ():
-                _check_text(key)
-            pending.extend((member, depth + 1) for member in members)
-
-
 def _check_text(text: str) -> None:
     if "\0" in text:
         raise JsonError("invalid_character", "a text holds a NUL character, which cannot be stored")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise JsonError("invalid_character", "a text holds half of a surrogate pair") from None
+    if _SURROGATE.search(text):
+        raise _half_a_pair()
+
+
+def _half_a_pair() -> JsonError:
+    return JsonError("invalid_character", "a text holds half of a surrogate pair")

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
+from flowgres_definitions.strict_json import JsonError, read_json
 from flowgres_front.budget import Budget, Party
 from flowgres_front.problems import Problem
 
 JSON_TYPES = frozenset({"application/json"})
 YAML_TYPES = frozenset({"application/yaml", "text/yaml", "application/x-yaml", "text/x-yaml"})
 _CHARGED_BYTES = 64 << 10
+_CODES = {
+    "duplicate_key": "duplicate_key",
+    "json_too_deep": "json_too_deep",
+    "invalid_character": "invalid_text",
+}
 # Possessive, and an open quote matches to the end: no text makes it go over a part of itself twice.
 _QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
@@ -49,7 +54,7 @@ class BodyLimits:
     """
 
     bytes: int
-    depth: int = 2
+    depth: int = 1
     values: int = 64
     seconds: float = 30.0
     is_optional: bool = False
@@ -124,10 +129,9 @@ def read_object(request: Request, raw: bytes, limits: BodyLimits) -> dict[str, A
 
 
 def parse_json(raw: bytes, limits: BodyLimits) -> Any:
-    """Strict JSON: UTF-8, no duplicate keys, no NaN, finite numbers, and only text that PostgreSQL can store.
+    """JSON as the engine takes it, in UTF-8.
 
-    Its values are counted before they are made, so that no body becomes more than `limits.values` objects of Python,
-    each with the checks below.
+    Its values are counted before they are made, so that no body becomes more than `limits.values` objects of Python.
     """
     try:
         text = raw.decode("utf-8")
@@ -141,78 +145,15 @@ def parse_json(raw: bytes, limits: BodyLimits) -> Any:
             hint="Look up what this address takes: a few names with their values.",
         )
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
-    except json.JSONDecodeError as error:
+        return read_json(text, max_depth=limits.depth)
+    except JsonError as error:
+        at = f" at line {error.line}, column {error.column}" if error.line else ""
         raise Problem(
-            400, "invalid_json", f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from error
-    except RecursionError as error:
-        raise _too_deep(limits.depth) from error
-    except ValueError as error:
-        # An integer of more digits than Python reads; nobody means one.
-        raise Problem(400, "invalid_json", "a number has too many digits") from error
-    check_json(value, max_depth=limits.depth)
-    return value
+            400, _CODES.get(error.code, "invalid_json"), f"the body is not accepted: {error.message}{at}"
+        ) from None
 
 
 def count_values(text: str) -> int:
     """How many values and brackets a JSON text has at most, counted by its punctuation outside of texts."""
     bare = _QUOTED.sub("", text)
     return 1 + sum(map(bare.count, ",:[{"))
-
-
-def check_json(value: Any, *, max_depth: int) -> None:
-    """Refuse nesting beyond `max_depth`, and text that PostgreSQL cannot store (NUL, lone surrogates)."""
-    pending = [(value, 1)]
-    while pending:
-        item, depth = pending.pop()
-        if depth > max_depth:
-            raise _too_deep(max_depth)
-        if isinstance(item, str):
-            _check_text(item)
-        elif isinstance(item, dict):
-            for key in item:
-                _check_text(key)
-            pending.extend((member, depth + 1) for member in item.values())
-        elif isinstance(item, list):
-            pending.extend((member, depth + 1) for member in item)
-
-
-def _too_deep(max_depth: int) -> Problem:
-    return Problem(400, "json_too_deep", f"the JSON is nested more than {max_depth} deep")
-
-
-def _check_text(text: str) -> None:
-    if "\x00" in text or not _is_unicode(text):
-        raise Problem(
-            400,
-            "invalid_text",
-            "a text holds a character that cannot be stored",
-            hint="No \\u0000, no lone surrogates.",
-        )
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise Problem(400, "duplicate_key", "an object names the same key twice")
-    return result
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise Problem(400, "invalid_json", f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise Problem(400, "invalid_json", "a number is too large")
-    return value

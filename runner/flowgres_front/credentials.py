@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 from starlette.requests import Request
 
-from flowgres_front.bodies import check_json
+from flowgres_definitions.strict_json import check_json
 from flowgres_front.problems import Problem
 from flowgres_front.settings import FrontSettings
 
@@ -90,7 +90,7 @@ def verify_token(token: str, secret: str) -> dict[str, Any] | None:
             options={"require": ["exp"], "verify_aud": False, "verify_sub": False, "verify_iat": False},
         )
         check_json(claims, max_depth=_MAX_CLAIMS_DEPTH)
-    except (jwt.PyJWTError, Problem, ValueError, RecursionError):
+    except (jwt.PyJWTError, ValueError, RecursionError):
         return None
     return claims
 

@@ -6,18 +6,17 @@ JSON is checked for everything that PostgreSQL would refuse later, when the step
 from __future__ import annotations
 
 import base64
-import json
 import re
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
+from flowgres_definitions.strict_json import JsonError, read_json
 from flowgres_runner.payloads.failures import BodyError
 from flowgres_runner.payloads.masks import Masker
 
 READINGS = ("auto", "json", "text", "bytes")
 """What the key `response` of a step may say."""
 MAX_JSON_DEPTH = 63  # stored JSON may have 64 levels; the step's output object is one of them
-_MAX_NUMBER_CHARACTERS = 4_000
 _CHARSET = re.compile(r"charset\s*=\s*\"?([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
 # Python has more codecs than charsets, some quadratic (punycode): only what servers declare.
 _CHARSETS = re.compile(
@@ -31,8 +30,6 @@ _TEXT_TYPES = re.compile(
 )
 # The longer ones first: that of UTF-32 begins like that of UTF-16.
 _MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-# An exponent of three digits or a very long number may be infinite as a double.
-_SUSPECT_NUMBER = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
 
 
 def _not_storable(why: str) -> BodyError:
@@ -112,82 +109,11 @@ def _parse_json(given: list[bytes | bytearray], content_type: str, *, is_declare
             raise _not_storable("it is not UTF-8")
         data = text.encode()
     text = text.removeprefix("\ufeff")
-    decoder = _CAREFUL if _SUSPECT_NUMBER.search(data) else _DECODER
-    # Openers in strings count too: this only spares the walk where no depth is possible.
-    may_be_deep = data.count(b"{") + data.count(b"[") > MAX_JSON_DEPTH
-    has_escapes = b"\\u" in data
     del data
     try:
-        value = decoder.decode(text)
-    except RecursionError:
-        raise _not_storable(f"it is nested deeper than {MAX_JSON_DEPTH} levels") from None
-    except ValueError:
-        what = "declares JSON but is none" if is_declared else "is read as JSON but is none"
-        raise BodyError("response_not_json", f"the response {what}") from None
-    if may_be_deep and _is_deeper(value, MAX_JSON_DEPTH):
-        raise _not_storable(f"it is nested deeper than {MAX_JSON_DEPTH} levels")
-    if has_escapes:
-        _check_escapes(value)
-    return value
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise _not_storable("an object has the same key twice")
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise _not_storable(f"it contains {name}")
-
-
-def _bounded_int(text: str) -> int:
-    if len(text) > _MAX_NUMBER_CHARACTERS:
-        raise _not_storable("it contains a number that is too large")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise _not_storable("it contains a number that is too large")
-    return value
-
-
-# Made once: `json.loads` with hooks builds a decoder per call.
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
-_CAREFUL = json.JSONDecoder(
-    object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_bounded_int
-)
-
-
-def _is_deeper(value: Any, limit: int) -> bool:
-    level = [value] if isinstance(value, dict | list) else []
-    depth = 0
-    while level:
-        depth += 1
-        if depth > limit:
-            return True
-        children = (item for node in level for item in (node.values() if isinstance(node, dict) else node))
-        level = [item for item in children if isinstance(item, dict | list)]
-    return False
-
-
-def _check_escapes(value: Any) -> None:
-    """Find what only an escape can bring into valid JSON: a null character or half of a surrogate pair."""
-    stack = [value]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, str):
-            if "\0" in node:
-                raise _not_storable("a text contains the null character")
-            try:
-                node.encode()
-            except UnicodeEncodeError:
-                raise _not_storable("a text contains half of a surrogate pair") from None
-        elif isinstance(node, dict):
-            stack.extend(node)
-            stack.extend(node.values())
-        elif isinstance(node, list):
-            stack.extend(node)
+        return read_json(text, max_depth=MAX_JSON_DEPTH)
+    except JsonError as error:
+        if error.code != "json_syntax":
+            raise _not_storable(error.message) from None
+    what = "declares JSON but is none" if is_declared else "is read as JSON but is none"
+    raise BodyError("response_not_json", f"the response {what}")

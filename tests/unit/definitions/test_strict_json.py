@@ -25,11 +25,14 @@ from tests.support.wild import VALUES
         ("[-Infinity]", "number_invalid"),
         ("1e999", "number_invalid"),
         ("9" * 5_000, "number_invalid"),
+        ("9" * 250 + "e99", "number_invalid"),
+        ("[" + "9" * 310 + ".0]", "number_invalid"),
         ('{"a": 1, "b": {"c": 1, "c": 2}}', "duplicate_key"),
         ("[" * 65 + "]" * 65, "json_too_deep"),
         ("[" * 100_000, "json_too_deep"),
         ('["\\u0000"]', "invalid_character"),
         ('{"\\ud800": 1}', "invalid_character"),
+        ('["\ud800"]', "invalid_character"),
     ],
 )
 def test_refused_with_a_code(text: str, code: str) -> None:
