@@ -11,18 +11,11 @@ from flowgres_cli.errors import UsageProblemError
 def checked_dsn(text: str, *, where: str) -> str:
     """The connection string, when it is one.
 
-    Raises UsageProblemError without a word of it. A password with a character that is not percent-encoded ends up in
-    the host, the port or the name of the database, which the errors of a failed connect would quote.
+    Raises UsageProblemError without a word of it, for a password may be anywhere in it.
     """
-    from psycopg import ProgrammingError
-    from psycopg.conninfo import conninfo_to_dict
+    from flowgres_postgres.dsn import is_dsn
 
-    try:
-        parts = conninfo_to_dict(text)
-    except ProgrammingError:
-        parts = {"host": "@"}
-    host, port, name = (str(parts.get(key) or "") for key in ("host", "port", "dbname"))
-    if "@" in host + name or (not port.replace(",", "0").isdecimal() and port):
+    if not is_dsn(text):
         raise UsageProblemError(
             "this is no connection string of PostgreSQL",
             where=where,

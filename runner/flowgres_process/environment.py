@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-
+from flowgres_postgres.dsn import is_dsn
 from flowgres_process.errors import SettingsError
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -74,17 +72,8 @@ class Environment:
 
 
 def check_url(name: str, text: str) -> None:
-    """Raise SettingsError, without a word of it, for what is no connection string.
-
-    A password with a character that is not percent-encoded ends up in the host, the port or the name of the database,
-    which the errors of a failed connect would quote.
-    """
-    try:
-        parts = conninfo_to_dict(text)
-    except ProgrammingError:
-        parts = {"host": "@"}
-    host, port, database = (str(parts.get(key) or "") for key in ("host", "port", "dbname"))
-    if "@" in host + database or (port and not port.replace(",", "0").isdecimal()):
+    """Raise SettingsError, without a word of it, for what is no connection string: a password may be anywhere in it."""
+    if not is_dsn(text):
         raise SettingsError(
             f"{name} is no connection string of PostgreSQL",
             hint="It looks like postgresql://user:password@host:5432/database; percent-encode special characters.",
