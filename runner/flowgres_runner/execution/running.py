@@ -187,7 +187,8 @@ class RunningSteps:
         assert executor is not None  # noqa: S101 - nothing starts before `attach`
         claimed = prepared.claimed
         # The room lasts until the result is there: an answer is in memory for as long.
-        async with self._turns.hold(claimed.tenant_id):
+        await self._turns.take(claimed.tenant_id)
+        try:
             await self._belief.restored()
             running.began = time.monotonic()
             with self._budget.room(claimed.tenant_id) as room:
@@ -198,6 +199,8 @@ class RunningSteps:
                 except Exception:
                     log.exception("handler_failed", execution_id=claimed.execution_id, step=prepared.step.id)
                     outcome = internal_failure()
+        finally:
+            self._turns.give_back(claimed.tenant_id)
         if self._steps.get(claimed.queue_id) is not running:
             return  # aborted, and the handler did not mind
         self._remove(claimed.queue_id)
@@ -215,9 +218,13 @@ class RunningSteps:
             except SecretError as error:
                 return Failed(StepError(code=error.code, message=error.message, error_class="definition"))
         secret_values = tuple(values.values())
-        tools = make_tools(self._client, timeout_seconds=prepared.timeout_seconds, secret_values=secret_values)
+        tools = None
+        if handler.uses_tools:
+            tools = make_tools(self._client, timeout_seconds=prepared.timeout_seconds, secret_values=secret_values)
         pass_failpoint("before_http")
-        outcome = _with_logs(await run_handler(handler, prepared.task(config, tools)), tools.log.lines)
+        outcome = await run_handler(handler, prepared.task(config, tools))
+        if tools is not None:
+            outcome = _with_logs(outcome, tools.log.lines)
         pass_failpoint("after_http")
         return masked_outcome(outcome, secret_values) if values else outcome
 

@@ -148,7 +148,6 @@ class AiohttpTransport:
                 max_line_size=_MAX_HEADER_BYTES,
                 max_field_size=_MAX_HEADER_BYTES,
                 max_headers=_MAX_HEADER_COUNT,
-                middlewares=(_send_once,),
             )
         return self._open_session
 
@@ -157,7 +156,12 @@ class AiohttpTransport:
         data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY_BYTES else body
         try:
             response = await self._session().request(
-                method, target.url, headers=headers, data=data, allow_redirects=False
+                method,
+                target.url,
+                headers=headers,
+                data=data,
+                allow_redirects=False,
+                middlewares=() if method in _SENT_ONCE else (_send_once,),
             )
             _read_in_pieces(response)
             return _AiohttpAnswer(response)
@@ -172,6 +176,10 @@ class AiohttpTransport:
             # Transports of aborted TLS connections finish in the next turns of the loop.
             await asyncio.sleep(0)
         await self._resolver.close()
+
+
+_SENT_ONCE = frozenset({"POST", "PATCH"})
+"""Methods that aiohttp itself never sends again."""
 
 
 async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -37,6 +37,7 @@ class OfferedHandler(Handler):
 
     waits = True
     is_core = False
+    uses_tools = True
 
     def __init__(self, offered: Any) -> None:
         self.type = offered.type
