@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from flowgres_postgres import State, state_of_sqlstate
+from flowgres_process.errors import ProcessError
 from flowgres_process.logs import get_logger
 
 log = get_logger(__name__)
@@ -42,7 +43,7 @@ _BY_SQLSTATE: dict[str, tuple[int, str, str]] = {
 }
 
 
-class Problem(Exception):
+class Problem(ProcessError):
     """A request that is refused: what the caller reads, and nothing about our insides.
 
     `extra` adds members to the document, such as `errors` of a definition; `headers` go with the answer.
@@ -58,11 +59,9 @@ class Problem(Exception):
         extra: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(code)
+        super().__init__(detail, hint=hint, code=code)
         self.status = status
-        self.code = code
         self.detail = detail
-        self.hint = hint
         self.extra = dict(extra or {})
         self.headers = dict(headers or {})
 

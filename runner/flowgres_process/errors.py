@@ -2,9 +2,11 @@
 
     ProcessError
     ├── SettingsError    the environment of the process is wrong
-    └── SecretError      a secret is missing, or no key that this process has opens it
+    ├── SecretError      a secret is missing, or no key that this process has opens it
+    ├── RunnerError      what can go wrong in a runner (`flowgres_runner.errors`)
+    └── Problem          a request that the front refuses (`flowgres_front.problems`)
 
-Each error has a stable word, a sentence, and a hint. The runner adds its own (`flowgres_runner.errors`).
+Each error has a stable word, a sentence, and a hint.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ class ProcessError(Exception):
     """Base of all errors of a process; `code` is stable, `hint` says what to do."""
 
     code = "process_error"
+    message = ""
+    hint = ""
 
     def __init__(self, message: str, *, hint: str = "", code: str | None = None) -> None:
         super().__init__(message)

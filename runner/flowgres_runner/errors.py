@@ -9,12 +9,22 @@
         │   ├── DatabaseUnfitError          the installation is not what this runner needs: functions, rights
         │   └── DatabaseRefusedError        the call as such was refused: what it says cannot be
         ├── RegistrationError               this database does not want this runner
-        └── OutputError                     an output cannot be stored
+        ├── OutputError                     an output cannot be stored
+        ├── RenderError                     an expression has no value (evaluator.values)
+        ├── EvaluatorError                  no process can be started that evaluates (evaluator.pool)
+        ├── ChildDiedError                  one ended, or answered nonsense (evaluator.process)
+        └── AttemptError                    why an attempt failed, with a class that retries go by
+            ├── StepError                       as handlers say it (steps.base)
+            ├── HttpError                       a request (http.failures)
+            └── BodyError                       the body of its answer (payloads.failures)
 
-Outcomes of steps are values (`steps.base`), not exceptions. Each error has a stable word, a sentence, and a hint.
+Outcomes of steps are values (`steps.base`), not exceptions: what is raised on the way becomes one. Each error has a
+stable word, a sentence, and a hint.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 from flowgres_process.errors import ProcessError
 
@@ -78,3 +88,15 @@ class OutputError(RunnerError):
     """An output that cannot be stored: not JSON as PostgreSQL keeps it, too deep, or too large."""
 
     code = "output_not_storable"
+
+
+@dataclass(eq=False)
+class AttemptError(RunnerError):
+    """Why an attempt failed; `error_class` is what a step's `retry.errors` is matched with."""
+
+    code: str = field()
+    message: str = field()
+    error_class: str = "step_error"
+
+    def __str__(self) -> str:
+        return self.message

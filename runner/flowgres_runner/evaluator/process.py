@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import struct
 import subprocess
@@ -18,6 +17,7 @@ import jinja2
 import markupsafe
 
 import flowgres_definitions
+from flowgres_runner.errors import RunnerError
 
 from .frames import READY, Frame
 from .jobs import RenderedWhole
@@ -41,8 +41,10 @@ _LENGTH = struct.Struct(">I")
 _BOOT = "import sys; sys.path[:0] = sys.argv[6:]; from flowgres_runner.evaluator.{} import main; main(sys.argv[1:5])"
 
 
-class ChildDiedError(Exception):
+class ChildDiedError(RunnerError):
     """The child ended, was killed at its deadline, or answered nonsense. `results` are those that arrived before."""
+
+    code = "evaluator_died"
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -134,7 +136,7 @@ class EvaluatorProcess:
             ],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
-            stderr=None if os.environ.get("FLOWGRES_EVALUATOR_DEBUG") else subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             # Large blocks go back to the system when they are free, and not to a heap that keeps them.
             env={"MALLOC_MMAP_THRESHOLD_": str(_MAPPED_BYTES), "MALLOC_TRIM_THRESHOLD_": str(_MAPPED_BYTES)},
             cwd="/",

@@ -7,19 +7,19 @@ from typing import Any
 
 from jinja2 import Undefined
 
+from flowgres_runner.errors import RunnerError
+
 Json = Any
 MAX_DEPTH = 64
 LARGEST_INTEGER_BITS = 14_000
 """As many as Python writes in decimal, which are 4,300 digits."""
 
 
-class RenderError(Exception):
+class RenderError(RunnerError):
     """Rendering failed for good, with a stable code."""
 
     def __init__(self, code: str, message: str, *, out_of_memory: bool = False) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+        super().__init__(message, code=code)
         self.out_of_memory = out_of_memory
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flowgres_runner.errors import AttemptError
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -31,18 +33,13 @@ class Failure:
 
 
 @dataclass(eq=False)
-class HttpError(Exception):
+class HttpError(AttemptError):
     """A request failed for a reason that has a code. The fields are those of `Failure`."""
 
-    code: str
-    message: str
     error_class: str = "validation"
     retry_after_seconds: float | None = None
     details: dict[str, str | int] | None = None
     status: int | None = None
-
-    def __str__(self) -> str:
-        return self.message
 
 
 _ALLOWING = (

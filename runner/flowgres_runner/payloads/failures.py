@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flowgres_runner.errors import AttemptError
+
 
 @dataclass(eq=False)
-class BodyError(Exception):
+class BodyError(AttemptError):
     """A body that cannot become an output; `error_class` decides about retries, as that of a step's error."""
 
-    code: str
-    message: str
     error_class: str = "validation"
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class BodyTooLargeError(BodyError):

@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from flowgres_runner.errors import AttemptError
 from flowgres_runner.json_values import Json as Json
 from flowgres_runner.payloads.texts import JsonText as JsonText
 from flowgres_runner.payloads.texts import Unread
@@ -28,7 +29,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 @dataclass
-class StepError(Exception):
+class StepError(AttemptError):
     """Why an attempt failed.
 
     `code` is a stable word for clients, `message` a sentence. `error_class` is what a step's `retry.errors` is matched
@@ -39,18 +40,12 @@ class StepError(Exception):
     in all of it.
     """
 
-    code: str
-    message: str
-    error_class: str = "step_error"
     retry_after_seconds: float | None = None
     details: Json = None
     retryable: bool | None = field(default=None, kw_only=True)
 
     # Two of the same content are equal, as values are; an exception has to be hashable all the same.
     __hash__ = Exception.__hash__
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class ConfigInvalidError(StepError):
@@ -307,6 +302,8 @@ class Handler:
     waits: bool = False
     is_core: bool = True
     """Part of every runner; others are capabilities of their own."""
+    uses_tools: bool = False
+    """Whether its attempts are given `StepTask.tools`."""
     is_hidden: bool = False
     """Made by the engine: no definition may name it."""
     secret_places: tuple[str, ...] = ()

