@@ -1,4 +1,4 @@
-"""One tenant fetches large answers: what the runner takes for it, and what another tenant notices."""
+"""One tenant has large answers or inputs: what the runner takes for it, and what another tenant notices."""
 
 from __future__ import annotations
 
@@ -85,5 +85,30 @@ def test_fat_answers_take_little_memory_and_delay_nobody_else(
         greedy.tenant_id,
     )
     assert [end["status"] for end in ends] == ["completed"] * count
+    assert watch.peak - before <= MAX_GROWTH_BYTES, [part >> 20 for part in watch.parts]
+    assert noisy[len(noisy) * 95 // 100] <= max(MAX_RATIO * quiet[len(quiet) * 95 // 100], MIN_NOTICEABLE_SECONDS)
+
+
+def test_large_inputs_take_little_memory_and_delay_nobody_else(
+    database: Database, db: Db, start_runner: Callable[..., Runner]
+) -> None:
+    greedy, other = database.make_tenant("Greedy"), database.make_tenant("Other")
+    import_workflow(db, other, dag("small", [{"id": "a", "config": {"output": {"n": "{{ input.n }}"}}}]))
+    steps = [{"id": f"s{n}", "config": {"output": {"n": "{{ input.text | length }}"}}} for n in range(3)]
+    import_workflow(db, greedy, dag("large", steps))
+    runner = start_runner()
+    pid = runner.process.pid
+    quiet = latencies(database, db, other, until=lambda: True)
+    before = memory_of(pid)
+    with MemoryWatch(pid) as watch:
+        with database.as_role("member", tenant_id=greedy.tenant_id) as member:
+            # They take little room in the database, and all they have elsewhere.
+            member.run(
+                "select flowgres_api.start_execution(workflow => 'large', input => given)"
+                " from jsonb_build_object('text', repeat('x', 900000)) as given, generate_series(1, 100)"
+            )
+        noisy = latencies(database, db, other, until=lambda: unfinished(db, greedy) == 0)
+    counts = "select output ->> 'n' as n, count(*) from flowgres.step_executions where tenant_id = %s group by 1"
+    assert db.all(counts, greedy.tenant_id) == [{"n": "900000", "count": 300}]
     assert watch.peak - before <= MAX_GROWTH_BYTES, [part >> 20 for part in watch.parts]
     assert noisy[len(noisy) * 95 // 100] <= max(MAX_RATIO * quiet[len(quiet) * 95 // 100], MIN_NOTICEABLE_SECONDS)

@@ -30,6 +30,8 @@ drop function if exists flowgres_api.register_tenant(text);
 drop function if exists flowgres.register_tenant(text);
 drop function if exists flowgres_api.revoke_api_key(text);
 drop function if exists flowgres.revoke_api_key(text);
+drop function if exists flowgres.context_steps(uuid, uuid, smallint[]);
+drop function if exists flowgres.get_contexts(uuid, jsonb);
 -- Rights and policies are compared now (access/).
 drop function if exists flowgres.grant_functions(text, text[], text);
 drop function if exists flowgres.tenant_predicate();

@@ -213,16 +213,24 @@ begin
     returning
       q.id, q.token, q.tenant_id, q.execution_id, q.version_id, q.step_index, q.iteration, q.attempt, q.generation, false,
       (
-        select flowgres.build_context(
-          p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
-          p_began_at => coalesce(e.started_at, e.created_at),
-          -- Before its first report an execution has no steps to refer to.
-          p_steps => case when e.started_at is null then '{}'::json else (
-            select case when w.reference_indexes = '{}' then '{}'::json else flowgres.context_steps(
-              p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => w.reference_indexes) end
-            from flowgres.workflow_steps as w
-            where w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index) end)
+        select
+          case when s.steps is not null and flowgres.weight_of(e.input) + flowgres.weight_of(e.trigger) <= flowgres.light_weight() then
+            flowgres.build_context(
+              p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
+              p_began_at => coalesce(e.started_at, e.created_at), p_steps => s.steps)
+          end
         from flowgres.executions as e
+        cross join lateral (
+          select
+            -- Before its first report an execution has no steps to refer to.
+            case when e.started_at is null then '{}'::json else (
+              select case when w.reference_indexes = '{}' then '{}'::json else flowgres.context_steps(
+                p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => w.reference_indexes,
+                p_most => flowgres.light_weight()) end
+              from flowgres.workflow_steps as w
+              where w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index) end as steps
+          offset 0
+        ) as s
         where e.tenant_id = q.tenant_id and e.id = q.execution_id and e.id between v_lowest_id and v_highest_id
       ),
       case when q.resume is not null then flowgres.read_resume(p_tenant_id => q.tenant_id, p_resume => q.resume) end,

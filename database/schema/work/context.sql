@@ -16,19 +16,48 @@ as $$
 $$;
 comment on function flowgres.build_context is $$What the expressions of a step may see of their execution.$$;
 
-create or replace function flowgres.context_steps(p_tenant_id uuid, p_execution_id uuid, p_reference_indexes smallint[])
+-- Without a look at what lies apart: a compressed text has been seen to be a hundred times as long, and a usual one three times.
+create or replace function flowgres.weight_of(p_value jsonb)
+  returns bigint language sql stable
+as $$
+  select case
+    when p_value is null then 0
+    when pg_column_compression(p_value) is null then pg_column_size(p_value)
+    else 32 * pg_column_size(p_value)::bigint
+  end;
+$$;
+comment on function flowgres.weight_of(jsonb) is $$About how many bytes a stored value has as text.$$;
+
+-- What of one context a claim brings along. A claim takes hundreds of steps, and all that it brings is in memory at once.
+create or replace function flowgres.light_weight()
+  returns bigint language sql immutable parallel safe
+as $$
+  select 65536;
+$$;
+comment on function flowgres.light_weight() is $$Contexts of more than this are not claimed along with their steps; get_contexts has them.$$;
+
+create or replace function flowgres.context_steps(
+  p_tenant_id uuid, p_execution_id uuid, p_reference_indexes smallint[], p_most bigint default 9223372036854775807
+)
   returns json language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
 begin
-  return coalesce((
-    select json_object_agg(s.step, json_build_object(
-      'output', s.output, 'status', s.status, 'error', s.error, 'attempts', s.attempts))
-    from flowgres.step_executions as s
-    where s.tenant_id = p_tenant_id and s.execution_id = p_execution_id and s.step_index = any(p_reference_indexes)
-      and s.iteration = -1), '{}');
+  return (
+    select case when max(r.weight) > p_most then null else coalesce(
+      json_object_agg(r.step, json_build_object(
+        'output', r.output, 'status', r.status, 'error', r.error, 'attempts', r.attempts)) filter (where r.weight <= p_most),
+      '{}') end
+    from (
+      select s.step, s.output, s.status, s.error, s.attempts, sum(flowgres.weight_of(s.output)) over () as weight
+      from flowgres.step_executions as s
+      where s.tenant_id = p_tenant_id and s.execution_id = p_execution_id and s.step_index = any(p_reference_indexes)
+        and s.iteration = -1
+    ) as r);
 end;
 $$;
-comment on function flowgres.context_steps(uuid, uuid, smallint[]) is $$The outputs of only those steps that a step names.$$;
+comment on function flowgres.context_steps(uuid, uuid, smallint[], bigint) is $$The outputs of only those steps that a step names
+
+Null when they weigh more than p_most together.$$;
 
 create or replace function flowgres.lease_fan(p_runner_id uuid, p_rows tid[], p_now timestamptz)
   returns setof flowgres.claimed_step language plpgsql
@@ -63,12 +92,20 @@ begin
     select s.execution_id, c.context
     from seen as s
     cross join lateral (
-      select flowgres.build_context(
-        p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
-        p_began_at => coalesce(e.started_at, e.created_at),
-        p_steps => case when e.started_at is null or s.indexes is null then '{}'::json else flowgres.context_steps(
-          p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => s.indexes) end) as context
+      select
+        case when r.steps is not null and flowgres.weight_of(e.input) + flowgres.weight_of(e.trigger) <= flowgres.light_weight() then
+          flowgres.build_context(
+            p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
+            p_began_at => coalesce(e.started_at, e.created_at), p_steps => r.steps)
+        end as context
       from flowgres.executions as e
+      cross join lateral (
+        select
+          case when e.started_at is null or s.indexes is null then '{}'::json else flowgres.context_steps(
+            p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => s.indexes,
+            p_most => flowgres.light_weight()) end as steps
+        offset 0
+      ) as r
       where e.tenant_id = s.tenant_id and e.id = s.execution_id
       offset 0
     ) as c
@@ -83,40 +120,61 @@ end;
 $$;
 comment on function flowgres.lease_fan(uuid, tid[], timestamptz) is $$Lease locked rows of which several may be of one execution
 
-The first row of each execution carries the context for all of them; the others have none.$$;
+The first row of each execution carries the context for all of them, unless that is much; the others have none.$$;
 
 set local role flowgres_engine;
 
-create or replace function flowgres.get_contexts(p_runner_id uuid, p_rows jsonb)
+create or replace function flowgres.get_contexts(p_runner_id uuid, p_rows jsonb, p_most bigint default 9223372036854775807)
   returns table (queue_id bigint, context json) language plpgsql stable security definer set search_path to pg_catalog, pg_temp
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
   set plan_cache_mode to force_generic_plan
 as $$
 begin
   return query
-  select l.id, c.context
-  from jsonb_array_elements(p_rows) as r (value)
-  cross join lateral (
-    select q.id, q.tenant_id, q.execution_id, w.reference_indexes
-    from flowgres.work_queue as q
-    join flowgres.workflow_steps as w
-      on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
-    where q.tenant_id = (r.value ->> 0)::uuid and q.execution_id = (r.value ->> 1)::uuid and q.id = (r.value ->> 2)::bigint
-      and q.runner_id is not distinct from p_runner_id
-    offset 0
-  ) as l
-  cross join lateral (
+  with wanted as (
+    select
+      r.place, l.id, l.tenant_id, l.execution_id, l.reference_indexes,
+      flowgres.weight_of(e.input) + flowgres.weight_of(e.trigger) + coalesce(o.weight, 0) as weight
+    from jsonb_array_elements(p_rows) with ordinality as r (value, place)
+    cross join lateral (
+      select q.id, q.tenant_id, q.execution_id, w.reference_indexes
+      from flowgres.work_queue as q
+      join flowgres.workflow_steps as w
+        on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
+      where q.tenant_id = (r.value ->> 0)::uuid and q.execution_id = (r.value ->> 1)::uuid and q.id = (r.value ->> 2)::bigint
+        and q.runner_id is not distinct from p_runner_id
+      offset 0
+    ) as l
+    join flowgres.executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+    left join lateral (
+      select sum(flowgres.weight_of(s.output)) as weight
+      from flowgres.step_executions as s
+      where s.tenant_id = l.tenant_id and s.execution_id = l.execution_id and s.step_index = any(l.reference_indexes)
+        and s.iteration = -1
+      having l.reference_indexes <> '{}'
+    ) as o on true
+  ),
+  -- As many as there is room for, and the first one in any case.
+  taken as materialized (
+    select w.*, coalesce(sum(w.weight) over (order by w.place rows between unbounded preceding and 1 preceding), 0) as before
+    from wanted as w
+  )
+  select t.id, c.context
+  from taken as t
+  left join lateral (
     select flowgres.build_context(
       p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
       p_began_at => coalesce(e.started_at, e.created_at),
-      p_steps => case when l.reference_indexes = '{}' then '{}'::json else flowgres.context_steps(
-        p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => l.reference_indexes) end) as context
+      p_steps => case when t.reference_indexes = '{}' then '{}'::json else flowgres.context_steps(
+        p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => t.reference_indexes) end) as context
     from flowgres.executions as e
-    where e.tenant_id = l.tenant_id and e.id = l.execution_id
+    where e.tenant_id = t.tenant_id and e.id = t.execution_id
     offset 0
-  ) as c;
+  ) as c on t.before = 0 or t.before + t.weight <= p_most
+  order by t.place;
 end;
 $$;
-comment on function flowgres.get_contexts(uuid, jsonb) is $$Contexts of leased steps, given as [[tenant, execution, queue row, token], ...]
+comment on function flowgres.get_contexts(uuid, jsonb, bigint) is $$Contexts of leased steps, given as [[tenant, execution, queue row, token], ...]
 
-For a step that was handed over to a runner that has not seen all it refers to.$$;
+For a step whose context its claim did not bring. They come in the order of their rows until they weigh p_most together; what is
+left has null, and is to be asked for again.$$;

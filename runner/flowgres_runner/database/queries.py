@@ -34,8 +34,8 @@ _COMPLETE_CHAINS = (
 class ClaimedStep(NamedTuple):
     """A leased step; `token` is its fence.
 
-    `context` and `resume` are JSON text; there is no context when the step was handed on from its parent. `iteration`
-    is -1 for a step that is not iterated. `is_passed_over`: this is no lease; it names a report of the same call of
+    `context` and `resume` are JSON text; there is no context when the step was handed on from its parent, when another
+    row of its execution brings it, or when it is large. `iteration` is -1 for a step that is not iterated. `is_passed_over`: this is no lease; it names a report of the same call of
     which nothing was recorded, because somebody else holds the execution.
     """
 
@@ -158,11 +158,14 @@ async def get_version(link: Link, *, version_id: str) -> dict[str, Any] | None:
     return cast("dict[str, Any] | None", await _value(link, "select flowgres.get_version(%s::uuid)", (version_id,)))
 
 
-async def get_contexts(link: Link, *, runner_id: str, leases: Sequence[Any]) -> dict[int, str]:
-    """Contexts of leased steps as JSON text, by queue id."""
+async def get_contexts(link: Link, *, runner_id: str, leases: Sequence[Any], most: int) -> dict[int, str | None]:
+    """Contexts of leased steps as JSON text, by queue id; None is to be asked for again, once these are done with.
+
+    `most` is about how many bytes may come at once; one comes in any case.
+    """
     rows = await link.call(
-        "select queue_id, context::text from flowgres.get_contexts(%s::uuid, %s::jsonb)",
-        (runner_id, json.dumps(leases)),
+        "select queue_id, context::text from flowgres.get_contexts(%s::uuid, %s::jsonb, %s::bigint)",
+        (runner_id, json.dumps(leases), most),
     )
     return {row[0]: row[1] for row in rows}
 

@@ -73,19 +73,27 @@ class Batch:
         self.claimed = [step for step in self.claimed if step.queue_id not in ids]
 
 
-def divide(claimed: Sequence[ClaimedStep], *, size_of: SizeOf, is_known: IsKnown) -> list[list[list[ClaimedStep]]]:
-    """What one round trip brought, as lines of batches whose contexts are bounded in size.
+def divide(
+    claimed: Sequence[ClaimedStep], *, size_of: SizeOf, is_known: IsKnown
+) -> tuple[list[list[list[ClaimedStep]]], list[list[ClaimedStep]]]:
+    """What one round trip brought, as lines of batches whose contexts are bounded in size; and heavy steps, by tenant.
 
     The batches of a line run one after the other. All are one line, unless some tenant would keep the others waiting,
     with much to be read or to be rendered: then each tenant has its own. So has each execution that brings something
-    large, which another process reads.
+    large, which another process reads. Heavy are those whose contexts were too large to come with them.
     """
+    heavy: list[ClaimedStep] = []
+    if any([row.context is None and not row.handed for row in claimed]):
+        brought = {row.execution_id for row in claimed if row.context is not None}
+        heavy = [row for row in claimed if not row.handed and row.execution_id not in brought]
+        ids = {row.queue_id for row in heavy}
+        claimed = [row for row in claimed if row.queue_id not in ids]
     large = {row.execution_id for row in claimed if is_large(row)}
     if not large:
-        return _lines(claimed, size_of, is_known)
+        return _lines(claimed, size_of, is_known), _by(_tenant_id, heavy)
     lines = _lines([row for row in claimed if row.execution_id not in large], size_of, is_known)
     apart = _by(_execution_id, [row for row in claimed if row.execution_id in large])
-    return [*lines, *([rows] for rows in apart)]
+    return [*lines, *([rows] for rows in apart)], _by(_tenant_id, heavy)
 
 
 def _lines(claimed: Sequence[ClaimedStep], size_of: SizeOf, is_known: IsKnown) -> list[list[list[ClaimedStep]]]:

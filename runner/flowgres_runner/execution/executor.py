@@ -82,8 +82,8 @@ class Executor:
 
     async def execute(self, claimed: Sequence[ClaimedStep]) -> None:
         """Run what one round trip brought."""
-        lines = divide(claimed, size_of=self._contexts.size_of, is_known=self._versions.has)
-        await asyncio.gather(*(self._execute_line(line) for line in lines))
+        lines, heavy = divide(claimed, size_of=self._contexts.size_of, is_known=self._versions.has)
+        await asyncio.gather(*(self._execute_line(line) for line in lines), *(self.slow.put(rows) for rows in heavy))
 
     async def _execute_line(self, batches: Sequence[Sequence[ClaimedStep]]) -> None:
         for claimed in batches:
@@ -291,12 +291,19 @@ class Executor:
     async def _fetch_contexts(self, lacking: list[tuple[ClaimedStep, CompiledStep, Version]]) -> list[Prepared]:
         leases = [row.lease for row, _, _ in lacking]
         texts = await retry_until_answered(
-            lambda: queries.get_contexts(self._link, runner_id=self._runner_id(), leases=leases), purpose="get_contexts"
+            lambda: queries.get_contexts(
+                self._link, runner_id=self._runner_id(), leases=leases, most=MAX_BATCH_CHARACTERS
+            ),
+            purpose="get_contexts",
         )
         prepared: list[Prepared] = []
+        later: list[tuple[ClaimedStep, CompiledStep, Version]] = []
         for row, step, version in lacking:
-            text = texts.get(row.queue_id)
+            text = texts.get(row.queue_id, "")
             if text is None:
+                later.append((row, step, version))
+                continue
+            if not text:
                 # Not ours any more: whoever has the lease now runs it.
                 log.info("lease_lost", execution_id=row.execution_id, step=step.id, when="context")
                 self.report(row, None, internal_failure(), milliseconds=0.0)
@@ -304,7 +311,7 @@ class Executor:
             given, weight = await self._opener.context(row, text)
             entry = self._contexts.store(row.execution_id, row.generation, given, weight)
             prepared.append(Prepared(row, step, version, entry, await self._opener.resume(row)))
-        return prepared
+        return [*prepared, *(await self._fetch_contexts(later))] if later else prepared
 
     def _outcome_of_pure(self, item: Prepared, config: Json) -> Outcome:
         pure = item.step.pure
