@@ -24,7 +24,7 @@ from tests.support.database import Database, Db, Tenant
 from tests.support.engine import import_workflow, start
 from tests.support.runner import wait_for
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 ABORTED_WITHIN_SECONDS = 5
 STUCK = 25

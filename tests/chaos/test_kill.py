@@ -28,7 +28,7 @@ from tests.support.database import Database, Db, Tenant
 from tests.support.engine import dag, hands, import_workflow
 from tests.support.runner import wait_for
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from tests.support.database import Database, Db, Tenant
 from tests.support.engine import dag, import_workflow, start
 from tests.support.runner import Runner, wait_for
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 HANDLER = """
 import os

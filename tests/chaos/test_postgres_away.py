@@ -14,7 +14,7 @@ from tests.support.database import Database, Tenant
 from tests.support.engine import import_workflow, start
 from tests.support.runner import wait_for
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 IS_LONG = bool(os.environ.get(LONG_VARIABLE))
 LEASE_SECONDS, HEARTBEAT_SECONDS, AWAY_SECONDS = (10, 2, 20) if IS_LONG else (5, 1, 7)

@@ -22,7 +22,7 @@ from tests.support.chaos import (
 from tests.support.database import Database, Tenant
 from tests.support.runner import wait_for
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 CRASHES = 30 if os.environ.get(LONG_VARIABLE) else 4
 PER_CRASH = 15

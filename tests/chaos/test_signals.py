@@ -27,7 +27,7 @@ from tests.support.database import Database, Db, Tenant
 from tests.support.engine import dag, import_workflow, start
 from tests.support.runner import wait_for
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 RESTARTS = 20 if os.environ.get(LONG_VARIABLE) else 5
 STOPS = 3

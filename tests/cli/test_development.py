@@ -63,6 +63,7 @@ def test_dev_serves_reloads_keeps_its_data_and_leaves_nothing_running(
     assert working_in(flowgres.folder) == []
 
 
+@pytest.mark.slow
 def test_dev_recovers_from_its_own_violent_end(flowgres: Flowgres, dev: Callable[..., Dev]) -> None:
     server = dev()
     server.process.kill()
@@ -90,6 +91,7 @@ def test_interrupt_during_the_start_leaves_nothing_running(flowgres: Flowgres, p
     assert "Traceback" not in server.text
 
 
+@pytest.mark.slow
 def test_two_that_start_at_the_same_time_take_different_ports(flowgres: Flowgres) -> None:
     servers = []
     for name in ("one", "two"):
@@ -105,6 +107,7 @@ def test_two_that_start_at_the_same_time_take_different_ports(flowgres: Flowgres
             server.stop(signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_port_that_was_asked_for_and_is_taken_is_an_error_and_leaves_nothing_running(flowgres: Flowgres) -> None:
     import socket
 
@@ -141,6 +144,7 @@ def test_demo_runs_to_its_end_and_leaves_nothing_behind(flowgres: Flowgres, tmp_
     assert working_in(place) == []
 
 
+@pytest.mark.slow
 def test_demo_shows_a_tree_on_a_terminal(flowgres: Flowgres) -> None:
     environment = {name: value for name, value in flowgres.environment.items() if name != "NO_COLOR"}
     text, code = _on_terminal(flowgres, environment | {"TERM": "xterm-256color", "COLUMNS": "100"}, "demo")
@@ -151,6 +155,7 @@ def test_demo_shows_a_tree_on_a_terminal(flowgres: Flowgres) -> None:
     assert "headline" in text
 
 
+@pytest.mark.slow
 def test_no_color_leaves_the_tree_without_colour(flowgres: Flowgres) -> None:
     text, code = _on_terminal(flowgres, flowgres.environment | {"TERM": "xterm", "NO_COLOR": "1"}, "demo")
     assert code == 0, text

@@ -153,6 +153,7 @@ def assert_works(target: Database, key: str, directory: Path) -> None:
         server.stop()
 
 
+@pytest.mark.slow
 def test_documented_commands_restore_into_a_new_server(
     shell: Shell, database: Database, target: Database, half_done: str, tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ def test_documented_commands_restore_into_a_new_server(
     assert_works(target, half_done, tmp_path)
 
 
+@pytest.mark.slow
 def test_restore_without_roles_is_mended_as_well(
     shell: Shell, database: Database, target: Database, half_done: str, tmp_path: Path
 ) -> None:
@@ -186,6 +188,7 @@ def test_restore_without_roles_is_mended_as_well(
     assert_works(target, half_done, tmp_path)
 
 
+@pytest.mark.slow
 def test_restore_that_could_not_set_owners_is_mended(shell: Shell, database: Database, target: Database) -> None:
     # Owners before rights: those who may not yet create in the schema get nothing.
     shell(documented("Dump"))

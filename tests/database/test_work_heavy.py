@@ -24,7 +24,7 @@ INPUTS = {
 def start_with(database: Database, tenant: Tenant, workflow: str, inputs: list[dict[str, Any]]) -> None:
     with database.as_role("member", tenant_id=tenant.tenant_id) as api:
         api.run(
-            "select flowgres_api.start_execution(workflow => %s, input => given) from jsonb_array_elements(%s) as given",
+            "select flowgres_api.start_execution(workflow => %s, input => i) from jsonb_array_elements(%s) as i",
             workflow,
             inputs,
         )
@@ -32,7 +32,9 @@ def start_with(database: Database, tenant: Tenant, workflow: str, inputs: list[d
 
 def contexts_of(runner: Hands, leases: list[Row], *, most: int = MOST) -> list[tuple[int, Any]]:
     """One answer: (queue id, context) each."""
-    rows = [[str(lease["tenant_id"]), str(lease["execution_id"]), lease["queue_id"], lease["token"]] for lease in leases]
+    rows = [
+        [str(lease["tenant_id"]), str(lease["execution_id"]), lease["queue_id"], lease["token"]] for lease in leases
+    ]
     found = runner.db.all("select * from flowgres.get_contexts(%s, %s, %s)", runner.id, rows, most)
     return [(row["queue_id"], row["context"]) for row in found]
 
@@ -67,7 +69,7 @@ def test_contexts_come_as_there_is_room_and_one_in_any_case(database: Database, 
 
 
 def test_outputs_that_a_step_refers_to_count(database: Database, db: Db, tenant: Tenant) -> None:
-    steps = [
+    steps: list[dict[str, Any]] = [
         {"id": "big"},
         {"id": "small"},
         {"id": "with", "depends_on": ["big", "small"], "config": {"expression": "{{ steps.big.output }}"}},

@@ -15,7 +15,7 @@ from tests.support.database import Database
 from tests.support.flood import flooding
 from tests.support.front import Front
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 VICTIM_PATH = "/secrets/VICTIM"
 MOST_TIMES = 5

@@ -268,13 +268,16 @@ def test_yaml_of_the_cases_is_taken_or_refused(front: Api, tenant: TenantKeys, c
 def test_graphs_of_the_cases_are_taken_or_refused_in_time(front: Api, tenant: TenantKeys, case: Case) -> None:
     edges = [edge.split(">") for edge in case.input["edges"]]
     ids = case.input.get("steps") or sorted({step for edge in edges for step in edge})
+    before: dict[str, list[str]] = {}
+    for earlier, later in edges:
+        before.setdefault(later, []).append(earlier)
     expression = case.input.get("template_in_b")
     steps = [
         {
             "id": step,
             "type": "transform",
             "config": {"expression": expression if expression and step == "b" else "1"},
-            "depends_on": [before for before, after in edges if after == step],
+            "depends_on": before.get(step, []),
         }
         for step in ids
     ]

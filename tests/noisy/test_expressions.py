@@ -9,7 +9,7 @@ import pytest
 from tests.noisy.conftest import Neighbourhood
 from tests.support.engine import dag, import_workflow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 BOMB = "{{ [1] | slice(10**9) | length }}"
 SLOW = "{{ ([1] * 400000) | map('string') | join | length + input.n }}"

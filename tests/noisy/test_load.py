@@ -12,7 +12,7 @@ from tests.support.engine import dag, import_workflow
 from tests.support.peers import blackhole
 from tests.support.runner import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def test_calls_that_hang(neighbourhood: Neighbourhood) -> None:

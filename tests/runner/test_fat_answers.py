@@ -14,7 +14,7 @@ from tests.support.engine import dag, import_workflow, start
 from tests.support.memory import MemoryWatch, memory_of
 from tests.support.runner import Runner, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 MAX_GROWTH_BYTES = 64 << 20
 """As GUARANTEES has it: hostile peers cost no more."""

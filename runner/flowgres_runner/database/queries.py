@@ -35,8 +35,9 @@ class ClaimedStep(NamedTuple):
     """A leased step; `token` is its fence.
 
     `context` and `resume` are JSON text; there is no context when the step was handed on from its parent, when another
-    row of its execution brings it, or when it is large. `iteration` is -1 for a step that is not iterated. `is_passed_over`: this is no lease; it names a report of the same call of
-    which nothing was recorded, because somebody else holds the execution.
+    row of its execution brings it, or when it is large. `iteration` is -1 for a step that is not iterated.
+    `is_passed_over`: this is no lease; it names a report of the same call of which nothing was recorded, because
+    somebody else holds the execution.
     """
 
     queue_id: int
