@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -292,3 +293,32 @@ async def test_what_has_begun_is_neither_given_back_nor_begun_again(
             assert [claimed.step_index for claimed in runner.given_back] == [1]
         else:
             assert [result.claimed.step_index for result in runner.outbox.take(10)] == [1]
+
+
+@pytest.mark.parametrize("is_handed", [False, True], ids=["heavy", "handed and forgotten"])
+async def test_contexts_that_did_not_come_are_fetched_a_few_at_a_time(
+    database: Database, db: Db, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, is_handed: bool
+) -> None:
+    name = import_workflow(db, tenant, dag("heavy", [{"id": "a", "config": {"expression": "{{ input.n }}"}}]))
+    for n in range(5):
+        start(database, tenant, name, input={"n": n, "text": token_hex(200_000)})
+    told: list[int] = []
+    get_contexts = queries.get_contexts
+
+    async def listen(link: Link, **arguments: Any) -> dict[int, str | None]:
+        answer = await get_contexts(link, **arguments)
+        told.append(sum(text is not None for text in answer.values()))
+        return answer
+
+    monkeypatch.setattr(queries, "get_contexts", listen)
+    async with hands(database) as runner:
+        claimed = await runner.claim()
+        assert [step.context for step in claimed] == [None] * 5
+        await runner.executor.execute([step._replace(handed=is_handed) for step in claimed])
+        async with asyncio.timeout(20):
+            while len(runner.outbox) < 5:
+                await asyncio.sleep(0.01)
+        outputs = sorted(json.loads(result.text)[0][1] for result in runner.outbox.take(1000))
+    assert outputs == [0, 1, 2, 3, 4]
+    assert sum(told) == 5
+    assert told == ([2, 2, 1] if is_handed else [1] * 5)

@@ -30,6 +30,8 @@ _COMPLETE_CHAINS = (
     "%s::jsonb[], %s::jsonb, %s::int, %s::uuid, %s::int, %s::jsonb)"
 )
 
+CONTEXTS_AT_ONCE = 1 << 20
+
 
 class ClaimedStep(NamedTuple):
     """A leased step; `token` is its fence.
@@ -159,14 +161,14 @@ async def get_version(link: Link, *, version_id: str) -> dict[str, Any] | None:
     return cast("dict[str, Any] | None", await _value(link, "select flowgres.get_version(%s::uuid)", (version_id,)))
 
 
-async def get_contexts(link: Link, *, runner_id: str, leases: Sequence[Any], most: int) -> dict[int, str | None]:
+async def get_contexts(link: Link, *, runner_id: str, leases: Sequence[Any]) -> dict[int, str | None]:
     """Contexts of leased steps as JSON text, by queue id; None is to be asked for again, once these are done with.
 
-    `most` is about how many bytes may come at once; one comes in any case.
+    About CONTEXTS_AT_ONCE bytes come in one answer, and one context in any case.
     """
     rows = await link.call(
         "select queue_id, context::text from flowgres.get_contexts(%s::uuid, %s::jsonb, %s::bigint)",
-        (runner_id, json.dumps(leases), most),
+        (runner_id, json.dumps(leases), CONTEXTS_AT_ONCE),
     )
     return {row[0]: row[1] for row in rows}
 

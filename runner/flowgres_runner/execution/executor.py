@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from flowgres_process.logs import get_logger
@@ -289,29 +290,28 @@ class Executor:
         return prepared
 
     async def _fetch_contexts(self, lacking: list[tuple[ClaimedStep, CompiledStep, Version]]) -> list[Prepared]:
-        leases = [row.lease for row, _, _ in lacking]
-        texts = await retry_until_answered(
-            lambda: queries.get_contexts(
-                self._link, runner_id=self._runner_id(), leases=leases, most=MAX_BATCH_CHARACTERS
-            ),
-            purpose="get_contexts",
-        )
         prepared: list[Prepared] = []
-        later: list[tuple[ClaimedStep, CompiledStep, Version]] = []
-        for row, step, version in lacking:
-            text = texts.get(row.queue_id, "")
-            if text is None:
-                later.append((row, step, version))
-                continue
-            if not text:
-                # Not ours any more: whoever has the lease now runs it.
-                log.info("lease_lost", execution_id=row.execution_id, step=step.id, when="context")
-                self.report(row, None, internal_failure(), milliseconds=0.0)
-                continue
-            given, weight = await self._opener.context(row, text)
-            entry = self._contexts.store(row.execution_id, row.generation, given, weight)
-            prepared.append(Prepared(row, step, version, entry, await self._opener.resume(row)))
-        return [*prepared, *(await self._fetch_contexts(later))] if later else prepared
+        while lacking:
+            leases = [row.lease for row, _, _ in lacking]
+            texts = await retry_until_answered(partial(self._ask_for_contexts, leases), purpose="get_contexts")
+            later: list[tuple[ClaimedStep, CompiledStep, Version]] = []
+            for row, step, version in lacking:
+                text = texts.get(row.queue_id, "")
+                if text is None:
+                    later.append((row, step, version))
+                elif text:
+                    given, weight = await self._opener.context(row, text)
+                    entry = self._contexts.store(row.execution_id, row.generation, given, weight)
+                    prepared.append(Prepared(row, step, version, entry, await self._opener.resume(row)))
+                else:
+                    # Not ours any more: whoever has the lease now runs it.
+                    log.info("lease_lost", execution_id=row.execution_id, step=step.id, when="context")
+                    self.report(row, None, internal_failure(), milliseconds=0.0)
+            lacking = later
+        return prepared
+
+    async def _ask_for_contexts(self, leases: Sequence[object]) -> dict[int, str | None]:
+        return await queries.get_contexts(self._link, runner_id=self._runner_id(), leases=leases)
 
     def _outcome_of_pure(self, item: Prepared, config: Json) -> Outcome:
         pure = item.step.pure
