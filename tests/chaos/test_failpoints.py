@@ -8,7 +8,7 @@ from tests.support.chaos import Crew, Load, Receiver, assert_nothing_lost, impor
 from tests.support.database import Database, Db, Tenant
 from tests.support.runner import wait_for
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 PASSAGES = (1, 3, 8)
 KILLED = 137

@@ -76,6 +76,7 @@ def test_dev_recovers_from_its_own_violent_end(flowgres: Flowgres, dev: Callable
     assert working_in(flowgres.folder) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["", "PostgreSQL", "Schema", "PostgREST"])
 def test_interrupt_during_the_start_leaves_nothing_running(flowgres: Flowgres, part: str) -> None:
     server = Dev(flowgres)

@@ -105,7 +105,10 @@ def test_the_forged_types_are_found_by_a_function_with_an_empty_search_path(data
             login.run("select public.careless()")
 
 
-@pytest.mark.parametrize("role", ["viewer", "member", "admin", "operator"])
+ROLES = [*(pytest.param(role, marks=pytest.mark.slow) for role in ("viewer", "member", "operator")), "admin"]
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_a_tenants_login_runs_nothing_as_the_engine(login_of: Callable[..., str], tenant: Tenant, role: str) -> None:
     with _connected(login_of(role, tenant)) as login:
         assert _intrusions(login, at_least=20) == []
