@@ -23,7 +23,9 @@ from flowgres_front.problems import MEDIA_TYPE, Problem
 
 MAX_HEAD_BYTES = 16 << 10
 _READ_BYTES = 16 << 10
-"""Read at once, of a head or of a body that is waited for: a connection holds little more."""
+"""Read at once of a body that is waited for."""
+_HEAD_READ_BYTES = 2 << 10
+"""Of a head, which may have a body behind it: it stays in memory for as long as a stranger waits for the answer."""
 _MAX_DRAINED_BYTES = 64 << 10
 _DRAIN_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
@@ -147,7 +149,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         del sizehint
-        return self._connections.buffer
+        buffer = self._connections.buffer
+        return buffer if self._phase is _Phase.ANSWER else buffer[:_HEAD_READ_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         if not self._is_admitted:

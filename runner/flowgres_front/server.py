@@ -12,7 +12,8 @@ from flowgres_front.app import create_app
 from flowgres_front.connections import MAX_HEAD_BYTES, Connections, Patience
 from flowgres_front.settings import FrontSettings
 
-MAX_CONNECTIONS = 2048
+MAX_CONNECTIONS = 1024
+"""One of a stranger takes about 50 KiB: all of them together less than 64 MiB."""
 _OTHER_FILES = 256
 """Connections to the database, pipes to reading processes, logs."""
 

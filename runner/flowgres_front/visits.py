@@ -109,7 +109,8 @@ class Visits:
         async def send_in_turn(message: Message) -> None:
             if message["type"] == "http.response.start" and not visit.is_proven:
                 # Whoever watches the front does not wait behind those who ask for all the rest.
-                turn = self._line.enter((scope["client"][0], scope["path"] == "/health"))
+                address = scope["client"] and scope["client"][0]
+                turn = self._line.enter((address, scope["path"] == "/health"))
                 if not turn.done():
                     connection.wait_for(turn)
                     await turn

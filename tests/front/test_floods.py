@@ -115,3 +115,15 @@ def test_a_tenant_that_imports_without_end_leaves_the_others_their_part(
 )
 def test_a_long_flood_of_many_changes_nothing(flooded: Front, tenant: TenantKeys, kind: str) -> None:
     check(flooded, tenant, kind, 800, calls=60)
+
+
+@pytest.mark.parametrize("kind", ["objects", "forged_keys"])
+def test_all_connections_taken_by_strangers_take_little_memory(flooded: Front, tenant: TenantKeys, kind: str) -> None:
+    seconds_of_calls(flooded.url, tenant.admin, count=10)
+    before = memory_bytes(flooded.process.pid)
+    with flooding(flooded.url, kind, 1300):
+        time.sleep(12)  # longer than a line of all of them
+        grown = memory_bytes(flooded.process.pid) - before
+        seconds_of_calls(flooded.url, tenant.admin, count=10)
+
+    assert grown <= MOST_GROWTH_BYTES, f"{kind}: {grown / (1 << 20):.1f} MiB more"

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -134,6 +135,8 @@ async def go_on(host: str, port: int, client: Client) -> None:
 async def main(url: str, kind: str, count: int) -> None:
     """So many clients of one kind, until the process is stopped."""
     os.nice(19)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     address = urlsplit(url)
     clients = [go_on(str(address.hostname), int(address.port or 80), KINDS[kind]) for _ in range(count)]
     await asyncio.gather(*clients)

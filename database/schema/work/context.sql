@@ -16,7 +16,8 @@ as $$
 $$;
 comment on function flowgres.build_context is $$What the expressions of a step may see of their execution.$$;
 
--- Without a look at what lies apart: a compressed text has been seen to be a hundred times as long, and a usual one three times.
+-- Without a look at what lies apart. Compressed, lists of objects are a seventh of their text, and one letter again and again an
+-- 87th: less is not possible with what compresses by default.
 create or replace function flowgres.weight_of(p_value jsonb)
   returns bigint language sql stable
 as $$

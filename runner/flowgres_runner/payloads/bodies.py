@@ -107,7 +107,6 @@ def _parse_json(given: list[bytes | bytearray], content_type: str, *, is_declare
         text = _decoded(data, marked or _charset_of(content_type) or "utf-8")
         if text is None:
             raise _not_storable("it is not UTF-8")
-        data = text.encode()
     text = text.removeprefix("\ufeff")
     del data
     try:

@@ -103,7 +103,7 @@ async def test_cancelled_request_frees_its_slot(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("path", ["reset", "close", "truncate", "cut_chunk", "bad_chunk?late=1"])
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST", "PATCH"])
 async def test_broken_connection_is_a_connect_error_and_sent_once(
     client: Client, peer: Peer, path: str, method: str
 ) -> None:
