@@ -21,13 +21,13 @@ from flowgres_runner.database.connection import Link, require_direct, retry_unti
 from flowgres_runner.database.listening import Listener
 from flowgres_runner.errors import DatabaseError, DatabaseRefusedError, DatabaseUnfitError, RegistrationError
 from flowgres_runner.evaluator import EvaluatorPool
-from flowgres_runner.evaluator.reading import Reader
 from flowgres_runner.execution.contexts import ContextCache
 from flowgres_runner.execution.executor import Executor
 from flowgres_runner.execution.running import RESERVE_PART, RunningSteps
 from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.http import Client, EgressPolicy
+from flowgres_runner.reading.reader import Reader
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.settings import RunnerSettings
 from flowgres_runner.steps.base import Handler
@@ -126,6 +126,7 @@ class Runner:
             give_back=self._release,
             reader=self._reader,
             on_room=lambda: self._loop.look_for_work(),
+            wait_for_room=self._outbox.wait_for_room,
         )
         self._running.attach(self._executor, lambda result: self._outbox.put([result]))
         self._loop = WorkLoop(

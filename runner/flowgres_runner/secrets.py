@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import secrets as random_tokens
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 from flowgres_process.errors import SecretError
-from flowgres_runner.json_values import Json
+from flowgres_runner.json_values import Json, encode_json
+from flowgres_runner.payloads.texts import JsonText
 
 _MARK = "fgsecretx"
 
@@ -44,21 +46,31 @@ def put_values(config: Mapping[str, Json], *, tokens: Mapping[str, str], places:
     Raises MisusedSecretError for a stand-in anywhere else, or one that was cut or changed.
     """
     allowed = frozenset(places)
-    return {key: _replace(item, tokens if key in allowed else {}) for key, item in config.items()}
+    return {key: cast("Json", _replace(item, tokens if key in allowed else {})) for key, item in config.items()}
 
 
-def _replace(value: Json, tokens: Mapping[str, str]) -> Json:
+def _check_unmarked(text: str) -> None:
+    if _MARK in text.lower():
+        raise MisusedSecretError(
+            "a secret is used where it cannot be, or changed by an expression",
+            hint="Use {{ secrets.NAME }} unchanged, in url, headers and body only.",
+        )
+
+
+def _replace(value: Json | JsonText, tokens: Mapping[str, str]) -> Json | JsonText:
     if isinstance(value, str):
         for token, secret in tokens.items():
             value = value.replace(token, secret)
-        if _MARK in value.lower():
-            raise MisusedSecretError(
-                "a secret is used where it cannot be, or changed by an expression",
-                hint="Use {{ secrets.NAME }} unchanged, in url, headers and body only.",
-            )
+        _check_unmarked(value)
         return value
+    if isinstance(value, JsonText):
+        text = value.data.decode()
+        for token, secret in tokens.items():
+            text = text.replace(token, encode_json(secret)[1:-1])
+        _check_unmarked(text)
+        return JsonText(text.encode(), value.depth)
     if isinstance(value, dict):
-        return {str(_replace(key, tokens)): _replace(item, tokens) for key, item in value.items()}
+        return {str(_replace(key, tokens)): _replace(item, tokens) for key, item in value.items()}  # type: ignore[misc]
     if isinstance(value, list):
-        return [_replace(item, tokens) for item in value]
+        return [_replace(item, tokens) for item in value]  # type: ignore[misc]
     return value

@@ -97,3 +97,38 @@ def test_what_another_runner_holds_has_no_context(database: Database, db: Db, te
     start_with(database, tenant, workflow, [INPUTS["large"]])
     with hands(database) as one, hands(database) as other:
         assert contexts_of(other, one.claim()) == []
+
+
+@pytest.mark.parametrize("is_fan", [False, True], ids=["alone", "fan"])
+@pytest.mark.parametrize(("size", "comes_along"), [(4 * KIB, True), (200 * KIB, False)])
+def test_a_claim_brings_what_a_step_resumes_with_when_it_is_light(
+    database: Database, db: Db, tenant: Tenant, size: int, comes_along: bool, is_fan: bool
+) -> None:
+    import_workflow(db, tenant, dag("child", [{"id": "only"}]))
+    call = {"type": "sub_workflow", "config": {"workflow": "child"}}
+    steps = [{"id": f"call{number}", **call} for number in range(2 if is_fan else 1)]
+    workflow = import_workflow(db, tenant, dag("parent", steps))
+    start_with(database, tenant, workflow, [{}])
+    output = secrets.token_hex(size)
+    with hands(database) as runner:
+        calls: list[dict[str, Any]] = [{"o": "child", "workflow": "child", "version": None, "input": {}}] * len(steps)
+        runner.report_once(
+            [runner.result(lease, call) for lease, call in zip(runner.claim(), calls, strict=True)], room=0
+        )
+        runner.report_once([runner.result(lease, completed(output)) for lease in runner.claim()], room=0)
+        resumed = runner.claim()
+
+        assert len(resumed) == len(steps)
+        for lease in resumed:
+            if comes_along:
+                assert lease["resume"]["output"] == {"only": output}
+            else:
+                assert lease["resume"] == "left"
+            rows = [[str(lease["tenant_id"]), str(lease["execution_id"]), lease["queue_id"], lease["token"]]]
+            [found] = runner.db.all("select * from flowgres.get_contexts(%s, %s, %s)", runner.id, rows, 0)
+            assert found["resume"]["status"] == "completed"
+            assert found["resume"]["output"] == {"only": output}
+        # What weighs much is had one by one.
+        rows = [[str(row["tenant_id"]), str(row["execution_id"]), row["queue_id"], row["token"]] for row in resumed]
+        answers = runner.db.all("select * from flowgres.get_contexts(%s, %s, %s)", runner.id, rows, 100 * KIB)
+        assert [row["resume"] is not None for row in answers] == [True] + [comes_along] * (len(rows) - 1)

@@ -20,7 +20,6 @@ from flowgres_runner.database.connection import Link
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.evaluator import EvaluatorError, EvaluatorPool, RenderJob
 from flowgres_runner.evaluator.pool import AnyAnswer
-from flowgres_runner.evaluator.reading import Reader
 from flowgres_runner.execution import batches, versions
 from flowgres_runner.execution.chains import ChainResult
 from flowgres_runner.execution.contexts import ContextCache
@@ -28,6 +27,7 @@ from flowgres_runner.execution.executor import Executor
 from flowgres_runner.execution.results import Result
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.http import Client, EgressPolicy
+from flowgres_runner.reading.reader import Reader
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.http import HttpStep
 from flowgres_runner.steps.registry import core_handlers
@@ -305,9 +305,9 @@ async def test_contexts_that_did_not_come_are_fetched_a_few_at_a_time(
     told: list[int] = []
     get_contexts = queries.get_contexts
 
-    async def listen(link: Link, **arguments: Any) -> dict[int, str | None]:
+    async def listen(link: Link, **arguments: Any) -> dict[int, tuple[str | None, str | None]]:
         answer = await get_contexts(link, **arguments)
-        told.append(sum(text is not None for text in answer.values()))
+        told.append(sum(context is not None for context, _ in answer.values()))
         return answer
 
     monkeypatch.setattr(queries, "get_contexts", listen)

@@ -32,6 +32,18 @@ drop function if exists flowgres_api.revoke_api_key(text);
 drop function if exists flowgres.revoke_api_key(text);
 drop function if exists flowgres.context_steps(uuid, uuid, smallint[]);
 drop function if exists flowgres.get_contexts(uuid, jsonb);
+drop function if exists flowgres.read_resume(uuid, jsonb);
+-- The same arguments as now, and one column more.
+do $$
+begin
+  if exists (
+    select from pg_catalog.pg_proc as p
+    where p.oid = to_regprocedure('flowgres.get_contexts(uuid, jsonb, bigint)') and not 'resume' = any(p.proargnames)
+  ) then
+    drop function flowgres.get_contexts(uuid, jsonb, bigint);
+  end if;
+end;
+$$;
 -- Rights and policies are compared now (access/).
 drop function if exists flowgres.grant_functions(text, text[], text);
 drop function if exists flowgres.tenant_predicate();

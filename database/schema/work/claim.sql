@@ -233,7 +233,8 @@ begin
         ) as s
         where e.tenant_id = q.tenant_id and e.id = q.execution_id and e.id between v_lowest_id and v_highest_id
       ),
-      case when q.resume is not null then flowgres.read_resume(p_tenant_id => q.tenant_id, p_resume => q.resume) end,
+      case when q.resume is not null then flowgres.read_resume(
+        p_tenant_id => q.tenant_id, p_resume => q.resume, p_most => flowgres.light_weight()) end,
       false;
   end if;
 

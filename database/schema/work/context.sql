@@ -114,7 +114,8 @@ begin
   select
     r.id, r.token, r.tenant_id, r.execution_id, r.version_id, r.step_index, r.iteration, r.attempt, r.generation, false,
     case when r.place = 1 then (select c.context from contexts as c where c.execution_id = r.execution_id) end,
-    case when r.resume is not null then flowgres.read_resume(p_tenant_id => r.tenant_id, p_resume => r.resume) end, false
+    case when r.resume is not null then flowgres.read_resume(
+      p_tenant_id => r.tenant_id, p_resume => r.resume, p_most => flowgres.light_weight()) end, false
   from ranked as r
   order by r.execution_id, r.place;
 end;
@@ -126,7 +127,7 @@ The first row of each execution carries the context for all of them, unless that
 set local role flowgres_engine;
 
 create or replace function flowgres.get_contexts(p_runner_id uuid, p_rows jsonb, p_most bigint default 9223372036854775807)
-  returns table (queue_id bigint, context json) language plpgsql stable security definer set search_path to pg_catalog, pg_temp
+  returns table (queue_id bigint, context json, resume jsonb) language plpgsql stable security definer set search_path to pg_catalog, pg_temp
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
   set plan_cache_mode to force_generic_plan
 as $$
@@ -134,11 +135,11 @@ begin
   return query
   with wanted as (
     select
-      r.place, l.id, l.tenant_id, l.execution_id, l.reference_indexes,
-      flowgres.weight_of(e.input) + flowgres.weight_of(e.trigger) + coalesce(o.weight, 0) as weight
+      r.place, l.id, l.tenant_id, l.execution_id, l.reference_indexes, l.resume,
+      flowgres.weight_of(e.input) + flowgres.weight_of(e.trigger) + coalesce(o.weight, 0) + coalesce(c.weight, 0) as weight
     from jsonb_array_elements(p_rows) with ordinality as r (value, place)
     cross join lateral (
-      select q.id, q.tenant_id, q.execution_id, w.reference_indexes
+      select q.id, q.tenant_id, q.execution_id, q.resume, w.reference_indexes
       from flowgres.work_queue as q
       join flowgres.workflow_steps as w
         on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
@@ -154,13 +155,21 @@ begin
         and s.iteration = -1
       having l.reference_indexes <> '{}'
     ) as o on true
+    left join lateral (
+      select flowgres.weight_of(d.output) as weight
+      from flowgres.executions as d
+      where d.tenant_id = l.tenant_id and d.id = (l.resume ->> 'execution_id')::uuid
+    ) as c on l.resume ? 'execution_id'
   ),
   -- As many as there is room for, and the first one in any case.
   taken as materialized (
     select w.*, coalesce(sum(w.weight) over (order by w.place rows between unbounded preceding and 1 preceding), 0) as before
     from wanted as w
   )
-  select t.id, c.context
+  select
+    t.id, c.context,
+    case when c.context is not null and t.resume is not null then
+      flowgres.read_resume(p_tenant_id => t.tenant_id, p_resume => t.resume) end
   from taken as t
   left join lateral (
     select flowgres.build_context(
@@ -177,5 +186,5 @@ end;
 $$;
 comment on function flowgres.get_contexts(uuid, jsonb, bigint) is $$Contexts of leased steps, given as [[tenant, execution, queue row, token], ...]
 
-For a step whose context its claim did not bring. They come in the order of their rows until they weigh p_most together; what is
-left has null, and is to be asked for again.$$;
+For a step whose context its claim did not bring, or what it resumes with. They come in the order of their rows until they weigh
+p_most together; what is left has null, and is to be asked for again.$$;

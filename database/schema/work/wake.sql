@@ -107,20 +107,26 @@ comment on function flowgres.wake_later(uuid[], uuid[]) is $$Wake the steps that
 
 For a transaction that is not the engine's own: nobody knows how long it stays open, and the row of a parent must not be held so long.$$;
 
-create or replace function flowgres.read_resume(p_tenant_id uuid, p_resume jsonb)
+create or replace function flowgres.read_resume(
+  p_tenant_id uuid, p_resume jsonb, p_most bigint default 9223372036854775807
+)
   returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
 begin
   if p_resume ? 'execution_id' and p_resume ->> 'status' <> 'timed_out' then
-    return p_resume || coalesce((
-      select jsonb_build_object('output', e.output, 'error', e.error)
+    return coalesce((
+      select
+        case when flowgres.weight_of(e.output) > p_most then '"left"'
+          else p_resume || jsonb_build_object('output', e.output, 'error', e.error) end
       from flowgres.executions as e
-      where e.tenant_id = p_tenant_id and e.id = (p_resume ->> 'execution_id')::uuid), '{}');
+      where e.tenant_id = p_tenant_id and e.id = (p_resume ->> 'execution_id')::uuid), p_resume);
   end if;
   return p_resume;
 end;
 $$;
-comment on function flowgres.read_resume(uuid, jsonb) is $$What a resumed step goes on with: of an ended child its output or error.$$;
+comment on function flowgres.read_resume(uuid, jsonb, bigint) is $$What a resumed step goes on with: of an ended child its output or error
+
+"left", a text instead of the object, when the output weighs more than p_most: get_contexts has it.$$;
 
 set local role flowgres_engine;
 

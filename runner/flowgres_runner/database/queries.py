@@ -31,15 +31,17 @@ _COMPLETE_CHAINS = (
 )
 
 CONTEXTS_AT_ONCE = 1 << 20
+LEFT = '"left"'
+"""In the place of what a step resumes with: it is large, and `get_contexts` has it."""
 
 
 class ClaimedStep(NamedTuple):
     """A leased step; `token` is its fence.
 
     `context` and `resume` are JSON text; there is no context when the step was handed on from its parent, when another
-    row of its execution brings it, or when it is large. `iteration` is -1 for a step that is not iterated.
-    `is_passed_over`: this is no lease; it names a report of the same call of which nothing was recorded, because
-    somebody else holds the execution.
+    row of its execution brings it, or when it is large; a large `resume` is LEFT. `iteration` is -1 for a step that is
+    not iterated. `is_passed_over`: this is no lease; it names a report of the same call of which nothing was recorded,
+    because somebody else holds the execution.
     """
 
     queue_id: int
@@ -156,21 +158,25 @@ async def stop_runner(link: Link, *, runner_id: str) -> None:
     await link.call("select flowgres.stop_runner(%s::uuid)", (runner_id,), seconds=5)
 
 
-async def get_version(link: Link, *, version_id: str) -> dict[str, Any] | None:
-    """A version of a workflow with its compiled steps."""
-    return cast("dict[str, Any] | None", await _value(link, "select flowgres.get_version(%s::uuid)", (version_id,)))
+async def get_version(link: Link, *, version_id: str) -> str | None:
+    """A version of a workflow with its compiled steps, as JSON text."""
+    query = "select flowgres.get_version(%s::uuid)::text"
+    return cast("str | None", await _value(link, query, (version_id,)))
 
 
-async def get_contexts(link: Link, *, runner_id: str, leases: Sequence[Any]) -> dict[int, str | None]:
-    """Contexts of leased steps as JSON text, by queue id; None is to be asked for again, once these are done with.
+async def get_contexts(
+    link: Link, *, runner_id: str, leases: Sequence[Any]
+) -> dict[int, tuple[str | None, str | None]]:
+    """Of leased steps, by queue id, the context and what they resume with, both as JSON text.
 
-    About CONTEXTS_AT_ONCE bytes come in one answer, and one context in any case.
+    About CONTEXTS_AT_ONCE bytes come in one answer, and one context in any case. Where the context is None, it is to be
+    asked for again, once the others are done with.
     """
     rows = await link.call(
-        "select queue_id, context::text from flowgres.get_contexts(%s::uuid, %s::jsonb, %s::bigint)",
+        "select queue_id, context::text, resume::text from flowgres.get_contexts(%s::uuid, %s::jsonb, %s::bigint)",
         (runner_id, json.dumps(leases), CONTEXTS_AT_ONCE),
     )
-    return {row[0]: row[1] for row in rows}
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 async def get_secrets(link: Link, *, tenant_id: str, names: Sequence[str]) -> list[StoredSecret]:

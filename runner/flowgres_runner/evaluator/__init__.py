@@ -9,7 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .jobs import Follower, NotTaken, Rendered, RenderedWhole, RenderFailed, RenderJob, RenderResult, Unfinished
+    from .jobs import (
+        Follower,
+        NotTaken,
+        Rendered,
+        RenderedLarge,
+        RenderedWhole,
+        RenderFailed,
+        RenderJob,
+        RenderResult,
+        Unfinished,
+    )
     from .pool import EvaluatorError, EvaluatorPool
 
 __all__ = [
@@ -21,6 +31,7 @@ __all__ = [
     "RenderJob",
     "RenderResult",
     "Rendered",
+    "RenderedLarge",
     "RenderedWhole",
     "Unfinished",
 ]

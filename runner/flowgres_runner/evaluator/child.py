@@ -3,11 +3,12 @@
 From the parent comes `marshal` of `(new templates, new chains, forgotten numbers, groups of jobs, is_careful)` (this
 process trusts its parent). To it go the results in the order of the jobs: `[0, value, values of followers ...]`, `[1]`
 for not taken, `[2, code, message]`, `[3, length]` for the outputs of a whole chain: so many characters of the texts,
-`[4]` for what ran out of time, and `[5]` for what has to be asked again. A long batch is answered in several frames, a
-careful one result by result.
+`[4]` for what ran out of time, `[5]` for what has to be asked again, `[7]` for what there was no room for, and
+`[6, rest, [[name, length], ...]]` for what is large: so many characters of the texts each. A long batch is answered in
+several frames, a careful one result by result.
 
-A group is what one tenant wants. It has SLICE_SECONDS, and it ends with the first job that runs out of time: what is
-left of it comes back, and the next group begins.
+A group is what one tenant wants. It has SLICE_SECONDS and GROUP_CHARACTERS, and it ends with the first job that runs
+out of time, or that gives something large: what is left of it comes back, and the next group begins.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ import sys
 import time
 from typing import NoReturn
 
+from flowgres_runner.json_values import encode_json
+
 from .confinement import TimeIsUpError, confine, extend_cpu_limit, limit_cpu_time, memory_in_use
 from .frames import READY, receive, send, send_results
-from .held import HeldTemplates, open_texts
+from .held import Given, HeldTemplates, open_texts
 from .sandbox import Template, encode_result
 from .values import RenderError
 
 FLUSH_SECONDS = 0.02
 FLUSH_CHARACTERS = 1 << 20
 SLICE_SECONDS = 0.05
+GROUP_CHARACTERS = 1 << 20
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -75,14 +79,16 @@ def serve(
     while groups:
         jobs = groups.pop()
         jobs.reverse()
-        is_over = False
+        is_over = is_full = False
+        room = GROUP_CHARACTERS
         until, cpu_until = time.monotonic() + SLICE_SECONDS, time.process_time() + SLICE_SECONDS
         while jobs:
             number, packed = jobs.pop()
             if is_over:
-                results.append("[5]")
+                results.append("[7]" if is_full else "[5]")
                 continue
-            texts: list[str] = []
+            before = size
+            given = Given()
             whole = None
             result = "[1]"
             try:
@@ -91,7 +97,7 @@ def serve(
                 open_texts(seen)
                 try:
                     limit_cpu_time(cpu_seconds)
-                    whole = held.render(number, seen, output_bytes, texts)
+                    whole = held.render(number, seen, output_bytes, given)
                 finally:
                     limit_cpu_time(0)
             except RenderError as error:
@@ -110,10 +116,18 @@ def serve(
                 wholes.append(whole)
                 result = f"[3,{len(whole)}]"
                 size += len(whole)
-            elif texts:
-                result = f"[0,{','.join(texts)}]"
+            elif given.pieces:
+                is_over = is_full = True
+                wholes += [text for _, text in given.pieces]
+                result = encode_json([6, given.rest, [[name, len(text)] for name, text in given.pieces]])
+                size += output_bytes
+            elif given.texts:
+                result = f"[0,{','.join(given.texts)}]"
             results.append(result)
             size += len(result)
+            room -= size - before
+            if room < 0:
+                is_over = is_full = True
             now = time.monotonic()
             if size > FLUSH_CHARACTERS or now - flushed_at > FLUSH_SECONDS or is_careful:
                 send_results(results, wholes)

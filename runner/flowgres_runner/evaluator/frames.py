@@ -34,7 +34,7 @@ def _read(size: int) -> Frame | None:
     return data
 
 
-def send(body: bytes) -> None:
+def send(body: Frame) -> None:
     """One frame to the parent."""
     head, view = _LENGTH.pack(len(body)), memoryview(body)
     while head or view:

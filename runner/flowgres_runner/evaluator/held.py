@@ -6,8 +6,9 @@ import json
 import time
 from typing import Any
 
-from flowgres_runner.json_values import canonical_json, encode_json
+from flowgres_runner.json_values import LARGE_BYTES, canonical_json, encode_json
 
+from .large import Piece, cut
 from .sandbox import NOT_TAKEN, Made, Template, encode_result
 from .values import RenderError
 
@@ -22,6 +23,32 @@ _Link = tuple[int, tuple[str, ...], str, tuple[str, ...]]
 """Of a member of a chain: number, references, after, path; see Follower."""
 _Source = tuple[Json, "str | None", Made]
 """A template, its `when`, and those of its texts that were compiled before it was interrupted."""
+
+
+class Given:
+    """What a job gave: texts of JSON. Or one value that is large, `rest` and `pieces` as RenderedLarge has them.
+
+    With what is large nothing else comes: followers are a favour, and would only add to what one answer may be.
+    """
+
+    __slots__ = ("_room", "pieces", "rest", "texts")
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.rest: Json = None
+        self.pieces: list[Piece] = []
+        self._room = LARGE_BYTES
+
+    def add(self, value: Json, output_bytes: int) -> bool:
+        """Take one more result; whether there may be another one after it."""
+        text = encode_result(value, output_bytes)
+        self._room -= len(text)
+        if self._room < 0:
+            if not self.texts:
+                self.rest, self.pieces = cut(value, text)
+            return False
+        self.texts.append(text)
+        return True
 
 
 class _Shown:
@@ -77,8 +104,8 @@ class HeldTemplates:
         """Whether the last job compiled anything, if only a part of a template: it goes on from there the next time."""
         return any(len(made) > before for made, before in self._begun)
 
-    def render(self, number: int, seen: Any, output_bytes: int, texts: list[str]) -> str | None:
-        """Render a template or a chain against what it sees; results go to `texts`, none if `when` is false.
+    def render(self, number: int, seen: Any, output_bytes: int, given: Given) -> str | None:
+        """Render a template or a chain against what it sees; results go to `given`, none if `when` is false.
 
         Where the outputs of a chain are wanted as one text, and all its members are plain, that is returned instead.
         Whatever is raised is the fault of the one whose text is not there yet.
@@ -88,31 +115,31 @@ class HeldTemplates:
         if chain is None:
             value = self._compiled(number).evaluate(seen)
             if value is not NOT_TAKEN:
-                texts.append(encode_result(value, output_bytes))
+                given.add(value, output_bytes)
             return None
         context, known, max_bytes, max_depth = seen
         shown = _Shown(context, known)
         if not max_bytes:
-            self._render_each(chain, shown, output_bytes, texts)
+            self._render_each(chain, shown, output_bytes, given)
             return None
         values: list[Json] = []
         whole = None
         try:
-            whole = self._render_whole(chain, shown, (output_bytes, max_bytes, max_depth), values)
+            whole = self._render_whole(chain, shown, (output_bytes, min(max_bytes, LARGE_BYTES), max_depth), values)
         finally:
             if whole is None:
                 for value in values:
-                    texts.append(encode_result(value, output_bytes))
+                    if not given.add(value, output_bytes):
+                        break
         return whole
 
-    def _render_each(self, chain: list[Any], shown: _Shown, output_bytes: int, texts: list[str]) -> None:
+    def _render_each(self, chain: list[Any], shown: _Shown, output_bytes: int, given: Given) -> None:
         _, number, *links = chain
         for link in (*links, None):
             value = self._compiled(number).evaluate(shown.context)
             if value is NOT_TAKEN:
                 return
-            texts.append(encode_result(value, output_bytes))
-            if link is None or shown.is_late(time.monotonic()):
+            if not given.add(value, output_bytes) or link is None or shown.is_late(time.monotonic()):
                 return
             number, references, after, path = link
             if not shown.show(after, canonical_json(_at(value, path)), references):

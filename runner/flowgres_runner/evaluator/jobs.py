@@ -8,6 +8,8 @@ from typing import Any
 
 from flowgres_runner.json_values import MAX_DEPTH
 
+from .large import Piece
+
 Json = Any
 
 
@@ -82,6 +84,18 @@ class RenderedWhole:
 
 
 @dataclass(frozen=True, slots=True)
+class RenderedLarge:
+    """The template rendered, and more than is to be parsed here.
+
+    What is large of its members is given as text, by name, and `rest` has what else there is; without a name it is all
+    there is. No more than its size is known of a text, as with RenderedWhole.
+    """
+
+    rest: Json
+    pieces: Sequence[Piece]
+
+
+@dataclass(frozen=True, slots=True)
 class NotTaken:
     """`when` gave false."""
 
@@ -100,9 +114,13 @@ class RenderFailed:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """There was no time for it. `is_slow`: it takes long, and has to be rendered alone; otherwise it goes again."""
+    """It was not rendered. `is_slow`: it takes long, and has to be rendered alone; otherwise it goes again.
+
+    `is_later`: what came before it is as much as may come at once.
+    """
 
     is_slow: bool
+    is_later: bool = False
 
 
-RenderResult = Rendered | RenderedWhole | NotTaken | RenderFailed
+RenderResult = Rendered | RenderedLarge | RenderedWhole | NotTaken | RenderFailed

@@ -21,7 +21,7 @@ from typing import Any
 from flowgres_runner.errors import RunnerError
 from flowgres_runner.turns import Turns
 
-from .jobs import NotTaken, Rendered, RenderedWhole, RenderFailed, RenderJob, RenderResult, Unfinished
+from .jobs import NotTaken, Rendered, RenderedLarge, RenderedWhole, RenderFailed, RenderJob, RenderResult, Unfinished
 from .marks import SlowMarks
 from .process import ChildDiedError, EvaluatorProcess
 from .templates import KnownChain, KnownTemplate, TemplateCache
@@ -39,6 +39,7 @@ _START_ATTEMPTS = 3
 _NOT_TAKEN = NotTaken()
 _SLOW = Unfinished(is_slow=True)
 _AGAIN = Unfinished(is_slow=False)
+_LATER = Unfinished(is_slow=False, is_later=True)
 _NO_JSON = RenderFailed("expression_error", "the context is no plain JSON")
 _LIMIT = RenderFailed(
     "expression_limit", "the expressions need too much time or memory: they ended their evaluator process"
@@ -111,7 +112,7 @@ class EvaluatorPool:
         Raises EvaluatorError when no child can be started.
         """
         results: list[AnyAnswer] = [_AGAIN] * len(jobs)
-        while again := [index for index, result in enumerate(results) if result is _AGAIN]:
+        while again := [index for index, result in enumerate(results) if result is _AGAIN or result is _LATER]:
             answers = await self.render_together([jobs[index] for index in again])
             for index, answer in zip(again, answers, strict=True):
                 results[index] = answer
@@ -125,7 +126,7 @@ class EvaluatorPool:
         """Render what is quick; what takes long is Unfinished. Raises EvaluatorError.
 
         When the jobs are of several tenants, those for which a tenant's slice was not enough are Unfinished, too: they
-        go again, and the others need not wait for them.
+        go again, and the others need not wait for them. So are those that would make the answers too much at once.
         """
         results: list[AnyAnswer] = [_AGAIN] * len(jobs)
         tenants = {job.tenant_id for job in jobs}
@@ -140,8 +141,8 @@ class EvaluatorPool:
         """Render a job that takes long, in its tenant's turn, without what would follow it. Raises EvaluatorError."""
         job = _head(job)
         known = self._cache.find(job)
-        if known.constant:
-            return Rendered(job.template)
+        if known.constant is not None:
+            return known.constant
         try:
             member = (0, known, _packed(job), 0)
         except ValueError:
@@ -179,8 +180,9 @@ class EvaluatorPool:
                 if any(marks.has(job.tenant_id, follower.key) for follower in job.then):
                     job = _head(job)
             known = self._cache.find_chain(job) if job.is_chain else self._cache.find(job)
-            if known.parts[0].constant:
-                results[index] = Rendered(job.template)
+            constant = known.parts[0].constant
+            if constant is not None:
+                results[index] = constant
                 continue
             try:
                 members.append((index, known, _packed(job), job.whole_bytes))
@@ -262,7 +264,8 @@ class EvaluatorPool:
             answers = died.results
         for (index, _, _, whole_bytes), answer in zip(batch, answers, strict=False):
             result = results[index] = _read_answer(answer, whole_bytes)
-            if result is _SLOW:
+            # Hundreds of large results at once would be in memory together.
+            if result is _SLOW or type(result) is RenderedLarge:
                 self.marks.add(jobs[index].tenant_id, jobs[index].key)
         return batch[len(answers) :]
 
@@ -304,6 +307,8 @@ def _read_answer(answer: Any, whole_bytes: int) -> AnyAnswer:
     match answer:
         case RenderedWhole(text) if (len(text) if text.isascii() else len(text.encode())) <= whole_bytes:
             return answer
+        case RenderedLarge():
+            return answer
         case [0, value]:
             return Rendered(value)
         case [0, value, *then]:
@@ -316,5 +321,7 @@ def _read_answer(answer: Any, whole_bytes: int) -> AnyAnswer:
             return _SLOW
         case [5]:
             return _AGAIN
+        case [7]:
+            return _LATER
         case _:
             return RenderFailed("expression_error", "the evaluator gave no answer")

@@ -20,7 +20,8 @@ import flowgres_definitions
 from flowgres_runner.errors import RunnerError
 
 from .frames import READY, Frame
-from .jobs import RenderedWhole
+from .jobs import RenderedLarge, RenderedWhole
+from .large import Piece
 from .templates import SentTemplates
 
 Json = Any
@@ -38,7 +39,7 @@ MAX_FRAME_RESULTS = 32
 _PIECE = 256 << 10
 _MAPPED_BYTES = 128 << 10
 _LENGTH = struct.Struct(">I")
-_BOOT = "import sys; sys.path[:0] = sys.argv[6:]; from flowgres_runner.evaluator.{} import main; main(sys.argv[1:5])"
+_BOOT = "import sys; sys.path[:0] = sys.argv[6:]; from {} import main; main(sys.argv[1:5])"
 
 
 class ChildDiedError(RunnerError):
@@ -59,7 +60,7 @@ def _import_roots() -> list[str]:
 
 
 class EvaluatorProcess:
-    """A persistent child, running one of the programs of this room. Not shared: one batch at a time."""
+    """A persistent child, which runs `main` of the module `program`. Not shared: one batch at a time."""
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class EvaluatorProcess:
         memory_bytes: int,
         output_bytes: int,
         cached_templates: int = 0,
-        program: str = "child",
+        program: str = "flowgres_runner.evaluator.child",
         niceness: int = 0,
     ) -> None:
         self._program = program
@@ -275,7 +276,8 @@ class EvaluatorProcess:
 def _read_results(body: Frame) -> list[Any]:
     """The results of a frame; raises ValueError, and ChildDiedError, for what is none.
 
-    The texts of whole chains are not parsed here. They are characters without NUL, so that they can be sent on.
+    The texts of whole chains and of large results are not parsed here. They are characters without NUL, so that they
+    can be sent on.
     """
     if len(body) < _LENGTH.size:
         raise ChildDiedError("the evaluator answered nonsense")
@@ -287,13 +289,27 @@ def _read_results(body: Frame) -> list[Any]:
     if "\0" in texts:
         raise ChildDiedError("the evaluator answered nonsense")
     at = 0
+
+    def take(length: Any) -> str:
+        nonlocal at
+        if type(length) is not int or not 0 < length <= len(texts) - at:
+            raise ChildDiedError("the evaluator answered nonsense")
+        at += length
+        return texts[at - length : at]
+
     for index, result in enumerate(results):
-        if type(result) is list and len(result) == 2 and result[0] == 3:
-            length = result[1]
-            if type(length) is not int or not 0 < length <= len(texts) - at:
-                raise ChildDiedError("the evaluator answered nonsense")
-            results[index] = RenderedWhole(texts[at : at + length])
-            at += length
+        match result:
+            case [3, length]:
+                results[index] = RenderedWhole(take(length))
+            case [6, rest, [*pieces]]:
+                taken: list[Piece] = []
+                for piece in pieces:
+                    match piece:
+                        case [str() | None as name, length] if name is None or type(rest) is dict:
+                            taken.append((name, take(length)))
+                        case _:
+                            raise ChildDiedError("the evaluator answered nonsense")
+                results[index] = RenderedLarge(rest, taken)
     if at != len(texts):
         raise ChildDiedError("the evaluator answered nonsense")
     return results

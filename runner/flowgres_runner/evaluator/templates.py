@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from flowgres_definitions.expressions import has_expression
+from flowgres_runner.json_values import LARGE_BYTES, encode_json, weight_of
 
-from .jobs import Follower, RenderJob
+from .jobs import Follower, Rendered, RenderedLarge, RenderJob
+from .large import cut
 
 Json = Any
+T = TypeVar("T")
+MAX_BYTES = 32 << 20
+"""About what the templates that are known take in memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownTemplate:
-    """A template with its number; `constant` when no text of it has an expression."""
+    """A template with its number. `constant` is what it gives when no text of it has an expression."""
 
     number: int
     template: Json
     when: str | None
-    constant: bool
+    constant: Rendered | RenderedLarge | None
+    weight: int
 
     @property
     def parts(self) -> tuple[KnownTemplate, ...]:
@@ -57,41 +63,65 @@ def _identical(left: Json, right: Json) -> bool:
     return bool(left == right) and repr(left) == repr(right)
 
 
+def _as_given(template: Json, text: str) -> Rendered | RenderedLarge:
+    return Rendered(template) if len(text) <= LARGE_BYTES else RenderedLarge(*cut(template, text))
+
+
+class _Kept(Generic[T]):
+    """Least recently used out first; bounded in number, and in about what it takes in memory."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._weight = 0
+        self._entries: OrderedDict[str, tuple[T, int]] = OrderedDict()
+
+    def find(self, key: str) -> T | None:
+        entry = self._entries.get(key)
+        return None if entry is None else entry[0]
+
+    def use(self, key: str) -> None:
+        self._entries.move_to_end(key)
+
+    def put(self, key: str, value: T, weight: int) -> None:
+        before = self._entries.pop(key, None)
+        self._weight += weight - (0 if before is None else before[1])
+        self._entries[key] = value, weight
+        while len(self._entries) > self._size or (self._weight > MAX_BYTES and len(self._entries) > 1):
+            _, (_, dropped) = self._entries.popitem(last=False)
+            self._weight -= dropped
+
+
 class TemplateCache:
     """Numbers templates and chains by key for one pool; a number is never used again for another."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
         self._next = 0
-        self._by_key: OrderedDict[str, KnownTemplate] = OrderedDict()
-        self._chains: OrderedDict[str, KnownChain] = OrderedDict()
+        self._templates: _Kept[KnownTemplate] = _Kept(size)
+        self._chains: _Kept[KnownChain] = _Kept(size)
 
     def find(self, job: RenderJob | Follower) -> KnownTemplate:
         """The numbered template of a job; a key that comes with another template gets a new number."""
-        known = self._by_key.get(job.key)
+        known = self._templates.find(job.key)
         if known is not None and known.is_for(job):
-            self._by_key.move_to_end(job.key)
+            self._templates.use(job.key)
             return known
-        constant = job.when is None and not has_expressions(job.template)
-        known = KnownTemplate(self._number(), job.template, job.when, constant)
-        self._by_key[job.key] = known
-        if len(self._by_key) > self._size:
-            self._by_key.popitem(last=False)
+        text = encode_json(job.template)
+        constant = None if job.when is not None or has_expressions(job.template) else _as_given(job.template, text)
+        known = KnownTemplate(self._number(), job.template, job.when, constant, weight_of(text))
+        self._templates.put(job.key, known, known.weight)
         return known
 
     def find_chain(self, job: RenderJob) -> KnownChain:
         """The numbered chain of a job that is one."""
-        chain = self._chains.get(job.key)
+        chain = self._chains.find(job.key)
         # Followers are made once per version, so these are nearly always the very same.
         is_same = chain is not None and chain.then is job.then and chain.last_path == job.last_path
         if chain is not None and is_same and chain.parts[0].is_for(job):
-            self._chains.move_to_end(job.key)
+            self._chains.use(job.key)
             return chain
         parts = (self.find(job), *(self.find(one) for one in job.then))
         chain = KnownChain(self._number(), parts, job.then, job.last_path)
-        self._chains[job.key] = chain
-        if len(self._chains) > self._size:
-            self._chains.popitem(last=False)
+        self._chains.put(job.key, chain, sum([part.weight for part in parts]))
         return chain
 
     def _number(self) -> int:

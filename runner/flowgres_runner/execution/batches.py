@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
-from flowgres_runner.database.queries import ClaimedStep
+from flowgres_runner.database.queries import LEFT, ClaimedStep
+from flowgres_runner.evaluator import Rendered, RenderedLarge
 from flowgres_runner.execution.chains import AnyResult
 from flowgres_runner.execution.opening import is_large
 from flowgres_runner.execution.prepared import Prepared
@@ -24,7 +25,8 @@ class Batch:
     """Steps whose results leave together. `is_alone`: it is one step whose expressions take long.
 
     What the evaluator had no time for is set aside: what takes long becomes a slow step, and what only came too late in
-    its tenant's slice goes on as a batch of that tenant. The others' results do not wait for it.
+    its tenant's slice goes on as a batch of that tenant. So does, each by itself, what is large. The others' results do
+    not wait for it.
     """
 
     __slots__ = ("again", "begun", "claimed", "is_alone", "results", "slow")
@@ -50,6 +52,11 @@ class Batch:
             self.slow.append(item.claimed)
         # One that was to be run ahead is left out: the database makes it ready as ever.
 
+    def set_apart(self, item: Prepared, given: Rendered | RenderedLarge) -> None:
+        """This one is to be run where large values are read."""
+        item.given = given
+        self.again.append(item)
+
     def take_slow(self) -> list[list[ClaimedStep]]:
         """What takes long, by tenant; it is of this batch no more."""
         slow, self.slow = self.slow, []
@@ -57,10 +64,12 @@ class Batch:
         return _by(_tenant_id, slow)
 
     def take_again(self) -> list[tuple[Batch, list[Prepared]]]:
-        """What goes on by itself: a batch for each tenant, with what there is of its results."""
+        """What goes on by itself: batches of one tenant each, with what there is of their results."""
         again, self.again = self.again, []
         parts: list[tuple[Batch, list[Prepared]]] = []
-        for claimed in _by(_tenant_id, [item.claimed for item in again]):
+        groups = _by(_tenant_id, [item.claimed for item in again if item.given is None])
+        groups += [[item.claimed] for item in again if item.given is not None]
+        for claimed in groups:
             part = Batch(claimed)
             ids = {step.queue_id for step in claimed}
             part.results = {queue_id: self.results.pop(queue_id) for queue_id in ids if queue_id in self.results}
@@ -80,12 +89,13 @@ def divide(
 
     The batches of a line run one after the other. All are one line, unless some tenant would keep the others waiting,
     with much to be read or to be rendered: then each tenant has its own. So has each execution that brings something
-    large, which another process reads. Heavy are those whose contexts were too large to come with them.
+    large, which another process reads. Heavy are those whose contexts were too large to come with them, or what they
+    resume with.
     """
     heavy: list[ClaimedStep] = []
-    if any([row.context is None and not row.handed for row in claimed]):
+    if any([(row.context is None or row.resume == LEFT) and not row.handed for row in claimed]):
         brought = {row.execution_id for row in claimed if row.context is not None}
-        heavy = [row for row in claimed if not row.handed and row.execution_id not in brought]
+        heavy = [row for row in claimed if not row.handed and (row.execution_id not in brought or row.resume == LEFT)]
         ids = {row.queue_id for row in heavy}
         claimed = [row for row in claimed if row.queue_id not in ids]
     large = {row.execution_id for row in claimed if is_large(row)}

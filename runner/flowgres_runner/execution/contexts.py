@@ -9,7 +9,7 @@ from typing import Any
 from flowgres_runner.steps.base import Json
 
 MAX_EXECUTIONS = 10_000
-MAX_BYTES = 32 << 20
+MAX_BYTES = 16 << 20
 """About what they take in memory: of texts their length, of objects `weight_of`."""
 PATHS = (("input",), ("trigger", "payload"), ("steps", "*", "output"))
 """What may be large in a context, and is then bytes: its JSON text, which only evaluators open."""

@@ -6,31 +6,45 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import cast
 
 from flowgres_process.logs import get_logger
-from flowgres_runner.database import queries
-from flowgres_runner.database.connection import Link, retry_until_answered
+from flowgres_runner.database.connection import Link
 from flowgres_runner.database.queries import ClaimedStep
+from flowgres_runner.errors import OutputError
 from flowgres_runner.evaluator import EvaluatorError, EvaluatorPool, RenderJob
-from flowgres_runner.evaluator.jobs import Rendered, RenderedWhole, RenderFailed, RenderResult, Unfinished
+from flowgres_runner.evaluator.jobs import (
+    Rendered,
+    RenderedLarge,
+    RenderedWhole,
+    RenderFailed,
+    RenderResult,
+    Unfinished,
+)
 from flowgres_runner.evaluator.pool import AnyAnswer
 from flowgres_runner.execution.batches import Batch, divide
 from flowgres_runner.execution.chains import AnyResult, ChainResult, as_chain, is_as_shown, may_be_plain
-from flowgres_runner.execution.compiled import NO_LIMITS, CompiledStep, Limits, Version
-from flowgres_runner.execution.contexts import ContextCache, ExecutionContext
-from flowgres_runner.execution.opening import Opener, TextReader, field_at_once, unread_field
+from flowgres_runner.execution.compiled import NO_LIMITS
+from flowgres_runner.execution.contexts import ContextCache
+from flowgres_runner.execution.opening import (
+    Opener,
+    TextReader,
+    config_of,
+    field_at_once,
+    is_for_the_reader,
+    unread_field,
+)
 from flowgres_runner.execution.prepared import Prepared
+from flowgres_runner.execution.preparing import Preparer
 from flowgres_runner.execution.rendering import GatheredRenderer
-from flowgres_runner.execution.results import MAX_BATCH_CHARACTERS, Result, encode_outcome, replacement
+from flowgres_runner.execution.results import Result, encode_outcome, render_failure, replacement, within
 from flowgres_runner.execution.slow import SlowSteps
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.json_values import weight_of
 from flowgres_runner.payloads.masks import masker
 from flowgres_runner.payloads.texts import LARGE_BYTES
 from flowgres_runner.secrets import Placeholders
-from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Skipped, StepError, Suspended
+from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Skipped, StepError
 from flowgres_runner.steps.failures import internal_failure
 
 log = get_logger(__name__)
@@ -41,6 +55,10 @@ Put = Callable[[Sequence[AnyResult]], None]
 StartTask = Callable[[Prepared, Json], None]
 GiveBack = Callable[[Sequence[ClaimedStep]], Awaitable[None]]
 _PAUSE_SECONDS = 1.0
+_RECALLS = 2
+"""Large contexts that are here at once for what steps make of their outcomes."""
+_AHEAD_CHARACTERS = LARGE_BYTES // 4
+"""Of results under one lease, after which nothing is run ahead: hundreds of leases are here at once."""
 
 
 class Executor:
@@ -60,18 +78,27 @@ class Executor:
         give_back: GiveBack,
         reader: TextReader,
         on_room: Callable[[], None] = lambda: None,
+        wait_for_room: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._link = link
         self._versions = versions
         self._contexts = contexts
         self._pool = pool
         self._renderer = GatheredRenderer(pool)
         self._placeholders = placeholders
         self._put = put
-        self._runner_id = runner_id
         self._start_task = start_task
         self._give_back = give_back
+        self._wait_for_room = wait_for_room
+        self._recalls = asyncio.Semaphore(_RECALLS)
         self._opener = Opener(reader)
+        self._preparer = Preparer(
+            link=link,
+            versions=versions,
+            contexts=contexts,
+            opener=self._opener,
+            runner_id=runner_id,
+            refuse=lambda claimed, outcome: self.report(claimed, None, outcome, milliseconds=0.0),
+        )
         self._parted: set[asyncio.Task[None]] = set()
         self.slow = SlowSteps(
             at_once=pool.processes,
@@ -99,8 +126,10 @@ class Executor:
         Those that have begun as tasks go on whatever becomes of the others: they may have sent something.
         """
         try:
+            if self._wait_for_room is not None:
+                await self._wait_for_room()
             if prepared is None:
-                prepared = await self._prepare(batch.claimed)
+                prepared = await self._preparer.prepare(batch.claimed)
             await self._execute(batch, prepared)
         except EvaluatorError as error:
             # This machine's trouble, not the steps': another runner may do better, or this one in a moment.
@@ -119,18 +148,22 @@ class Executor:
     async def _execute(self, batch: Batch, prepared: list[Prepared]) -> None:
         first = prepared
         began = time.monotonic()
+        has_turn = batch.is_alone
         while prepared:
             prepared = await self._run(prepared, began, batch)
             batch.is_alone = False
             if batch.slow or batch.again:
-                self._part(batch)
+                await self._part(batch, has_turn=has_turn)
             began = time.monotonic()
         self._put(_shortest(first, batch.results))
 
-    def _part(self, batch: Batch) -> None:
-        """Let those go on by themselves that the others are not to wait for."""
+    async def _part(self, batch: Batch, *, has_turn: bool) -> None:
+        """Let those go on by themselves that the others are not to wait for; but within the turn that one has."""
         partings = [self.slow.put(claimed) for claimed in batch.take_slow()]
         partings += [self._execute_batch(part, items) for part, items in batch.take_again()]
+        if has_turn:
+            await asyncio.gather(*partings)
+            return
         for parting in partings:
             task = asyncio.create_task(parting)
             self._parted.add(task)
@@ -147,7 +180,9 @@ class Executor:
         rendered_steps: list[Prepared] = []
         for item in prepared:
             pure = item.step.pure
-            if item.resume is not None and pure is not None and pure.resumes_unrendered:
+            if item.given is not None:
+                following.append(self._finish(item, await self._run_apart(item), began, batch))
+            elif item.resume is not None and pure is not None and pure.resumes_unrendered:
                 following.append(self._finish(item, self._outcome_of_pure(item, None), began, batch))
             else:
                 jobs.append(item.config_job(self._placeholders))
@@ -155,9 +190,6 @@ class Executor:
         if jobs:
             render = self._render_alone if batch.is_alone else self._pool.render_together
             answers = await render(jobs)
-            for item, answer in zip(rendered_steps, answers, strict=True):
-                if item.step.looks_up and isinstance(answer, Rendered):
-                    await self._opener.look_up(item, answer.value)
             reshaped: list[tuple[Prepared, Completed]] = []
             for item, job, answer in zip(rendered_steps, jobs, answers, strict=True):
                 following.append(self._take(item, job, answer, began, batch, reshaped))
@@ -167,7 +199,8 @@ class Executor:
                     if isinstance(answer, Unfinished):
                         batch.set_aside(item, is_slow=answer.is_slow)
                     else:
-                        following.append(self._finish(item, _reshaped(completed, answer), began, batch))
+                        outcome = await self._reshaped(item, completed, answer)
+                        following.append(self._finish(item, outcome, began, batch))
         return [after for after in following if after is not None]
 
     async def _render_alone(self, jobs: Sequence[RenderJob]) -> list[AnyAnswer]:
@@ -192,13 +225,18 @@ class Executor:
         if isinstance(answer, Unfinished):
             batch.set_aside(item, is_slow=answer.is_slow)
             return None
-        if not isinstance(answer, Rendered):
-            other = _render_failure(answer) if isinstance(answer, RenderFailed) else _SKIPPED
+        if isinstance(answer, Rendered | RenderedLarge) and is_for_the_reader(item, answer):
+            batch.set_apart(item, answer)
+            return None
+        if not isinstance(answer, Rendered | RenderedLarge):
+            other = render_failure(answer) if isinstance(answer, RenderFailed) else _SKIPPED
             return self._finish(item, other, began, batch)
         if item.step.pure is None:
             batch.begun.add(item.claimed.queue_id)
-            self._start_task(item, answer.value)
+            item.let_context_go()
+            self._start_task(item, config_of(item.step.handler, answer))
             return None
+        assert isinstance(answer, Rendered)  # noqa: S101 - what is large is for the reader
         values: list[Json] = [answer.value, *answer.then[: len(job.then)]]
         for taken, value in enumerate(values, 1):
             if unread_field(item, value) is not None:
@@ -254,7 +292,7 @@ class Executor:
             result = before
         else:
             results[item.claimed.queue_id] = result
-        return item.following() if result.is_completed and result.size < MAX_BATCH_CHARACTERS else None
+        return item.following() if result.is_completed and result.size < _AHEAD_CHARACTERS else None
 
     def _outcome_of_rendered(self, item: Prepared, config: Json) -> Outcome:
         step = item.step
@@ -265,53 +303,6 @@ class Executor:
             tokens = self._placeholders.tokens(item.claimed.tenant_id, step.secret_names)
             config = cast("Json", masker(tuple(tokens.values())).json(config))
         return self._outcome_of_pure(item, config)
-
-    async def _prepare(self, claimed: Sequence[ClaimedStep]) -> list[Prepared]:
-        versions = await self._versions.load({row.version_id for row in claimed})
-        prepared: list[Prepared] = []
-        lacking: list[tuple[ClaimedStep, CompiledStep, Version]] = []
-        for row in claimed:
-            version = versions[row.version_id]
-            step = version.steps.get(row.step_index) if version is not None else None
-            if version is None or step is None or (step.pure is None and step.handler is None):
-                self.report(row, None, _unknown_step(step), milliseconds=0.0)
-                continue
-            if row.context is not None:
-                given, weight = await self._opener.context(row, row.context)
-                entry: ExecutionContext | None = self._contexts.store(row.execution_id, row.generation, given, weight)
-            else:
-                entry = self._contexts.find(row.execution_id, row.generation)
-            if entry is None or (row.context is None and not entry.knows(step.references)):
-                lacking.append((row, step, version))
-            else:
-                prepared.append(Prepared(row, step, version, entry, await self._opener.resume(row)))
-        if lacking:
-            prepared += await self._fetch_contexts(lacking)
-        return prepared
-
-    async def _fetch_contexts(self, lacking: list[tuple[ClaimedStep, CompiledStep, Version]]) -> list[Prepared]:
-        prepared: list[Prepared] = []
-        while lacking:
-            leases = [row.lease for row, _, _ in lacking]
-            texts = await retry_until_answered(partial(self._ask_for_contexts, leases), purpose="get_contexts")
-            later: list[tuple[ClaimedStep, CompiledStep, Version]] = []
-            for row, step, version in lacking:
-                text = texts.get(row.queue_id, "")
-                if text is None:
-                    later.append((row, step, version))
-                elif text:
-                    given, weight = await self._opener.context(row, text)
-                    entry = self._contexts.store(row.execution_id, row.generation, given, weight)
-                    prepared.append(Prepared(row, step, version, entry, await self._opener.resume(row)))
-                else:
-                    # Not ours any more: whoever has the lease now runs it.
-                    log.info("lease_lost", execution_id=row.execution_id, step=step.id, when="context")
-                    self.report(row, None, internal_failure(), milliseconds=0.0)
-            lacking = later
-        return prepared
-
-    async def _ask_for_contexts(self, leases: Sequence[object]) -> dict[int, str | None]:
-        return await queries.get_contexts(self._link, runner_id=self._runner_id(), leases=leases)
 
     def _outcome_of_pure(self, item: Prepared, config: Json) -> Outcome:
         pure = item.step.pure
@@ -328,7 +319,33 @@ class Executor:
         """Apply a step's `output` to the outcome of a handler that was run as a task."""
         if item.step.output is None or not isinstance(outcome, Completed):
             return outcome
-        return _reshaped(outcome, await self._renderer.render(item.output_job(outcome)))
+        if not item.lacks_context:
+            return await self._reshaped(item, outcome, await self._renderer.render(item.output_job(outcome)))
+        async with self._recalls:
+            if not await self._preparer.recall(item):
+                return internal_failure()  # and nobody's any more
+            answer = await self._renderer.render(item.output_job(outcome))
+            item.let_context_go()
+        return await self._reshaped(item, outcome, answer)
+
+    async def _reshaped(self, item: Prepared, outcome: Completed, answer: RenderResult) -> Outcome:
+        if isinstance(answer, Rendered):
+            return replace(outcome, output=answer.value)
+        if isinstance(answer, RenderedLarge):
+            try:
+                return replace(outcome, output=await self._opener.output(item, answer))
+            except OutputError as error:
+                return Failed(StepError(code=error.code, message=error.message, error_class="validation"))
+        if not isinstance(answer, RenderFailed):
+            return internal_failure()
+        return replace(render_failure(answer), detail=outcome.detail, logs=outcome.logs)
+
+    async def _run_apart(self, item: Prepared) -> Outcome:
+        """Run a step that only computes where large values are read."""
+        assert item.given is not None  # noqa: S101 - the caller has looked
+        # Nothing is sent from here: as in `_outcome_of_rendered`.
+        tokens = self._placeholders.tokens(item.claimed.tenant_id, item.step.secret_names)
+        return await self.reshape(item, await self._opener.run(item, item.given, tuple(tokens.values())))
 
     def report(self, claimed: ClaimedStep, item: Prepared | None, outcome: Outcome, *, milliseconds: float) -> None:
         """Hand over the result of one step; without `item` it is one that could not be prepared."""
@@ -340,7 +357,7 @@ class Executor:
         try:
             encoded = encode_outcome(
                 claimed,
-                _within(outcome, limits),
+                within(outcome, limits),
                 milliseconds=milliseconds,
                 max_bytes=limits.max_output_bytes,
                 max_depth=limits.max_json_depth,
@@ -371,29 +388,3 @@ def _shortest(prepared: Sequence[Prepared], results: dict[int, AnyResult]) -> li
         if isinstance(result, Result) and plain is not None and not item.place and may_be_plain(item.claimed):
             results[item.claimed.queue_id] = as_chain(result, plain)
     return list(results.values())
-
-
-def _within(outcome: Outcome, limits: Limits) -> Outcome:
-    """The outcome, or a failure when it asks for a longer delay than may be."""
-    if isinstance(outcome, Suspended) and outcome.seconds is not None and outcome.seconds > limits.max_delay_seconds:
-        message = f"a delay takes {limits.max_delay_seconds:,.0f} s at most"
-        return Failed(StepError("delay_too_long", message, "validation"))
-    return outcome
-
-
-def _unknown_step(step: CompiledStep | None) -> Failed:
-    if step is None:
-        return Failed(StepError("version_unreadable", "the runner cannot read this workflow version", "internal"))
-    return Failed(StepError("step_type_unknown", f"this runner does not serve the step type {step.type}", "definition"))
-
-
-def _render_failure(answer: RenderFailed) -> Failed:
-    return Failed(StepError(code=answer.code, message=answer.message, error_class="expression"))
-
-
-def _reshaped(outcome: Completed, answer: RenderResult) -> Outcome:
-    if isinstance(answer, Rendered):
-        return replace(outcome, output=answer.value)
-    if not isinstance(answer, RenderFailed):
-        return internal_failure()
-    return replace(_render_failure(answer), detail=outcome.detail, logs=outcome.logs)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from flowgres_runner.database.queries import ClaimedStep
-from flowgres_runner.evaluator import RenderJob
+from flowgres_runner.evaluator import Rendered, RenderedLarge, RenderJob
 from flowgres_runner.execution.chains import MAX_AHEAD, may_be_plain
 from flowgres_runner.execution.compiled import ROOTS, CompiledStep, Version
 from flowgres_runner.execution.contexts import ExecutionContext
+from flowgres_runner.json_values import LARGE_BYTES
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Json, JsonText, StepTask, StepTools
 
 ALL_ROOTS = frozenset(ROOTS)
+_GONE = ExecutionContext(-1)
 
 _PENDING: dict[str, Json] = {"output": None, "status": "pending", "error": None, "attempts": 0}
 
@@ -21,11 +23,11 @@ class Prepared:
     """A claimed step with all that running it needs.
 
     `place` counts the steps that were run ahead before it under the same lease. `goes_alone`: something was wrong when
-    steps of this lease were rendered together, so from here on each is rendered by itself. `field` is what lies at the
-    field of a condition, once somebody had to look for it apart.
+    steps of this lease were rendered together, so from here on each is rendered by itself. `given` is what rendering
+    gave, when the step is to be run where large values are read.
     """
 
-    __slots__ = ("claimed", "context", "field", "goes_alone", "place", "resume", "step", "version")
+    __slots__ = ("claimed", "context", "given", "goes_alone", "place", "resume", "step", "version")
 
     def __init__(
         self,
@@ -45,7 +47,17 @@ class Prepared:
         self.resume = resume
         self.place = place
         self.goes_alone = goes_alone
-        self.field: list[Json] | None = None
+        self.given: Rendered | RenderedLarge | None = None
+
+    def let_context_go(self) -> None:
+        """Forget a large context: the step is about to wait, as many others may."""
+        if self.context.bytes > LARGE_BYTES:
+            self.context = _GONE
+
+    @property
+    def lacks_context(self) -> bool:
+        """Whether it was let go."""
+        return self.context is _GONE
 
     def expression_context(self, roots: frozenset[str], placeholders: Placeholders | None) -> dict[str, Json]:
         """What expressions see, without those names that no template mentions."""

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import OutputError
+from flowgres_runner.evaluator.jobs import RenderFailed
+from flowgres_runner.execution.compiled import Limits
 from flowgres_runner.json_values import (
     MAX_DEPTH,
     canonical_json,
@@ -137,7 +139,7 @@ def encode_outcome(
         if isinstance(outcome, Completed):
             return _encode_completed(claimed, outcome, milliseconds, max_bytes, max_depth)
         if isinstance(outcome, ChildStarted):
-            _, text = encode_output(outcome.input, max_bytes=max_bytes, max_depth=max_depth)
+            _, text = _output_text(outcome.input, max_bytes, max_depth)
             name = encode_json(storable_text(outcome.workflow))
             version = "null" if outcome.version is None else str(int(outcome.version))
             rest = f',"workflow":{name},"version":{version},"input":{text}'
@@ -177,6 +179,19 @@ def storable_text(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
     """A message that PostgreSQL can store, cut to a length that somebody may read."""
     text = str(text)[:limit]
     return text.encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
+def within(outcome: Outcome, limits: Limits) -> Outcome:
+    """The outcome, or a failure when it asks for a longer delay than may be."""
+    if isinstance(outcome, Suspended) and outcome.seconds is not None and outcome.seconds > limits.max_delay_seconds:
+        message = f"a delay takes {limits.max_delay_seconds:,.0f} s at most"
+        return Failed(StepError("delay_too_long", message, "validation"))
+    return outcome
+
+
+def render_failure(answer: RenderFailed) -> Failed:
+    """What becomes of a step whose expressions have no value."""
+    return Failed(StepError(code=answer.code, message=answer.message, error_class="expression"))
 
 
 def _encode_completed(

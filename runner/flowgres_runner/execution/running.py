@@ -248,7 +248,7 @@ def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
         return mask_of.json(value)  # type: ignore[return-value]  # JSON in, JSON out
 
     if isinstance(outcome, ChildStarted):
-        return replace(outcome, input=mask(outcome.input))
+        return outcome if isinstance(outcome.input, JsonText) else replace(outcome, input=mask(outcome.input))
     if isinstance(outcome, Skipped):
         return outcome
     logs = tuple((level, mask_of.text(line)) for level, line in outcome.logs)

@@ -16,11 +16,14 @@ from flowgres_runner.database.connection import Link, retry_until_answered
 from flowgres_runner.errors import DatabaseError
 from flowgres_runner.execution.chains import compile_chain, compile_plain_chain
 from flowgres_runner.execution.compiled import ROOTS, CompiledStep, Limits, Version
+from flowgres_runner.json_values import weight_of
 from flowgres_runner.steps.base import Handler, Json
 
 log = get_logger(__name__)
 
 MAX_VERSIONS = 1_000
+MAX_BYTES = 32 << 20
+"""About what those that are kept take in memory."""
 LIMITS_SECONDS = 60.0
 """How old a tenant's limits may be."""
 
@@ -45,6 +48,8 @@ class VersionCache:
         self._max_output_bytes = max_output_bytes
         self._step_timeout_seconds = step_timeout_seconds
         self._versions: OrderedDict[str, Version | None] = OrderedDict()
+        self._weights: dict[str, int] = {}
+        self._weight = 0
         self._read_at: dict[str, float] = {}
         self._stale: list[str] = []
         self._refreshing: asyncio.Task[None] | None = None
@@ -64,16 +69,20 @@ class VersionCache:
                 self._refresh(version_id)
             self._versions.move_to_end(version_id)
             found[version_id] = self._versions[version_id]
-        while len(self._versions) > MAX_VERSIONS:
+        while len(self._versions) > MAX_VERSIONS or (self._weight > MAX_BYTES and len(self._versions) > 1):
             version_id, _ = self._versions.popitem(last=False)
             del self._read_at[version_id]
+            self._weight -= self._weights.pop(version_id)
         return found
 
     async def _read(self, version_id: str) -> None:
-        raw = await retry_until_answered(
+        text = await retry_until_answered(
             lambda: queries.get_version(self._link, version_id=version_id), purpose="get_version"
         )
-        version = None if raw is None else compile_version(raw, self._handlers)
+        version = None if text is None else compile_version(json.loads(text), self._handlers)
+        weight = 0 if text is None else weight_of(text)
+        self._weight += weight - self._weights.get(version_id, 0)
+        self._weights[version_id] = weight
         self._versions[version_id] = None if version is None else self._limited(version)
         self._read_at[version_id] = time.monotonic()
 
@@ -97,10 +106,11 @@ class VersionCache:
         try:
             while self._stale:
                 version_id = self._stale.pop()
-                raw = await queries.get_version(self._link, version_id=version_id)
+                text = await queries.get_version(self._link, version_id=version_id)
                 version = self._versions.get(version_id)
-                if raw is not None and version is not None:
-                    self._versions[version_id] = self._limited(replace(version, limits=_limits(raw)))
+                if text is not None and version is not None:
+                    limits = _limits(json.loads(text))
+                    self._versions[version_id] = self._limited(replace(version, limits=limits))
         except DatabaseError as error:
             log.warning("limits_not_read", error=error.message)
             self._stale.clear()

@@ -11,14 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowgres_runner.json_values import Json, canonical_number, encode_json, jsonb_key_order
+from flowgres_runner.json_values import LARGE_BYTES as LARGE_BYTES
+from flowgres_runner.json_values import (
+    MAX_DEPTH,
+    Json,
+    canonical_json,
+    canonical_number,
+    encode_json,
+    jsonb_key_order,
+)
 from flowgres_runner.payloads.bodies import take_body
 from flowgres_runner.payloads.codings import undo_codings
 from flowgres_runner.payloads.failures import BodyTooLargeError
-from flowgres_runner.payloads.masks import masker
+from flowgres_runner.payloads.masks import Masker, masker
 
-LARGE_BYTES = 65_536
-"""What is larger is neither parsed nor written by the event loop."""
 HELD_BYTES = 4_096
 """What is larger is kept as its text."""
 MAX_TEXT_BYTES = 8 << 20
@@ -75,6 +81,18 @@ def read_apart(given: list[bytes | bytearray], reading: Reading) -> tuple[JsonTe
     out = bytearray()
     _write(whole.pop(), out)
     return JsonText(out, depth), is_binary
+
+
+def text_of(value: Json, mask: Masker, max_depth: int = MAX_DEPTH) -> JsonText:
+    """The text of a value, which stays as it is. Raises OutputError when it cannot be stored."""
+    canonical = canonical_json(mask.json(value), max_depth)
+    return JsonText(encode_json(canonical).encode(), _depth_of(canonical))
+
+
+def _depth_of(value: Json) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth_of, value.values() if isinstance(value, dict) else value), default=0)
 
 
 def _write(value: Any, out: bytearray) -> None:

@@ -101,7 +101,7 @@ class ChildStarted:
 
     workflow: str
     version: int | None
-    input: Json
+    input: Json | JsonText
 
 
 Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted
@@ -308,6 +308,8 @@ class Handler:
     """Made by the engine: no definition may name it."""
     secret_places: tuple[str, ...] = ()
     """Keys of the configuration that secrets are put into; only for types that wait, which alone send anything."""
+    text_members: frozenset[str] = frozenset()
+    """Members of the configuration that may come as JsonText, of any depth, when they are large."""
     output_name: str | None = None
     """What a step's `output` may call the outcome besides `output`."""
     resumes_unrendered: bool = False

@@ -110,6 +110,7 @@ class HttpStep(Handler):
     config_schema: Mapping[str, Json] = CONFIG_SCHEMA
     waits = True
     secret_places = ("url", "headers", "query", "json", "body", "form", "auth")
+    text_members = frozenset(("json", "body"))
     output_name = "response"
 
     def __init__(self, client: Client) -> None:
@@ -242,10 +243,12 @@ def _body(config: Mapping[str, Json]) -> tuple[bytes | None, str | None]:
         raise _invalid(f"only one of {', '.join(given)} can be given")
     if not given:
         return None, None
-    value = config[given[0]]
+    value: Json | JsonText = config[given[0]]
     try:
         if given[0] == "form":
-            return urlencode(_pairs(value, "form")).encode(), "application/x-www-form-urlencoded"
+            return urlencode(_pairs(config["form"], "form")).encode(), "application/x-www-form-urlencoded"
+        if isinstance(value, JsonText):
+            return bytes(value.data), "application/json"
         if given[0] == "json" or isinstance(value, dict | list):
             return _ENCODE_JSON(value).encode(), "application/json"
         if value is None:

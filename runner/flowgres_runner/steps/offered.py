@@ -6,16 +6,24 @@ import asyncio
 import inspect
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from flowgres_definitions.custom_types import describe_config_problems, find_config_problems
 from flowgres_process.logs import get_logger
+from flowgres_runner.errors import OutputError
+from flowgres_runner.json_values import LARGE_BYTES, encode_json
 from flowgres_runner.payloads.masks import masker
+from flowgres_runner.payloads.texts import text_of
 from flowgres_runner.steps.base import (
     OUTCOMES,
+    ChildStarted,
+    Completed,
     ConfigInvalidError,
     Failed,
     Handler,
+    Json,
+    JsonText,
     Outcome,
     StepError,
     StepTask,
@@ -111,7 +119,7 @@ class OfferedHandler(Handler):
     async def _attempt_async(self, task: StepTask) -> Outcome:
         try:
             self._check(task)
-            return self._judged(await self._offered.run(task))
+            return _settled(self._judged(await self._offered.run(task)), task.secret_values)
         except asyncio.CancelledError:
             if task.is_cancelled:
                 raise
@@ -123,7 +131,7 @@ class OfferedHandler(Handler):
     def _attempt(self, task: StepTask) -> Outcome:
         try:
             self._check(task)
-            return self._judged(self._offered.run(task))
+            return _settled(self._judged(self._offered.run(task)), task.secret_values)
         except BaseException as error:
             return self._failure(task, error)
 
@@ -162,6 +170,42 @@ class OfferedHandler(Handler):
         text = str(error)[:MAX_MESSAGE_CHARACTERS]
         message = f"{type(error).__name__}: {text}" if text else type(error).__name__
         return Failed(StepError("step_error", message, details={"exception": type(error).__qualname__}))
+
+
+def _settled(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
+    """The outcome with what is large of it as text: writing that is nothing for the runner's loop.
+
+    Raises StepError for what cannot be stored.
+    """
+    if isinstance(outcome, Completed):
+        outcome = replace(outcome, output=_text_of(outcome.output, secret_values), detail=_bounded(outcome.detail))
+    elif isinstance(outcome, ChildStarted):
+        outcome = replace(outcome, input=_text_of(outcome.input, secret_values))
+    elif isinstance(outcome, Failed):
+        error = outcome.error
+        outcome = replace(outcome, detail=_bounded(outcome.detail))
+        error.details = _bounded(error.details)
+    return outcome
+
+
+def _text_of(value: Json | JsonText, secret_values: tuple[str, ...]) -> Json | JsonText:
+    if isinstance(value, JsonText) or not _is_large(value):
+        return value
+    try:
+        return text_of(value, masker(secret_values))
+    except OutputError as error:
+        raise StepError(error.code, error.message, "validation") from error
+
+
+def _bounded(detail: Json) -> Json:
+    return {"dropped": "too large"} if _is_large(detail) else detail
+
+
+def _is_large(value: Json) -> bool:
+    try:
+        return len(encode_json(value)) > LARGE_BYTES
+    except (TypeError, ValueError, RecursionError):
+        return False  # whatever it is, the report of the step says so
 
 
 def _error_of(function: Callable[[], Any]) -> BaseException | None:

@@ -16,14 +16,8 @@ from flowgres_definitions.custom_types import find_offer_fault, installed_points
 from flowgres_process.errors import SettingsError
 from flowgres_process.logs import get_logger
 from flowgres_runner.steps.base import Handler
-from flowgres_runner.steps.condition import ConditionHandler
-from flowgres_runner.steps.delay import DelayHandler
-from flowgres_runner.steps.log import LogHandler
-from flowgres_runner.steps.notify import NotifyHandler
 from flowgres_runner.steps.offered import OfferedHandler
-from flowgres_runner.steps.outputs import OutputsHandler
-from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
-from flowgres_runner.steps.transform import TransformHandler
+from flowgres_runner.steps.pure import pure_handlers
 
 log = get_logger(__name__)
 
@@ -32,17 +26,7 @@ LOOK_SECONDS = 0.5
 
 def core_handlers(*, http: Handler, now: Callable[[], datetime]) -> dict[str, Handler]:
     """The step types that every runner serves; `now` is the database's clock."""
-    handlers: list[Handler] = [
-        ConditionHandler(),
-        DelayHandler(now),
-        http,
-        LogHandler(),
-        NotifyHandler(),
-        OutputsHandler(),
-        SubWorkflowHandler(),
-        TransformHandler(),
-    ]
-    return {handler.type: handler for handler in handlers}
+    return {handler.type: handler for handler in (*pure_handlers(now), http)}
 
 
 def custom_handlers(taken: frozenset[str], points: Iterable[EntryPoint] | None = None) -> dict[str, OfferedHandler]:

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Sequence
 from flowgres_runner.execution.chains import AnyResult
 from flowgres_runner.execution.results import MAX_BATCH_CHARACTERS
 
+MAX_WAITING_CHARACTERS = 8 << 20
+TENANT_CHARACTERS = 1 << 20
+"""Of one tenant in one call, where there is that much: others are not to wait for all of it."""
 MAX_BATCH_OPENED = 1000
 """Steps that one call may make ready at once: the more, the longer it holds its executions, and other lanes rest."""
 _FIRST_PAUSE_SECONDS = 0.005
@@ -31,6 +34,9 @@ class Outbox:
         self._sending: set[str] = set()
         self._held: set[str] = set()
         self._is_closed = False
+        self._characters = 0
+        self._room = asyncio.Event()
+        self._room.set()
         self.arrived = asyncio.Event()
 
     def __len__(self) -> int:
@@ -41,6 +47,7 @@ class Outbox:
         if self._is_closed:
             return
         for result in results:
+            self._count(result.size)
             (self._wide if result.opened_count > 1 else self._results).append(result)
         self.arrived.set()
 
@@ -53,6 +60,7 @@ class Outbox:
         batch: list[AnyResult] = []
         room_for_opened = min(room_for_opened, MAX_BATCH_OPENED)
         room, opened = MAX_BATCH_CHARACTERS, 0
+        is_much, taken = self._characters > TENANT_CHARACTERS, dict[str, int]()
         for line in (self._wide, self._results):
             kept: list[AnyResult] = []
             while line and len(batch) < limit:
@@ -61,6 +69,13 @@ class Outbox:
                 if execution_id in self._sending or execution_id in self._held:
                     kept.append(result)
                     continue
+                if is_much:
+                    tenant_id = result.claimed.tenant_id
+                    before = taken.get(tenant_id, 0)
+                    if before and before + result.size > TENANT_CHARACTERS:
+                        kept.append(result)
+                        continue
+                    taken[tenant_id] = before + result.size
                 # The first of them takes the place of the step that has ended.
                 more = result.opened_count - 1
                 room -= result.size
@@ -68,6 +83,7 @@ class Outbox:
                     line.appendleft(result)
                     break
                 batch.append(result)
+                self._count(-result.size)
                 if more > 0:
                     opened += more
             line.extendleft(reversed(kept))
@@ -107,6 +123,7 @@ class Outbox:
 
     def _return(self, results: Sequence[AnyResult]) -> None:
         for result in reversed(results):
+            self._count(result.size)
             (self._wide if result.opened_count > 1 else self._results).appendleft(result)
 
     def _let_go(self, execution_id: str) -> None:
@@ -116,6 +133,17 @@ class Outbox:
     def is_sending(self, execution_id: str) -> bool:
         """Whether a result of this execution is on its way."""
         return execution_id in self._sending
+
+    async def wait_for_room(self) -> None:
+        """Wait until not more than MAX_WAITING_CHARACTERS wait here: who makes results is not to be ahead of that."""
+        await self._room.wait()
+
+    def _count(self, characters: int) -> None:
+        self._characters += characters
+        if self._characters > MAX_WAITING_CHARACTERS:
+            self._room.clear()
+        else:
+            self._room.set()
 
     def close(self) -> None:
         """Drop everything, and whatever comes."""
@@ -127,4 +155,5 @@ class Outbox:
         count = len(self)
         self._results.clear()
         self._wide.clear()
+        self._count(-self._characters)
         return count

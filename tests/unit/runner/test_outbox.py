@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.execution.chains import ChainResult
 from flowgres_runner.execution.compiled import PlainChain
 from flowgres_runner.execution.results import MAX_BATCH_CHARACTERS, Member, Result
-from flowgres_runner.work.outbox import MAX_BATCH_OPENED, Outbox
+from flowgres_runner.work.outbox import MAX_BATCH_OPENED, MAX_WAITING_CHARACTERS, TENANT_CHARACTERS, Outbox
 
 STEP = ClaimedStep(7, 3, "tenant", "execution", "version", 2, -1, 1, 1, False, None, None)
+_NUMBERS = itertools.count()
 OTHER = STEP._replace(execution_id="018f0000-0000-7000-8000-00000000000b")
 
 
@@ -19,8 +21,9 @@ def result(name: str, step: ClaimedStep = STEP) -> Result:
     return Result(step, [Member(0, name, 1.0)])
 
 
-def large(characters: int) -> Result:
-    return Result(STEP, [Member(0, "completed", 1.0, "x" * characters)])
+def large(characters: int, tenant_id: str = "tenant") -> Result:
+    member = Member(2, "completed", 1.0, "x" * characters)
+    return Result(STEP._replace(tenant_id=tenant_id, execution_id=f"{tenant_id} {next(_NUMBERS)}"), [member])
 
 
 def names(outbox: Outbox, limit: int = 10) -> list[str]:
@@ -56,12 +59,39 @@ def test_results_of_one_execution_are_in_one_lane_at_a_time() -> None:
 def test_batch_carries_a_bounded_size_of_text() -> None:
     outbox = Outbox()
     third = MAX_BATCH_CHARACTERS // 3
-    outbox.put([large(third) for _ in range(4)] + [large(5 * third), large(1)])
+    outbox.put([large(third, f"t{n}") for n in range(4)] + [large(5 * third, "t4"), large(1, "t5")])
     sizes = []
     while batch := outbox.take(300):
         sizes.append(len(batch))
         outbox.settle(batch)
     assert sizes == [3, 1, 1, 1], "one that is larger goes alone"
+
+
+def test_much_of_one_tenant_leaves_room_for_others() -> None:
+    outbox = Outbox()
+    part = TENANT_CHARACTERS // 3 + 1
+    outbox.put([large(part, "much") for _ in range(6)] + [large(10, "little") for _ in range(3)])
+    batch = outbox.take(300)
+    assert [item.claimed.tenant_id for item in batch] == ["much"] * 2 + ["little"] * 3
+    outbox.settle(batch)
+    assert [len(outbox.take(300)) for _ in range(3)] == [2, 2, 0]
+
+
+async def test_who_makes_results_waits_while_too_many_wait_here() -> None:
+    outbox = Outbox()
+    await asyncio.wait_for(outbox.wait_for_room(), 1)
+    outbox.put([large(MAX_WAITING_CHARACTERS // 2, f"t{n}") for n in range(3)])
+    waiting = asyncio.create_task(outbox.wait_for_room())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    batch = outbox.take(1)
+    await asyncio.wait_for(waiting, 1)
+    outbox.put_back(batch)
+    waiting = asyncio.create_task(outbox.wait_for_room())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    outbox.clear()
+    await asyncio.wait_for(waiting, 1)
 
 
 async def test_what_was_passed_over_comes_back_later_and_later_while_others_go() -> None:

@@ -6,16 +6,19 @@ import asyncio
 import json
 import marshal
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 from flowgres_process.logs import get_logger
 from flowgres_runner.errors import OutputError
-from flowgres_runner.json_values import Json, weight_of
+from flowgres_runner.evaluator.process import ChildDiedError, EvaluatorProcess
+from flowgres_runner.json_values import weight_of
 from flowgres_runner.payloads.failures import BodyError
 from flowgres_runner.payloads.texts import JsonText, ReadBody, Reading, put_pieces
+from flowgres_runner.steps.base import Outcome
 from flowgres_runner.turns import Turns
 
-from .process import ChildDiedError, EvaluatorProcess
+from .apart import Order, outcome_of
 
 log = get_logger(__name__)
 
@@ -29,6 +32,7 @@ NICENESS = 2
 
 _UNAVAILABLE = ["reader_unavailable", "this runner cannot start the process that reads large values", "internal"]
 _DIED = ["response_too_large", "reading the response ended the process that did it", "validation"]
+_DIED_OF_OURS = ["output_too_large", "reading the value ended the process that did it", "validation"]
 
 
 class Reader:
@@ -36,7 +40,7 @@ class Reader:
 
     def __init__(self, *, cpu_seconds: float = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
         self._process = EvaluatorProcess(
-            program="reader",
+            program="flowgres_runner.reading.child",
             cpu_seconds=cpu_seconds,
             memory_bytes=memory_bytes,
             output_bytes=256 << 10,
@@ -75,13 +79,19 @@ class Reader:
         rest = head["rest"]
         return put_pieces(json.loads(rest), pieces), weight_of(rest) + len(data)
 
-    async def find(self, data: bytes, path: str, *, tenant_id: str) -> list[Json]:
-        """What lies at a dotted path of a text: [value], or nothing. Raises OutputError."""
-        head, _ = await self._ask(tenant_id, "find", (path,), [data])
+    async def settle(self, text: str, *, max_bytes: int, max_depth: int, tenant_id: str) -> JsonText:
+        """The value of a text that may be anything, as jsonb would keep it. Raises OutputError."""
+        head, data = await self._ask(tenant_id, "settle", (max_bytes, max_depth), [text.encode()])
         if "error" in head:
             raise OutputError(head["error"][1], code=head["error"][0])
-        found: list[Json] = head["found"]
-        return found
+        return JsonText(data, 0)
+
+    async def run(self, order: Order, data: bytes, *, tenant_id: str) -> Outcome:
+        """Run a step that only computes. Raises OutputError for an output that cannot be stored."""
+        head, text = await self._ask(tenant_id, "run", astuple(order), [data])
+        if "error" in head:
+            raise OutputError(head["error"][1], code=head["error"][0])
+        return outcome_of(head, text)
 
     async def close(self) -> None:
         """End the process."""
@@ -94,11 +104,13 @@ class Reader:
         async with self._turns.hold(tenant_id):
             self._stop_timer()
             try:
-                return await self._ask_now(marshal.dumps((operation, arguments)), given)
+                return await self._ask_now(operation, arguments, given)
             finally:
                 self._idle_timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end)
 
-    async def _ask_now(self, head: bytes, given: list[bytes | bytearray]) -> tuple[dict[str, Any], bytes | bytearray]:
+    async def _ask_now(
+        self, operation: str, arguments: tuple[Any, ...], given: list[bytes | bytearray]
+    ) -> tuple[dict[str, Any], bytes | bytearray]:
         try:
             await self._process.ensure_alive()
         except (ChildDiedError, OSError) as error:
@@ -106,10 +118,10 @@ class Reader:
             log.error("reader_unavailable", error=str(error))
             return {"error": list(_UNAVAILABLE)}, b""
         try:
-            said, result = await self._process.exchange(head, given)
+            said, result = await self._process.exchange(marshal.dumps((operation, arguments)), given)
             answer: dict[str, Any] = json.loads(said)
         except (ChildDiedError, ValueError):
-            return {"error": list(_DIED)}, b""
+            return {"error": list(_DIED if operation == "read" else _DIED_OF_OURS)}, b""
         if answer["ends"]:
             await self._process.kill()
         return answer, result

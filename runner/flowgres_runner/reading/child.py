@@ -1,4 +1,6 @@
-"""The process that reads what is large: answers, contexts, outputs. It sees strangers' data, and evaluates nothing.
+"""The process that reads what is large: answers, contexts, outputs, and what steps compute of such values.
+
+It sees strangers' data, and evaluates nothing.
 
 It comes as two frames, `marshal` of `(operation, arguments)` and the bytes; the answer is two frames as well: an object
 of JSON (`error`, or what the operation says, and `ends` when this process ends after it), and bytes.
@@ -13,11 +15,12 @@ import sys
 from typing import Any, NoReturn
 
 from flowgres_runner.errors import OutputError
+from flowgres_runner.evaluator.confinement import TimeIsUpError, confine, extend_cpu_limit, limit_cpu_time
+from flowgres_runner.evaluator.frames import READY, Frame, receive, send
 from flowgres_runner.payloads.failures import BodyError
-from flowgres_runner.payloads.texts import Reading, look_into, read_apart, split
+from flowgres_runner.payloads.texts import Reading, read_apart, split
 
-from .confinement import TimeIsUpError, confine, extend_cpu_limit, limit_cpu_time
-from .frames import READY, Frame, receive, send
+from .apart import Order, bounded_text, run_apart
 
 ENDS_AFTER_BYTES = 1 << 20
 """After one so large the process ends: what is left of it is memory that the evaluators may need next."""
@@ -25,7 +28,8 @@ _MAX_FILES = 16
 """Codecs of charsets are files, which are read when somebody declares one."""
 
 Head = dict[str, Any]
-_TOO_MUCH = {"error": ["response_too_large", "the response takes too much time or memory to read", "validation"]}
+_TOO_MUCH = ["response_too_large", "the response takes too much time or memory to read", "validation"]
+_TOO_MUCH_OF_OURS = ["output_too_large", "the value takes too much time or memory to read", "validation"]
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -52,18 +56,18 @@ def main(arguments: list[str]) -> NoReturn:
             os._exit(0)
 
 
-def _answer(operation: str, arguments: tuple[Any, ...], given: list[Frame], cpu_seconds: float) -> tuple[Head, bytes]:
+def _answer(operation: str, arguments: tuple[Any, ...], given: list[Frame], cpu_seconds: float) -> tuple[Head, Frame]:
     try:
         try:
             limit_cpu_time(cpu_seconds)
-            done: tuple[Head, bytes] = _OPERATIONS[operation](given, *arguments)
+            done: tuple[Head, Frame] = _OPERATIONS[operation](given, *arguments)
             return done
         finally:
             limit_cpu_time(0)
     except (BodyError, OutputError) as error:
         return {"error": [error.code, error.message, getattr(error, "error_class", "validation")]}, b""
     except (TimeIsUpError, MemoryError, RecursionError):
-        return dict(_TOO_MUCH), b""
+        return {"error": _TOO_MUCH if operation == "read" else _TOO_MUCH_OF_OURS}, b""
     except Exception as error:
         message = f"the value cannot be read ({type(error).__name__})"
         return {"error": ["internal_error", message, "internal"]}, b""
@@ -74,17 +78,21 @@ def _read(given: list[Frame], codings: Any, content_type: str, reads_as: str, se
     return {"depth": text.depth, "is_binary": is_binary}, text.data
 
 
-def _split(given: list[Frame], paths: Any) -> tuple[Head, bytes]:
+def _split(given: list[Frame], paths: Any) -> tuple[Head, Frame]:
     rest, pieces = split(given.pop(), paths)
     head = {"rest": rest, "pieces": [(path, len(data)) for path, data in pieces]}
     return head, b"".join([data for _, data in pieces])
 
 
-def _find(given: list[Frame], path: str) -> tuple[Head, bytes]:
-    return {"found": look_into(given.pop(), path)}, b""
+def _settle(given: list[Frame], max_bytes: int, max_depth: int) -> tuple[Head, Frame]:
+    return {}, bounded_text(json.loads(given.pop()), max_bytes, max_depth)
 
 
-_OPERATIONS: dict[str, Any] = {"read": _read, "split": _split, "find": _find}
+def _run(given: list[Frame], *order: Any) -> tuple[Head, Frame]:
+    return run_apart(given.pop(), Order(*order))
+
+
+_OPERATIONS: dict[str, Any] = {"read": _read, "split": _split, "settle": _settle, "run": _run}
 
 
 def _warm_up() -> None:
