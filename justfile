@@ -57,7 +57,7 @@ test *options:
 test-file file *options:
     pytest "$@"
 
-# What CI runs: the README's test line, every linter, the slow tests, the other PostgreSQL versions
+# What CI runs: the README's test line, every linter, the slow tests, the lowest declared versions, the other PostgreSQL versions
 check:
     .ci/run
 
