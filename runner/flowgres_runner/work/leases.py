@@ -122,7 +122,9 @@ class Leases:
             if self._needed.is_set():
                 continue
             try:
-                await asyncio.wait_for(self._needed.wait(), SECOND_LOOK_SECONDS)
+                # Not wait_for: with Python 3.11 that loses a cancel which comes together with what it waits for.
+                async with asyncio.timeout(SECOND_LOOK_SECONDS):
+                    await self._needed.wait()
             except TimeoutError:
                 self._is_settled.clear()
                 await self._reconcile(link, runner_id)
