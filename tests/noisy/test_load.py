@@ -27,6 +27,19 @@ def test_calls_that_hang(neighbourhood: Neighbourhood) -> None:
         neighbourhood.runner.kill()
 
 
+@pytest.mark.parametrize(("length", "count"), [(1, 30_000), (6, 10_000)], ids=["single steps", "chains"])
+def test_floods_of_quick_steps(neighbourhood: Neighbourhood, length: int, count: int) -> None:
+    steps = [
+        {"id": f"s{n}", "depends_on": [f"s{n - 1}"] if n else [], "config": {"expression": "{{ input.n }}"}}
+        for n in range(length)
+    ]
+    name = import_workflow(neighbourhood.db, neighbourhood.loud, dag("flood", steps))
+    neighbourhood.start_many(name, count)
+
+    # Some seconds, and no more: it is quick.
+    neighbourhood.assert_undisturbed(count=10, while_busy=False)
+
+
 def test_large_definitions_that_come_in_by_sql(neighbourhood: Neighbourhood) -> None:
     expression = " ~ ".join(["(input.x | default([1]) | map('string') | join(','))"] * 60)
     steps = [{"id": f"s{i}", "config": {"expression": f"{{{{ {expression} }}}}"}} for i in range(50)]
