@@ -73,6 +73,7 @@ def serve(
     results: list[str] = []
     wholes: list[str] = []
     size = 0
+    given = Given()
     tight = False
     flushed_at = time.monotonic()
     groups.reverse()
@@ -88,7 +89,8 @@ def serve(
                 results.append("[7]" if is_full else "[5]")
                 continue
             before = size
-            given = Given()
+            if given.is_used:
+                given = Given()
             whole = None
             result = "[1]"
             try:

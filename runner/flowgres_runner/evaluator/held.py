@@ -39,6 +39,11 @@ class Given:
         self.pieces: list[Piece] = []
         self._room = LARGE_BYTES
 
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was given."""
+        return self._room < LARGE_BYTES
+
     def add(self, value: Json, output_bytes: int) -> bool:
         """Take one more result; whether there may be another one after it."""
         text = encode_result(value, output_bytes)

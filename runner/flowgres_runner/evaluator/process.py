@@ -298,6 +298,8 @@ def _read_results(body: Frame) -> list[Any]:
         return texts[at - length : at]
 
     for index, result in enumerate(results):
+        if type(result) is not list or not result or result[0] not in (3, 6):
+            continue
         match result:
             case [3, length]:
                 results[index] = RenderedWhole(take(length))

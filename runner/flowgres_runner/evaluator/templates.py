@@ -77,10 +77,10 @@ class _Kept(Generic[T]):
 
     def find(self, key: str) -> T | None:
         entry = self._entries.get(key)
-        return None if entry is None else entry[0]
-
-    def use(self, key: str) -> None:
+        if entry is None:
+            return None
         self._entries.move_to_end(key)
+        return entry[0]
 
     def put(self, key: str, value: T, weight: int) -> None:
         before = self._entries.pop(key, None)
@@ -103,7 +103,6 @@ class TemplateCache:
         """The numbered template of a job; a key that comes with another template gets a new number."""
         known = self._templates.find(job.key)
         if known is not None and known.is_for(job):
-            self._templates.use(job.key)
             return known
         text = encode_json(job.template)
         constant = None if job.when is not None or has_expressions(job.template) else _as_given(job.template, text)
@@ -117,7 +116,6 @@ class TemplateCache:
         # Followers are made once per version, so these are nearly always the very same.
         is_same = chain is not None and chain.then is job.then and chain.last_path == job.last_path
         if chain is not None and is_same and chain.parts[0].is_for(job):
-            self._chains.use(job.key)
             return chain
         parts = (self.find(job), *(self.find(one) for one in job.then))
         chain = KnownChain(self._number(), parts, job.then, job.last_path)

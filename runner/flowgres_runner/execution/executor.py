@@ -225,12 +225,12 @@ class Executor:
         if isinstance(answer, Unfinished):
             batch.set_aside(item, is_slow=answer.is_slow)
             return None
-        if isinstance(answer, Rendered | RenderedLarge) and is_for_the_reader(item, answer):
-            batch.set_apart(item, answer)
-            return None
-        if not isinstance(answer, Rendered | RenderedLarge):
+        if not isinstance(answer, (Rendered, RenderedLarge)):
             other = render_failure(answer) if isinstance(answer, RenderFailed) else _SKIPPED
             return self._finish(item, other, began, batch)
+        if is_for_the_reader(item, answer):
+            batch.set_apart(item, answer)
+            return None
         if item.step.pure is None:
             batch.begun.add(item.claimed.queue_id)
             item.let_context_go()

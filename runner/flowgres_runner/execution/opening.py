@@ -121,7 +121,7 @@ def is_for_the_reader(item: Prepared, given: Given) -> bool:
     """Whether running this step is more than may be done at once."""
     if isinstance(given, RenderedLarge):
         return item.step.pure is not None
-    return unread_field(item, given.value) is not None
+    return item.step.looks_up and unread_field(item, given.value) is not None
 
 
 def field_at_once(item: Prepared, config: Json) -> list[Json]:

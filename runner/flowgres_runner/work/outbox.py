@@ -46,9 +46,11 @@ class Outbox:
         """Add results and wake a lane."""
         if self._is_closed:
             return
+        characters = 0
         for result in results:
-            self._count(result.size)
+            characters += result.size
             (self._wide if result.opened_count > 1 else self._results).append(result)
+        self._count(characters)
         self.arrived.set()
 
     def take(self, limit: int, room_for_opened: int = MAX_BATCH_OPENED) -> list[AnyResult]:
@@ -83,11 +85,11 @@ class Outbox:
                     line.appendleft(result)
                     break
                 batch.append(result)
-                self._count(-result.size)
                 if more > 0:
                     opened += more
             line.extendleft(reversed(kept))
         self._sending.update([result.claimed.execution_id for result in batch])
+        self._count(-sum([result.size for result in batch]))
         return batch
 
     def settle(self, batch: Sequence[AnyResult]) -> None:
