@@ -43,7 +43,7 @@ class VersionChecker:
         self._link = link
         self._on_work = on_work
         self._process = EvaluatorProcess(
-            program="checker",
+            program="flowgres_runner.evaluator.checker",
             cpu_seconds=cpu_seconds,
             memory_bytes=MEMORY_BYTES,
             output_bytes=OUTPUT_BYTES,
