@@ -162,7 +162,7 @@ def _print_next_steps() -> None:
     say("")
     say("Next:")
     say(f"  flowgres dev {shlex.quote(str(files('flowgres_examples') / 'hello'))}")
-    say("      a server of this kind that stays, for this folder, with a workflow to change")
+    say("      a server that stays, for this folder, with a workflow to change")
     say("  flowgres run hello -f name=Ann      in a second terminal, in the same folder")
     say("  flowgres executions list            what ran, and how it ended")
     say("  flowgres --help                     everything else")
