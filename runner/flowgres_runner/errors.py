@@ -85,9 +85,18 @@ class RegistrationError(RunnerError):
 
 
 class OutputError(RunnerError):
-    """An output that cannot be stored: not JSON as PostgreSQL keeps it, too deep, or too large."""
+    """An output that cannot be stored: not JSON as PostgreSQL keeps it, too deep, or too large.
+
+    `error_class` is that of the failure which it makes of its step.
+    """
 
     code = "output_not_storable"
+
+    def __init__(
+        self, message: str, *, hint: str = "", code: str | None = None, error_class: str = "validation"
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.error_class = error_class
 
 
 @dataclass(eq=False)

@@ -111,6 +111,7 @@ def test_a_claim_brings_what_a_step_resumes_with_when_it_is_light(
     start_with(database, tenant, workflow, [{}])
     output = secrets.token_hex(size)
     with hands(database) as runner:
+        runner.db.run("set flowgres.fetches_resumes to on")
         calls: list[dict[str, Any]] = [{"o": "child", "workflow": "child", "version": None, "input": {}}] * len(steps)
         runner.report_once(
             [runner.result(lease, call) for lease, call in zip(runner.claim(), calls, strict=True)], room=0

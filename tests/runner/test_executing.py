@@ -296,7 +296,7 @@ async def test_what_has_begun_is_neither_given_back_nor_begun_again(
 
 
 @pytest.mark.parametrize("is_handed", [False, True], ids=["heavy", "handed and forgotten"])
-async def test_contexts_that_did_not_come_are_fetched_a_few_at_a_time(
+async def test_contexts_that_did_not_come_are_fetched_one_at_a_time(
     database: Database, db: Db, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, is_handed: bool
 ) -> None:
     name = import_workflow(db, tenant, dag("heavy", [{"id": "a", "config": {"expression": "{{ input.n }}"}}]))
@@ -320,5 +320,4 @@ async def test_contexts_that_did_not_come_are_fetched_a_few_at_a_time(
                 await asyncio.sleep(0.01)
         outputs = sorted(json.loads(result.text)[0][1] for result in runner.outbox.take(1000))
     assert outputs == [0, 1, 2, 3, 4]
-    assert sum(told) == 5
-    assert told == ([2, 2, 1] if is_handed else [1] * 5)
+    assert told == [1] * 5

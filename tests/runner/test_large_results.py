@@ -58,6 +58,14 @@ STEPS: dict[str, tuple[dict[str, Any], Any]] = {
         },
         {"result": True, "branch": "true"},
     ),
+    "a small field and a large value": (
+        {"type": "condition", "config": {"field": "n", "operator": "in", "value": "{{ [3] * 40000 }}"}},
+        {"result": True, "branch": "true"},
+    ),
+    "a long field that leads nowhere": (
+        {"type": "condition", "config": {"field": f"n.{'x' * 2_000}", "operator": "ne", "value": "{{ [3] * 40000 }}"}},
+        {"result": True, "branch": "true"},
+    ),
     "what is written out": ({"config": {"expression": ROWS}}, KEPT),
     "a child": (
         {"type": "sub_workflow", "config": {"workflow": "child", "input": {"rows": "{{ steps.make.output }}"}}},
@@ -76,7 +84,7 @@ async def test_large_results_are_what_small_ones_would_be(
     import_workflow(db, tenant, child | {"outputs": {"all": "{{ steps.only.output }}"}})
     import_workflow(db, tenant, made(**step))
 
-    end = await finished(database, tenant, start(database, tenant, "big", input={"rows": ROWS}))
+    end = await finished(database, tenant, start(database, tenant, "big", input={"rows": ROWS, "n": 3}))
 
     assert end["status"] == "completed", end
     assert end["steps"]["next"]["output"] == expected

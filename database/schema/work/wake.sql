@@ -116,7 +116,8 @@ begin
   if p_resume ? 'execution_id' and p_resume ->> 'status' <> 'timed_out' then
     return coalesce((
       select
-        case when flowgres.weight_of(e.output) > p_most then '"left"'
+        case
+          when flowgres.weight_of(e.output) > p_most and current_setting('flowgres.fetches_resumes', true) = 'on' then '"left"'
           else p_resume || jsonb_build_object('output', e.output, 'error', e.error) end
       from flowgres.executions as e
       where e.tenant_id = p_tenant_id and e.id = (p_resume ->> 'execution_id')::uuid), p_resume);
@@ -126,7 +127,8 @@ end;
 $$;
 comment on function flowgres.read_resume(uuid, jsonb, bigint) is $$What a resumed step goes on with: of an ended child its output or error
 
-"left", a text instead of the object, when the output weighs more than p_most: get_contexts has it.$$;
+"left", a text instead of the object, when the output weighs more than p_most and the runner has said that it knows that
+(flowgres.fetches_resumes): get_contexts has it.$$;
 
 set local role flowgres_engine;
 

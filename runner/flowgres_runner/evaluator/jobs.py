@@ -114,13 +114,9 @@ class RenderFailed:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """It was not rendered. `is_slow`: it takes long, and has to be rendered alone; otherwise it goes again.
-
-    `is_later`: what came before it is as much as may come at once.
-    """
+    """It was not rendered. `is_slow`: it takes long, or much, and has to be rendered alone; otherwise it goes again."""
 
     is_slow: bool
-    is_later: bool = False
 
 
 RenderResult = Rendered | RenderedLarge | RenderedWhole | NotTaken | RenderFailed

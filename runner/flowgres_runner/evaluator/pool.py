@@ -39,7 +39,7 @@ _START_ATTEMPTS = 3
 _NOT_TAKEN = NotTaken()
 _SLOW = Unfinished(is_slow=True)
 _AGAIN = Unfinished(is_slow=False)
-_LATER = Unfinished(is_slow=False, is_later=True)
+_LATER = Unfinished(is_slow=False)
 _NO_JSON = RenderFailed("expression_error", "the context is no plain JSON")
 _LIMIT = RenderFailed(
     "expression_limit", "the expressions need too much time or memory: they ended their evaluator process"
@@ -182,7 +182,8 @@ class EvaluatorPool:
             known = self._cache.find_chain(job) if job.is_chain else self._cache.find(job)
             constant = known.parts[0].constant
             if constant is not None:
-                results[index] = constant
+                # A large one comes by itself, as what is rendered does.
+                results[index] = _SLOW if isinstance(constant, RenderedLarge) else constant
                 continue
             try:
                 members.append((index, known, _packed(job), job.whole_bytes))

@@ -132,7 +132,8 @@ class SentTemplates:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._numbers: OrderedDict[int, None] = OrderedDict()
+        self._numbers: OrderedDict[int, int] = OrderedDict()
+        self._weight = 0
 
     def select(
         self, wanted: Iterable[KnownTemplate | KnownChain]
@@ -144,22 +145,25 @@ class SentTemplates:
         for known in {known.number: known for known in wanted}.values():
             for part in known.parts:
                 needed.add(part.number)
-                if self._is_new(part.number):
+                if self._is_new(part.number, part.weight):
                     templates.append((part.number, part.template, part.when))
             if isinstance(known, KnownChain):
                 needed.add(known.number)
-                if self._is_new(known.number):
+                if self._is_new(known.number, 0):
                     chains.append((known.number, known.links))
         forgotten = []
-        while len(self._numbers) > max(self._size, len(needed)):
-            forgotten.append(self._numbers.popitem(last=False)[0])
+        while len(self._numbers) > len(needed) and (len(self._numbers) > self._size or self._weight > MAX_BYTES):
+            number, weight = self._numbers.popitem(last=False)
+            self._weight -= weight
+            forgotten.append(number)
         return templates, chains, forgotten
 
-    def _is_new(self, number: int) -> bool:
+    def _is_new(self, number: int, weight: int) -> bool:
         if number in self._numbers:
             self._numbers.move_to_end(number)
             return False
-        self._numbers[number] = None
+        self._numbers[number] = weight
+        self._weight += weight
         return True
 
 

@@ -70,8 +70,9 @@ class Batch:
         groups = _by(_tenant_id, [item.claimed for item in again if item.given is None])
         groups += [[item.claimed] for item in again if item.given is not None]
         for claimed in groups:
-            part = Batch(claimed)
             ids = {step.queue_id for step in claimed}
+            # As they were claimed: what was to be run ahead has another step's index.
+            part = Batch([step for step in self.claimed if step.queue_id in ids])
             part.results = {queue_id: self.results.pop(queue_id) for queue_id in ids if queue_id in self.results}
             parts.append((part, [item for item in again if item.claimed.queue_id in ids]))
         self._leave([item.claimed for item in again])
@@ -89,13 +90,18 @@ def divide(
 
     The batches of a line run one after the other. All are one line, unless some tenant would keep the others waiting,
     with much to be read or to be rendered: then each tenant has its own. So has each execution that brings something
-    large, which another process reads. Heavy are those whose contexts were too large to come with them, or what they
-    resume with.
+    large, which another process reads. Heavy are those whose contexts were too large to come with them, or are here no
+    longer, or what they resume with.
     """
     heavy: list[ClaimedStep] = []
-    if any([(row.context is None or row.resume == LEFT) and not row.handed for row in claimed]):
+    if any([row.context is None or row.resume == LEFT for row in claimed]):
         brought = {row.execution_id for row in claimed if row.context is not None}
-        heavy = [row for row in claimed if not row.handed and (row.execution_id not in brought or row.resume == LEFT)]
+        heavy = [
+            row
+            for row in claimed
+            if row.resume == LEFT
+            or (row.execution_id not in brought and not (row.handed and size_of(row.execution_id)))
+        ]
         ids = {row.queue_id for row in heavy}
         claimed = [row for row in claimed if row.queue_id not in ids]
     large = {row.execution_id for row in claimed if is_large(row)}

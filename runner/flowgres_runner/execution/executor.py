@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import cast
 
 from flowgres_process.logs import get_logger
 from flowgres_runner.database.connection import Link
 from flowgres_runner.database.queries import ClaimedStep
-from flowgres_runner.errors import OutputError
 from flowgres_runner.evaluator import EvaluatorError, EvaluatorPool, RenderJob
 from flowgres_runner.evaluator.jobs import (
     Rendered,
     RenderedLarge,
     RenderedWhole,
     RenderFailed,
-    RenderResult,
     Unfinished,
 )
 from flowgres_runner.evaluator.pool import AnyAnswer
@@ -36,7 +33,7 @@ from flowgres_runner.execution.opening import (
 )
 from flowgres_runner.execution.prepared import Prepared
 from flowgres_runner.execution.preparing import Preparer
-from flowgres_runner.execution.rendering import GatheredRenderer
+from flowgres_runner.execution.reshaping import Reshaper
 from flowgres_runner.execution.results import Result, encode_outcome, render_failure, replacement, within
 from flowgres_runner.execution.slow import SlowSteps
 from flowgres_runner.execution.versions import VersionCache
@@ -44,7 +41,7 @@ from flowgres_runner.json_values import weight_of
 from flowgres_runner.payloads.masks import masker
 from flowgres_runner.payloads.texts import LARGE_BYTES
 from flowgres_runner.secrets import Placeholders
-from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Skipped, StepError
+from flowgres_runner.steps.base import Completed, Json, Outcome, Skipped
 from flowgres_runner.steps.failures import internal_failure
 
 log = get_logger(__name__)
@@ -54,9 +51,9 @@ _SKIPPED = Skipped()
 Put = Callable[[Sequence[AnyResult]], None]
 StartTask = Callable[[Prepared, Json], None]
 GiveBack = Callable[[Sequence[ClaimedStep]], Awaitable[None]]
+WaitForRoom = Callable[[str], Awaitable[bool]]
+"""Waits until there may be more results of a tenant; False when it holds nothing any more."""
 _PAUSE_SECONDS = 1.0
-_RECALLS = 2
-"""Large contexts that are here at once for what steps make of their outcomes."""
 _AHEAD_CHARACTERS = LARGE_BYTES // 4
 """Of results under one lease, after which nothing is run ahead: hundreds of leases are here at once."""
 
@@ -78,18 +75,16 @@ class Executor:
         give_back: GiveBack,
         reader: TextReader,
         on_room: Callable[[], None] = lambda: None,
-        wait_for_room: Callable[[], Awaitable[None]] | None = None,
+        wait_for_room: WaitForRoom | None = None,
     ) -> None:
         self._versions = versions
         self._contexts = contexts
         self._pool = pool
-        self._renderer = GatheredRenderer(pool)
         self._placeholders = placeholders
         self._put = put
         self._start_task = start_task
         self._give_back = give_back
         self._wait_for_room = wait_for_room
-        self._recalls = asyncio.Semaphore(_RECALLS)
         self._opener = Opener(reader)
         self._preparer = Preparer(
             link=link,
@@ -99,6 +94,7 @@ class Executor:
             runner_id=runner_id,
             refuse=lambda claimed, outcome: self.report(claimed, None, outcome, milliseconds=0.0),
         )
+        self.reshaper = Reshaper(pool=pool, opener=self._opener, preparer=self._preparer)
         self._parted: set[asyncio.Task[None]] = set()
         self.slow = SlowSteps(
             at_once=pool.processes,
@@ -126,8 +122,10 @@ class Executor:
         Those that have begun as tasks go on whatever becomes of the others: they may have sent something.
         """
         try:
-            if self._wait_for_room is not None:
-                await self._wait_for_room()
+            tenants = {step.tenant_id for step in batch.claimed}
+            # What is still of several tenants are small beginnings: much of any comes back as a part of its own.
+            if self._wait_for_room is not None and len(tenants) == 1 and not await self._wait_for_room(tenants.pop()):
+                return
             if prepared is None:
                 prepared = await self._preparer.prepare(batch.claimed)
             await self._execute(batch, prepared)
@@ -198,8 +196,11 @@ class Executor:
                 for (item, completed), answer in zip(reshaped, answers, strict=True):
                     if isinstance(answer, Unfinished):
                         batch.set_aside(item, is_slow=answer.is_slow)
+                    elif isinstance(answer, RenderedLarge) and not batch.is_alone and not item.place:
+                        # The others are not to wait until it is written.
+                        batch.set_aside(item, is_slow=True)
                     else:
-                        outcome = await self._reshaped(item, completed, answer)
+                        outcome = await self.reshaper.take(item, completed, answer)
                         following.append(self._finish(item, outcome, began, batch))
         return [after for after in following if after is not None]
 
@@ -232,9 +233,10 @@ class Executor:
             batch.set_apart(item, answer)
             return None
         if item.step.pure is None:
+            config = config_of(item.step.handler, answer)
             batch.begun.add(item.claimed.queue_id)
             item.let_context_go()
-            self._start_task(item, config_of(item.step.handler, answer))
+            self._start_task(item, config)
             return None
         assert isinstance(answer, Rendered)  # noqa: S101 - what is large is for the reader
         values: list[Json] = [answer.value, *answer.then[: len(job.then)]]
@@ -315,37 +317,12 @@ class Executor:
             )
             return internal_failure()
 
-    async def reshape(self, item: Prepared, outcome: Outcome) -> Outcome:
-        """Apply a step's `output` to the outcome of a handler that was run as a task."""
-        if item.step.output is None or not isinstance(outcome, Completed):
-            return outcome
-        if not item.lacks_context:
-            return await self._reshaped(item, outcome, await self._renderer.render(item.output_job(outcome)))
-        async with self._recalls:
-            if not await self._preparer.recall(item):
-                return internal_failure()  # and nobody's any more
-            answer = await self._renderer.render(item.output_job(outcome))
-            item.let_context_go()
-        return await self._reshaped(item, outcome, answer)
-
-    async def _reshaped(self, item: Prepared, outcome: Completed, answer: RenderResult) -> Outcome:
-        if isinstance(answer, Rendered):
-            return replace(outcome, output=answer.value)
-        if isinstance(answer, RenderedLarge):
-            try:
-                return replace(outcome, output=await self._opener.output(item, answer))
-            except OutputError as error:
-                return Failed(StepError(code=error.code, message=error.message, error_class="validation"))
-        if not isinstance(answer, RenderFailed):
-            return internal_failure()
-        return replace(render_failure(answer), detail=outcome.detail, logs=outcome.logs)
-
     async def _run_apart(self, item: Prepared) -> Outcome:
         """Run a step that only computes where large values are read."""
         assert item.given is not None  # noqa: S101 - the caller has looked
         # Nothing is sent from here: as in `_outcome_of_rendered`.
         tokens = self._placeholders.tokens(item.claimed.tenant_id, item.step.secret_names)
-        return await self.reshape(item, await self._opener.run(item, item.given, tuple(tokens.values())))
+        return await self.reshaper.reshape(item, await self._opener.run(item, item.given, tuple(tokens.values())))
 
     def report(self, claimed: ClaimedStep, item: Prepared | None, outcome: Outcome, *, milliseconds: float) -> None:
         """Hand over the result of one step; without `item` it is one that could not be prepared."""

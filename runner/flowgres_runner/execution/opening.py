@@ -8,12 +8,14 @@ from typing import Any, Protocol, TypeAlias, cast
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import OutputError
 from flowgres_runner.evaluator.jobs import Rendered, RenderedLarge
+from flowgres_runner.execution.compiled import NO_LIMITS
 from flowgres_runner.execution.contexts import PATHS
 from flowgres_runner.execution.prepared import ALL_ROOTS, Prepared
 from flowgres_runner.json_values import Json, weight_of
 from flowgres_runner.payloads.texts import LARGE_BYTES, JsonText, Unread, look_into
 from flowgres_runner.reading.apart import Order, facts_of
-from flowgres_runner.steps.base import Failed, Handler, Outcome, StepError
+from flowgres_runner.steps.base import Handler, Outcome
+from flowgres_runner.steps.failures import output_failure
 
 Given: TypeAlias = Rendered | RenderedLarge
 
@@ -73,12 +75,22 @@ class Opener:
 
     async def run(self, item: Prepared, given: Given, masked: tuple[str, ...]) -> Outcome:
         """Run a step with something large to look at: in its configuration, or where it has to look something up."""
-        pieces = [(name, text.encode()) for name, text in given.pieces] if isinstance(given, RenderedLarge) else []
-        rest = given.rest if isinstance(given, RenderedLarge) else given.value
-        unread = unread_field(item, rest)
-        limits = item.version.limits
+        step = item.step
+        rest, texts = (given.rest, list(given.pieces)) if isinstance(given, RenderedLarge) else (given.value, [])
+        unread = None
+        if step.looks_up and step.pure is not None:
+            # What it looks up is named by a member that is small, unless it names nothing.
+            named = {name: json.loads(text) for name, text in texts if len(text) <= LARGE_BYTES}
+            rest = {**rest, **named} if isinstance(rest, dict) else rest
+            texts = [(name, text) for name, text in texts if name not in named]
+            unread = unread_field(item, rest)
+            if unread is None:
+                rest = step.pure.with_found(rest, field_at_once(item, rest))
+        pieces = [(name, text.encode()) for name, text in texts]
+        # What the step's `output` makes of it is what has to be within the limits.
+        limits = item.version.limits if step.output is None else NO_LIMITS
         order = Order(
-            type=item.step.type,
+            type=step.type,
             task=facts_of(item.task(None)),
             config=rest,
             pieces=tuple((name, len(data)) for name, data in pieces),
@@ -91,7 +103,7 @@ class Opener:
         try:
             return await self._reader.run(order, data, tenant_id=item.claimed.tenant_id)
         except OutputError as error:
-            return Failed(StepError(code=error.code, message=error.message, error_class="validation"))
+            return output_failure(error)
 
 
 def config_of(handler: Handler | None, given: Given) -> Json:

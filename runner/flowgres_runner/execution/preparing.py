@@ -9,13 +9,14 @@ from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link, retry_until_answered
 from flowgres_runner.database.queries import LEFT, ClaimedStep
+from flowgres_runner.errors import OutputError
 from flowgres_runner.execution.compiled import CompiledStep, Version
 from flowgres_runner.execution.contexts import ContextCache, ExecutionContext
 from flowgres_runner.execution.opening import Opener
 from flowgres_runner.execution.prepared import Prepared
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.steps.base import Failed, Outcome, StepError
-from flowgres_runner.steps.failures import internal_failure
+from flowgres_runner.steps.failures import internal_failure, output_failure
 
 log = get_logger(__name__)
 
@@ -54,16 +55,11 @@ class Preparer:
             if version is None or step is None or (step.pure is None and step.handler is None):
                 self._refuse(row, _unknown_step(step))
                 continue
-            entry: ExecutionContext | None
-            if row.context is not None:
-                given, weight = await self._opener.context(row, row.context)
-                entry = self._contexts.store(row.execution_id, row.generation, given, weight)
-            else:
-                entry = self._contexts.find(row.execution_id, row.generation)
-            if entry is None or row.resume == LEFT or (row.context is None and not entry.knows(step.references)):
+            entry = self._contexts.find(row.execution_id, row.generation) if row.context is None else None
+            if row.resume == LEFT or (row.context is None and (entry is None or not entry.knows(step.references))):
                 lacking.append((row, step, version))
             else:
-                prepared.append(Prepared(row, step, version, entry, await self._opener.resume(row, row.resume)))
+                await self._add(prepared, (row, step, version), row.context, row.resume, entry)
         while lacking:
             lacking = await self._fetch(lacking, prepared)
         return prepared
@@ -85,13 +81,32 @@ class Preparer:
             if context is None:
                 later.append((row, step, version))
                 continue
-            given, weight = await self._opener.context(row, context)
-            entry = self._contexts.store(row.execution_id, row.generation, given, weight)
-            prepared.append(Prepared(row, step, version, entry, await self._opener.resume(row, resume)))
+            await self._add(prepared, (row, step, version), context, resume)
         return later
 
+    async def _add(
+        self,
+        prepared: list[Prepared],
+        of: tuple[ClaimedStep, CompiledStep, Version],
+        context: str | None,
+        resume: str | None,
+        entry: ExecutionContext | None = None,
+    ) -> None:
+        """Open what a step brings; without a context it has the one that is known."""
+        row, step, version = of
+        try:
+            if entry is None:
+                entry = await self._open(row, context or "{}")
+            prepared.append(Prepared(row, step, version, entry, await self._opener.resume(row, resume)))
+        except OutputError as error:
+            self._refuse(row, output_failure(error))
+
+    async def _open(self, row: ClaimedStep, context: str) -> ExecutionContext:
+        given, weight = await self._opener.context(row, context)
+        return self._contexts.store(row.execution_id, row.generation, given, weight)
+
     async def recall(self, item: Prepared) -> bool:
-        """Get a context that was let go; False when its lease is somebody else's."""
+        """Get a context that was let go; False when its lease is somebody else's. Raises OutputError."""
         row = item.claimed
         entry = self._contexts.find(row.execution_id, row.generation)
         if entry is None or not entry.knows(item.step.references):
@@ -99,8 +114,7 @@ class Preparer:
             context, _ = answers.get(row.queue_id, (None, None))
             if context is None:
                 return False
-            given, weight = await self._opener.context(row, context)
-            entry = self._contexts.store(row.execution_id, row.generation, given, weight)
+            entry = await self._open(row, context)
         item.context = entry
         return True
 

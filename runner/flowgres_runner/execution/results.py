@@ -33,6 +33,7 @@ from flowgres_runner.steps.base import (
     StepError,
     Suspended,
 )
+from flowgres_runner.steps.failures import output_failure
 
 MAX_BATCH_CHARACTERS = 4 << 20
 """Of the texts that one call carries; a single result may be larger."""
@@ -145,7 +146,7 @@ def encode_outcome(
             rest = f',"workflow":{name},"version":{version},"input":{text}'
             return EncodedOutcome(_result(claimed, "child", milliseconds, rest), None, None, 0)
     except OutputError as error:
-        outcome = Failed(StepError(code=error.code, message=error.message, error_class="validation"))
+        outcome = output_failure(error)
     except RecursionError:
         outcome = Failed(StepError("output_not_storable", "the output is nested too deep", "validation"))
     if isinstance(outcome, Skipped):

@@ -195,7 +195,7 @@ class RunningSteps:
                 current_room.set(room)
                 try:
                     outcome = await self._outcome(prepared, config)
-                    outcome = await executor.reshape(prepared, outcome)
+                    outcome = await executor.reshaper.reshape(prepared, outcome, room)
                 except Exception:
                     log.exception("handler_failed", execution_id=claimed.execution_id, step=prepared.step.id)
                     outcome = internal_failure()

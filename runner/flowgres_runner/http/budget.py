@@ -158,9 +158,7 @@ class Room:
     ) -> None:
         if self.held:
             self.budget.give_back(self)
-        if self._has_bench:
-            self._has_bench = False
-            self.budget.bench.give_back(self.tenant_id)
+        self.leave_bench()
 
     async def hold(self, size: int) -> None:
         """Wait until so many bytes may be held altogether."""
@@ -172,6 +170,12 @@ class Room:
         if not self._has_bench:
             await self.budget.bench.take(self.tenant_id)
             self._has_bench = True
+
+    def leave_bench(self) -> None:
+        """Let somebody else's be made."""
+        if self._has_bench:
+            self._has_bench = False
+            self.budget.bench.give_back(self.tenant_id)
 
 
 current_room: ContextVar[Room | None] = ContextVar("current_room", default=None)

@@ -50,6 +50,11 @@ class Order:
     max_bytes: int
     max_depth: int
 
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The arguments that make the same again."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
 
 def facts_of(task: StepTask) -> dict[str, Json]:
     """What a handler that only computes may see of its step, but the configuration."""
@@ -89,7 +94,7 @@ def run_apart(data: bytes | bytearray, order: Order) -> tuple[Head, bytes | byte
             return _with_logs({"kind": "suspended", "seconds": outcome.seconds}, outcome), b""
         case Failed(error=error):
             said = [error.code, error.message, error.error_class, error.retry_after_seconds, error.details]
-            return _with_logs({"kind": "failed", "error": said, "detail": outcome.detail}, outcome), b""
+            return _with_logs({"kind": "failed", "failure": said, "detail": outcome.detail}, outcome), b""
         case _:
             raise TypeError(f"a handler returned {type(outcome).__name__}")
 
@@ -117,4 +122,4 @@ def outcome_of(head: Head, data: bytes | bytearray) -> Outcome:
         case "suspended":
             return Suspended(head["seconds"], logs=logs)
         case _:
-            return Failed(StepError(*head["error"]), detail=head["detail"], logs=logs)
+            return Failed(StepError(*head["failure"]), detail=head["detail"], logs=logs)

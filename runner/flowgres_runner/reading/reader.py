@@ -6,11 +6,11 @@ import asyncio
 import json
 import marshal
 from collections.abc import Sequence
-from dataclasses import astuple
 from typing import Any
 
 from flowgres_process.logs import get_logger
 from flowgres_runner.errors import OutputError
+from flowgres_runner.evaluator import EvaluatorError
 from flowgres_runner.evaluator.process import ChildDiedError, EvaluatorProcess
 from flowgres_runner.json_values import weight_of
 from flowgres_runner.payloads.failures import BodyError
@@ -69,8 +69,6 @@ class Reader:
         Raises OutputError when it is too much.
         """
         head, data = await self._ask(tenant_id, "split", (list(paths),), [text.encode()])
-        if "error" in head:
-            raise OutputError(head["error"][1], code=head["error"][0])
         at = 0
         pieces: list[tuple[list[str], bytes]] = []
         for path, size in head["pieces"]:
@@ -81,16 +79,12 @@ class Reader:
 
     async def settle(self, text: str, *, max_bytes: int, max_depth: int, tenant_id: str) -> JsonText:
         """The value of a text that may be anything, as jsonb would keep it. Raises OutputError."""
-        head, data = await self._ask(tenant_id, "settle", (max_bytes, max_depth), [text.encode()])
-        if "error" in head:
-            raise OutputError(head["error"][1], code=head["error"][0])
+        _, data = await self._ask(tenant_id, "settle", (max_bytes, max_depth), [text.encode()])
         return JsonText(data, 0)
 
     async def run(self, order: Order, data: bytes, *, tenant_id: str) -> Outcome:
         """Run a step that only computes. Raises OutputError for an output that cannot be stored."""
-        head, text = await self._ask(tenant_id, "run", astuple(order), [data])
-        if "error" in head:
-            raise OutputError(head["error"][1], code=head["error"][0])
+        head, text = await self._ask(tenant_id, "run", order.parts, [data])
         return outcome_of(head, text)
 
     async def close(self) -> None:
@@ -104,9 +98,15 @@ class Reader:
         async with self._turns.hold(tenant_id):
             self._stop_timer()
             try:
-                return await self._ask_now(operation, arguments, given)
+                head, data = await self._ask_now(operation, arguments, given)
             finally:
                 self._idle_timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end)
+        if "error" in head and operation != "read":
+            code, message, error_class = head["error"]
+            if code == _UNAVAILABLE[0]:
+                raise EvaluatorError(message)
+            raise OutputError(message, code=code, error_class=error_class)
+        return head, data
 
     async def _ask_now(
         self, operation: str, arguments: tuple[Any, ...], given: list[bytes | bytearray]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowgres_runner.errors import OutputError
 from flowgres_runner.json_values import encode_json
 from flowgres_runner.steps.base import Failed, Json, StepError
 
@@ -9,6 +10,11 @@ from flowgres_runner.steps.base import Failed, Json, StepError
 def invalid_config(message: str, *, details: Json = None) -> Failed:
     """The configuration, as rendered, cannot be used; trying again would not help."""
     return Failed(StepError(code="config_invalid", message=message, error_class="validation", details=details))
+
+
+def output_failure(error: OutputError) -> Failed:
+    """A value of the step cannot be stored, or not be read."""
+    return Failed(StepError(code=error.code, message=error.message, error_class=error.error_class))
 
 
 def internal_failure() -> Failed:

@@ -157,6 +157,7 @@ class OfferedHandler(Handler):
 
     def _failure(self, task: StepTask, error: BaseException) -> Failed:
         if isinstance(error, StepError):
+            error.details = _bounded(error.details)
             return Failed(error)
         mask = masker(task.secret_values)
         log.warning(

@@ -11,8 +11,11 @@ from flowgres_runner.execution.chains import AnyResult
 from flowgres_runner.execution.results import MAX_BATCH_CHARACTERS
 
 MAX_WAITING_CHARACTERS = 8 << 20
+"""Of results that wait; beyond it no more are made for tenants that have more than TENANT_CHARACTERS of it."""
 TENANT_CHARACTERS = 1 << 20
-"""Of one tenant in one call, where there is that much: others are not to wait for all of it."""
+"""Of one tenant in one call, too, where there is that much: others are not to wait for all of it."""
+SMALL_CHARACTERS = 1_000
+"""As many results of this size as there can be leases are not much."""
 MAX_BATCH_OPENED = 1000
 """Steps that one call may make ready at once: the more, the longer it holds its executions, and other lanes rest."""
 _FIRST_PAUSE_SECONDS = 0.005
@@ -35,8 +38,9 @@ class Outbox:
         self._held: set[str] = set()
         self._is_closed = False
         self._characters = 0
-        self._room = asyncio.Event()
-        self._room.set()
+        self._by_tenant: dict[str, int] = {}
+        self._epoch = 0
+        self._has_drained = asyncio.Event()
         self.arrived = asyncio.Event()
 
     def __len__(self) -> int:
@@ -46,11 +50,10 @@ class Outbox:
         """Add results and wake a lane."""
         if self._is_closed:
             return
-        characters = 0
         for result in results:
-            characters += result.size
+            if result.size > SMALL_CHARACTERS:
+                self._count(result, 1)
             (self._wide if result.opened_count > 1 else self._results).append(result)
-        self._count(characters)
         self.arrived.set()
 
     def take(self, limit: int, room_for_opened: int = MAX_BATCH_OPENED) -> list[AnyResult]:
@@ -60,6 +63,9 @@ class Outbox:
         and not claimed anew; where there is any, one goes however many that are.
         """
         batch: list[AnyResult] = []
+        if self._characters > MAX_WAITING_CHARACTERS:
+            # What waits for room here is work as well: without this one each might wait for the other.
+            room_for_opened = max(room_for_opened, 1)
         room_for_opened = min(room_for_opened, MAX_BATCH_OPENED)
         room, opened = MAX_BATCH_CHARACTERS, 0
         is_much, taken = self._characters > TENANT_CHARACTERS, dict[str, int]()
@@ -71,13 +77,10 @@ class Outbox:
                 if execution_id in self._sending or execution_id in self._held:
                     kept.append(result)
                     continue
-                if is_much:
-                    tenant_id = result.claimed.tenant_id
-                    before = taken.get(tenant_id, 0)
-                    if before and before + result.size > TENANT_CHARACTERS:
-                        kept.append(result)
-                        continue
-                    taken[tenant_id] = before + result.size
+                before = taken.get(result.claimed.tenant_id, 0) if is_much else 0
+                if before and before + result.size > TENANT_CHARACTERS:
+                    kept.append(result)
+                    continue
                 # The first of them takes the place of the step that has ended.
                 more = result.opened_count - 1
                 room -= result.size
@@ -85,11 +88,14 @@ class Outbox:
                     line.appendleft(result)
                     break
                 batch.append(result)
+                if result.size > SMALL_CHARACTERS:
+                    self._count(result, -1)
+                if is_much:
+                    taken[result.claimed.tenant_id] = before + result.size
                 if more > 0:
                     opened += more
             line.extendleft(reversed(kept))
         self._sending.update([result.claimed.execution_id for result in batch])
-        self._count(-sum([result.size for result in batch]))
         return batch
 
     def settle(self, batch: Sequence[AnyResult]) -> None:
@@ -111,12 +117,12 @@ class Outbox:
             return
         # As objects: in that form what is held is not waited for.
         passed_over = [result.unfolded() for result in passed_over]
-        self._return(passed_over)
         times: dict[str, int] = {}
         for result in passed_over:
             execution_id = result.claimed.execution_id
             times[execution_id] = max(times.get(execution_id, 0), result.passed_over)
             result.passed_over += 1
+        self._return(passed_over)
         for execution_id, count in times.items():
             seconds = min(_FIRST_PAUSE_SECONDS * 2 ** min(count, 10), _LAST_PAUSE_SECONDS)
             self._held.add(execution_id)
@@ -125,7 +131,7 @@ class Outbox:
 
     def _return(self, results: Sequence[AnyResult]) -> None:
         for result in reversed(results):
-            self._count(result.size)
+            self._count(result, 1)
             (self._wide if result.opened_count > 1 else self._results).appendleft(result)
 
     def _let_go(self, execution_id: str) -> None:
@@ -136,16 +142,29 @@ class Outbox:
         """Whether a result of this execution is on its way."""
         return execution_id in self._sending
 
-    async def wait_for_room(self) -> None:
-        """Wait until not more than MAX_WAITING_CHARACTERS wait here: who makes results is not to be ahead of that."""
-        await self._room.wait()
+    async def wait_for_room(self, tenant_id: str) -> bool:
+        """Wait until more of this tenant's results may come; False when all that it held was given up meanwhile."""
+        epoch = self._epoch
+        while epoch == self._epoch and self._is_full_of(tenant_id):
+            self._has_drained.clear()
+            await self._has_drained.wait()
+        return epoch == self._epoch
 
-    def _count(self, characters: int) -> None:
+    def _is_full_of(self, tenant_id: str) -> bool:
+        much = self._characters > MAX_WAITING_CHARACTERS
+        return much and self._by_tenant.get(tenant_id, 0) > TENANT_CHARACTERS
+
+    def _count(self, result: AnyResult, sign: int) -> None:
+        # What somebody else holds may wait for long, and nobody waits for it.
+        if result.size <= SMALL_CHARACTERS or result.passed_over:
+            return
+        tenant_id, characters = result.claimed.tenant_id, sign * result.size
         self._characters += characters
-        if self._characters > MAX_WAITING_CHARACTERS:
-            self._room.clear()
-        else:
-            self._room.set()
+        left = self._by_tenant[tenant_id] = self._by_tenant.get(tenant_id, 0) + characters
+        if sign < 0:
+            self._has_drained.set()
+            if not left:
+                del self._by_tenant[tenant_id]
 
     def close(self) -> None:
         """Drop everything, and whatever comes."""
@@ -157,5 +176,8 @@ class Outbox:
         count = len(self)
         self._results.clear()
         self._wide.clear()
-        self._count(-self._characters)
+        self._characters = 0
+        self._by_tenant.clear()
+        self._epoch += 1
+        self._has_drained.set()
         return count

@@ -55,7 +55,7 @@ async def test_what_is_large_comes_alone_and_is_slow_from_then_on(pool: Evaluato
     answers = await pool.render_together(jobs)
 
     assert isinstance(answers[0], RenderedLarge)
-    assert answers[1:40] == [Unfinished(is_slow=False, is_later=True)] * 39
+    assert answers[1:40] == [Unfinished(is_slow=False)] * 39
     assert answers[40:] == [Rendered(n) for n in range(5)]
     assert await pool.render_together(jobs[:2]) == [Unfinished(is_slow=True)] * 2
     assert isinstance(await pool.render_alone(jobs[0]), RenderedLarge)

@@ -77,21 +77,51 @@ def test_much_of_one_tenant_leaves_room_for_others() -> None:
     assert [len(outbox.take(300)) for _ in range(3)] == [2, 2, 0]
 
 
-async def test_who_makes_results_waits_while_too_many_wait_here() -> None:
+async def test_who_makes_results_waits_while_too_many_of_its_own_wait_here() -> None:
     outbox = Outbox()
-    await asyncio.wait_for(outbox.wait_for_room(), 1)
-    outbox.put([large(MAX_WAITING_CHARACTERS // 2, f"t{n}") for n in range(3)])
-    waiting = asyncio.create_task(outbox.wait_for_room())
+    assert await asyncio.wait_for(outbox.wait_for_room("a"), 1)
+    part = MAX_WAITING_CHARACTERS // 4 + 1
+    outbox.put([large(part, "a") for _ in range(4)] + [large(2_000, "b")])
+    assert await asyncio.wait_for(outbox.wait_for_room("b"), 1), "it has little here"
+    waiting = asyncio.create_task(outbox.wait_for_room("a"))
     await asyncio.sleep(0.01)
     assert not waiting.done()
     batch = outbox.take(1)
-    await asyncio.wait_for(waiting, 1)
+    assert await asyncio.wait_for(waiting, 1)
     outbox.put_back(batch)
-    waiting = asyncio.create_task(outbox.wait_for_room())
+    waiting = asyncio.create_task(outbox.wait_for_room("a"))
     await asyncio.sleep(0.01)
     assert not waiting.done()
     outbox.clear()
-    await asyncio.wait_for(waiting, 1)
+    assert not await asyncio.wait_for(waiting, 1), "its leases are gone"
+    assert await asyncio.wait_for(outbox.wait_for_room("a"), 1)
+
+
+async def test_what_somebody_else_holds_keeps_nobody_waiting() -> None:
+    outbox = Outbox()
+    outbox.put([large(MAX_WAITING_CHARACTERS + 1, "a")])
+    batch = outbox.take(1)
+    outbox.settle(batch)
+    outbox.hold(batch)
+    assert await asyncio.wait_for(outbox.wait_for_room("a"), 1)
+    while not (batch := outbox.take(1)):
+        await asyncio.sleep(0.01)
+    outbox.settle(batch)
+    outbox.put([large(MAX_WAITING_CHARACTERS + 1, "a")])
+    waiting = asyncio.create_task(outbox.wait_for_room("a"))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    waiting.cancel()
+
+
+def test_of_much_that_makes_many_steps_ready_one_goes_without_room() -> None:
+    outbox = Outbox()
+    many = [fan(number, 30) for number in range(3)]
+    outbox.put(many)
+    assert outbox.take(300, 0) == []
+    outbox.put([large(MAX_WAITING_CHARACTERS + 1, "a")])
+    batch = outbox.take(300, 0)
+    assert [item.claimed.queue_id for item in batch if item in many] == [many[0].claimed.queue_id]
 
 
 async def test_what_was_passed_over_comes_back_later_and_later_while_others_go() -> None:
