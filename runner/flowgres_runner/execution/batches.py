@@ -94,13 +94,10 @@ def divide(
     longer, or what they resume with.
     """
     heavy: list[ClaimedStep] = []
-    if any([row.context is None or row.resume == LEFT for row in claimed]):
+    if any([_lacks(row, size_of) for row in claimed if row.context is None or row.resume is not None]):
         brought = {row.execution_id for row in claimed if row.context is not None}
         heavy = [
-            row
-            for row in claimed
-            if row.resume == LEFT
-            or (row.execution_id not in brought and not (row.handed and size_of(row.execution_id)))
+            row for row in claimed if row.resume == LEFT or (row.execution_id not in brought and _lacks(row, size_of))
         ]
         ids = {row.queue_id for row in heavy}
         claimed = [row for row in claimed if row.queue_id not in ids]
@@ -110,6 +107,11 @@ def divide(
     lines = _lines([row for row in claimed if row.execution_id not in large], size_of, is_known)
     apart = _by(_execution_id, [row for row in claimed if row.execution_id in large])
     return [*lines, *([rows] for rows in apart)], _by(_tenant_id, heavy)
+
+
+def _lacks(row: ClaimedStep, size_of: SizeOf) -> bool:
+    """Whether there is something to be fetched, unless another row of the execution brings it."""
+    return row.resume == LEFT or (row.context is None and not (row.handed and size_of(row.execution_id)))
 
 
 def _lines(claimed: Sequence[ClaimedStep], size_of: SizeOf, is_known: IsKnown) -> list[list[list[ClaimedStep]]]:
