@@ -40,6 +40,16 @@ def start_many(database: Database, tenant: Tenant, count: int) -> None:
         member.call("flowgres_api.start_executions", workflow="fetch", inputs=[{"n": n} for n in range(count)])
 
 
+def start_large(database: Database, tenant: Tenant, workflow: str) -> None:
+    """100 executions with inputs that take little room in the database, and all they have elsewhere."""
+    with database.as_role("member", tenant_id=tenant.tenant_id) as member:
+        member.run(
+            "select flowgres_api.start_execution(workflow => %s, input => given)"
+            " from jsonb_build_object('text', repeat('x', 900000)) as given, generate_series(1, 100)",
+            workflow,
+        )
+
+
 def unfinished(db: Db, tenant: Tenant) -> int:
     sql = "select count(*) from flowgres.executions where tenant_id = %s and finished_at is null"
     return int(db.value(sql, tenant.tenant_id))
@@ -113,12 +123,7 @@ def test_large_inputs_take_little_memory_and_delay_nobody_else(
     quiet = latencies(database, db, other, until=lambda: True)
     before = memory_of(pid)
     with MemoryWatch(pid) as watch:
-        with database.as_role("member", tenant_id=greedy.tenant_id) as member:
-            # They take little room in the database, and all they have elsewhere.
-            member.run(
-                "select flowgres_api.start_execution(workflow => 'large', input => given)"
-                " from jsonb_build_object('text', repeat('x', 900000)) as given, generate_series(1, 100)"
-            )
+        start_large(database, greedy, "large")
         noisy = latencies(database, db, other, until=lambda: unfinished(db, greedy) == 0)
     counts = "select output ->> 'n' as n, count(*) from flowgres.step_executions where tenant_id = %s group by 1"
     assert db.all(counts, greedy.tenant_id) == [{"n": "900000", "count": 300}]
@@ -181,11 +186,7 @@ def test_large_inputs_of_steps_that_wait_are_not_kept(
     pid = runner.process.pid
     before = memory_of(pid)
     with MemoryWatch(pid) as watch:
-        with database.as_role("member", tenant_id=tenant.tenant_id) as member:
-            member.run(
-                "select flowgres_api.start_execution(workflow => 'fetch', input => given)"
-                " from jsonb_build_object('text', repeat('x', 900000)) as given, generate_series(1, 100)"
-            )
+        start_large(database, tenant, "fetch")
         wait_for(lambda: unfinished(db, tenant) == 0, timeout_seconds=120)
     counts = "select output ->> 'n' as n, count(*) from flowgres.step_executions where tenant_id = %s group by 1"
     assert db.all(counts, tenant.tenant_id) == [{"n": "900000", "count": 100}]

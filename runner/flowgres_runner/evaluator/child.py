@@ -122,7 +122,7 @@ def serve(
                 is_over = is_full = True
                 wholes += [text for _, text in given.pieces]
                 result = encode_json([6, given.rest, [[name, len(text)] for name, text in given.pieces]])
-                size += output_bytes
+                size += sum([len(text) for _, text in given.pieces])
             elif given.texts:
                 result = f"[0,{','.join(given.texts)}]"
             results.append(result)

@@ -40,6 +40,7 @@ _NOT_TAKEN = NotTaken()
 _SLOW = Unfinished(is_slow=True)
 _AGAIN = Unfinished(is_slow=False)
 _LATER = Unfinished(is_slow=False)
+"""Told from _AGAIN by identity: what came before it is as much as one call gives."""
 _NO_JSON = RenderFailed("expression_error", "the context is no plain JSON")
 _LIMIT = RenderFailed(
     "expression_limit", "the expressions need too much time or memory: they ended their evaluator process"

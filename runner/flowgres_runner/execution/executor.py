@@ -37,9 +37,8 @@ from flowgres_runner.execution.reshaping import Reshaper
 from flowgres_runner.execution.results import Result, encode_outcome, render_failure, replacement, within
 from flowgres_runner.execution.slow import SlowSteps
 from flowgres_runner.execution.versions import VersionCache
-from flowgres_runner.json_values import weight_of
+from flowgres_runner.json_values import LARGE_BYTES, weight_of
 from flowgres_runner.payloads.masks import masker
-from flowgres_runner.payloads.texts import LARGE_BYTES
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Json, Outcome, Skipped
 from flowgres_runner.steps.failures import internal_failure

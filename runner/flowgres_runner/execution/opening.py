@@ -11,8 +11,8 @@ from flowgres_runner.evaluator.jobs import Rendered, RenderedLarge
 from flowgres_runner.execution.compiled import NO_LIMITS
 from flowgres_runner.execution.contexts import PATHS
 from flowgres_runner.execution.prepared import ALL_ROOTS, Prepared
-from flowgres_runner.json_values import Json, weight_of
-from flowgres_runner.payloads.texts import LARGE_BYTES, JsonText, Unread, look_into
+from flowgres_runner.json_values import LARGE_BYTES, Json, weight_of
+from flowgres_runner.payloads.texts import JsonText, Unread, look_into
 from flowgres_runner.reading.apart import Order, facts_of
 from flowgres_runner.steps.base import Handler, Outcome
 from flowgres_runner.steps.failures import output_failure
@@ -21,7 +21,7 @@ Given: TypeAlias = Rendered | RenderedLarge
 
 
 class TextReader(Protocol):
-    """Takes large JSON apart in another process (see `reading`). Each method raises OutputError."""
+    """Takes large JSON apart in another process (see `reading`). Each method raises OutputError and EvaluatorError."""
 
     async def split(self, text: str, paths: Any, *, tenant_id: str) -> tuple[Any, int]:
         """The value with its large members as bytes, and its weight."""

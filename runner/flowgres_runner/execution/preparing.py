@@ -55,11 +55,14 @@ class Preparer:
             if version is None or step is None or (step.pure is None and step.handler is None):
                 self._refuse(row, _unknown_step(step))
                 continue
-            entry = self._contexts.find(row.execution_id, row.generation) if row.context is None else None
-            if row.resume == LEFT or (row.context is None and (entry is None or not entry.knows(step.references))):
+            known: ExecutionContext | str | None = row.context
+            if known is None:
+                entry = self._contexts.find(row.execution_id, row.generation)
+                known = entry if entry is not None and entry.knows(step.references) else None
+            if known is None or row.resume == LEFT:
                 lacking.append((row, step, version))
             else:
-                await self._add(prepared, (row, step, version), row.context, row.resume, entry)
+                await self._add(prepared, (row, step, version), known, row.resume)
         while lacking:
             lacking = await self._fetch(lacking, prepared)
         return prepared
@@ -88,15 +91,13 @@ class Preparer:
         self,
         prepared: list[Prepared],
         of: tuple[ClaimedStep, CompiledStep, Version],
-        context: str | None,
+        context: ExecutionContext | str,
         resume: str | None,
-        entry: ExecutionContext | None = None,
     ) -> None:
-        """Open what a step brings; without a context it has the one that is known."""
+        """Open what a step brings."""
         row, step, version = of
         try:
-            if entry is None:
-                entry = await self._open(row, context or "{}")
+            entry = await self._open(row, context) if isinstance(context, str) else context
             prepared.append(Prepared(row, step, version, entry, await self._opener.resume(row, resume)))
         except OutputError as error:
             self._refuse(row, output_failure(error))

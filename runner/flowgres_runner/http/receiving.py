@@ -8,11 +8,12 @@ from typing import Protocol
 from flowgres_runner.http.budget import FREE_BYTES, Room
 from flowgres_runner.http.failures import HttpError
 from flowgres_runner.http.transport import Answer
+from flowgres_runner.json_values import LARGE_BYTES
 from flowgres_runner.payloads.bodies import parse_body
 from flowgres_runner.payloads.codings import undo_codings
 from flowgres_runner.payloads.failures import BodyTooLargeError
 from flowgres_runner.payloads.masks import masker
-from flowgres_runner.payloads.texts import LARGE_BYTES, ReadBody, Reading, read_apart
+from flowgres_runner.payloads.texts import ReadBody, Reading, read_apart
 
 _STEP_BYTES = 128 << 10
 """Room is asked for in steps: each may be a wait."""

@@ -7,17 +7,16 @@ answer on its way into an output, outputs that expressions may see later.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowgres_runner.json_values import LARGE_BYTES as LARGE_BYTES
 from flowgres_runner.json_values import (
-    MAX_DEPTH,
     Json,
-    canonical_json,
     canonical_number,
     encode_json,
+    encode_output,
     jsonb_key_order,
 )
 from flowgres_runner.payloads.bodies import take_body
@@ -36,7 +35,7 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class JsonText:
-    """A value as the compact text of its canonical form, in UTF-8; `depth` counts its levels."""
+    """A value as the compact text of its canonical form, in UTF-8; `depth` counts its levels, 0 when judged."""
 
     data: bytes | bytearray
     depth: int
@@ -83,10 +82,10 @@ def read_apart(given: list[bytes | bytearray], reading: Reading) -> tuple[JsonTe
     return JsonText(out, depth), is_binary
 
 
-def text_of(value: Json, mask: Masker, max_depth: int = MAX_DEPTH) -> JsonText:
+def text_of(value: Json, mask: Masker) -> JsonText:
     """The text of a value, which stays as it is. Raises OutputError when it cannot be stored."""
-    canonical = canonical_json(mask.json(value), max_depth)
-    return JsonText(encode_json(canonical).encode(), _depth_of(canonical))
+    canonical, text = encode_output(mask.json(value), max_bytes=sys.maxsize)
+    return JsonText(text.encode(), _depth_of(canonical))
 
 
 def _depth_of(value: Json) -> int:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from flowgres_runner.json_values import Json, check_size
+from flowgres_runner.json_values import Json, encode_output
 from flowgres_runner.payloads.masks import masker
-from flowgres_runner.payloads.texts import JsonText, look_into, text_of
+from flowgres_runner.payloads.texts import JsonText, look_into
 from flowgres_runner.steps.base import (
     MAX_LOG_CHARACTERS,
     ChildStarted,
@@ -61,14 +61,13 @@ def facts_of(task: StepTask) -> dict[str, Json]:
     return {name: getattr(task, name) for name in _FIELDS}
 
 
-def bounded_text(value: Json, max_bytes: int, max_depth: int) -> bytes | bytearray:
+def bounded_text(value: Json, max_bytes: int, max_depth: int) -> bytes:
     """The text of a value as jsonb keeps it. Raises OutputError when it cannot be stored or is too large."""
-    data = text_of(value, masker(()), max_depth).data
-    check_size(len(data), max_bytes)
-    return data
+    _, text = encode_output(value, max_bytes=max_bytes, max_depth=max_depth)
+    return text.encode()
 
 
-def run_apart(data: bytes | bytearray, order: Order) -> tuple[Head, bytes | bytearray]:
+def run_apart(data: bytes | bytearray, order: Order) -> tuple[Head, bytes]:
     """Run a step. Raises OutputError for an output that cannot be stored."""
     config, at = order.config, 0
     for name, size in order.pieces:

@@ -30,7 +30,6 @@ IDLE_SECONDS = 30.0
 NICENESS = 2
 """Behind the runner and its evaluators: these have to do with steps that are small."""
 
-_UNAVAILABLE = ["reader_unavailable", "this runner cannot start the process that reads large values", "internal"]
 _DIED = ["response_too_large", "reading the response ended the process that did it", "validation"]
 _DIED_OF_OURS = ["output_too_large", "reading the value ended the process that did it", "validation"]
 
@@ -58,7 +57,10 @@ class Reader:
     async def read(self, given: list[bytes | bytearray], reading: Reading, *, tenant_id: str) -> ReadBody:
         """Read the body of an answer, which is taken out of its list. Raises BodyError."""
         arguments = (reading.codings, reading.content_type, reading.reads_as, reading.secrets, reading.limit)
-        head, text = await self._ask(tenant_id, "read", arguments, given)
+        try:
+            head, text = await self._ask(tenant_id, "read", arguments, given)
+        except EvaluatorError as error:
+            raise BodyError("reader_unavailable", error.message, "internal") from error
         if "error" in head:
             raise BodyError(*head["error"])
         return ReadBody(JsonText(text, int(head["depth"])), bool(head["is_binary"]))
@@ -66,7 +68,7 @@ class Reader:
     async def split(self, text: str, paths: Sequence[tuple[str, ...]], *, tenant_id: str) -> tuple[Any, int]:
         """A value whose members at these paths are bytes, their JSON text, where they are large; and its weight.
 
-        Raises OutputError when it is too much.
+        Raises OutputError when it is too much, and EvaluatorError.
         """
         head, data = await self._ask(tenant_id, "split", (list(paths),), [text.encode()])
         at = 0
@@ -78,12 +80,12 @@ class Reader:
         return put_pieces(json.loads(rest), pieces), weight_of(rest) + len(data)
 
     async def settle(self, text: str, *, max_bytes: int, max_depth: int, tenant_id: str) -> JsonText:
-        """The value of a text that may be anything, as jsonb would keep it. Raises OutputError."""
+        """The value of a text that may be anything, as jsonb would keep it. Raises OutputError, EvaluatorError."""
         _, data = await self._ask(tenant_id, "settle", (max_bytes, max_depth), [text.encode()])
         return JsonText(data, 0)
 
     async def run(self, order: Order, data: bytes, *, tenant_id: str) -> Outcome:
-        """Run a step that only computes. Raises OutputError for an output that cannot be stored."""
+        """Run a step that only computes. Raises OutputError for an output that cannot be stored, and EvaluatorError."""
         head, text = await self._ask(tenant_id, "run", order.parts, [data])
         return outcome_of(head, text)
 
@@ -103,8 +105,6 @@ class Reader:
                 self._idle_timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end)
         if "error" in head and operation != "read":
             code, message, error_class = head["error"]
-            if code == _UNAVAILABLE[0]:
-                raise EvaluatorError(message)
             raise OutputError(message, code=code, error_class=error_class)
         return head, data
 
@@ -116,7 +116,7 @@ class Reader:
         except (ChildDiedError, OSError) as error:
             # This machine's trouble, and not that of what is to be read.
             log.error("reader_unavailable", error=str(error))
-            return {"error": list(_UNAVAILABLE)}, b""
+            raise EvaluatorError("this runner cannot start the process that reads large values") from error
         try:
             said, result = await self._process.exchange(marshal.dumps((operation, arguments)), given)
             answer: dict[str, Any] = json.loads(said)

@@ -195,7 +195,7 @@ def _text_of(value: Json | JsonText, secret_values: tuple[str, ...]) -> Json | J
     try:
         return text_of(value, masker(secret_values))
     except OutputError as error:
-        raise StepError(error.code, error.message, "validation") from error
+        raise StepError(error.code, error.message, error.error_class) from error
 
 
 def _bounded(detail: Json) -> Json:

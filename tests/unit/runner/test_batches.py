@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.execution.batches import Batch, divide
 from flowgres_runner.execution.results import MAX_BATCH_CHARACTERS
-from flowgres_runner.payloads.texts import LARGE_BYTES
+from flowgres_runner.json_values import LARGE_BYTES
 
 
 def row(number: int, execution: str, *, tenant: str = "t", size: int | None = 2) -> ClaimedStep:
