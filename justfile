@@ -49,6 +49,10 @@ db-shell *options:
 logs execution *options:
     flowgres logs "$@"
 
+# Write the reference page of definitions anew, from its description
+reference:
+    python -m flowgres_definitions.reference
+
 # Run the tests
 test *options:
     pytest -n 2 "$@"

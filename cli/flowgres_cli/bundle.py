@@ -1,17 +1,39 @@
-"""The SQL files of this version: numbered migrations, and re-appliable schema files in the order of `schema/ORDER`."""
+"""The SQL files of this version: numbered migrations, and re-appliable schema files in the order of `schema/ORDER`.
+
+One of them is data of the package `flowgres_definitions` (NAME.schema.json): SQL reads it through a function.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from flowgres_cli.errors import CliError
 
 MIGRATION_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
-SCHEMA_NAME = re.compile(r"([a-z0-9_]+/)?[a-z0-9_]+\.sql")
+SCHEMA_NAME = re.compile(r"([a-z0-9_]+/)?[a-z0-9_]+\.(sql|schema\.json)")
+DATA_SUFFIX = ".schema.json"
+DATA_FUNCTION = """\
+-- {name} of flowgres_definitions, for SQL to read. plpgsql keeps the value; SQL would parse it at every call.
+
+set local role flowgres_owner;
+
+create or replace function {function}
+  returns jsonb language plpgsql immutable parallel safe
+as $function$
+begin
+  return $data$
+{text}
+$data$::jsonb;
+end;
+$function$;
+comment on function {function} is '{about}';
+"""
 VIEW_QUERY = re.compile(r"^create or replace view [^;]*? as\n(.*?);\n", re.DOTALL | re.MULTILINE)
 
 
@@ -128,11 +150,23 @@ def _schema(directory: Traversable) -> tuple[SqlFile, ...]:
             present |= {f"{folder.name}/{entry.name}": entry for entry in _sql_files(folder)}
     lines = (line.partition("#")[0].strip() for line in directory.joinpath("ORDER").read_text("utf-8").splitlines())
     order = [line for line in lines if line]
+    # The language is described once, where it lives; the database gets its copy with its functions.
+    described = files("flowgres_definitions")
+    present |= {name: described / Path(name).name for name in order if name.endswith(DATA_SUFFIX)}
     wrong = sorted(set(order) ^ set(present)) + [name for name in order if order.count(name) > 1]
     wrong += [name for name in present if not SCHEMA_NAME.fullmatch(name)]
     if wrong:
         raise BundleError(f"schema/ORDER has to name every schema file once: look at {', '.join(wrong)}.")
-    return tuple(SqlFile(name=name, text=present[name].read_text("utf-8")) for name in order)
+    return tuple(_schema_file(name, present[name].read_text("utf-8")) for name in order)
+
+
+def _schema_file(name: str, text: str) -> SqlFile:
+    """A file as it is; data (NAME.schema.json) as the function that answers with it, NAME_schema()."""
+    if not name.endswith(DATA_SUFFIX):
+        return SqlFile(name=name, text=text)
+    function = f"flowgres.{name.rpartition('/')[2].removesuffix(DATA_SUFFIX)}_schema()"
+    about = json.loads(text)["description"].replace("'", "''")
+    return SqlFile(name=name, text=DATA_FUNCTION.format(name=name, function=function, text=text.strip(), about=about))
 
 
 def _sql_files(directory: Traversable) -> list[Traversable]:

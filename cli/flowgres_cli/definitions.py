@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from flowgres_cli.errors import UsageProblemError
 
 if TYPE_CHECKING:
     from flowgres_definitions.custom_types import CustomType
+    from flowgres_definitions.dialects import Translation
 
 Json = Any
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -24,8 +25,6 @@ STDIN = "-"
 _MOST_BYTES = (1 << 20) + 4096
 # What only the server knows: custom step types of its runners, and limits that an operator may have raised.
 SERVER_DECIDES = frozenset({"unknown_step_type", "too_many_steps"})
-# What the front takes care of at the import: it stores the secret, and keeps a reference.
-FRONT_REPAIRS = frozenset({"inline_secret"})
 _YAML_BODY = re.compile(rb"""^(["']?)(?:steps|states|workflow)\1[ \t]*:""", re.MULTILINE)
 """What makes a YAML text a definition, told without parsing, as the text may be broken."""
 
@@ -59,19 +58,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DefinitionFile:
-    """A file that could be read: its bytes as they are, the document inside, and where its values stand."""
+    """A file that could be read: its bytes as they are, the document in our words, and where its values stand."""
 
     file: str
     raw: bytes
-    document: dict[str, Json]
+    translation: Translation
     positions: Mapping[tuple[str | int, ...], tuple[int, int]]
 
     @property
+    def document(self) -> dict[str, Json]:
+        """The definition in our words, as the database takes it."""
+        return self.translation.document
+
+    @property
     def name(self) -> str:
-        """The workflow's name as written."""
-        header = self.document.get("workflow")
-        name = self.document.get("name") or (header.get("name") if isinstance(header, dict) else None)
-        return str(name)
+        """The name that the workflow gets."""
+        return str(self.document.get("name"))
 
     @property
     def media_type(self) -> str:
@@ -135,6 +137,7 @@ def read_bytes(file: str) -> bytes:
 
 def check_file(file: str) -> tuple[DefinitionFile | None, list[Finding]]:
     """Read and check one file; without a definition when the text itself is broken."""
+    from flowgres_definitions.dialects import translate
     from flowgres_definitions.loader import load_definition
     from flowgres_definitions.problems import DefinitionError
     from flowgres_definitions.validation import validate_document
@@ -144,7 +147,7 @@ def check_file(file: str) -> tuple[DefinitionFile | None, list[Finding]]:
         loaded = load_definition(raw, source="" if file == STDIN else file)
     except DefinitionError as error:
         return None, [_finding(file, error.problem)]
-    definition = DefinitionFile(file=file, raw=raw, document=loaded.document, positions=loaded.positions)
+    definition = DefinitionFile(file, raw, translate(loaded.document), loaded.positions)
     problems = validate_document(loaded.document, positions=loaded.positions, custom_types=installed_types())
     return definition, [_finding(file, problem) for problem in problems]
 
@@ -162,25 +165,23 @@ def installed_types() -> Mapping[str, CustomType]:
 
 def server_findings(definition: DefinitionFile, answer: Mapping[str, Json]) -> list[Finding]:
     """The errors and warnings that validate_workflow answered with, placed in the file."""
+    from flowgres_definitions.problems import Problem, parse_path
+
     findings = []
+    severity: Literal["error", "warning"]
     for severity, member in (("error", "errors"), ("warning", "warnings")):
-        for problem in answer.get(member) or ():
-            known = problem if isinstance(problem, dict) else {"message": str(problem)}
-            if known.get("code") in FRONT_REPAIRS:
-                continue
-            path = str(known.get("path") or "")
-            line, column = _position(definition.positions, path)
+        for told in answer.get(member) or ():
+            known = told if isinstance(told, dict) else {"message": str(told)}
+            problem = Problem(
+                path="",
+                code=str(known.get("code") or "invalid"),
+                message=str(known.get("message") or known.get("code")),
+                hint=str(known.get("hint") or ""),
+                severity=severity,
+            )
+            path = parse_path(str(known.get("path") or ""))
             findings.append(
-                Finding(
-                    file=definition.file,
-                    line=line,
-                    column=column,
-                    path=path,
-                    code=str(known.get("code") or "invalid"),
-                    message=str(known.get("message") or known.get("code")),
-                    hint=str(known.get("hint") or ""),
-                    severity=severity,
-                )
+                _finding(definition.file, definition.translation.place(problem, path, definition.positions))
             )
     return findings
 
@@ -189,7 +190,7 @@ def in_dependency_order(definitions: Sequence[DefinitionFile]) -> list[Definitio
     """Sub-workflows before those that call them; otherwise, and around cycles, the order as given."""
     by_name: dict[str, DefinitionFile] = {}
     for definition in definitions:
-        by_name.setdefault(slug(definition.name), definition)
+        by_name.setdefault(definition.name, definition)
     ordered: dict[str, DefinitionFile] = {}
     visiting: set[str] = set()
     for first in definitions:
@@ -204,7 +205,7 @@ def in_dependency_order(definitions: Sequence[DefinitionFile]) -> list[Definitio
                 ordered[definition.file] = definition
                 stack.pop()
                 continue
-            child = by_name.get(slug(name))
+            child = by_name.get(name)
             if child is not None and child.file not in visiting:
                 visiting.add(child.file)
                 stack.append((child, iter(sorted(called_workflows(child.document)))))
@@ -214,22 +215,13 @@ def in_dependency_order(definitions: Sequence[DefinitionFile]) -> list[Definitio
 def called_workflows(document: Mapping[str, Json]) -> set[str]:
     """Names that sub_workflow steps give as plain text."""
     names: set[str] = set()
-    for section in ("steps", "on_failure"):
-        steps = document.get(section)
-        for step in steps if isinstance(steps, list) else ():
-            if not isinstance(step, dict) or step.get("type", step.get("task_type")) != "sub_workflow":
-                continue
-            config = step.get("config")
-            name = config.get("workflow") if isinstance(config, dict) else step.get("workflow")
-            if isinstance(name, str):
-                names.add(name)
+    steps = document.get("steps")
+    for step in steps if isinstance(steps, list) else ():
+        config = step.get("config") if isinstance(step, dict) and step.get("type") == "sub_workflow" else None
+        name = config.get("workflow") if isinstance(config, dict) else None
+        if isinstance(name, str):
+            names.add(name)
     return names
-
-
-def slug(name: str) -> str:
-    """The identifier that the engine makes of a display name."""
-    words = "".join(c if c.isascii() and (c.isalnum() or c == "_") else " " for c in name.lower()).split()
-    return "-".join(words)
 
 
 def print_findings(findings: Iterable[Finding]) -> tuple[int, int]:
@@ -254,18 +246,6 @@ def _finding(file: str, problem: Any) -> Finding:
         hint=problem.hint,
         severity=problem.severity,
     )
-
-
-def _position(positions: Mapping[tuple[str | int, ...], tuple[int, int]], path: str) -> tuple[int, int]:
-    from flowgres_definitions.problems import format_path
-
-    by_text = {format_path(key): mark for key, mark in positions.items()}
-    while path:
-        if path in by_text:
-            return by_text[path]
-        cut = max(path.rfind("."), path.rfind("["))
-        path = path[:cut] if cut > 0 else ""
-    return positions.get((), (0, 0))
 
 
 def _walk(root: Path) -> Iterator[Path]:

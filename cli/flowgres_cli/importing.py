@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowgres_cli.client import Client
-from flowgres_cli.definitions import DefinitionFile, Finding, server_findings, slug
+from flowgres_cli.definitions import DefinitionFile, Finding, server_findings
 from flowgres_cli.errors import CliError
 
 Json = Any
@@ -30,7 +30,7 @@ def import_definition(client: Client, definition: DefinitionFile, *, activate: b
 def foresee(client: Client, definition: DefinitionFile) -> tuple[dict[str, Json], list[Finding]]:
     """What an import would do, and what the server finds wrong. Changes nothing."""
     findings = server_findings(definition, client.call("validate_workflow", {"definition": definition.document}))
-    name = slug(definition.name)
+    name = definition.name
     found = client.select("workflows", {"name": f"eq.{name}", "select": "id,latest_version", "limit": 1})
     latest = found[0].get("latest_version") if found else None
     if any(finding.severity == "error" for finding in findings):
@@ -42,6 +42,6 @@ def foresee(client: Client, definition: DefinitionFile) -> tuple[dict[str, Json]
             "workflow_versions",
             {"workflow_id": f"eq.{found[0]['id']}", "version": f"eq.{latest}", "select": "source", "limit": 1},
         )
-        action = "unchanged" if rows and rows[0].get("source") == definition.document else "new version"
+        action = "unchanged" if rows and rows[0].get("source") == definition.translation.source else "new version"
     version = latest if action == "unchanged" else (latest or 0) + 1
     return {"file": definition.file, "name": name, "version": version, "action": action}, findings

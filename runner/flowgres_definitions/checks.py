@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass, replace
 
 from .cron import check_cron
-from .custom_types import CustomType, CustomTypes, find_config_problems
+from .custom_types import CustomType, CustomTypes
+from .description import core_step_types, secret_places
 from .expressions import ExpressionError, find_references, has_expression, parse_expression
 from .graph import Graph, build_graph
 from .inputs import closed_inputs, find_unknown_inputs, unknown_input
-from .language import CORE_STEP_TYPES, SECRET_FIELDS
-from .problems import Json, Path, Positions, Problem, did_you_mean, place
+from .problems import Json, Path, Problem, did_you_mean
 
 Found = Iterator[tuple[Path, Problem]]
 
@@ -29,23 +29,20 @@ class _Known:
     custom_types: CustomTypes
 
 
-def check_definition(
-    document: dict[str, Json], positions: Positions | None = None, *, custom_types: CustomTypes = NO_TYPES
-) -> list[Problem]:
-    """Problems of the expressions, cron and jsonpath of a definition whose structure is sound.
+def check_definition(document: dict[str, Json], *, custom_types: CustomTypes = NO_TYPES) -> Found:
+    """Problems of the expressions and cron of a definition in canonical form, whatever else is wrong with it.
 
-    This is what SQL leaves to be confirmed: structure, names and graph are checked there too.
+    This is what SQL leaves to be confirmed: structure, names and graph are checked there.
     """
     steps = document.get("steps")
     graph = build_graph(steps if isinstance(steps, list) else [])
-    return [place(problem, path, positions) for path, problem in find_problems(document, graph, custom_types)]
+    return find_problems(document, graph, custom_types)
 
 
 def find_problems(document: dict[str, Json], graph: Graph, custom_types: CustomTypes = NO_TYPES) -> Found:
     """The same, with paths as tuples, for a canonical document and its graph."""
     known = _Known(graph, closed_inputs(document), custom_types)
     yield from _check_triggers(document)
-    yield from _check_settings(document)
     yield from find_unknown_inputs(document)
     ancestors = graph.ancestors() if graph.is_sorted else None
     steps = document.get("steps")
@@ -59,19 +56,14 @@ def find_problems(document: dict[str, Json], graph: Graph, custom_types: CustomT
 def _check_step(step: dict[str, Json], path: Path, known: _Known, ancestors: int | None) -> Found:
     config = step.get("config")
     kind = step.get("type")
-    secret_places: Collection[str] | None = SECRET_FIELDS.get(str(kind), ())
-    custom = None
-    if isinstance(kind, str) and kind not in CORE_STEP_TYPES:
+    places: Collection[str] | None = None
+    if isinstance(kind, str):
         # Of a type that is not known here nothing more is told than that.
-        custom = known.custom_types.get(kind, CustomType(kind))
-        secret_places = custom.secret_places
-    if custom is not None:
-        config_of = config if config is not None else {}
-        for below, problem in find_config_problems(custom.config_schema, config_of, is_rendered=False):
-            yield (*path, "config", *below), problem
+        is_core = kind in core_step_types()
+        places = secret_places(kind) if is_core else known.custom_types.get(kind, CustomType(kind)).secret_places
     names = frozenset({"item", "item_index"}) if "foreach" in step else frozenset()
     for key, value in config.items() if isinstance(config, dict) else ():
-        allowed = secret_places is None or key in secret_places
+        allowed = places is None or key in places
         place_of = (*path, "config", key)
         if kind == "condition" and key == "expression" and isinstance(value, str):
             yield from _check_boolean(value, place_of)
@@ -149,18 +141,14 @@ def _check_reference(name: str, graph: Graph, ancestors: int | None, step: dict[
     number = graph.numbers.get(name)
     if number is None:
         hint = did_you_mean(name, graph.numbers)
-        yield Problem(path="", code="unknown_step", message=f"no step has the id {name[:60]!r}", hint=hint)
+        yield Problem(path="", code="unknown_step", message=f'no step has the id "{name[:60]}"', hint=hint)
     elif step is not None and ancestors is not None and not ancestors >> number & 1:
         own = str(step.get("id"))[:60]
-        message = f"{own!r} does not wait for {name[:60]!r}, so its result may not be there"
-        yield Problem(path="", code="reference_not_ancestor", message=message, hint=f"add {name[:60]!r} to depends_on")
+        message = f'"{own}" does not wait for "{name[:60]}", so its result may not be there'
+        yield Problem(path="", code="reference_not_ancestor", message=message, hint=f'Add "{name[:60]}" to depends_on.')
 
 
 def _check_triggers(document: dict[str, Json]) -> Found:
-    expression = document.get("cron_expression")
-    if isinstance(expression, str):
-        for problem in check_cron(expression):
-            yield ("cron_expression",), replace(problem, path="")
     triggers = document.get("triggers")
     for index, trigger in enumerate(triggers if isinstance(triggers, list) else ()):
         if not isinstance(trigger, dict) or trigger.get("type") != "cron":
@@ -169,20 +157,3 @@ def _check_triggers(document: dict[str, Json]) -> Found:
         if isinstance(expression, str) and isinstance(timezone, str):
             for problem in check_cron(expression, timezone):
                 yield ("triggers", index, problem.path), replace(problem, path="")
-
-
-def _check_settings(document: dict[str, Json]) -> Found:
-    """jsonpath is evaluated in SQL, where `{{` would only be a syntax error without a hint."""
-    settings = document.get("settings")
-    if not isinstance(settings, dict):
-        return
-    value = settings.get("correlation_id")
-    path: Path = ("settings", "correlation_id")
-    if not isinstance(value, str):
-        return
-    if "{{" in value:
-        message = "an expression is not allowed here: the database reads it at the start"
-        yield path, Problem(path="", code="expression_not_allowed", message=message, hint="write $.order_id")
-    elif not re.match(r"\s*((lax|strict)\s+)?\$", value) or "like_regex" in value or "**" in value:
-        message = "this must be a jsonpath on the input, without like_regex and **"
-        yield path, Problem(path="", code="jsonpath_invalid", message=message, hint="write $.order_id")

@@ -7,28 +7,20 @@ whatever its expressions give. The rendered configuration is checked again, in f
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator, SchemaError
-
-from .expressions import has_expression
-from .language import CORE_STEP_TYPES, IDENTIFIER
-from .problems import Json, Path, Problem, did_you_mean, format_path
+from .description import core_step_types
+from .names import is_step_id
+from .problems import Json, Path, Problem, format_path
+from .schema import check_value
+from .schema_faults import find_schema_fault
 
 ENTRY_POINT_GROUP: Final = "flowgres.step_types"
-MAX_SCHEMA_BYTES: Final = 1 << 16
 MAX_CONFIG_PROBLEMS: Final = 20
 """Of one configuration."""
-
-_ABOUT_KEYS: Final = frozenset(
-    {"required", "additionalProperties", "unevaluatedProperties", "dependentRequired", "minProperties", "maxProperties"}
-)
-"""Rules about the keys of an object, which are no expressions: they hold before anything is rendered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,34 +48,9 @@ def by_name(types: Collection[str] | CustomTypes) -> dict[str, CustomType]:
     return {name: CustomType(name) for name in types}
 
 
-def find_schema_fault(schema: Json) -> str | None:
-    """Why something cannot be the schema of a configuration; None when it can."""
-    if not isinstance(schema, Mapping):
-        return "config_schema is no object"
-    try:
-        text = json.dumps(schema)
-        Draft202012Validator.check_schema(dict(schema))
-    except SchemaError as error:
-        return f"config_schema is no JSON Schema: {error.message[:200]}"
-    except (TypeError, ValueError, RecursionError):
-        return "config_schema is no JSON"
-    if len(text) > MAX_SCHEMA_BYTES:
-        return f"config_schema is larger than {MAX_SCHEMA_BYTES} bytes"
-    if any(not reference.startswith("#") for reference in _references(schema)):
-        return "config_schema refers to something outside of itself ($ref)"
-    return None
-
-
 def find_config_problems(schema: Mapping[str, Json], config: Json, *, is_rendered: bool) -> list[tuple[Path, Problem]]:
     """What is wrong with a configuration, with paths below it; before it is rendered, whatever expressions give."""
-    found: list[tuple[Path, Problem]] = []
-    for error in _validator(json.dumps(schema)).iter_errors(config):
-        if not is_rendered and _may_vanish(error):
-            continue
-        found.extend(item for item in _explain(error) if item not in found)
-        if len(found) >= MAX_CONFIG_PROBLEMS:
-            break
-    return found
+    return check_value(config, schema, schema, is_open=not is_rendered)[:MAX_CONFIG_PROBLEMS]
 
 
 def describe_config_problems(problems: list[tuple[Path, Problem]]) -> tuple[str, Json]:
@@ -99,11 +66,11 @@ def installed_points() -> list[EntryPoint]:
     return sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (point.name, point.value))
 
 
-def find_offer_fault(point: EntryPoint, offered: Any, *, taken: Collection[str] = CORE_STEP_TYPES) -> str | None:
+def find_offer_fault(point: EntryPoint, offered: Any, *, taken: Collection[str] | None = None) -> str | None:
     """Why what an entry point leads to is no step type; None when it is one."""
-    if point.name in taken:
+    if point.name in (core_step_types() if taken is None else taken):
         return f"the type {point.name} is a built-in one"
-    if IDENTIFIER.fullmatch(point.name) is None:
+    if not is_step_id(point.name):
         return f"{point.name[:63]!r} is no name of a type: lower-case letters, digits and _"
     if getattr(offered, "type", None) != point.name:
         return f"its type is {str(getattr(offered, 'type', None))[:63]!r}, its entry point {point.name!r}"
@@ -137,81 +104,3 @@ def find_installed_types(report: Callable[[str, str], None] = lambda name, fault
             schema, places = getattr(offered, "config_schema", {}), getattr(offered, "secret_places", ())
             found[point.name] = CustomType(point.name, schema, tuple(places))
     return found
-
-
-@lru_cache(maxsize=64)
-def _validator(schema: str) -> Any:
-    return Draft202012Validator(json.loads(schema))
-
-
-def _references(schema: Json) -> Iterator[str]:
-    todo: list[Json] = [schema]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, Mapping):
-            for key, member in value.items():
-                if key in ("$ref", "$dynamicRef") and isinstance(member, str):
-                    yield member
-                todo.append(member)
-        elif isinstance(value, list | tuple):
-            todo.extend(value)
-
-
-def _may_vanish(error: Any) -> bool:
-    """Whether what expressions give may put it right."""
-    if error.validator in _ABOUT_KEYS:
-        return False
-    if error.validator == "type" and isinstance(error.instance, dict | list):
-        return False
-    return _holds_expression(error.instance)
-
-
-def _holds_expression(value: Json) -> bool:
-    todo: list[Json] = [value]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, dict):
-            todo.extend(value.values())
-        elif isinstance(value, list):
-            todo.extend(value)
-        elif isinstance(value, str) and has_expression(value):
-            return True
-    return False
-
-
-def _explain(error: Any) -> Iterator[tuple[Path, Problem]]:
-    """Problems of one ValidationError (its members have no usable types)."""
-    path: Path = tuple(error.absolute_path)
-    hint = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
-    hint = hint if isinstance(hint, str) else ""
-    match error.validator:
-        case "required":
-            for key in error.validator_value:
-                if key not in error.instance:
-                    yield (*path, key), Problem(path="", code="missing_key", message=f"{key!r} is missing")
-        case "additionalProperties" if error.validator_value is False:
-            known = error.schema.get("properties", {})
-            patterns = error.schema.get("patternProperties", {})
-            for key in [key for key in error.instance if key not in known][:MAX_CONFIG_PROBLEMS]:
-                if not patterns:
-                    message = f"the key {key[:60]!r} is not known here"
-                    yield (*path, key), Problem("", "unknown_key", message, did_you_mean(key, known))
-            if patterns:
-                yield path, Problem("", "unknown_key", error.message[:200])
-        case "type":
-            wanted = error.validator_value
-            words = " or ".join(wanted) if isinstance(wanted, list) else str(wanted)
-            yield path, Problem("", "wrong_kind", f"expected {words}, found {_kind_of(error.instance)}", hint)
-        case "enum" if isinstance(error.instance, str):
-            word = error.instance
-            known = [item for item in error.validator_value if isinstance(item, str)]
-            yield path, Problem("", "unknown_word", f"{word[:60]!r} is not known here", did_you_mean(word, known))
-        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
-            yield path, Problem("", "out_of_range", error.message[:200], hint)
-        case _:
-            yield path, Problem("", "invalid_value", error.message[:200], hint)
-
-
-def _kind_of(value: Json) -> str:
-    kinds = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
-    return kinds.get(type(value), "null")

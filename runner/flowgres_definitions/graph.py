@@ -45,8 +45,8 @@ def build_graph(steps: Sequence[Json]) -> Graph:
         if not isinstance(name, str):
             continue
         if name in graph.numbers:
-            message = f"the step id {name[:60]!r} is already used by steps[{graph.numbers[name]}]"
-            _add(graph, ("steps", index, "id"), "duplicate_step", message, "ids are unique within a workflow")
+            message = f'the step id "{name[:60]}" is already used by steps[{graph.numbers[name]}]'
+            _add(graph, ("steps", index, "id"), "duplicate_step", message, "Ids are unique within a workflow.")
         else:
             graph.numbers[name] = index
     graph.parents = _find_parents(steps, graph)
@@ -78,49 +78,66 @@ def _find_parents(steps: Sequence[Json], graph: Graph) -> list[list[int]]:
                 continue
             for place, name in enumerate(names_in(step.get("depends_on"))):
                 path: Path = ("steps", number, "depends_on", place)
-                if isinstance(step.get("depends_on"), str):
-                    path = path[:-1]
                 parent = graph.numbers.get(name) if isinstance(name, str) else None
                 if not isinstance(name, str):
                     continue
                 if name == graph.ids[number]:
-                    _add(graph, path, "self_dependency", f"the step {name[:60]!r} depends on itself")
+                    _add(graph, path, "self_dependency", f'the step "{name[:60]}" depends on itself')
                 elif parent is None:
                     unknown += 1
                     hint = did_you_mean(name, graph.numbers) if unknown <= MAX_TOLD else ""
-                    _add(graph, path, "unknown_step", f"no step has the id {name[:60]!r}", hint)
+                    _add(graph, path, "unknown_step", f'no step has the id "{name[:60]}"', hint)
                 else:
                     parents[number][parent] = None
     return [list(known) for known in parents]
 
 
+def branches_of(step: Json) -> list[tuple[Path, list[Json]]]:
+    """The branches of a condition or switch, below its configuration, with the steps that they list; else none.
+
+    An absent branch is an empty one: it leads straight on.
+    """
+    config = step.get("config") if isinstance(step, dict) else None
+    if not isinstance(config, dict):
+        return []
+    if step.get("type") == "condition":
+        return [((key,), names_in(config.get(key))) for key in ("true_branch", "false_branch")]
+    if step.get("type") != "switch":
+        return []
+    cases = config.get("cases")
+    listed: list[tuple[Path, list[Json]]] = [
+        (("cases", place, "next"), names_in(case.get("next")) if isinstance(case, dict) else [])
+        for place, case in enumerate(cases if isinstance(cases, list) else ())
+    ]
+    return [*listed, (("default",), names_in(config.get("default")))]
+
+
 def _find_gates(steps: Sequence[Json], graph: Graph) -> tuple[dict[int, list[int]], dict[int, list[list[int]]]]:
-    """Conditions by the steps that they list, and the branches by condition."""
+    """Conditions and switches by the steps that they list, and the branches of each."""
     gates: dict[int, list[int]] = {}
     branches: dict[int, list[list[int]]] = {}
     for number, step in enumerate(steps):
-        if not isinstance(step, dict) or step.get("type") != "condition" or not isinstance(step.get("config"), dict):
-            continue
-        told: set[str] = set()
-        for key in ("true_branch", "false_branch"):
+        listed = branches_of(step)
+        told: dict[str, int] = {}
+        for place, (below, names) in enumerate(listed):
             branch: list[int] = []
-            for place, name in enumerate(names_in(step["config"].get(key))):
+            for at, name in enumerate(names):
                 if not isinstance(name, str):
                     continue
-                path = ("steps", number, "config", key, place)
+                path: Path = ("steps", number, "config", *below, at)
                 target = graph.numbers.get(name)
+                told[name] = told.get(name, 0) + 1
                 if name == graph.ids[number]:
-                    _add(graph, path, "self_dependency", f"the condition {name[:60]!r} lists itself")
+                    _add(graph, path, "self_dependency", f'the {step["type"]} "{name[:60]}" lists itself')
                 elif target is None:
                     hint = did_you_mean(name, graph.numbers)
-                    _add(graph, path, "unknown_step", f"no step has the id {name[:60]!r}", hint)
-                elif key == "false_branch" and name in told:
-                    hint = "a step that always runs needs no branch: name the condition in its depends_on"
-                    _add(graph, path, "ambiguous_branch", f"{name[:60]!r} is listed in both branches", hint)
+                    _add(graph, path, "unknown_step", f'no step has the id "{name[:60]}"', hint)
+                elif told[name] == len(listed) and place == len(listed) - 1:
+                    hint = f"A step that always runs needs no branch: name the {step['type']} in its depends_on."
+                    _add(graph, path, "ambiguous_branch", f'"{name[:60]}" is listed in every branch', hint)
                 else:
                     branch.append(target)
                     gates.setdefault(target, []).append(number)
-                told.add(name)
             branches.setdefault(number, []).append(branch)
     return gates, branches
 
@@ -181,4 +198,4 @@ def _tell_cycles(graph: Graph) -> None:
         shown = [str(graph.ids[member])[:63] for member in cycle]
         names = [*shown[:40], "...", shown[0]] if len(shown) > 40 else [*shown, shown[0]]
         message = f"these {len(cycle)} steps wait for each other: {' -> '.join(names)}"
-        _add(graph, ("steps", cycle[0], "depends_on"), "cycle", message, "remove one of these dependencies")
+        _add(graph, ("steps", cycle[0], "depends_on"), "cycle", message, "Remove one of these dependencies.")

@@ -1,15 +1,14 @@
-"""Declared inputs: their names, defaults that must fit their own declaration, and inputs that nobody declared."""
+"""Declared inputs: defaults that must fit their own declaration, and inputs that nobody declared."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Final
 
 from .problems import Json, Path, Problem, did_you_mean
 
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _MEMBER: Final = re.compile(r'\s*(?:(?:lax|strict)\s+)?\$\s*\.\s*(?:([A-Za-z_]\w*)(?!\w|\s*\()|"([^"\\]*)")', re.ASCII)
 """The first member that a jsonpath on the input names; what is called is a method."""
 
@@ -23,16 +22,20 @@ _PYTHON_KINDS: Final[dict[str, tuple[type, ...]]] = {
 }
 
 
-def find_input_problems(inputs: Json, is_sound: Mapping[str, bool]) -> Iterator[tuple[Path, Problem]]:
-    """Names that are none, and defaults that do not fit. `is_sound` says which declarations have the right shape."""
+def find_default_problems(inputs: Json, found: Iterable[tuple[Path, Problem]]) -> list[tuple[Path, Problem]]:
+    """Defaults that do not fit their own declaration; of declarations in which nothing else was found."""
+    unsound = {
+        path[1]
+        for path, problem in found
+        if path[:1] == ("inputs",) and problem.code != "invalid_name" and len(path) > 1
+    }
+    problems: list[tuple[Path, Problem]] = []
     for name, declaration in inputs.items() if isinstance(inputs, dict) else ():
-        if not _NAME.fullmatch(name):
-            message = f"{name[:60]!r} is not the name of an input"
-            yield ("inputs", name), _problem("invalid_name", message, "letters, digits and _, 63 at most")
-        if isinstance(declaration, dict) and "default" in declaration and is_sound.get(name, True):
+        if isinstance(declaration, dict) and "default" in declaration and name not in unsound:
             problem = _check_value(declaration, declaration["default"])
             if problem is not None:
-                yield ("inputs", name, "default"), problem
+                problems.append((("inputs", name, "default"), problem))
+    return problems
 
 
 def closed_inputs(document: Mapping[str, Json]) -> Set[str] | None:
@@ -61,8 +64,8 @@ def find_unknown_inputs(document: Mapping[str, Json]) -> Iterator[tuple[Path, Pr
 
 def unknown_input(name: str, known: Set[str]) -> Problem:
     """The problem of an input that is sent or named, and not declared."""
-    hint = did_you_mean(name, known) or "declare it in inputs, or let the workflow say additional_inputs: true"
-    return _problem("unknown_input", f"the workflow declares no input {name[:60]!r}", hint)
+    hint = did_you_mean(name, known) or "Declare it in inputs, or let the workflow say additional_inputs: true."
+    return _problem("unknown_input", f'the workflow declares no input "{name[:60]}"', hint)
 
 
 def _check_value(declaration: Mapping[str, Json], value: Json) -> Problem | None:

@@ -1,8 +1,7 @@
-"""The words and the limits of the definition language, in one place for all checks."""
+"""The words of expressions and the limits of definitions. Small: the evaluator's processes import it."""
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 
@@ -16,23 +15,6 @@ MAX_STEPS: Final = 50
 MAX_NUMBER_CHARACTERS: Final = 320
 """Longer than any finite double written out; longer literals are mistakes or attacks."""
 
-IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
-WORKFLOW_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-
-RESERVED_NAMES: Final = _words(
-    # Names that an expression already uses, and words that other YAML readers turn into booleans or null.
-    "input trigger steps item item_index response error execution workflow tenant secrets output self loop "
-    "null none true false on off yes no"
-)
-
-CORE_STEP_TYPES: Final = _words("condition delay http log notify sub_workflow transform")
-
-RETRY_CLASSES: Final = _words("child connect http_status internal step_error timeout tls")
-"""Classes of errors that a retry policy may name; a type of a package may have its own."""
-
-NEVER_RETRIED: Final = _words("definition expression validation")
-STATUS: Final = re.compile(r"[1-5](?:[0-9]{2}|xx)", re.ASCII)
-
 CONTEXT_NAMES: Final = frozenset({"input", "trigger", "steps", "execution", "workflow", "tenant"})
 """Names that every expression sees. item, item_index, response, output, error and secrets depend on the place."""
 
@@ -45,14 +27,6 @@ PLACED_NAMES: Final = {
     "secrets": "only in what an http step sends (url, headers, query, json, body, form, auth), "
     "or where a step type of a package takes them",
 }
-
-SECRET_FIELDS: Final = {"http": frozenset({"url", "headers", "query", "json", "body", "form", "auth"})}
-"""Configuration keys that may name secrets, by step type. A runner puts values in there and nowhere else."""
-
-SECRET_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-WEBHOOK_PATH: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-TRIGGER_SHORTHANDS: Final = _words("webhook cron schedule manual api")
-HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,255}")
 
 FILTERS: Final = _words(
     "abs batch capitalize center count d default dictsort filesizeformat first float groupby indent int items join "

@@ -23,6 +23,7 @@ Positions = Mapping[Path, tuple[int, int]]
 
 
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
+_PATH_PART = re.compile(r'\.?([A-Za-z0-9_-]+)|\[(\d+)\]|\["((?:[^"\\]|\\.)*)"\]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,15 @@ def format_path(path: Iterable[str | int]) -> str:
     return text
 
 
+def parse_path(text: str) -> Path:
+    """The parts of a path as problems write it: steps[2].config.url."""
+    parts: list[str | int] = []
+    for match in _PATH_PART.finditer(text):
+        word, index, quoted = match.groups()
+        parts.append(int(index) if index is not None else word if word is not None else quoted)
+    return tuple(parts)
+
+
 def locate(path: Path, positions: Positions | None) -> tuple[int, int]:
     """Line and column of a path, or of the nearest parent that the text knows; (0, 0) without a text."""
     if positions:
@@ -133,5 +143,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     choices = sorted(known)
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6) if len(word) <= 64 else []
     if close:
-        return f"did you mean {close[0]!r}?"
-    return f"one of: {', '.join(choices)}" if 0 < len(choices) <= 20 else ""
+        return f'Did you mean "{close[0]}"?'
+    return f"One of: {', '.join(choices)}." if 0 < len(choices) <= 20 else ""

@@ -1,202 +1,323 @@
-"""The JSON Schema of definitions, and its errors as problems that people can act on."""
+"""JSON Schema in Python: everything in a value that its schema forbids, and where.
+
+The twin of `check_value` in SQL (database/schema/definitions/schema_check.sql), which decides; this one serves files,
+with line and column, and what a handler is given. Both know the whole of JSON Schema 2020-12 but for what
+`custom_types.find_schema_fault` refuses.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from functools import cache
-from importlib.resources import files
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
 
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.validators import extend
-
+from .description import Schema, resolve_schema
+from .durations import parse_moment
+from .expressions import has_expression
 from .problems import Json, Path, Problem, did_you_mean
+from .strict_json import is_same
 
-MAX_PROBLEMS = 200
+Found = list[tuple[Path, Problem]]
 
-_KINDS = {
-    "object": "a mapping",
-    "array": "a list",
-    "string": "a text",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "null": "null",
-}
-_WORDS = re.compile(r"\^\(((?:\w+\|)+\w+)\)\$\|")
-"""A pattern that is a list of words, or an expression: such as ^(email|slack)$|\\{\\{"""
-
-_RANGE = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+MAX_PROBLEMS: Final = 200
+_WORDS: Final = {"string": "text", "array": "list"}
+_KEY_RULES: Final = frozenset(
+    {"additionalProperties", "required", "dependentRequired", "propertyNames", "minProperties", "maxProperties"}
+)
 
 
-def load_schema() -> dict[str, Json]:
-    """The published schema (2020-12), a new copy each time."""
-    text = (files("flowgres_definitions") / "flowgres.schema.json").read_text(encoding="utf-8")
-    schema: dict[str, Json] = json.loads(text)
-    return schema
+def check_value(value: Json, schema: Schema, root: Schema, path: Path = (), *, is_open: bool = False) -> Found:
+    """Problems of a value with their paths.
+
+    `root` is the schema that references begin at. `is_open`: expressions may stand for any value, so only what is wrong
+    whatever they give is told; keys are no expressions.
+    """
+    schema = resolve_schema(schema, root)
+    is_settled = not is_open or not holds_expression(value)
+    if isinstance(schema, bool):
+        return [] if schema or not is_settled else [(path, Problem("", "invalid_value", "nothing may stand here"))]
+    is_holder = isinstance(value, dict | list)
+    if "type" in schema and not has_kind(value, kinds := schema_kinds(schema, root)):
+        return [(path, _wrong_kind(value, kinds))] if is_settled or is_holder else []
+    found: Found = []
+    if "not" in schema and is_settled and not check_value(value, schema["not"], root, path, is_open=is_open):
+        found.append(
+            (path, broken_rule(resolve_schema(schema["not"], root), "invalid_value", "this may not stand here"))
+        )
+        if not is_holder:
+            return found
+    if is_settled:
+        if "enum" in schema and not any(is_same(value, word) for word in schema["enum"]):
+            return [*found, (path, _unknown_word(value, schema))]
+        if "const" in schema and not is_same(value, schema["const"]):
+            message = "this is not the value that has to stand here"
+            return [*found, (path, broken_rule(schema, "invalid_value", message))]
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            found.extend((path, problem) for problem in _check_scalar(value, schema))
+    if isinstance(value, dict):
+        if not _KEY_RULES.isdisjoint(schema):
+            found.extend(_check_keys(value, schema, root, path, is_open))
+        for key, member, of in _members(value, schema):
+            found.extend(check_value(member, of, root, (*path, key), is_open=is_open))
+        for key, of in schema.get("dependentSchemas", {}).items():
+            if key in value:
+                found.extend(check_value(value, of, root, path, is_open=is_open))
+    elif isinstance(value, list):
+        found.extend(_check_elements(value, schema, root, path, is_open))
+    for of in schema.get("allOf", ()):
+        found.extend(check_value(value, of, root, path, is_open=is_open))
+    if "if" in schema:
+        branch = "then" if fits(value, schema["if"], root, is_open=is_open) else "else"
+        if branch in schema:
+            found.extend(check_value(value, schema[branch], root, path, is_open=is_open))
+    if is_settled:
+        found.extend(_check_any(value, schema, root, path, is_open))
+        found.extend(_check_one(value, schema, root, path, is_open))
+    return found
 
 
-def _check_pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    # In JSON Schema `$` is the end of the text; in Python it also matches before a last newline.
-    if isinstance(instance, str) and not re.search(pattern.replace("$", r"\Z"), instance):
-        yield ValidationError("the text does not match")
+def fits(value: Json, schema: Schema, root: Schema, *, is_open: bool = False) -> bool:
+    """Whether nothing is wrong with a value."""
+    if isinstance(value, dict) and isinstance(schema, dict) and schema.keys() == {"properties", "required"}:
+        # Which type a step is of is asked often: {properties: {type: {const}}, required: [type]}.
+        (key, of), *more = schema["properties"].items()
+        if not more and schema["required"] == [key] and isinstance(of, dict) and of.keys() == {"const"}:
+            return key in value and is_same(value[key], of["const"])
+    return not check_value(value, schema, root, is_open=is_open)
 
 
-_Validator: Any = extend(Draft202012Validator, {"pattern": _check_pattern})  # type: ignore[no-untyped-call]
+def holds_expression(value: Json) -> bool:
+    """Whether an expression stands in a value, at any depth."""
+    todo: list[Json] = [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            todo.extend(value.values())
+        elif isinstance(value, list):
+            todo.extend(value)
+        elif isinstance(value, str) and has_expression(value):
+            return True
+    return False
 
 
-@cache
-def _validator() -> Any:
-    return _Validator(load_schema())
+def schema_kinds(schema: Schema, root: Schema) -> list[str] | None:
+    """The types that a schema admits; None when it does not say."""
+    schema = resolve_schema(schema, root)
+    if isinstance(schema, bool):
+        return None
+    if "type" in schema:
+        return [schema["type"]] if isinstance(schema["type"], str) else list(schema["type"])
+    return sorted({_kind_of(word) for word in schema["enum"]}) if "enum" in schema else None
 
 
-def find_schema_problems(document: Json) -> list[tuple[Path, Problem]]:
-    """Everything in a document that the schema forbids, all at once, with paths."""
-    found: list[tuple[Path, Problem]] = []
-    for error in _validator().iter_errors(document):
-        for path, problem in _explain(error):
-            if (path, problem) not in found:
-                found.append((path, problem))
-        if len(found) >= MAX_PROBLEMS:  # whoever has two hundred mistakes has one
-            break
-    return sorted(found, key=lambda item: [(isinstance(part, str), part) for part in map(str, item[0])])
+def has_kind(value: Json, kinds: Collection[str] | None) -> bool:
+    """Whether a value is of one of some types; of any, when there are none to choose from."""
+    if kinds is None:
+        return True
+    kind = _kind_of(value)
+    return kind in kinds or (kind == "number" and "integer" in kinds and value == int(value))
 
 
-def _explain(error: Any) -> Iterator[tuple[Path, Problem]]:
-    """Problems of one ValidationError (its members have no usable types)."""
-    path: Path = tuple(error.absolute_path)
-    hint = _description(error)
-    match error.validator:
-        case "required" if error.validator_value == ["name"] and not path:
-            return  # told with the other names
-        case "required":
-            key = _missing(error)
-            yield (*path, key), _problem("missing_key", f"{key!r} is missing")
-        case "additionalProperties" if error.validator_value is False:
-            known = error.schema.get("properties", {})
-            for key in [key for key in error.instance if key not in known][:20]:
-                message = f"the key {key[:60]!r} is not known here"
-                yield (*path, key), _problem("unknown_key", message, did_you_mean(key, known))
-        case "type":
-            kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-            wanted = " or ".join(_KINDS[kind] for kind in kinds)
-            yield path, _problem("wrong_kind", f"expected {wanted}, found {_kind_of(error.instance)}", hint)
-        case "enum":
-            word = error.instance
-            if isinstance(word, str):
-                yield (
-                    path,
-                    _problem(
-                        "unknown_word", f"{word[:60]!r} is not known here", did_you_mean(word, error.validator_value)
-                    ),
-                )
-            else:
-                wanted = ", ".join(map(str, error.validator_value))
-                yield path, _problem("wrong_kind", f"expected one of {wanted}, found {_kind_of(word)}")
-        case "pattern" if (words := _WORDS.match(error.validator_value)) is not None:
-            word = str(error.instance)
-            yield (
-                path,
-                _problem("unknown_word", f"{word[:60]!r} is not known here", did_you_mean(word, _known(words[1]))),
-            )
-        case "pattern" if "propertyNames" in error.schema_path:
-            return  # names of inputs are told with their own path
-        case "pattern":
-            is_name = error.validator_value.startswith("^[a-z][a-z0-9_")
-            code = (
-                "invalid_name"
-                if is_name
-                else "duration_invalid"
-                if "(ms|s|m|h|d)" in error.validator_value
-                else "invalid_text"
-            )
-            yield path, _problem(code, f"{str(error.instance)[:60]!r} is not valid here", hint)
-        case "oneOf" if not isinstance(error.instance, dict):
-            return  # its kind is told
-        case "oneOf":
-            yield path, _explain_choice(error)
-        case "anyOf":
-            yield from _explain_any(error, path)
-        case "dependentRequired":
-            for key, needed in error.validator_value.items():
-                for other in needed:
-                    if key in error.instance and other not in error.instance:
-                        yield (*path, other), _problem("missing_key", f"{key!r} needs {other!r}")
-        case "minItems" | "minLength" if path == ("steps",):
-            yield path, _problem("no_steps", "a workflow needs at least one step")
-        case "minLength" | "minItems":
-            yield path, _problem("invalid_text", "the value is empty", hint)
-        case "maxLength":
-            yield (
-                path,
-                _problem("too_long", f"the text has {len(error.instance)} characters, at most {error.validator_value}"),
-            )
-        case validator if validator in _RANGE:
-            word = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}.get(
-                str(validator), "less than"
-            )
-            yield (
-                path,
-                _problem(
-                    "out_of_range", f"{str(error.instance)[:40]} is out of range", f"{word} {error.validator_value}"
-                ),
-            )
-        case None:  # a schema that is `false`: it stands only where keys exclude each other
-            message = "keys are given together that exclude each other"
-            yield path if path[-1] == "config" else path[:-1], _problem("conflicting_keys", message, hint)
-        case _:
-            yield path, _problem("invalid_value", error.message[:200], hint)
+def broken_rule(schema: Schema, code: str, message: str, hint: str = "") -> Problem:
+    """The problem of a value that breaks a rule of a schema, in the words of the schema where it has any."""
+    own: Mapping[str, Json] = {} if isinstance(schema, bool) else schema
+    return Problem("", own.get("x-code", code), own.get("x-message", message), own.get("x-hint", hint))
 
 
-def _problem(code: str, message: str, hint: str = "") -> Problem:
-    return Problem(path="", code=code, message=message, hint=hint)
-
-
-def _known(words: str) -> set[str]:
-    """The words of a pattern; those in both cases are told as most people write them."""
-    found = words.split("|")
-    return {word for word in found if word.swapcase() not in found or found.index(word) < found.index(word.swapcase())}
-
-
-def _missing(error: Any) -> str:
-    found = re.match(r"'(.*)' is a required property", error.message, re.DOTALL)
-    return found[1] if found else next(key for key in error.validator_value if key not in error.instance)
-
-
-def _description(error: Any) -> str:
-    schema: Any = error.schema
-    found = schema.get("description", "") if isinstance(schema, dict) else ""
-    return found if isinstance(found, str) else ""
+@lru_cache(maxsize=1024)
+def pattern_of(text: str) -> re.Pattern[str] | None:
+    """A pattern of a schema for Python: ASCII classes, and `$` only at the end; None for what Python cannot read."""
+    ours = re.sub(
+        r"\\.|\[(?:\\.|[^\]\\])*\]|\$", lambda part: r"\Z" if part[0] == "$" else part[0], text, flags=re.DOTALL
+    )
+    try:
+        return re.compile(ours, re.ASCII)
+    except re.error:
+        return None
 
 
 def _kind_of(value: Json) -> str:
-    kinds = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
-    return _KINDS[kinds.get(type(value), "null")]
+    kinds = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+    return kinds.get(type(value), "null")
 
 
-def _explain_choice(error: Any) -> Problem:
-    keys = [option["required"][0] for option in error.validator_value]
-    given = [key for key in keys if isinstance(error.instance, dict) and key in error.instance]
-    if given:
-        return _problem("conflicting_keys", f"only one of these may be given: {', '.join(given)}")
-    return _problem("missing_key", f"one of these is needed: {', '.join(keys)}")
+def _wrong_kind(value: Json, kinds: Sequence[str] | None) -> Problem:
+    wanted = " or ".join(_WORDS.get(kind, kind) for kind in kinds or ())
+    found = _kind_of(value)
+    return Problem("", "wrong_kind", f"expected {wanted}, found {_WORDS.get(found, found)}")
 
 
-def _explain_any(error: Any, path: Path) -> Iterator[tuple[Path, Problem]]:
-    """The errors of the alternative whose kind fits; when none fits, the description of the whole."""
-    if all("required" in option for option in error.validator_value):
-        return  # the name of the workflow, which is told with the other names
-    alternatives: dict[int, list[Any]] = {}
-    for nested in error.context or ():
-        alternatives.setdefault(int(nested.schema_path[0]), []).append(nested)
-    for nested_errors in alternatives.values():
-        if not any(nested.validator == "type" and len(nested.path) == 0 for nested in nested_errors):
-            for nested in nested_errors:
-                if nested.validator == "pattern" and nested.validator_value == "\\{\\{":
-                    break
-                yield from _explain(nested)
-            else:
-                return
-    yield path, _problem("wrong_kind", f"{str(error.instance)[:40]!r} is not valid here", _description(error))
+def _unknown_word(value: Json, schema: Mapping[str, Json]) -> Problem:
+    if not isinstance(value, str):
+        hint = json.dumps(schema["enum"])[:300]
+        return broken_rule(schema, "wrong_kind", "this is none of the values that are known here", hint)
+    known = [word for word in schema["enum"] if isinstance(word, str)]
+    return broken_rule(schema, "unknown_word", f'"{value[:60]}" is not known here', did_you_mean(value, known))
+
+
+def _check_scalar(value: str | float, schema: Mapping[str, Json]) -> Iterator[Problem]:
+    """The first rule that a number or text of the right type breaks."""
+    if not isinstance(value, str):
+        yield from _check_number(value, schema)
+        return
+    if schema.get("format") == "seconds":
+        # The canonical form has a number here, so this is none.
+        hint = "A number of seconds, 250ms, 30s, 5m, 2h, 3d or PT30S."
+        yield Problem("", "duration_invalid", f'"{value[:40]}" is no duration', hint)
+    elif len(value) > schema.get("maxLength", len(value)):
+        hint = _name_bounds(schema, "minLength", "maxLength")
+        yield Problem("", "too_long", f"the text has {len(value)} characters", hint)
+    elif len(value) < schema.get("minLength", 0):
+        message = "the text is too short" if value else "the value is empty"
+        yield broken_rule(schema, "invalid_text", message, _name_bounds(schema, "minLength", "maxLength"))
+    elif schema.get("format") == "moment" and parse_moment(value) is None:
+        yield broken_rule(schema, "invalid_text", "this is no time")
+    elif "pattern" in schema and not _fits(value, schema["pattern"]):
+        yield broken_rule(schema, "invalid_text", f'"{value[:60]}" is not valid here')
+
+
+def _check_number(value: float, schema: Mapping[str, Json]) -> Iterator[Problem]:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if (
+        (least is not None and value < least)
+        or (most is not None and value > most)
+        or (above is not None and value <= above)
+        or (below is not None and value >= below)
+    ):
+        hint = _name_bounds(schema, "minimum", "maximum")
+        own = {key: member for key, member in schema.items() if key != "x-hint"}
+        yield broken_rule(own, "out_of_range", f"{str(value)[:40]} is out of range", hint)
+    elif schema.get("multipleOf") and Decimal(str(value)) % Decimal(str(schema["multipleOf"])) != 0:
+        yield broken_rule(schema, "invalid_value", f"{str(value)[:40]} is no multiple of {schema['multipleOf']}")
+
+
+def _name_bounds(schema: Mapping[str, Json], least: str, most: str) -> str:
+    """The bounds of a schema as a hint, by the names of its keywords: At least 1 and at most 100."""
+    words = [("at least", least), ("at most", most)]
+    if least == "minimum":
+        words = [("more than", "exclusiveMinimum"), words[0], ("less than", "exclusiveMaximum"), words[1]]
+    told = " and ".join(f"{word} {schema[key]}" for word, key in words if key in schema)
+    return f"{told[:1].upper()}{told[1:]}."
+
+
+def _fits(text: str, pattern: str) -> bool:
+    found = pattern_of(pattern)
+    return found is None or found.search(text) is not None
+
+
+def _check_elements(value: list[Json], schema: Mapping[str, Json], root: Schema, path: Path, is_open: bool) -> Found:
+    found: Found = []
+    count = len(value)
+    if not is_open or not holds_expression(value):
+        least, most = schema.get("minItems"), schema.get("maxItems")
+        if (least is not None and count < least) or (most is not None and count > most):
+            code, message = (
+                ("invalid_value", f"the list has {count} elements") if count else ("invalid_text", "the value is empty")
+            )
+            found.append((path, broken_rule(schema, code, message, _name_bounds(schema, "minItems", "maxItems"))))
+        if schema.get("uniqueItems") is True and _has_double(value):
+            found.append((path, broken_rule(schema, "invalid_value", "an element is there twice")))
+        if "contains" in schema:
+            fitting = sum(not check_value(one, schema["contains"], root, path, is_open=is_open) for one in value)
+            if not schema.get("minContains", 1) <= fitting <= schema.get("maxContains", fitting):
+                message = f"{fitting} elements are of the kind that is asked for"
+                found.append((path, broken_rule(schema, "invalid_value", message)))
+    before = schema.get("prefixItems", ())
+    for place, one in enumerate(value):
+        of = before[place] if place < len(before) else schema.get("items", True)
+        found.extend(check_value(one, of, root, (*path, place), is_open=is_open))
+    return found
+
+
+def _has_double(value: list[Json]) -> bool:
+    return any(is_same(one, other) for place, one in enumerate(value) for other in value[:place])
+
+
+def _check_keys(value: dict[str, Json], schema: Mapping[str, Json], root: Schema, path: Path, is_open: bool) -> Found:
+    found: Found = []
+    if schema.get("additionalProperties") is False:
+        for key in [key for key in value if not _is_named(key, schema)][:20]:
+            found.append(((*path, key), _unknown_key(key, schema)))
+    missing = [key for key in schema.get("required", ()) if key not in value]
+    for key, needed in schema.get("dependentRequired", {}).items():
+        missing += [other for other in needed if key in value and other not in value]
+    found.extend(((*path, key), Problem("", "missing_key", f'"{key[:60]}" is missing')) for key in missing)
+    if "propertyNames" in schema:
+        for key in value:
+            found.extend(check_value(key, schema["propertyNames"], root, (*path, key), is_open=is_open))
+    least, most = schema.get("minProperties"), schema.get("maxProperties")
+    if (least is not None and len(value) < least) or (most is not None and len(value) > most):
+        hint = _name_bounds(schema, "minProperties", "maxProperties")
+        found.append((path, broken_rule(schema, "invalid_value", f"the object has {len(value)} members", hint)))
+    return found
+
+
+def _is_named(key: str, schema: Mapping[str, Json]) -> bool:
+    return key in schema.get("properties", ()) or any(_fits(key, one) for one in schema.get("patternProperties", ()))
+
+
+def _unknown_key(key: str, schema: Mapping[str, Json]) -> Problem:
+    message = f'the key "{key[:60]}" is not known here'
+    ours = schema.get("x-aliases", {}).get(key)
+    if ours is not None:
+        return Problem("", "unknown_key", message, OTHER_WORDS.format(ours))
+    known = [name for name, of in schema.get("properties", {}).items() if of is True or "doNotSuggest" not in of]
+    return Problem("", "unknown_key", message, did_you_mean(key, known))
+
+
+OTHER_WORDS: Final = 'Here it is "{}". Words of other systems are read by POST /workflows and by flowgres import.'
+
+
+def _members(value: dict[str, Json], schema: Mapping[str, Json]) -> Iterator[tuple[str, Json, Any]]:
+    own, by_pattern = schema.get("properties", {}), schema.get("patternProperties", {})
+    others = schema.get("additionalProperties")
+    for key, member in value.items():
+        if key in own:
+            yield key, member, own[key]
+        matching = [of for pattern, of in by_pattern.items() if _fits(key, pattern)]
+        for of in matching:
+            yield key, member, of
+        if isinstance(others, Mapping) and key not in own and not matching:
+            yield key, member, others
+
+
+def _check_any(value: Json, schema: Mapping[str, Json], root: Schema, path: Path, is_open: bool) -> Found:
+    """Of choices that do not fit, the mistakes of the first of the right type: it is the one that was meant."""
+    meant: Found | None = None
+    kinds: list[str] = []
+    for choice in schema.get("anyOf", ()):
+        found = check_value(value, choice, root, path, is_open=is_open)
+        if not found:
+            return []
+        own = schema_kinds(choice, root)
+        if meant is None and has_kind(value, own):
+            meant = found
+        kinds += [kind for kind in own or () if kind not in kinds]
+    if "anyOf" not in schema:
+        return []
+    if meant is not None:
+        return meant
+    if kinds:
+        return [(path, _wrong_kind(value, kinds))]
+    return [(path, broken_rule(schema, "invalid_value", "this fits none of the forms that are known here"))]
+
+
+def _check_one(value: Json, schema: Mapping[str, Json], root: Schema, path: Path, is_open: bool) -> Found:
+    choices = schema.get("oneOf")
+    if choices is None:
+        return []
+    fitting = sum(not check_value(value, choice, root, path, is_open=is_open) for choice in choices)
+    if fitting == 1:
+        return []
+    keys = [key for choice in choices if isinstance(choice, Mapping) for key in choice.get("required", ())]
+    if not isinstance(value, dict) or len(keys) != len(choices):
+        message = f"this fits {fitting} of the forms that are known here, not one"
+        return [(path, broken_rule(schema, "invalid_value", message))]
+    if not fitting:
+        return [(path, broken_rule(schema, "missing_key", f"one of these is needed: {', '.join(keys)}"))]
+    given = ", ".join(key for key in keys if key in value)
+    return [(path, broken_rule(schema, "conflicting_keys", f"only one of these may be given: {given}"))]

@@ -139,3 +139,14 @@ def _check_text(text: str) -> None:
 
 def _half_a_pair() -> JsonError:
     return JsonError("invalid_character", "a text holds half of a surrogate pair")
+
+
+def is_same(one: Json, other: Json) -> bool:
+    """Whether two values are the same JSON: 1 is 1.0, and true is not 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(is_same(member, other[key]) for key, member in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    return type(one) is type(other) and one == other if isinstance(one, str | None) else bool(one == other)

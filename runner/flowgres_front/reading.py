@@ -25,9 +25,10 @@ Answer = tuple[Any, bytes]
 
 
 def _definition(body: bytes, arguments: dict[str, Any]) -> Answer:
-    """Read and check a definition; the bytes are the document to import, as JSON."""
+    """Read a definition and check its expressions; the bytes are what to import, as JSON: {definition, source}."""
     reading = read_definition(body, **arguments)
-    return reading.as_json(), json.dumps(reading.document, ensure_ascii=False).encode()
+    both = {"definition": reading.document, "source": reading.source}
+    return reading.as_json(), json.dumps(both, ensure_ascii=False).encode()
 
 
 def _places(body: bytes, arguments: dict[str, Any]) -> Answer:

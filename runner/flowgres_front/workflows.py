@@ -1,4 +1,4 @@
-"""POST /workflows: a definition as YAML or JSON, checked in full, stored as ready to run."""
+"""POST /workflows: a definition as YAML or JSON, in our words or those of other systems, checked and ready to run."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from flowgres_front.problems import Problem, from_database
 from flowgres_front.secrets import check_value, store_secret
 
 INVALID = "definition_invalid"
+INLINE_SECRET = "inline_secret"  # noqa: S105 - a code
 _SHOWN_IN_DETAIL = 3
 
 
@@ -72,11 +73,11 @@ async def _joined(
     visitor: Visitor, raw: bytes, format: str, ours: list[dict[str, Any]], from_sql: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """All problems of both checks once, in the order of the text."""
-    unknown = unknown_problems(ours, from_sql)
-    if not unknown:
+    if not from_sql:
         return ours
-    placed, _ = await visitor.read("places", raw, format=format, found=unknown)
-    return sorted([*ours, *placed], key=lambda problem: (problem.get("line", 0), problem.get("column", 0)))
+    placed, _ = await visitor.read("places", raw, format=format, found=from_sql)
+    both = [*ours, *unknown_problems(ours, placed)]
+    return sorted(both, key=lambda problem: (problem.get("line", 0), problem.get("column", 0)))
 
 
 async def _limits(caller: Caller) -> tuple[dict[str, Any], int]:
@@ -111,13 +112,14 @@ async def _store(
             ) from error
     try:
         imported: dict[str, Any] = await caller.call(
-            "select flowgres.import_checked_workflow(p_definition => %(d)s::jsonb, p_activate => %(activate)s)",
+            "select flowgres.import_checked_workflow(p_definition => d -> 'definition', p_activate => %(activate)s,"
+            " p_source => d -> 'source') from (values (%(d)s::jsonb)) as given (d)",
             d=document,
             activate=activate,
         )
     except DatabaseError as error:
         problem = from_database(error)
-        if problem.code != INVALID:
+        if problem.code not in (INVALID, INLINE_SECRET):
             raise
         raise _RefusedError(_listed(problem)) from error
     return imported
@@ -125,7 +127,9 @@ async def _store(
 
 async def _errors(caller: Caller, document: str) -> list[dict[str, Any]]:
     """What only the database knows against a definition that has errors already."""
-    checked = await caller.call("select flowgres.validate_workflow(p_definition => %(d)s::jsonb)", d=document)
+    checked = await caller.call(
+        "select flowgres.validate_workflow(p_definition => %(d)s::jsonb -> 'definition')", d=document
+    )
     return checked.get("errors") or []
 
 

@@ -58,8 +58,8 @@ WORK_SECONDS = 20.0
 SWEEP_SECONDS = 60.0
 """For one sweep: retiring history moves much."""
 
-_MAPPED_BYTES = 512 << 10
-"""More than what asyncio asks for at each read of a socket (256 KiB): a map of its own for each would cost as much as the read."""
+_MAPPED_BYTES = 272 << 10
+"""Just above what asyncio asks for at each read of a socket (256 KiB): a map for each would cost as much again."""
 _MALLOPT_TRIM_THRESHOLD, _MALLOPT_MMAP_THRESHOLD = -1, -3
 _DRAIN_LOOK_SECONDS = 0.02
 _LAST_CALL_SECONDS = 5.0

@@ -166,6 +166,17 @@ async def test_the_document_as_it_is_printed_runs_to_its_end(stack: Stack, amoun
     assert steps == {"validate": "Order #1001", "check_amount": {"result": amount > 100, "branch": branch}}
 
 
+@pytest.mark.parametrize(
+    ("country", "way", "carrier"), [("DE", "case 1", "Post"), ("AT", "case 2", "Rail"), ("US", "default", "Air")]
+)
+async def test_every_way_of_a_switch_is_taken(stack: Stack, country: str, way: str, carrier: str) -> None:
+    execution = await run_example(stack, "shipping_route", Shop(), country=country, value=100)
+
+    assert execution["status"] == "completed"
+    label = {"order": "1001", "way": way, "carrier": carrier, "duty": 7 if country == "US" else 0}
+    assert execution["output"] == {"label": label}
+
+
 async def test_a_small_order_takes_the_other_branch(stack: Stack) -> None:
     execution = await run_example(stack, "order_pipeline", Shop(), amount=100)
 

@@ -20,6 +20,7 @@ from flowgres_cli.errors import (
 )
 from flowgres_cli.main import cli
 from flowgres_cli.refusals import COMMANDS, advice, kind_of, refusal
+from flowgres_definitions.description import description_text
 
 ROOT = Path(__file__).parents[2]
 # A view or function of the API, a call of HTTP or of a function, JSON to send.
@@ -38,6 +39,8 @@ def _hints() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "database" / "schema").rglob("*.sql")):
         for code, hint in refused.findall(path.read_text()):
             yield code, " ".join(re.findall(r"'((?:[^']|'')*)'", hint))
+    for code, hint in re.findall(r'"x-code": "(\w+)".*?"x-hint": "((?:[^"\\]|\\.)*)"', description_text(), re.DOTALL):
+        yield code, hint
 
 
 def test_hints_of_the_api_are_commands_here() -> None:
@@ -50,7 +53,7 @@ def test_hints_of_the_api_are_commands_here() -> None:
 
 def test_every_code_of_the_table_is_one_that_the_server_has() -> None:
     texts = "".join(path.read_text() for path in (ROOT / "database" / "schema").rglob("*.sql"))
-    texts += "".join(path.read_text() for path in (ROOT / "runner").rglob("*.py"))
+    texts += "".join(path.read_text() for path in (ROOT / "runner").rglob("*.py")) + description_text()
     assert {code for code in COMMANDS if not re.search(rf"['\"]{code}['\"]", texts)} == set()
 
 

@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from flowgres_cli.definitions import DefinitionFile, in_dependency_order
+from flowgres_definitions.dialects import translate
 
 from .conftest import Flowgres
 
@@ -81,7 +82,7 @@ def test_unknown_key_comes_with_a_suggestion(flowgres: Flowgres, write: Callable
     write("greet.yaml", GOOD.replace("config:", "confg:"))
     answer = flowgres("validate", "greet.yaml")
     assert answer.code == 4
-    assert "'config'" in answer.err
+    assert '"config"' in answer.err
 
 
 def test_stdin_is_read_for_a_dash(flowgres: Flowgres) -> None:
@@ -179,11 +180,11 @@ def test_schema_is_one_that_accepts_a_good_definition(flowgres: Flowgres) -> Non
 
 def _definition(name: str, *calls: str) -> DefinitionFile:
     steps = [{"id": f"s{n}", "type": "sub_workflow", "config": {"workflow": call}} for n, call in enumerate(calls)]
-    return DefinitionFile(file=f"{name}.yaml", raw=b"", document={"name": name, "steps": steps}, positions={})
+    return DefinitionFile(f"{name}.yaml", b"", translate({"name": name, "steps": steps}), {})
 
 
 def test_sub_workflows_go_before_their_callers() -> None:
-    given = [_definition("top", "Mid Way"), _definition("mid-way", "leaf"), _definition("other"), _definition("leaf")]
+    given = [_definition("top", "mid-way"), _definition("mid-way", "leaf"), _definition("other"), _definition("leaf")]
     assert [one.name for one in in_dependency_order(given)] == ["leaf", "mid-way", "top", "other"]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from flowgres_definitions.dialects import translate
 from tests.support.database import Database
 from tests.support.definitions import (
     Author,
@@ -154,7 +155,8 @@ def test_name_is_refused_or_accepted(author: Author, given: dict[str, Any], expe
             "step.id": workflow(log_step(name)),
             "workflow.slug": workflow(log_step("a"), name=name),
             "webhook.path": workflow(log_step("a"), triggers=[{"type": "webhook", "path": name}]),
-            "workflow.display_name": workflow(log_step("a"), name=name),
+            # A title is a name at the edge alone.
+            "workflow.display_name": translate(workflow(log_step("a"), name=name)).document,
         }[where]
         try:
             check = author.check(definition)
@@ -166,16 +168,16 @@ def test_name_is_refused_or_accepted(author: Author, given: dict[str, Any], expe
 
 
 def test_names_that_differ_in_case_alone_are_a_conflict(author: Author) -> None:
-    author.import_(workflow(log_step("a"), name="Report"))
+    author.import_translated(workflow(log_step("a"), name="Report"))
     with pytest.raises(psycopg.Error, match="belongs to the workflow") as caught:
-        author.import_(workflow(log_step("b"), name="report"))
+        author.import_translated(workflow(log_step("b"), name="report"))
     assert (caught.value.sqlstate, caught.value.diag.constraint_name) == ("FG409", "workflow_name_taken")
     with pytest.raises(psycopg.Error, match="belongs to the workflow"):
-        author.import_(workflow(log_step("b"), name="REPORT"))
-    assert author.import_(workflow(log_step("b"), name="report", title="Report"))["version"] == 2
+        author.import_translated(workflow(log_step("b"), name="REPORT"))
+    assert author.import_translated(workflow(log_step("b"), name="report", title="Report"))["version"] == 2
 
 
 def test_same_name_in_two_tenants_is_no_conflict(author: Author) -> None:
-    author.import_(workflow(log_step("a"), name="Report"))
+    author.import_translated(workflow(log_step("a"), name="Report"))
     other = Author(author.database, author.db)
     assert other.import_(workflow(log_step("a"), name="report"))["created"]

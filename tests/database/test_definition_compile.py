@@ -48,6 +48,19 @@ def test_condition_has_branches_and_its_targets_gates(author: Author) -> None:
     assert steps["x"]["branches"] is None
 
 
+def test_switch_has_a_branch_for_each_case_and_one_for_all_others(author: Author) -> None:
+    cases = [{"equals": 1, "next": "x"}, {"equals": [2], "next": ["y", "x"]}]
+    switch = {"id": "s", "type": "switch", "config": {"value": "{{ input.n }}", "cases": cases, "default": ["y"]}}
+    steps, _ = compile_(author, switch, *(listed_step(step) for step in "xyz"))
+    assert steps["s"]["branches"] == {"case 1": [1], "case 2": [1, 2], "default": [2]}
+    assert {step: row["gates"] for step, row in steps.items()} == {"s": [], "x": [0], "y": [0], "z": []}
+    assert steps["z"]["dependencies"] == [1, 2]
+    del switch["config"]["default"]  # type: ignore[attr-defined]
+    steps, _ = compile_(author, switch, *(listed_step(step) for step in "xyz"))
+    assert steps["s"]["branches"]["default"] == []
+    assert steps["z"]["dependencies"] == [0, 1, 2], "what follows joins the switch, too: its default leads straight on"
+
+
 def test_outputs_are_a_hidden_last_step(author: Author) -> None:
     outputs = {"total": "{{ steps.a.output.total }}", "late": "{{ steps.c.status }}"}
     steps, version = compile_(author, log_step("a"), log_step("b", "a"), log_step("c", "a"), outputs=outputs)

@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 
-from flowgres_definitions.problems import Problem
-from flowgres_definitions.schema import load_schema
-from flowgres_definitions.validation import validate_document
-from flowgres_runner.steps import condition as condition_step
-from flowgres_runner.steps import delay, http, log, notify, sub_workflow, transform
+from flowgres_definitions.dialects import translate
+from flowgres_definitions.problems import format_path
+from flowgres_definitions.validation import find_all, validate_document
 from tests.support.database import Database
-from tests.support.definitions import Author, condition, listed_step, workflow
-from tests.support.parity import ALIASES, ALIKE, DOCUMENTED, PARSED, STORED, Definition, Said
+from tests.support.definitions import Author
+from tests.support.parity import ALIASES, ALIKE, PARSED, STORED, Definition, Said
 
 Pairs = list[tuple[str, str]]
 
@@ -25,22 +23,18 @@ def author(module_database: Database) -> Iterator[Author]:
         yield Author(module_database, db)
 
 
-def in_python(definition: Any, severity: str = "error") -> Pairs:
-    return pairs(problem for problem in validate_document(definition) if problem.severity == severity)
+def in_python(definition: Any) -> Pairs:
+    return sorted({(format_path(path), problem.code) for path, problem in find_all(definition, custom_types={})})
 
 
-def in_sql(author: Author, definition: Any, member: str = "errors") -> Pairs:
+def in_sql(author: Author, definition: Any) -> Pairs:
     found = author.db.one(
         "select flowgres.check_definition(p_tenant_id => %s, p_definition => %s::jsonb) as c",
         author.tenant_id,
         definition,
     )["c"]
     assert found["valid"] == (found["errors"] == [])
-    return sorted({(problem["path"], problem["code"]) for problem in found[member]})
-
-
-def pairs(problems: Iterator[Problem]) -> Pairs:
-    return sorted({(problem.path, problem.code) for problem in problems})
+    return sorted({(problem["path"], problem["code"]) for problem in found["errors"]})
 
 
 def codes(found: Pairs) -> list[str]:
@@ -61,8 +55,8 @@ def test_both_say_the_same_at_the_same_place(author: Author, definition: Definit
 
 @pytest.mark.parametrize(("definition", "errors"), ALIASES)
 def test_both_read_the_words_of_other_systems(author: Author, definition: Definition, errors: list[str]) -> None:
-    assert codes(in_python(definition)) == errors
-    assert codes(in_sql(author, definition)) == errors
+    assert [problem.code for problem in validate_document(definition) if problem.severity == "error"] == errors
+    assert codes(in_sql(author, translate(definition).document)) == errors
 
 
 @pytest.mark.parametrize(("definition", "errors"), PARSED)
@@ -75,43 +69,3 @@ def test_only_python_parses(author: Author, definition: Definition, errors: Said
 def test_only_the_database_knows(author: Author, definition: Definition, errors: Said) -> None:
     assert in_python(definition) == []
     assert in_sql(author, definition) == sorted(errors.items())
-
-
-@pytest.mark.parametrize(
-    ("definition", "expected"),
-    [
-        (DOCUMENTED, ["true_branch[0]", "false_branch[0]"]),
-        (
-            workflow(condition("c", true=["ghost", "x", "wraith"], false=[]), listed_step("x"), trigger_type="manual"),
-            ["true_branch[0]", "true_branch[2]"],
-        ),
-        (workflow(condition("c", true=["x"], false=[]), listed_step("x"), trigger_type="manual"), []),
-    ],
-)
-def test_both_warn_of_branches_that_lead_nowhere(author: Author, definition: Definition, expected: list[str]) -> None:
-    number = next(place for place, step in enumerate(definition["steps"]) if step["type"] == "condition")
-    warnings = sorted((f"steps[{number}].config.{path}", "unknown_branch_target") for path in expected)
-
-    assert in_python(definition, "warning") == warnings
-    found = in_sql(author, definition, "warnings")
-    assert [pair for pair in found if pair[1] == "unknown_branch_target"] == warnings
-
-
-@pytest.mark.parametrize(
-    ("kind", "handler"),
-    [
-        ("condition", condition_step),
-        ("delay", delay),
-        ("http", http),
-        ("log", log),
-        ("notify", notify),
-        ("sub_workflow", sub_workflow),
-        ("transform", transform),
-    ],
-)
-def test_schema_sql_and_handler_know_the_same_configuration(author: Author, kind: str, handler: Any) -> None:
-    published = load_schema()["$defs"][kind]
-    shape = author.db.value("select flowgres.definition_shape(%s)", kind)
-
-    assert set(published["properties"]) == set(shape["keys"]) == set(handler.CONFIG_SCHEMA["properties"])
-    assert published["additionalProperties"] is handler.CONFIG_SCHEMA["additionalProperties"] is False

@@ -1,4 +1,4 @@
-"""Words of the definition language: durations, names, suggestions."""
+"""Words of the definition language: durations, suggestions."""
 
 from __future__ import annotations
 
@@ -29,26 +29,6 @@ def test_duration_is_a_number_of_seconds(shared_db: Db, written: Any, seconds: A
 @pytest.mark.parametrize("written", INVALID)
 def test_anything_else_is_no_duration(shared_db: Db, written: Any) -> None:
     assert shared_db.value("select flowgres.parse_duration(%s)", Jsonb(written)) is None
-
-
-@pytest.mark.parametrize(
-    ("title", "name"),
-    [
-        ("Order Pipeline", "order-pipeline"),
-        ("Zürich – Ünïcode 👍", "zurich-unicode"),
-        ("3 day plan", "w-3-day-plan"),
-        ("Straße", "strasse"),
-        ("A" * 80, "a" * 63),
-    ],
-)
-def test_title_becomes_a_name(shared_db: Db, title: str, name: str) -> None:
-    assert shared_db.value("select flowgres.slugify(%s)", title) == name
-
-
-def test_title_in_another_script_becomes_a_stable_name(shared_db: Db) -> None:
-    first, second = (shared_db.value("select flowgres.slugify('日本語')") for _ in range(2))
-    assert first == second
-    assert first.startswith("w-")
 
 
 @pytest.mark.parametrize(

@@ -49,14 +49,13 @@ EXPRESSIONS = [
 ]  # fmt: skip
 ASKED = [
     ("select flowgres.slug_of(%s)", TEXTS),
-    ("select flowgres.slugify(%s)", TEXTS),
     ("select flowgres.require_text('name', %s, 200)", TEXTS),
     ("select flowgres.secret_use(%s)", EXPRESSIONS),
     ("select flowgres.find_names(to_jsonb(%s::text), 'steps')", EXPRESSIONS),
     ("select to_jsonb(r) from flowgres.read_expressions("
      "jsonb_build_array(jsonb_build_object('text', %s::text, 'names', '[\"input\"]'::jsonb))) as r", EXPRESSIONS),
-    ("select flowgres.normalise_config('http', jsonb_build_object('method', %s::text))", NAMES),
-    ("select flowgres.normalise_config('log', jsonb_build_object('level', %s::text))", NAMES),
+    ("select flowgres.form_word(to_jsonb(%s::text), 'upper')", NAMES),
+    ("select flowgres.form_word(to_jsonb(%s::text), 'lower')", NAMES),
 ]  # fmt: skip
 
 KEYS = [("Größe-1", None), ("a\tb", "idempotency_key_invalid"), ("a\u0085b", "idempotency_key_invalid")]

@@ -52,7 +52,8 @@ def test_sql_files_stay_readable() -> None:
     long = [
         f"{file.name}: {len(file.text.splitlines())} lines"
         for file in (*load_bundle().migrations, *load_bundle().schema_files)
-        if len(file.text.splitlines()) > 400
+        # The description of the language is data.
+        if len(file.text.splitlines()) > 400 and file.name.endswith(".sql")
     ]
     assert long == []
 

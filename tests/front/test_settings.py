@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from flowgres_front.definitions import parse_path, secret_name
+from flowgres_definitions.dialects import secret_name
+from flowgres_definitions.problems import parse_path
 from flowgres_front.settings import FrontSettings
 from flowgres_process.errors import SettingsError
 from tests.support.database import Database

@@ -89,7 +89,7 @@ async def test_what_was_known_of_executions_is_forgotten_by_one_that_was_given_u
 
 async def test_step_that_is_aborted_ends_and_leaves_its_slot(database: Database, db: Db, tenant: Tenant) -> None:
     with blackhole() as port:
-        step = {"id": "a", "type": "http", "config": {"url": f"http://127.0.0.1:{port}/"}, "timeout_seconds": 60}
+        step = {"id": "a", "type": "http", "config": {"url": f"http://127.0.0.1:{port}/"}, "timeout": 60}
         start(database, tenant, import_workflow(db, tenant, dag("hang", [step])))
         async with running(database) as runner:
             await eventually(lambda: len(runner._running), "it runs")

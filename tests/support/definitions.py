@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
+from flowgres_definitions.dialects import translate
 from tests.support.database import Database, Db
 
 Definition = dict[str, Any]
@@ -99,6 +100,14 @@ class Author:
     def import_(self, definition: Any, *, activate: bool = True) -> Definition:
         """Import a definition."""
         result: Definition = self.db.call("flowgres.import_workflow", p_definition=definition, p_activate=activate)
+        return result
+
+    def import_translated(self, definition: Definition) -> Definition:
+        """Import a definition in the words of another system, as the front does."""
+        translation = translate(definition)
+        result: Definition = self.db.call(
+            "flowgres.import_checked_workflow", p_definition=translation.document, p_source=translation.source
+        )
         return result
 
     def confirm(self, version_id: str, *errors: Definition) -> bool:

@@ -1,8 +1,8 @@
 """Definitions on which the check in SQL and the check in Python must agree, and what both must say.
 
-`ALIKE`: both check it and say the same codes at the same paths; {} is a valid definition. `ALIASES`: the same, but in
-the words of other systems, where Python names the author's place and SQL the canonical one, so only codes are compared.
-`PARSED`: only Python reads it (what takes a parser, cron). `STORED`: only SQL can know it, or the front repairs it.
+`ALIKE`: both check it and say the same codes at the same paths; {} is a valid definition. `ALIASES`: in the words of
+other systems, which are translated first; the codes that both say then. `PARSED`: only Python reads it (what takes a
+parser, cron). `STORED`: only SQL can know it.
 """
 
 from __future__ import annotations
@@ -73,11 +73,8 @@ HOLDERS: dict[str, Any] = {
 ALIKE: list[tuple[Definition, Said]] = [
     # The document
     (workflow(log_step("a")), {}),
-    (workflow(log_step("a"), name="Order Pipeline"), {}),
-    ({"workflow": {"name": "w", "version": 3, "metadata": {"team": "a"}}, "steps": [log_step("a")]}, {}),
-    ({"workflow": {"name": "w", "owner": "a"}, "steps": [log_step("a")]}, {"workflow.owner": "unknown_key"}),
-    ({"workflow": {"version": "1"}, "steps": [log_step("a")]}, {"name": "missing_key"}),
-    ({"workflow": "w", "name": "w", "steps": [log_step("a")]}, {"workflow": "wrong_kind"}),
+    (workflow(log_step("a"), name="Order Pipeline"), {"name": "invalid_name"}),
+    (workflow(log_step("a"), workflow={"name": "w"}), {"workflow": "unknown_key"}),
     ({}, {"name": "missing_key", "steps": "missing_key"}),
     ({"name": 1, "steps": {}}, {"name": "wrong_kind", "steps": "wrong_kind"}),
     (workflow(), {"steps": "no_steps"}),
@@ -110,6 +107,7 @@ ALIKE: list[tuple[Definition, Said]] = [
     (settings(correlation_id="{{ input.id }}"), {"settings.correlation_id": "expression_not_allowed"}),
     (settings(correlation_id="order_id"), {"settings.correlation_id": "jsonpath_invalid"}),
     (settings(correlation_id="$.**.id"), {"settings.correlation_id": "jsonpath_invalid"}),
+    (settings(correlation_id="$.a["), {"settings.correlation_id": "jsonpath_invalid"}),
     (workflow(log_step("a"), defaults={"timeout": "30s", "retry": {"attempts": 4, "max_delay": "5m"}}), {}),
     (workflow(log_step("a"), defaults={"timeout": "x", "retry": {"attempts": 0}}), {
         "defaults.timeout": "duration_invalid", "defaults.retry.attempts": "out_of_range"}),
@@ -157,10 +155,14 @@ ALIKE: list[tuple[Definition, Said]] = [
     (triggers({"type": "webhook", "path": "steps", "cron": "* * * * *"}), {
         "triggers[0].path": "reserved_name", "triggers[0].cron": "unknown_key"}),
     (triggers({"type": "webhook", "secret": "p4ss word"}), {"triggers[0].secret": "inline_secret"}),
-    (workflow(log_step("a"), trigger_type="hook"), {"trigger_type": "unknown_word"}),
-    (triggers({"type": "webhook"}) | {"trigger_type": "webhook"}, {}),
-    (triggers({"type": "webhook"}) | {"trigger_type": "cron"}, {"trigger_type": "conflicting_keys"}),
-    (triggers({"type": "webhook"}) | {"cron_expression": "@daily"}, {"cron_expression": "unknown_key"}),
+    (triggers({"type": "webhook"}) | {"trigger_type": "webhook"}, {"trigger_type": "unknown_key"}),
+    (workflow(log_step("a"), cron_expression="@daily"), {"cron_expression": "unknown_key"}),
+    (workflow(log_step("a"), webhook_secret="x"), {"webhook_secret": "inline_secret"}),
+    (workflow({"name": "a", "task_type": "log", "step_order": 1, "config": {"message": "x"}}), {
+        "steps[0].id": "missing_key", "steps[0].type": "missing_key", "steps[0].name": "unknown_key",
+        "steps[0].task_type": "unknown_key", "steps[0].step_order": "unknown_key"}),
+    (workflow({"id": "a", "type": "http_request"}), {"steps[0].type": "unknown_step_type"}),
+    (one("sub_workflow", workflow_name="x"), at("workflow", "missing_key") | at("workflow_name", "unknown_key")),
     # Steps
     (workflow({}), {"steps[0].id": "missing_key", "steps[0].type": "missing_key"}),
     (workflow({"id": 1, "type": 2, "config": 3, "depends_on": 4}), {
@@ -283,6 +285,19 @@ ALIKE: list[tuple[Definition, Said]] = [
     (workflow({"id": "c", "type": "condition", "config": {"expression": "{{ input.x }}", "true_branch": [1],
         "false_branch": "x"}}, listed_step("x")), at("true_branch[0]", "wrong_kind")),
     (one("condition", expression="{{ input.x }}", on_true={"x": 1}), at("on_true", "not_available_yet")),
+    (one("switch"), at("value", "missing_key") | at("cases", "missing_key")),
+    (one("switch", value=None, cases=[]), at("cases", "invalid_text")),
+    (one("switch", value=1, cases=[{"equals": 1, "nxt": []}, 2], otherwise=[]), at("cases[0].next", "missing_key")
+        | at("cases[0].nxt", "unknown_key") | at("cases[1]", "wrong_kind") | at("otherwise", "unknown_key")),
+    (workflow({"id": "s", "type": "switch", "config": {"value": "{{ input.x }}", "cases": [
+        {"equals": "a", "next": "x"}, {"equals": None, "next": ["x", "y"]}], "default": ["y"]}}, listed_step("x"),
+        listed_step("y", config={"message": "{{ steps.s.output.branch }}"})), {}),
+    (workflow({"id": "s", "type": "switch", "config": {"value": 1, "cases": [{"equals": 1, "next": ["x", "s"]}],
+        "default": ["x", "ghost"]}}, listed_step("x")), at("cases[0].next[1]", "self_dependency")
+        | at("default[0]", "ambiguous_branch") | at("default[1]", "unknown_step")),
+    (workflow({"id": "s", "type": "switch", "config": {"value": 1, "cases": [{"equals": 1, "next": "x"}]}},
+        listed_step("x", config={"message": "{{ steps.z.output }}"})), {"steps[1].config.message": "unknown_step"}),
+    (one("switch", value="{{ secrets.KEY }}", cases=[{"equals": 1, "next": []}]), at("value", "secret_misuse")),
     (one("delay"), at("", "missing_key")),
     (one("delay", seconds=None), at("", "missing_key")),
     (one("delay", seconds="soon"), at("seconds", "duration_invalid")),
@@ -307,6 +322,15 @@ ALIKE: list[tuple[Definition, Said]] = [
 ]  # fmt: skip
 
 ALIASES: list[tuple[Definition, list[str]]] = [
+    (workflow(log_step("a"), name="Order Pipeline"), []),
+    ({"workflow": {"name": "w", "version": 3, "metadata": {"team": "a"}}, "steps": [log_step("a")]}, []),
+    ({"workflow": {"name": "w", "owner": "a"}, "steps": [log_step("a")]}, ["unknown_key"]),
+    ({"workflow": {"version": "1"}, "steps": [log_step("a")]}, ["missing_key"]),
+    ({"workflow": "w", "name": "w", "steps": [log_step("a")]}, ["unknown_key"]),
+    (workflow(log_step("a"), trigger_type="hook"), ["unknown_key"]),
+    (triggers({"type": "webhook"}) | {"trigger_type": "webhook"}, []),
+    (triggers({"type": "webhook"}) | {"trigger_type": "cron"}, ["unknown_key"]),
+    (triggers({"type": "webhook"}) | {"cron_expression": "@daily"}, ["unknown_key"]),
     (DOCUMENTED | {"webhook_secret": None}, []),
     (workflow({"name": "a", "task_type": "http_request", "url": "https://x.example", "max_retries": 2}), []),
     (workflow({"id": "a", "name": "A", "type": "data_transform", "expression": "{{ trigger.body.x }}",
@@ -348,7 +372,5 @@ PARSED: list[tuple[Definition, Said]] = [
 ]  # fmt: skip
 
 STORED: list[tuple[Definition, Said]] = [
-    (DOCUMENTED, {"webhook_secret": "inline_secret"}),
-    (settings(correlation_id="$.a["), {"settings.correlation_id": "jsonpath_invalid"}),
     (one("sub_workflow", workflow="w"), at("workflow", "sub_workflow_recursion")),
 ]

@@ -9,13 +9,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from flowgres_definitions.schema import load_schema
+from flowgres_definitions.description import description_text
 from tests.support.parity import ALIASES, ALIKE
 
 Json = Any
 _Spot = tuple[Any, Any]
 
-_SCHEMA = json.dumps(load_schema())
+_SCHEMA = description_text()
 _WORDS = sorted({word for word in re.findall(r"[a-z_]{2,14}", _SCHEMA) if f'"{word}"' in _SCHEMA})
 _TRICKY = [
     *("", "{{ input.x }}", "{{ steps.a.output }}", "{{ x", "30s", "PT5M", "503", "5xx", "$.x", "\u202e", "ä", "a", "w"),

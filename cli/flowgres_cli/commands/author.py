@@ -111,15 +111,12 @@ def schema(session: Session) -> None:
 
     In YAML, the first line `# yaml-language-server: $schema=flowgres.schema.json` makes an editor complete and check.
     """
-    import json
+    from flowgres_definitions.description import description, description_text
 
-    from flowgres_definitions.schema import load_schema
-
-    document: dict[str, Json] = load_schema()
     if session.config.output == "yaml":
-        session.output.record(document)
+        session.output.record(description())
     else:
-        session.output.line(json.dumps(document, indent=2, ensure_ascii=False))
+        session.output.line(description_text().rstrip())
 
 
 def _checked(paths: tuple[str, ...]) -> list[DefinitionFile]:

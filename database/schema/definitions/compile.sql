@@ -18,12 +18,9 @@ as $$
     join named as f on f.id = d.id
   ),
   branches as materialized (
-    select n.index as source, b.name, t.index as target
+    select n.index as source, b.name, b.place, array(select t.index from named as t where t.id = any(b.ids) order by t.index) as targets
     from named as n
-    cross join lateral (values ('true'), ('false')) as b (name)
-    cross join lateral jsonb_array_elements_text(coalesce(n.step #> array['config', b.name || '_branch'], '[]')) as l (id)
-    join named as t on t.id = l.id
-    where n.step ->> 'type' = 'condition'
+    cross join lateral flowgres.list_branches(n.step) with ordinality as b (name, path, ids, place)
   ),
   -- The workflow's own outputs are rendered by one more step, which waits for whatever ends last.
   hidden as materialized (
@@ -44,11 +41,8 @@ as $$
     array(select e.source from edges as e where e.target = n.index order by e.source),
     array(select e.target from edges as e where e.source = n.index order by e.target)
     || array(select h.index from hidden as h where n.index = any(h.dependencies)),
-    array(select distinct b.source from branches as b where b.target = n.index order by b.source),
-    case when n.step ->> 'type' = 'condition' then jsonb_build_object(
-      'true', array(select b.target from branches as b where b.source = n.index and b.name = 'true' order by b.target),
-      'false', array(select b.target from branches as b where b.source = n.index and b.name = 'false' order by b.target))
-    end,
+    array(select distinct b.source from branches as b where n.index = any(b.targets) order by b.source),
+    (select jsonb_object_agg(b.name, b.targets) from branches as b where b.source = n.index),
     coalesce(n.step ->> 'join', 'default'),
     n.step ->> 'when',
     n.step -> 'config',
@@ -135,14 +129,14 @@ comment on function flowgres.compile_version(uuid, uuid, integer, text, jsonb, j
 The definition is canonical and was checked; the source is the text as it was given.$$;
 
 create or replace function flowgres.takes_additional_inputs(p_definition jsonb)
-  returns boolean language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns boolean language sql immutable parallel safe
 as $$
   select not p_definition ? 'inputs' or coalesce(p_definition -> 'additional_inputs' = 'true', false);
 $$;
 comment on function flowgres.takes_additional_inputs(jsonb) is $$Whether a start may send inputs that the workflow does not declare.$$;
 
 create or replace function flowgres.definition_checksum(p_definition jsonb)
-  returns text language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns text language sql immutable parallel safe
 as $$
   select encode(sha256(convert_to(p_definition::text, 'UTF8')), 'hex');
 $$;

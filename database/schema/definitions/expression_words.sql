@@ -3,7 +3,7 @@
 set local role flowgres_owner;
 
 create or replace function flowgres.expression_filters()
-  returns text[] language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns text[] language sql immutable parallel safe
 as $$
   select array[
     'abs', 'batch', 'capitalize', 'center', 'count', 'd', 'default', 'dictsort', 'filesizeformat', 'first', 'float', 'groupby',
@@ -14,7 +14,7 @@ $$;
 comment on function flowgres.expression_filters() is $$Filters that an expression may use.$$;
 
 create or replace function flowgres.expression_tests()
-  returns text[] language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns text[] language sql immutable parallel safe
 as $$
   select array[
     'boolean', 'defined', 'divisibleby', 'eq', 'equalto', 'even', 'false', 'float', 'ge', 'greaterthan', 'gt', 'in', 'integer',
@@ -24,7 +24,7 @@ $$;
 comment on function flowgres.expression_tests() is $$Tests that an expression may use after `is`.$$;
 
 create or replace function flowgres.expression_methods()
-  returns text[] language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns text[] language sql immutable parallel safe
 as $$
   select array[
     'capitalize', 'casefold', 'center', 'count', 'endswith', 'find', 'get', 'index', 'isalnum', 'isalpha', 'isdecimal',
@@ -35,14 +35,14 @@ $$;
 comment on function flowgres.expression_methods() is $$Methods of texts, lists and objects that an expression may call.$$;
 
 create or replace function flowgres.expression_names()
-  returns text[] language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns text[] language sql immutable parallel safe
 as $$
   select array['input', 'trigger', 'steps', 'execution', 'workflow', 'tenant'];
 $$;
 comment on function flowgres.expression_names() is $$Names that every expression sees.$$;
 
 create or replace function flowgres.refuse_word(p_what text, p_word text, p_names text[])
-  returns jsonb language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns jsonb language plpgsql immutable parallel safe
 as $$
 begin
   return case

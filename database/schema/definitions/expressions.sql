@@ -20,7 +20,7 @@
 set local role flowgres_owner;
 
 create or replace function flowgres.reduce_expressions(p_code text)
-  returns text language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns text language plpgsql immutable parallel safe
 as $$
 declare
   -- Operands with operators between them; then `if` and, for each, at most one `else`.
@@ -49,7 +49,7 @@ comment on function flowgres.reduce_expressions(text) is $$What is left of expre
 
 create or replace function flowgres.read_expressions(p_texts jsonb)
   returns table (number integer, code text, rest text, problems jsonb)
-  language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  language plpgsql immutable parallel safe
 as $$
 declare
   c_quoted constant text := $re$'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"$re$;
@@ -191,7 +191,7 @@ comment on function flowgres.read_expressions(jsonb) is $$The expressions of tex
 create or replace function flowgres.judge_expression(
   p_text text, p_code text, p_left text, p_rest text, p_problems jsonb, p_is_condition boolean
 )
-  returns jsonb language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns jsonb language plpgsql immutable parallel safe
 as $$
 declare
   v_unsafe jsonb := jsonb_path_query_first(p_problems, '$[*] ? (@.code == "expression_unsafe")');
@@ -237,13 +237,15 @@ p_code is the text in letters, p_left what is left of them.$$;
 
 create or replace function flowgres.list_expressions(p_definition jsonb)
   returns table (path text, value jsonb, names text[], is_condition boolean)
-  language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  language plpgsql immutable parallel safe
 as $$
 begin
   return query
   with steps as (
     select
-      s.position, format('steps[%s]', s.position - 1) as path, s.value as step, s.value -> 'config' as config,
+      s.position, format('steps[%s]', s.position - 1) as path, s.value as step,
+      -- What is of the wrong kind is told as that.
+      case when jsonb_typeof(s.value -> 'config') = 'object' then s.value -> 'config' end as config,
       s.value -> 'type' = '"condition"' as is_condition,
       flowgres.expression_names() || case when s.value ? 'foreach' then '{item,item_index}' else '{}' end::text[] as names
     from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
@@ -253,15 +255,13 @@ begin
   from (
     select s.position, s.path || '.config', s.config, s.names, false from steps as s where s.is_condition is not true
     union all
-    select
-      s.position, s.path || '.config',
-      -- Not as a condition of the query: nothing says that it would be looked at first.
-      case when jsonb_typeof(s.config) = 'object' then s.config - '{expression,true_branch,false_branch}'::text[] end, s.names, false
+    select s.position, s.path || '.config', s.config - '{expression,true_branch,false_branch}'::text[], s.names, false
     from steps as s where s.is_condition
     union all
     select s.position, s.path || '.config.expression', s.config -> 'expression', s.names, true from steps as s where s.is_condition
     union all
-    select s.position, s.path || '.when', s.step -> 'when', s.names, true from steps as s
+    select s.position, s.path || '.when', case when jsonb_typeof(s.step -> 'when') = 'string' then s.step -> 'when' end, s.names, true
+    from steps as s
     union all
     select
       s.position, s.path || '.output', s.step -> 'output',
@@ -279,7 +279,7 @@ comment on function flowgres.list_expressions(jsonb) is $$The values of a defini
 is_condition: the value is a text that must be one expression.$$;
 
 create or replace function flowgres.check_expressions(p_definition jsonb)
-  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns jsonb[] language plpgsql immutable parallel safe
 as $$
 declare
   -- Paths and plain comparisons, which most texts are no more than, need no closer look.

@@ -8,7 +8,7 @@ set local role flowgres_owner;
 create or replace function flowgres.sort_graph(
   p_count integer, p_from integer[], p_to integer[], out sorted integer[], out cycles jsonb
 )
-  language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp set plan_cache_mode to force_custom_plan
+  language plpgsql immutable parallel safe set plan_cache_mode to force_custom_plan
 as $$
 declare
   v_to integer[];
@@ -97,7 +97,7 @@ comment on function flowgres.sort_graph(integer, integer[], integer[]) is $$Node
 Linear in nodes and edges. Edges run from p_from[i] to p_to[i], without repeats; of many cycles ten are told.$$;
 
 create or replace function flowgres.find_ancestors(p_sorted integer[], p_from integer[], p_to integer[])
-  returns bit varying[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp set plan_cache_mode to force_custom_plan
+  returns bit varying[] language plpgsql immutable parallel safe set plan_cache_mode to force_custom_plan
 as $$
 declare
   v_none bit varying := repeat('0', cardinality(p_sorted))::bit varying;
@@ -123,7 +123,7 @@ Edges in the order of their sources: when one is read, the set of its source is 
 create or replace function flowgres.check_graph(
   p_steps jsonb, out errors jsonb[], out ids text[], out sorted integer[], out edge_from integer[], out edge_to integer[]
 )
-  language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp set plan_cache_mode to force_custom_plan
+  language plpgsql immutable parallel safe set plan_cache_mode to force_custom_plan
 as $$
 declare
   v_found jsonb;

@@ -9,7 +9,7 @@ begin
   perform flowgres.fail(
     p_status => 422,
     -- The one mistake that another door repairs has its own code: the front stores such a secret.
-    p_code => case when p_errors @? '$[*] ? (@.code != "inline_secret")' then 'definition_invalid' else 'inline_secret' end,
+    p_code => case when p_errors @? '$[*] ? (@.code == "inline_secret")' then 'inline_secret' else 'definition_invalid' end,
     p_message => format(
       'the definition has %s %s: %s', jsonb_array_length(p_errors),
       case jsonb_array_length(p_errors) when 1 then 'error' else 'errors' end,
@@ -119,13 +119,14 @@ comment on function flowgres.write_version(flowgres.workflows, jsonb, jsonb, tex
 The caller holds the lock of the workflow.$$;
 
 create or replace function flowgres.import_definition(
-  p_tenant_id uuid, p_definition jsonb, p_activate boolean, p_checked boolean default false
+  p_tenant_id uuid, p_definition jsonb, p_activate boolean, p_checked boolean default false, p_source jsonb default null
 )
   returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
 as $$
 declare
   v_check jsonb := flowgres.check_definition(p_tenant_id => p_tenant_id, p_definition => p_definition);
   v_definition jsonb := v_check -> 'definition';
+  v_source jsonb := coalesce(p_source, p_definition);
   v_workflow flowgres.workflows;
   v_written record;
 begin
@@ -135,7 +136,7 @@ begin
   v_workflow := flowgres.lock_workflow(p_tenant_id => p_tenant_id, p_name => v_definition ->> 'name', p_kind => 'dag');
   perform flowgres.check_title(
     p_workflow => v_workflow, p_definition => v_definition,
-    p_given_name => coalesce(p_definition ->> 'name', p_definition #>> '{workflow,name}'));
+    p_given_name => coalesce(v_source ->> 'name', v_source #>> '{workflow,name}'));
   if v_workflow.latest_version = 0 then
     update flowgres.workflows as w
     set
@@ -146,7 +147,7 @@ begin
   end if;
   select * into v_written
   from flowgres.write_version(
-    p_workflow => v_workflow, p_source => p_definition, p_definition => v_definition,
+    p_workflow => v_workflow, p_source => v_source, p_definition => v_definition,
     p_state => case when not p_activate then 'draft' when p_checked then 'ready' else 'checking' end);
   if p_activate then
     v_workflow := flowgres.request_version(p_workflow => v_workflow, p_version => v_written.version);
@@ -168,7 +169,7 @@ begin
     'warnings', v_check -> 'warnings');
 end;
 $$;
-comment on function flowgres.import_definition(uuid, jsonb, boolean, boolean) is $$Check, store, compile and activate a definition
+comment on function flowgres.import_definition(uuid, jsonb, boolean, boolean, jsonb) is $$Check, store, compile and activate a definition
 
 The same content gives the same version. p_checked says that the expressions were parsed already; otherwise the version is
 checking until a runner has confirmed it: it waits behind an active one, and where there is none it can be started

@@ -2,38 +2,26 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.check_inputs(p_inputs jsonb)
-  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+create or replace function flowgres.check_defaults(p_inputs jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe
 as $$
 declare
-  v_errors jsonb[] := '{}';
-  v_shape jsonb := flowgres.definition_shape('input');
-  v_found jsonb[];
-  v_input record;
+  v_root jsonb := flowgres.definition_schema();
 begin
-  for v_input in select i.key, i.value, flowgres.join_path('inputs', i.key) as path from jsonb_each(p_inputs) as i loop
-    if v_input.key !~ '^[A-Za-z_][A-Za-z0-9_-]{0,62}$' then
-      v_errors := v_errors || flowgres.problem(
-        p_path => v_input.path, p_code => 'invalid_name', p_message => format('"%s" is not the name of an input', left(v_input.key, 60)),
-        p_hint => 'Letters, digits and _, 63 at most.');
-    end if;
-    v_found := flowgres.check_shape(p_path => v_input.path, p_value => v_input.value, p_shape => v_shape);
-    if cardinality(v_found) = 0 and v_input.value ? 'default' then
-      v_found := array(
-        select flowgres.problem(
-          p_path => v_input.path || '.default', p_code => p ->> 'code', p_message => 'the default does not fit: ' || (p ->> 'message'))
-        from unnest(flowgres.check_input_value(
-          p_path => v_input.key, p_declaration => v_input.value, p_value => v_input.value -> 'default')) as p);
-    end if;
-    v_errors := v_errors || v_found;
-  end loop;
-  return v_errors;
+  return array(
+    select flowgres.problem(
+      p_path => flowgres.join_path('inputs', i.key) || '.default', p_code => p ->> 'code',
+      p_message => 'the default does not fit: ' || (p ->> 'message'))
+    from jsonb_each(p_inputs) as i
+    cross join lateral unnest(case
+      when i.value ? 'default' and flowgres.check_value('', i.value, v_root #> '{$defs,input}', v_root) = '{}'
+      then flowgres.check_input_value(p_path => i.key, p_declaration => i.value, p_value => i.value -> 'default') end) as p);
 end;
 $$;
-comment on function flowgres.check_inputs(jsonb) is $$Whether the declarations of a workflow's inputs are sound, their defaults included.$$;
+comment on function flowgres.check_defaults(jsonb) is $$Defaults of inputs that do not fit their own declaration.$$;
 
 create or replace function flowgres.check_input_references(p_definition jsonb)
-  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns jsonb[] language plpgsql immutable parallel safe
 as $$
 declare
   c_most_errors constant integer := 200;
@@ -83,7 +71,7 @@ comment on function flowgres.check_input_references(jsonb) is $$Inputs that are 
 In expressions, in the correlation id, and in what triggers send.$$;
 
 create or replace function flowgres.unknown_input(p_path text, p_name text, p_known text[])
-  returns jsonb language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns jsonb language sql immutable parallel safe
 as $$
   select flowgres.problem(
     p_path => p_path, p_code => 'unknown_input', p_message => format('the workflow declares no input "%s"', left(p_name, 60)),
@@ -94,14 +82,14 @@ $$;
 comment on function flowgres.unknown_input(text, text, text[]) is $$The problem of an input that is sent or named, and not declared.$$;
 
 create or replace function flowgres.check_input_value(p_path text, p_declaration jsonb, p_value jsonb)
-  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns jsonb[] language plpgsql immutable parallel safe
 as $$
 declare
   v_type text := p_declaration ->> 'type';
   v_text text := p_value #>> '{}';
   v_size numeric;
 begin
-  if v_type <> 'any' and not flowgres.is_kind(p_value, v_type) then
+  if v_type <> 'any' and not flowgres.is_kind(p_value, to_jsonb(v_type)) then
     return array[flowgres.problem(p_path, 'wrong_kind', format('%s must be of type %s, not %s', p_path, v_type, jsonb_typeof(p_value)))];
   end if;
   if p_declaration ? 'enum' and not p_declaration -> 'enum' @> jsonb_build_array(p_value) then

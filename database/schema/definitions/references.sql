@@ -5,7 +5,7 @@
 set local role flowgres_owner;
 
 create or replace function flowgres.find_names(p_value jsonb, p_root text)
-  returns text[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns text[] language plpgsql immutable parallel safe
 as $$
 begin
   if p_value is null or position(p_root in p_value::text) = 0 then
@@ -30,38 +30,37 @@ end;
 $$;
 comment on function flowgres.find_names(jsonb, text) is $$Names that follow a root in the expressions of a value: steps.NAME and steps['NAME'] for steps.$$;
 
-create or replace function flowgres.find_path(p_path text, p_value jsonb, p_root text, p_name text)
-  returns text language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+create or replace function flowgres.find_paths(p_path text, p_value jsonb, p_root text, p_name text)
+  returns text[] language plpgsql immutable parallel safe
 as $$
 begin
-  return coalesce(
-    (
-      select t.path from flowgres.list_texts(p_path => p_path, p_value => p_value) as t
-      where position(p_name in t.text) > 0 and p_name = any(flowgres.find_names(p_value => to_jsonb(t.text), p_root => p_root))
-      order by t.path limit 1
-    ), p_path);
+  return array(
+    select t.path from flowgres.list_texts(p_path => p_path, p_value => p_value) as t
+    where position(p_name in t.text) > 0 and p_name = any(flowgres.find_names(p_value => to_jsonb(t.text), p_root => p_root))
+    order by t.path);
 end;
 $$;
-comment on function flowgres.find_path(text, jsonb, text, text) is $$Where in a value an expression names something; asked only to report a mistake.$$;
+comment on function flowgres.find_paths(text, jsonb, text, text) is $$Where in a value expressions name something; asked only to report a mistake.$$;
 
 create or replace function flowgres.step_expressions(p_step jsonb)
-  returns jsonb language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns jsonb language sql immutable parallel safe
 as $$
   select jsonb_strip_nulls(jsonb_build_object(
     'config', case
+      when jsonb_typeof(p_step -> 'config') <> 'object' then null
       -- The field of a condition is a path, which names a step without braces.
       when p_step ->> 'type' = 'condition' and p_step #>> '{config,field}' not like '%{{%'
         then jsonb_set(p_step -> 'config', '{field}', to_jsonb('{{ ' || (p_step #>> '{config,field}') || ' }}'))
       else p_step -> 'config'
     end,
-    'when', p_step -> 'when', 'output', p_step -> 'output'));
+    'when', case when jsonb_typeof(p_step -> 'when') = 'string' then p_step -> 'when' end, 'output', p_step -> 'output'));
 $$;
 comment on function flowgres.step_expressions(jsonb) is $$The parts of a step in which expressions are rendered.$$;
 
 create or replace function flowgres.check_references(
   p_steps jsonb, p_outputs jsonb, p_ids text[], p_sorted integer[], p_from integer[], p_to integer[]
 )
-  returns jsonb[] language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns jsonb[] language plpgsql immutable parallel safe
 as $$
 declare
   v_errors jsonb[] := '{}';
@@ -79,18 +78,20 @@ begin
     order by s.position, n.name
   loop
     if v_name.target is null then
-      v_errors := v_errors || flowgres.problem(
-        p_path => flowgres.find_path(format('steps[%s]', v_name.step), v_name.value, 'steps', v_name.name),
-        p_code => 'unknown_step', p_message => format('no step has the id "%s"', left(v_name.name, 60)),
-        p_hint => flowgres.did_you_mean(p_word => v_name.name, p_known => p_ids));
+      v_errors := v_errors || array(
+        select flowgres.problem(
+          p_path => f.path, p_code => 'unknown_step', p_message => format('no step has the id "%s"', left(v_name.name, 60)),
+          p_hint => flowgres.did_you_mean(p_word => v_name.name, p_known => p_ids))
+        from unnest(flowgres.find_paths(format('steps[%s]', v_name.step), v_name.value, 'steps', v_name.name)) as f (path));
     elsif v_is_sorted then
       v_ancestors := coalesce(v_ancestors, flowgres.find_ancestors(p_sorted => p_sorted, p_from => p_from, p_to => p_to));
       if get_bit(v_ancestors[v_name.step + 1], v_name.target) = 0 then
-        v_errors := v_errors || flowgres.problem(
-          p_path => flowgres.find_path(format('steps[%s]', v_name.step), v_name.value, 'steps', v_name.name),
-          p_code => 'reference_not_ancestor',
-          p_message => format('"%s" does not wait for "%s", so its result may not be there', p_ids[v_name.step + 1], v_name.name),
-          p_hint => format('Add "%s" to depends_on.', v_name.name));
+        v_errors := v_errors || array(
+          select flowgres.problem(
+            p_path => f.path, p_code => 'reference_not_ancestor',
+            p_message => format('"%s" does not wait for "%s", so its result may not be there', p_ids[v_name.step + 1], v_name.name),
+            p_hint => format('Add "%s" to depends_on.', v_name.name))
+          from unnest(flowgres.find_paths(format('steps[%s]', v_name.step), v_name.value, 'steps', v_name.name)) as f (path));
       end if;
     end if;
   end loop;
@@ -98,10 +99,11 @@ begin
     select n.name from unnest(flowgres.find_names(p_value => p_outputs, p_root => 'steps')) as n (name)
     where n.name <> all(array_remove(p_ids, null))
   loop
-    v_errors := v_errors || flowgres.problem(
-      p_path => flowgres.find_path('outputs', p_outputs, 'steps', v_name.name),
-      p_code => 'unknown_step', p_message => format('no step has the id "%s"', left(v_name.name, 60)),
-      p_hint => flowgres.did_you_mean(p_word => v_name.name, p_known => p_ids));
+    v_errors := v_errors || array(
+      select flowgres.problem(
+        p_path => f.path, p_code => 'unknown_step', p_message => format('no step has the id "%s"', left(v_name.name, 60)),
+        p_hint => flowgres.did_you_mean(p_word => v_name.name, p_known => p_ids))
+      from unnest(flowgres.find_paths('outputs', p_outputs, 'steps', v_name.name)) as f (path));
   end loop;
   return v_errors;
 end;
@@ -112,15 +114,16 @@ create or replace function flowgres.secret_places(p_type text)
   returns text[] language sql stable parallel safe set search_path to pg_catalog, pg_temp
 as $$
   select case
-    when p_type = 'http' then array['url', 'headers', 'query', 'json', 'body', 'form', 'auth']
-    else array(
-      select p.place
+    when p_type = any(flowgres.core_step_types()) then array(
+      select p.key from jsonb_each(flowgres.definition_schema() -> '$defs' -> p_type -> 'properties') as p where p.value ? 'x-secrets')
+    else (select coalesce(array_agg(p.place) filter (where p.place is not null), '{}')
       from flowgres.step_types as t
-      cross join lateral unnest(t.secret_places) as p (place)
-      where t.type = p_type and not t.is_core)
+      left join lateral unnest(t.secret_places) as p (place) on true
+      where t.type = p_type and not t.is_core
+      having count(*) > 0)
   end;
 $$;
-comment on function flowgres.secret_places(text) is $$Keys of a step's configuration that secrets may be named below, by its type.$$;
+comment on function flowgres.secret_places(text) is $$Keys of a step's configuration that secrets may be named below, by its type; null for a type that nobody knows.$$;
 
 create or replace function flowgres.check_secrets(p_definition jsonb)
   returns jsonb[] language plpgsql stable parallel safe set search_path to pg_catalog, pg_temp
@@ -135,7 +138,10 @@ begin
   for v_text in
     select t.path, t.text,
       -- Where a runner puts secrets in: in what an http step sends, and where a package's type says so.
-      substring(t.path from '^steps\[[0-9]+\]\.config\.([A-Za-z0-9_-]+)') = any(flowgres.secret_places(p_type => p.type)) as may_name
+      case when t.path ~ '^steps\[[0-9]+\]\.config' then coalesce(
+        substring(t.path from '^steps\[[0-9]+\]\.config\.([A-Za-z0-9_-]+)') = any(flowgres.secret_places(p_type => p.type)),
+        -- Of a type that nobody knows nothing more is told than that.
+        flowgres.secret_places(p_type => p.type) is null) else false end as may_name
     from (
       select format('steps[%s]', s.position - 1) as path, flowgres.step_expressions(s.value) as value, s.value ->> 'type' as type
       from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
@@ -166,7 +172,7 @@ $$;
 comment on function flowgres.check_secrets(jsonb) is $$Secrets that are named where they would end up in stored data, or computed with.$$;
 
 create or replace function flowgres.secret_use(p_text text)
-  returns text language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns text language plpgsql immutable parallel safe
 as $$
 declare
   v_use text := 'none';
@@ -195,7 +201,7 @@ comment on function flowgres.secret_use(text) is $$How the expressions of a text
 Read from the text alone, so a computation further away is left to where expressions are parsed.$$;
 
 create or replace function flowgres.list_texts(p_path text, p_value jsonb)
-  returns table (path text, text text) language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns table (path text, text text) language plpgsql immutable parallel safe
 as $$
 begin
   return query

@@ -1,16 +1,16 @@
--- Words of the definition language: durations, names, suggestions, problems.
+-- Words of the definition language: durations, times, suggestions, problems.
 
 set local role flowgres_owner;
 
 create or replace function flowgres.problem(p_path text, p_code text, p_message text, p_hint text default null)
-  returns jsonb language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns jsonb language sql immutable parallel safe
 as $$
   select jsonb_strip_nulls(jsonb_build_object('path', p_path, 'code', p_code, 'message', p_message, 'hint', p_hint));
 $$;
 comment on function flowgres.problem(text, text, text, text) is $$One thing wrong in a definition: where, a stable code, a sentence, how to fix it.$$;
 
 create or replace function flowgres.name_problems(p_errors jsonb)
-  returns text language sql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns text language sql immutable parallel safe
 as $$
   select left(string_agg(concat_ws(': ', nullif(e.value ->> 'path', ''), e.value ->> 'message'), '; ' order by e.position), 1000)
   from jsonb_array_elements(p_errors) with ordinality as e (value, position)
@@ -19,7 +19,7 @@ $$;
 comment on function flowgres.name_problems(jsonb) is $$The first few of a list of problems in one sentence.$$;
 
 create or replace function flowgres.parse_duration(p_value jsonb)
-  returns numeric language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns numeric language plpgsql immutable parallel safe
 as $$
 declare
   v_text text := p_value #>> '{}';
@@ -49,15 +49,8 @@ comment on function flowgres.parse_duration(jsonb) is $$Seconds of a duration, o
 
 Takes a number of seconds, 250ms 30s 5m 2h 3d (also 1h30m), and ISO 8601 without years and months.$$;
 
-create or replace function flowgres.normalise_duration(p_value jsonb)
-  returns jsonb language sql immutable parallel safe set search_path to pg_catalog, pg_temp
-as $$
-  select coalesce(to_jsonb(flowgres.parse_duration(p_value)), p_value);
-$$;
-comment on function flowgres.normalise_duration(jsonb) is $$A duration as a number of seconds; anything else stays for the checks to complain about.$$;
-
 create or replace function flowgres.is_moment(p_text text)
-  returns boolean language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns boolean language plpgsql immutable parallel safe
 as $$
 begin
   if p_text !~ ('^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?'
@@ -73,72 +66,8 @@ end;
 $$;
 comment on function flowgres.is_moment(text) is $$Whether a text is a time such as 2027-01-31T12:00:00Z; without a zone it is in UTC.$$;
 
-create or replace function flowgres.is_printable(p_text text)
-  returns boolean language sql immutable parallel safe set search_path to pg_catalog, pg_temp
-as $$
-  -- Control characters, and the invisible ones that reorder or hide text.
-  select p_text !~ '[\u0001-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]'
-    and p_text ~ '[^ \t-\r]';
-$$;
-comment on function flowgres.is_printable(text) is $$Whether a text can be shown as it is: no control, bidirectional or invisible characters, and not blank.$$;
-
-create or replace function flowgres.is_display_name(p_name text)
-  returns boolean language sql immutable parallel safe set search_path to pg_catalog, pg_temp
-as $$
-  select length(p_name) <= 200
-    and flowgres.is_printable(p_name)
-    and p_name !~ '[<>;"*%$\\{}|^`]'
-    and (p_name ~ '^[A-Z0-9]' or ascii(p_name) > 127 or p_name ~ '[^ \t-\r] [^ \t-\r]');
-$$;
-comment on function flowgres.is_display_name(text) is $$Whether a workflow's name that is no identifier is meant for people
-
-"Order Pipeline" is: it begins like a title or has words. "order.pipeline" is a mistyped identifier, so it is refused
-instead of becoming another name in silence.$$;
-
-create or replace function flowgres.slugify(p_title text)
-  returns text language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_slug text := lower(replace(regexp_replace(normalize(p_title, nfkd), '[\u0300-\u036f]', '', 'g'), 'ß', 'ss') collate "C");
-begin
-  v_slug := trim('-' from left(trim('-' from regexp_replace(v_slug, '[^a-z0-9_]+', '-', 'g')), 63));
-  if v_slug = '' then
-    -- A title in another script: a name that is at least stable.
-    return 'w-' || left(encode(sha256(convert_to(p_title, 'UTF8')), 'hex'), 10);
-  end if;
-  return case when v_slug ~ '^[a-z]' then v_slug else left('w-' || v_slug, 63) end;
-end;
-$$;
-comment on function flowgres.slugify(text) is $$The name of a workflow whose title is this: Order Pipeline becomes order-pipeline.$$;
-
-create or replace function flowgres.reserved_names()
-  returns text[] language sql immutable parallel safe set search_path to pg_catalog, pg_temp
-as $$
-  select array[
-    -- Names that an expression already uses, and words that YAML readers turn into booleans or null.
-    'input', 'trigger', 'steps', 'item', 'item_index', 'response', 'error', 'execution', 'workflow', 'tenant',
-    'secrets', 'output', 'self', 'loop', 'null', 'none', 'true', 'false', 'on', 'off', 'yes', 'no'];
-$$;
-comment on function flowgres.reserved_names() is $$Words that name neither a step nor a workflow.$$;
-
-create or replace function flowgres.core_step_types()
-  returns text[] language sql immutable parallel safe set search_path to pg_catalog, pg_temp
-as $$
-  select array['condition', 'delay', 'http', 'log', 'notify', 'sub_workflow', 'transform'];
-$$;
-comment on function flowgres.core_step_types() is $$Step types that every runner serves.$$;
-
-create or replace function flowgres.retry_classes()
-  returns text[] language sql immutable parallel safe set search_path to pg_catalog, pg_temp
-as $$
-  select array['child', 'connect', 'http_status', 'internal', 'step_error', 'timeout', 'tls'];
-$$;
-comment on function flowgres.retry_classes() is $$Classes of errors that a retry policy may name, beside statuses (503) and their classes (5xx)
-
-Those of the core step types; a type of a package may have its own.$$;
-
 create or replace function flowgres.edit_distance(p_a text, p_b text, p_most integer)
-  returns integer language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns integer language plpgsql immutable parallel safe
 as $$
 declare
   v_a text[] := string_to_array(p_a, null);
@@ -172,7 +101,7 @@ $$;
 comment on function flowgres.edit_distance(text, text, integer) is $$Letters to insert, delete or replace between two words; null when more than p_most.$$;
 
 create or replace function flowgres.did_you_mean(p_word text, p_known text[])
-  returns text language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns text language plpgsql immutable parallel safe
 as $$
 declare
   v_most integer := case when length(p_word) <= 3 then 1 when length(p_word) <= 6 then 2 else 3 end;
@@ -202,7 +131,7 @@ $$;
 comment on function flowgres.did_you_mean(text, text[]) is $$A hint that names the closest known word, else the few known ones, else null.$$;
 
 create or replace function flowgres.join_path(p_path text, p_key text)
-  returns text language plpgsql immutable parallel safe set search_path to pg_catalog, pg_temp
+  returns text language plpgsql immutable parallel safe
 as $$
 begin
   -- plpgsql, like all that is called for every value: it is called at a quarter of the cost of SQL that is not inlined.

@@ -137,16 +137,10 @@ create or replace function flowgres.apply_changes(p_workflow flowgres.workflows,
 as $$
 declare
   v_workflow flowgres.workflows := p_workflow;
-  v_errors jsonb[] := flowgres.check_shape(
-    p_path => '', p_value => coalesce(p_changes, 'null'),
-    p_shape => '{"is": "object", "keys": {
-      "title": {"is": "text", "max_length": 200}, "description": {"is": "text", "max_length": 10000},
-      "metadata": {"is": "object"}, "status": {"is": "text", "one_of": ["active", "inactive", "archived"]}}}');
+  v_root jsonb := flowgres.definition_schema();
+  v_errors jsonb[] := flowgres.distinct_problems(
+    flowgres.check_value('', coalesce(p_changes, 'null'), v_root #> '{$defs,changes}', v_root));
 begin
-  if not flowgres.is_printable(p_changes ->> 'title') then
-    v_errors := v_errors || flowgres.problem(
-      p_path => 'title', p_code => 'invalid_text', p_message => 'the title has invisible characters or none at all');
-  end if;
   if cardinality(v_errors) > 0 then
     perform flowgres.fail(
       p_status => 422, p_code => 'changes_invalid',
@@ -197,7 +191,9 @@ comment on function flowgres.import_workflow(jsonb, boolean) is $$Import a defin
 
 A runner confirms its expressions afterwards.$$;
 
-create or replace function flowgres.import_checked_workflow(p_definition jsonb, p_activate boolean default true)
+create or replace function flowgres.import_checked_workflow(
+  p_definition jsonb, p_activate boolean default true, p_source jsonb default null
+)
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 begin
@@ -209,10 +205,12 @@ begin
   end if;
   return flowgres.import_definition(
     p_tenant_id => flowgres.require_tenant(), p_definition => p_definition, p_activate => coalesce(p_activate, true),
-    p_checked => true);
+    p_checked => true, p_source => p_source);
 end;
 $$;
-comment on function flowgres.import_checked_workflow(jsonb, boolean) is $$Import a definition whose expressions the front has parsed: its version is ready at once.$$;
+comment on function flowgres.import_checked_workflow(jsonb, boolean, jsonb) is $$Import a definition whose expressions the front has parsed: its version is ready at once
+
+p_source is what its author wrote, where that is in other words.$$;
 
 create or replace function flowgres.activate_workflow(p_workflow text, p_version integer default null)
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp

@@ -54,7 +54,7 @@ what a session may conclude of ranks that it does not see (work/floors.sql).$$;
 create or replace function flowgres.only_computes(p_type text)
   returns boolean language sql immutable parallel safe
 as $$
-  select p_type in ('transform', 'condition', 'log', 'outputs');
+  select p_type in ('transform', 'condition', 'switch', 'log', 'outputs');
 $$;
 comment on function flowgres.only_computes(text) is $$Whether steps of this type wait for nothing: they may be run ahead, and take no slot of a runner.$$;
 

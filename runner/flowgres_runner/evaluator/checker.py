@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import islice
 from typing import Any, NoReturn
 
-from flowgres_definitions.checks import find_problems
+from flowgres_definitions.checks import check_definition as find_definition_problems
 from flowgres_definitions.custom_types import CustomType
-from flowgres_definitions.graph import build_graph
 from flowgres_definitions.problems import place
 
 from .confinement import TimeIsUpError, confine, extend_cpu_limit, limit_cpu_time
@@ -48,16 +48,10 @@ def check_definition(definition: Json, step_types: Json = None) -> list[Json]:
     A definition that breaks the check itself is refused like a wrong one: unanswered, it would be asked about for ever,
     and the version before it stays active.
     """
-    errors: list[Json] = []
     try:
-        steps = definition.get("steps")
-        graph = build_graph(steps if isinstance(steps, list) else [])
         types = {name: CustomType.from_json(name, value) for name, value in (step_types or {}).items()}
-        for path, problem in find_problems(definition, graph, types):
-            if problem.severity == "error":
-                errors.append(place(problem, path, None).as_json())
-            if len(errors) == MAX_ERRORS:
-                break
+        found = find_definition_problems(definition, custom_types=types)
+        errors = [place(problem, path, None).as_json() for path, problem in islice(found, MAX_ERRORS)]
     except (MemoryError, RecursionError):
         raise
     except Exception as error:

@@ -299,6 +299,7 @@ class Handler:
 
     type: str
     config_schema: Mapping[str, Json] = {}
+    """Of a package's type; those of the built-in ones stand in the description of the language."""
     waits: bool = False
     is_core: bool = True
     """Part of every runner; others are capabilities of their own."""

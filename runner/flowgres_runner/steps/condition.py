@@ -4,27 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flowgres_definitions.strict_json import is_same
 from flowgres_runner.payloads.texts import Unread, look_up
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
 from flowgres_runner.steps.failures import as_object, invalid_config
 
 _MISSING = object()
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "contains", "exists", "matches_prefix")
-
-
-CONFIG_SCHEMA: Mapping[str, Json] = {
-    "type": "object",
-    "properties": {
-        "expression": {},
-        "field": {"type": "string", "minLength": 1},
-        "operator": {"enum": list(OPERATORS)},
-        "value": {},
-        "true_branch": {"type": "array", "items": {"type": "string"}},
-        "false_branch": {"type": "array", "items": {"type": "string"}},
-    },
-    "additionalProperties": False,
-    "anyOf": [{"required": ["expression"]}, {"required": ["field", "operator"]}],
-}
 
 
 class ConditionHandler(Handler):
@@ -34,7 +20,6 @@ class ConditionHandler(Handler):
     """
 
     type = "condition"
-    config_schema: Mapping[str, Json] = CONFIG_SCHEMA
 
     def looks_up(self, config: Json) -> bool:
         """`field` is a path, not an expression."""
@@ -108,11 +93,11 @@ def compare(found: Mapping[str, Json], operator: str, expected: Json) -> bool | 
     if not found.get("found"):
         return operator == "ne"
     if operator in ("eq", "ne"):
-        return _equal(actual, expected) is (operator == "eq")
+        return is_same(actual, expected) is (operator == "eq")
     if operator == "in":
         if not isinstance(expected, list):
             return "the operator in needs a list as its value"
-        return any(_equal(actual, item) for item in expected)
+        return any(is_same(actual, item) for item in expected)
     if operator == "contains":
         return _contains(actual, expected)
     if operator == "matches_prefix":
@@ -122,16 +107,11 @@ def compare(found: Mapping[str, Json], operator: str, expected: Json) -> bool | 
     return f"the operator must be one of {', '.join(OPERATORS)}"
 
 
-def _equal(left: Json, right: Json) -> bool:
-    # In Python true equals 1, in JSON it does not.
-    return left == right and isinstance(left, bool) is isinstance(right, bool)
-
-
 def _contains(actual: Json, expected: Json) -> bool | str:
     if isinstance(actual, str):
         return isinstance(expected, str) and expected in actual
     if isinstance(actual, list):
-        return any(_equal(item, expected) for item in actual)
+        return any(is_same(item, expected) for item in actual)
     if isinstance(actual, dict):
         return isinstance(expected, str) and expected in actual
     return f"the operator contains needs text, a list or an object, not {_kind(actual)}"

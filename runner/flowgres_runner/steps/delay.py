@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 
 from flowgres_definitions.durations import parse_duration, parse_moment
-from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask, Suspended
+from flowgres_runner.steps.base import Completed, Handler, Outcome, StepTask, Suspended
 from flowgres_runner.steps.failures import as_object, invalid_config
-
-CONFIG_SCHEMA: Mapping[str, Json] = {
-    "type": "object",
-    "properties": {"seconds": {}, "duration": {}, "until": {}},
-    "additionalProperties": False,
-    "minProperties": 1,
-    "maxProperties": 1,
-}
 
 
 class DelayHandler(Handler):
@@ -26,7 +18,6 @@ class DelayHandler(Handler):
     """
 
     type = "delay"
-    config_schema: Mapping[str, Json] = CONFIG_SCHEMA
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlencode
 
+from flowgres_definitions.description import config_schema
 from flowgres_definitions.durations import parse_duration
 from flowgres_runner.http import Client, Failure, HttpError, Request, basic_authorization, is_success
 from flowgres_runner.json_values import canonical_json, encode_json
@@ -19,97 +20,19 @@ from flowgres_runner.payloads.bodies import READINGS
 from flowgres_runner.payloads.texts import JsonText
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
 _STATUS = re.compile(r"([1-5])(?:xx|([0-9]{2}))\Z", re.IGNORECASE)
 _ENCODE_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-_TEMPLATE: Json = {"type": "string", "pattern": r"\{\{"}
-_SCALAR: Json = {"type": ["string", "number", "boolean", "null"]}
-_STATUS_SCHEMA: Json = {
-    "anyOf": [
-        {"type": "integer", "minimum": 100, "maximum": 599},
-        {"type": "string", "pattern": r"^[1-5]([0-9]{2}|xx|XX)$|\{\{"},
-    ]
-}
-_PAIRS_SCHEMA: Json = {
-    "anyOf": [
-        {"type": "object", "additionalProperties": {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]}},
-        _TEMPLATE,
-    ]
-}
-_METHOD_PATTERN = "|".join(f"{name}|{name.lower()}" for name in _METHODS)
-CONFIG_SCHEMA: Mapping[str, Json] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "type": "object",
-    "required": ["url"],
-    "additionalProperties": False,
-    "properties": {
-        "method": {"type": "string", "pattern": rf"^({_METHOD_PATTERN})$|\{{\{{", "default": "GET"},
-        "url": {"type": "string", "minLength": 1},
-        "headers": {"anyOf": [{"type": "object", "additionalProperties": _SCALAR}, _TEMPLATE]},
-        "query": _PAIRS_SCHEMA,
-        "json": True,
-        "body": True,
-        "form": _PAIRS_SCHEMA,
-        "auth": {
-            "anyOf": [
-                {
-                    "type": "object",
-                    "required": ["type", "username", "password"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "type": {"const": "basic"},
-                        "username": {"type": "string"},
-                        "password": {"type": "string"},
-                    },
-                },
-                {
-                    "type": "object",
-                    "required": ["type", "token"],
-                    "additionalProperties": False,
-                    "properties": {"type": {"const": "bearer"}, "token": {"type": "string"}},
-                },
-                {
-                    "type": "object",
-                    "required": ["type", "value"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "type": {"const": "api_key"},
-                        "name": {"type": "string", "default": "X-API-Key"},
-                        "value": {"type": "string"},
-                        "in": {"enum": ["header", "query"], "default": "header"},
-                    },
-                },
-                _TEMPLATE,
-            ]
-        },
-        "expected_status": {"anyOf": [_STATUS_SCHEMA, {"type": "array", "minItems": 1, "items": _STATUS_SCHEMA}]},
-        "timeout": {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]},
-        "follow_redirects": {"anyOf": [{"type": "boolean", "default": True}, _TEMPLATE]},
-        "response": {"type": "string", "pattern": rf"^({'|'.join(READINGS)})$|\{{\{{", "default": "auto"},
-    },
-    "allOf": [
-        {"not": {"required": ["json", "body"]}},
-        {"not": {"required": ["json", "form"]}},
-        {"not": {"required": ["body", "form"]}},
-    ],
-}
-_KEYS = frozenset(
-    (
-        "method", "url", "headers", "query", "json", "body", "form", "auth", "expected_status", "timeout",
-        "follow_redirects", "response",
-    )
-)  # fmt: skip
+_MEMBERS = config_schema("http")["properties"]
 
 
 class HttpStep(Handler):
     """Handler of `http` steps; all of them share one client and its connections."""
 
     type = "http"
-    config_schema: Mapping[str, Json] = CONFIG_SCHEMA
     waits = True
-    secret_places = ("url", "headers", "query", "json", "body", "form", "auth")
+    secret_places = tuple(key for key, of in _MEMBERS.items() if "x-secrets" in of)
     text_members = frozenset(("json", "body"))
     output_name = "response"
 
@@ -171,11 +94,11 @@ def build_request(task: StepTask) -> tuple[Request, float]:
     config = task.config
     if not isinstance(config, dict):
         raise _invalid("config must be an object")
-    if not config.keys() <= _KEYS:
-        raise _invalid(f"unknown key {min(config.keys() - _KEYS)!r}")
+    if not config.keys() <= _MEMBERS.keys():
+        raise _invalid(f"unknown key {min(config.keys() - _MEMBERS.keys())!r}")
     method = config.get("method", "GET")
-    if not isinstance(method, str) or method.upper() not in _METHODS:
-        raise _invalid(f"method must be one of {', '.join(_METHODS)}")
+    if not isinstance(method, str) or method.upper() not in METHODS:
+        raise _invalid(f"method must be one of {', '.join(METHODS)}")
     url = config.get("url")
     if not isinstance(url, str):
         raise _invalid("url must be a text")

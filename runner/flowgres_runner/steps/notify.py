@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask
+from flowgres_runner.steps.base import Completed, Handler, Outcome, StepTask
 from flowgres_runner.steps.failures import as_object, as_text, invalid_config
-
-CONFIG_SCHEMA: Mapping[str, Json] = {
-    "type": "object",
-    "properties": {"channel": {"type": "string"}, "recipient": {}, "subject": {}, "message": {}},
-    "required": ["channel", "message"],
-    "additionalProperties": False,
-}
 
 
 class NotifyHandler(Handler):
     """Write the notification as an event; nothing is sent. Output: {channel, recipient, sent: false, mode: "log"}."""
 
     type = "notify"
-    config_schema: Mapping[str, Json] = CONFIG_SCHEMA
 
     def run_now(self, task: StepTask) -> Outcome:
         """Hand the line to the engine."""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask
-
-CONFIG_SCHEMA: Mapping[str, Json] = {}
 
 
 class OutputsHandler(Handler):
@@ -14,7 +10,6 @@ class OutputsHandler(Handler):
 
     type = "outputs"
     is_hidden = True
-    config_schema: Mapping[str, Json] = CONFIG_SCHEMA
 
     def output_path(self, config: Json) -> tuple[str, ...] | None:
         """All of it."""

@@ -12,6 +12,7 @@ from flowgres_runner.steps.log import LogHandler
 from flowgres_runner.steps.notify import NotifyHandler
 from flowgres_runner.steps.outputs import OutputsHandler
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
+from flowgres_runner.steps.switch import SwitchHandler
 from flowgres_runner.steps.transform import TransformHandler
 
 
@@ -19,6 +20,7 @@ def pure_handlers(now: Callable[[], datetime]) -> list[Handler]:
     """Their handlers; `now` is the database's clock, because only that one decides delays."""
     return [
         ConditionHandler(),
+        SwitchHandler(),
         DelayHandler(now),
         LogHandler(),
         NotifyHandler(),

@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 from flowgres_definitions.custom_types import find_offer_fault, installed_points
+from flowgres_definitions.description import config_schema
 from flowgres_process.errors import SettingsError
 from flowgres_process.logs import get_logger
 from flowgres_runner.steps.base import Handler
@@ -51,7 +52,7 @@ def published_types(handlers: Mapping[str, Handler]) -> list[dict[str, Any]]:
     return [
         {
             "type": name,
-            "config_schema": dict(handler.config_schema),
+            "config_schema": dict(config_schema(name) if handler.is_core else handler.config_schema),
             "secret_places": list(handler.secret_places),
             "core": handler.is_core,
         }

@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from flowgres_runner.steps.base import ChildStarted, Completed, Failed, Handler, Json, Outcome, StepError, StepTask
 from flowgres_runner.steps.failures import as_object, invalid_config
-
-CONFIG_SCHEMA: Mapping[str, Json] = {
-    "type": "object",
-    "properties": {
-        "workflow": {"type": "string", "minLength": 1},
-        "version": {"type": "integer", "minimum": 1},
-        "input": {},
-    },
-    "required": ["workflow"],
-    "additionalProperties": False,
-}
 
 
 class SubWorkflowHandler(Handler):
@@ -24,7 +11,6 @@ class SubWorkflowHandler(Handler):
 
     type = "sub_workflow"
     resumes_unrendered = True
-    config_schema: Mapping[str, Json] = CONFIG_SCHEMA
 
     def run_now(self, task: StepTask) -> Outcome:
         """Ask for the child, or take what it ended with."""

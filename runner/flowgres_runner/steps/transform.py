@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 
 from flowgres_runner.payloads.texts import look_up
 from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask
@@ -11,35 +10,7 @@ from flowgres_runner.steps.failures import as_object, invalid_config
 
 _MISSING = object()
 
-_OPERATIONS: list[Json] = ["rename", "extract", "set", "delete"]
-
-
-CONFIG_SCHEMA: Mapping[str, Json] = {
-    "type": "object",
-    "properties": {
-        "expression": {},
-        "output": {},
-        "source": {},
-        "transforms": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "op": {"enum": _OPERATIONS},
-                    "type": {"enum": _OPERATIONS},
-                    "operation": {"enum": _OPERATIONS},
-                    "from": {"type": "string"},
-                    "to": {"type": "string"},
-                    "field": {"type": "string"},
-                    "value": {},
-                },
-                "additionalProperties": False,
-            },
-        },
-    },
-    "additionalProperties": False,
-    "minProperties": 1,
-}
+OPERATIONS: list[Json] = ["rename", "extract", "set", "delete"]
 
 
 class TransformHandler(Handler):
@@ -50,7 +21,6 @@ class TransformHandler(Handler):
     """
 
     type = "transform"
-    config_schema: Mapping[str, Json] = CONFIG_SCHEMA
 
     def output_path(self, config: Json) -> tuple[str, ...] | None:
         """The member that is the output; edits make something new."""
@@ -108,7 +78,7 @@ def _apply_one(edit: dict[str, Json], source: dict[str, Json], result: dict[str,
         if value is _MISSING:
             return f"finds no field {origin!r}"
         return _put(result, target, value)
-    return f"has an op other than {', '.join(str(name) for name in _OPERATIONS)}"
+    return f"has an op other than {', '.join(str(name) for name in OPERATIONS)}"
 
 
 def _put(target: dict[str, Json], path: Json, value: object) -> str | None:

@@ -32,7 +32,7 @@ class Settling:
         heir = self._world.register()
         for _ in range(MOST_ROUNDS):
             self._beat(heir)
-            # Swept after the work as well: a claim leaves to the sweep what it must not wait for, and returns no row of it.
+            # After the work as well: a claim leaves to the sweep what it must not wait for, and returns no row of it.
             moved = self._sweep() + self._work(heir) + self._sweep()
             if not moved and not self._wait_for_due():
                 return

@@ -112,7 +112,9 @@ def test_graph(case: Case) -> None:
     if case.expectation.get("names_offender") and case.input["edges"] and problems:
         names = {name for edge in case.input["edges"] for name in edge.split(">")}
         assert any(
-            repr(name) in problem.message or f"{name} -> " in problem.message for problem in problems for name in names
+            f'"{name}"' in problem.message or repr(name) in problem.message or f"{name} -> " in problem.message
+            for problem in problems
+            for name in names
         )
 
 

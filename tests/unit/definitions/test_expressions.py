@@ -82,7 +82,7 @@ def test_constants_are_not_computed() -> None:
 def test_misspelt_filter_gets_a_suggestion() -> None:
     (problem,) = find_references("{{ input.a | uper }}").problems
 
-    assert problem.hint == "did you mean 'upper'?"
+    assert problem.hint == 'Did you mean "upper"?'
 
 
 def test_steps_and_secrets_are_collected() -> None:

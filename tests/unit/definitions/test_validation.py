@@ -9,9 +9,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from flowgres_definitions.checks import check_definition
+from flowgres_definitions.description import description
 from flowgres_definitions.loader import load_yaml
 from flowgres_definitions.problems import Problem
-from flowgres_definitions.schema import load_schema
 from flowgres_definitions.validation import validate_document
 
 
@@ -33,7 +33,7 @@ def told(*steps: Any, **more: Any) -> list[tuple[str, str]]:
 
 
 def test_schema_is_a_schema() -> None:
-    Draft202012Validator.check_schema(load_schema())
+    Draft202012Validator.check_schema(dict(description()))
 
 
 def test_documented_definition_is_valid() -> None:
@@ -107,7 +107,7 @@ outputs:
     found = [(problem.path, problem.code) for problem in validate_document(loaded.document, loaded.positions)]
     later = ("settings.concurrency", "settings.retention")
     assert found == [(path, "not_available_yet") for path in later], "all else is sound"
-    assert check_definition(loaded.document, loaded.positions) == []
+    assert list(check_definition(loaded.document)) == []
 
 
 def test_json_of_the_replaced_system_is_valid() -> None:
@@ -142,7 +142,7 @@ def test_json_of_the_replaced_system_is_valid() -> None:
         (f"steps[1].config.{branch}[0]", "unknown_branch_target", "warning")
         for branch in ("true_branch", "false_branch")
     ]
-    assert "'check_amount' leads to 'high_value'" in found[0].message
+    assert '"check_amount" leads to "high_value"' in found[0].message
     assert "this branch ends here" in found[0].message
     del document["trigger_type"]
     assert [problem.code for problem in validate_document(document)] == ["unknown_step", "unknown_step"]
@@ -224,15 +224,16 @@ steps:
     found = validate_document(loaded.document, loaded.positions)
 
     assert [(problem.line, problem.code, problem.hint) for problem in found] == [
-        (3, "unknown_key", "did you mean 'steps'?"),
+        (3, "unknown_key", 'Did you mean "steps"?'),
         (5, "invalid_name", "A lower-case letter, then letters, digits and _, 63 at most."),
-        (7, "unknown_key", "did you mean 'config'?"),
-        (8, "expression_name", "did you mean 'input'?"),
-        (10, "unknown_step_type", "did you mean 'http'?"),
+        (7, "unknown_key", 'Did you mean "config"?'),
+        (8, "expression_name", 'Did you mean "input"?'),
+        (10, "unknown_step_type", 'Did you mean "http"?'),
         (11, "unknown_step", found[5].hint),
-        (12, "unknown_word", "did you mean 'continue'?"),
+        (12, "unknown_word", 'Did you mean "continue"?'),
     ]
-    assert found[0].describe("w.yaml") == "w.yaml:3:1: stepz: the key 'stepz' is not known here (did you mean 'steps'?)"
+    told = 'w.yaml:3:1: stepz: the key "stepz" is not known here (Did you mean "steps"?)'
+    assert found[0].describe("w.yaml") == told
 
 
 @pytest.mark.parametrize(

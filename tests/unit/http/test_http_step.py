@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import jsonschema
 import pytest
 
 from flowgres_runner.http import Client
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json
-from flowgres_runner.steps.http import CONFIG_SCHEMA, HttpStep
+from flowgres_runner.steps.http import HttpStep
 from tests.support.peers import Peer
 from tests.unit.http.tasks import error_of, make_task, output_of
 
@@ -188,36 +187,3 @@ async def test_secrets_appear_in_no_outcome(step: HttpStep, peer: Peer) -> None:
 async def test_one_step_keeps_no_secrets_of_another(step: HttpStep, peer: Peer) -> None:
     await step.run(make_task(secret_values=("echo",), url=peer.url))
     assert "***" not in repr(await step.run(make_task(url=f"{peer.url}/echo")))
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"url": "https://a.example"},
-        {"url": "{{ input.url }}", "method": "{{ input.method }}", "headers": "{{ input.headers }}"},
-        {
-            "url": "u",
-            "method": "post",
-            "headers": {"A": "b", "N": 1},
-            "json": {"any": []},
-            "expected_status": [200, "4xx"],
-        },
-        {"url": "u", "auth": {"type": "basic", "username": "a", "password": "{{ secrets.P }}"}, "timeout": 5},
-        {"url": "u", "query": {"a": [1, "b"]}, "form": {"a": True}, "follow_redirects": False, "expected_status": 404},
-    ],
-)
-def test_schema_accepts_good_configurations(config: dict[str, Json]) -> None:
-    jsonschema.Draft202012Validator(dict(CONFIG_SCHEMA)).validate(config)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [{}, {"url": 5}, {"url": "u", "method": "TRACE"}, {"url": "u", "json": 1, "body": 1}, {"url": "u", "verify": False},
-     {"url": "u", "auth": {"type": "digest"}}, {"url": "u", "expected_status": []}, {"url": "u", "headers": {"A": []}}],
-)  # fmt: skip
-def test_schema_refuses_wrong_configurations(config: dict[str, Json]) -> None:
-    assert not jsonschema.Draft202012Validator(dict(CONFIG_SCHEMA)).is_valid(config)
-
-
-def test_schema_is_a_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(dict(CONFIG_SCHEMA))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import flowgres_runner
-from flowgres_definitions.language import CORE_STEP_TYPES
+from flowgres_definitions.description import core_step_types
 from flowgres_runner.http import Client
 from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.http import HttpStep
@@ -18,7 +18,7 @@ from flowgres_runner.steps.registry import core_handlers, published_types
 ROOT = Path(flowgres_runner.__file__).parent
 # Made and named where they are registered; each of `steps/` is a type's own.
 ENGINE = sorted(path for path in ROOT.rglob("*.py") if "steps" not in path.relative_to(ROOT).parts)
-NAMES = CORE_STEP_TYPES | {"outputs"}
+NAMES = core_step_types() | {"outputs"}
 
 
 def _handlers() -> dict[str, Handler]:
@@ -64,4 +64,4 @@ def test_scan_finds_what_it_looks_for(text: str) -> None:
 
 
 def test_names_that_definitions_may_use_are_those_that_are_published() -> None:
-    assert {published["type"] for published in published_types(_handlers())} == CORE_STEP_TYPES
+    assert {published["type"] for published in published_types(_handlers())} == core_step_types()

@@ -147,10 +147,10 @@ async def test_traceback_in_the_log_holds_no_secret(client: Client) -> None:
 @pytest.mark.parametrize(
     ("config", "where"),
     [
-        ({}, "config.text: 'text' is missing"),
-        ({"text": 5}, "config.text: expected string, found integer"),
-        ({"text": "a", "tekst": 1}, "config.tekst: the key 'tekst' is not known here"),
-        ({"text": "a", "size": 9}, "config.size: 9 is greater than the maximum of 5"),
+        ({}, 'config.text: "text" is missing'),
+        ({"text": 5}, "config.text: expected text, found number"),
+        ({"text": "a", "tekst": 1}, 'config.tekst: the key "tekst" is not known here'),
+        ({"text": "a", "size": 9}, "config.size: 9 is out of range (At most 5.)"),
     ],
 )
 async def test_rendered_configuration_is_what_the_schema_says(

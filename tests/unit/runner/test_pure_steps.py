@@ -25,6 +25,7 @@ from flowgres_runner.steps.delay import DelayHandler
 from flowgres_runner.steps.log import LogHandler
 from flowgres_runner.steps.notify import NotifyHandler
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
+from flowgres_runner.steps.switch import SwitchHandler
 from flowgres_runner.steps.transform import TransformHandler
 from tests.cases import load_durations
 
@@ -120,6 +121,37 @@ def test_condition_wants_a_boolean() -> None:
         {"result": False, "branch": "false"}, taken=()
     )
     assert code(run(ConditionHandler(), {"expression": 1, **branches})) == "expression_not_boolean"
+
+
+@pytest.mark.parametrize(
+    ("value", "branch", "taken"),
+    [
+        ("a", "case 1", ("x",)),
+        (1, "case 2", ("x", "y")),
+        (1.0, "case 2", ("x", "y")),
+        (True, "case 3", ()),
+        ({"b": [None]}, "case 4", ("y",)),
+        (None, "default", ("z",)),
+        ("1", "default", ("z",)),
+        ({"b": [None, 1]}, "default", ("z",)),
+    ],
+)
+def test_switch_takes_the_first_case_that_equals(value: Json, branch: str, taken: tuple[str, ...]) -> None:
+    cases: list[Json] = [
+        {"equals": "a", "next": ["x"]},
+        {"equals": 1, "next": ["x", "y"]},
+        {"equals": True, "next": []},
+        {"equals": {"b": [None]}, "next": ["y"]},
+        {"equals": "a", "next": ["late"]},
+    ]
+    outcome = run(SwitchHandler(), {"value": value, "cases": cases, "default": ["z"]})
+    assert outcome == Completed({"value": value, "branch": branch}, taken=taken)
+
+
+def test_switch_without_a_default_takes_nothing_else() -> None:
+    outcome = run(SwitchHandler(), {"value": 2, "cases": [{"equals": 1, "next": ["x"]}]})
+    assert outcome == Completed({"value": 2, "branch": "default"}, taken=())
+    assert code(run(SwitchHandler(), {"value": 2})) == "config_invalid"
 
 
 @pytest.mark.parametrize(("written", "seconds"), VALID)
