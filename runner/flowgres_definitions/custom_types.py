@@ -8,12 +8,12 @@ whatever its expressions give. The rendered configuration is checked again, in f
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from .description import core_step_types
-from .names import is_step_id
+from .names import is_identifier
 from .problems import Json, Path, Problem, format_path
 from .schema import check_value
 from .schema_faults import find_schema_fault
@@ -21,6 +21,12 @@ from .schema_faults import find_schema_fault
 ENTRY_POINT_GROUP: Final = "flowgres.step_types"
 MAX_CONFIG_PROBLEMS: Final = 20
 """Of one configuration."""
+_UNQUOTED: Final = {
+    "invalid_text": "the text is not valid here",
+    "unknown_word": "the word is not known here",
+    "out_of_range": "the number is out of range",
+    "invalid_value": "the value is not valid here",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,14 @@ def by_name(types: Collection[str] | CustomTypes) -> dict[str, CustomType]:
 
 
 def find_config_problems(schema: Mapping[str, Json], config: Json, *, is_rendered: bool) -> list[tuple[Path, Problem]]:
-    """What is wrong with a configuration, with paths below it; before it is rendered, whatever expressions give."""
-    return check_value(config, schema, schema, is_open=not is_rendered)[:MAX_CONFIG_PROBLEMS]
+    """What is wrong with a configuration, with paths below it; before it is rendered, whatever expressions give.
+
+    Of one that was rendered no value is quoted: it may hold a secret, and half of one is masked nowhere.
+    """
+    found = check_value(config, schema, schema, is_open=not is_rendered)[:MAX_CONFIG_PROBLEMS]
+    if not is_rendered:
+        return found
+    return [(path, replace(problem, message=_UNQUOTED.get(problem.code, problem.message))) for path, problem in found]
 
 
 def describe_config_problems(problems: list[tuple[Path, Problem]]) -> tuple[str, Json]:
@@ -70,7 +82,7 @@ def find_offer_fault(point: EntryPoint, offered: Any, *, taken: Collection[str] 
     """Why what an entry point leads to is no step type; None when it is one."""
     if point.name in (core_step_types() if taken is None else taken):
         return f"the type {point.name} is a built-in one"
-    if not is_step_id(point.name):
+    if not is_identifier(point.name):
         return f"{point.name[:63]!r} is no name of a type: lower-case letters, digits and _"
     if getattr(offered, "type", None) != point.name:
         return f"its type is {str(getattr(offered, 'type', None))[:63]!r}, its entry point {point.name!r}"

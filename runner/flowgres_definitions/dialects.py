@@ -10,17 +10,19 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from .description import core_step_types, description
 from .form import Moves, form_definition, form_value
 from .names import is_display_name, is_workflow_name
 from .problems import Json, Path, Positions, Problem, place
+from .schema import OTHER_WORDS
 
 _HEADER_KEYS: Final = ("name", "title", "version", "description", "metadata")
 _TRIGGER_TYPES: Final = frozenset({"webhook", "cron", "schedule", "manual", "api"})
 _BODY: Final = re.compile(r"(\{\{[^{}]*?)(?<![A-Za-z0-9_])trigger\.body(?![A-Za-z0-9_])")
+_OTHER_WORDS: Final = re.compile(re.escape(OTHER_WORDS).replace(re.escape("{}"), "(.*?)"))
 _SECRET_SUFFIX: Final = "_WEBHOOK_SECRET"  # noqa: S105 - the end of a name
 _MAX_SECRET_NAME: Final = 63
 _MOST_MOVES: Final = 4
@@ -84,6 +86,9 @@ class Translation:
 
     def place(self, problem: Problem, path: Path, positions: Positions | None) -> Problem:
         """The problem at the place where the author wrote the value."""
+        if (told := _OTHER_WORDS.match(problem.hint)) is not None:
+            # It was read already: beside what it would be, or in a form that says nothing to us.
+            problem = replace(problem, hint=f'Here it is "{told[1]}": write that.')
         return place(problem, self.origin(path), positions)
 
 
@@ -159,7 +164,9 @@ def _secret(result: Translation) -> None:
         ours["triggers"] = [{"type": "webhook", "secret": result.secret.name}]
         result.source = {key: item for key, item in result.source.items() if key != "webhook_secret"}
         result.source["triggers"] = ours["triggers"]
-        result.moves[("triggers",)] = result.moves[("triggers", 0, "secret")] = ("webhook_secret",)
+        kind: Path = ("trigger_type",) if result.source.get("trigger_type") is not None else ("webhook_secret",)
+        result.moves |= {("triggers",): kind, ("triggers", 0): kind, ("triggers", 0, "type"): kind}
+        result.moves[("triggers", 0, "secret")] = ("webhook_secret",)
 
 
 def _triggers(result: Translation) -> None:
@@ -182,7 +189,8 @@ def _triggers(result: Translation) -> None:
     if kind in ("manual", "api"):
         return
     ours["triggers"] = [{"type": meant} | ({} if cron is None else {"cron": cron})]
-    result.moves[("triggers",)] = ("trigger_type",)
+    written: Path = ("trigger_type",) if result.source.get("trigger_type") is not None else ("cron_expression",)
+    result.moves |= {("triggers",): written, ("triggers", 0): written, ("triggers", 0, "type"): written}
     result.moves[("triggers", 0, "cron")] = ("cron_expression",)
 
 

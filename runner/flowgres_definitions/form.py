@@ -5,13 +5,13 @@ Nothing is refused here: what cannot be understood stays, for the check to name 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 from .description import Schema, description, resolve_schema
 from .durations import normalise_duration
 from .problems import Json, Path
 from .schema import fits, has_kind, schema_kinds
-from .strict_json import is_same
+from .strict_json import frozen
 
 Moves = dict[Path, Path]
 """Where the author wrote a value, by where it stands now."""
@@ -83,12 +83,11 @@ def _members(
 
 def _join(value: list[Json], path: Path, moves: Moves) -> list[Json]:
     joined: list[Json] = []
-    texts: set[str] = set()
+    known: set[Hashable] = set()
     for place, one in enumerate(value):
-        is_new = one not in texts if isinstance(one, str) else not any(is_same(one, other) for other in joined)
-        if is_new:
-            if isinstance(one, str):
-                texts.add(one)
+        key = frozen(one)
+        if key not in known:
+            known.add(key)
             if len(joined) < place:
                 moves[(*path, len(joined))] = (*path, place)
             joined.append(one)

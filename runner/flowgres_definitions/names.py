@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .description import description, reserved_names
+from .description import description
 from .schema import pattern_of
 
 _INVISIBLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
@@ -17,10 +17,10 @@ def is_workflow_name(name: str) -> bool:
     return pattern is not None and pattern.search(name) is not None
 
 
-def is_step_id(name: str) -> bool:
-    """Whether a step may have this id."""
+def is_identifier(name: str) -> bool:
+    """Whether a step may have this id, and a type this name, leaving aside reserved words."""
     pattern = pattern_of(description()["$defs"]["step"]["properties"]["id"]["pattern"])
-    return pattern is not None and pattern.search(name) is not None and name not in reserved_names()
+    return pattern is not None and pattern.search(name) is not None
 
 
 def is_display_name(name: str) -> bool:

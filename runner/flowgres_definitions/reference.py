@@ -22,6 +22,9 @@ _PARTS: Final = (
     ("settings", "Settings", "`settings`."),
     ("step", "A step", "Members of `steps`. What a type needs stands under `config`, and below by type."),
     ("retry", "Retries", "`retry` of a step, and of `defaults`."),
+    ("auth", "Authentication", "`auth` of an http step."),
+    ("case", "A case", "Members of `cases` of a switch."),
+    ("edit", "An operation", "Members of `transforms` of a transform."),
 )
 
 
@@ -48,7 +51,7 @@ def reference() -> str:
     for name, title, about in _PARTS:
         lines += ["", f"## {title}", "", about, "", *_table(root["$defs"][name])]
         for choice in root["$defs"][name].get("allOf", ()):
-            word = choice["if"]["properties"]["type"].get("const")
+            word = choice.get("if", {}).get("properties", {}).get("type", {}).get("const")
             if name == "trigger" and word is not None:
                 lines += ["", f"### {word}", "", *_table(choice["then"])]
     lines += ["", "## Step types", ""]

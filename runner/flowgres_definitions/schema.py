@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final
 
@@ -18,12 +18,13 @@ from .description import Schema, resolve_schema
 from .durations import parse_moment
 from .expressions import has_expression
 from .problems import Json, Path, Problem, did_you_mean
-from .strict_json import is_same
+from .strict_json import frozen, is_same
 
 Found = list[tuple[Path, Problem]]
 
 MAX_PROBLEMS: Final = 200
 _WORDS: Final = {"string": "text", "array": "list"}
+_ASKED: Final = {"properties", "required"}
 _KEY_RULES: Final = frozenset(
     {"additionalProperties", "required", "dependentRequired", "propertyNames", "minProperties", "maxProperties"}
 )
@@ -61,7 +62,8 @@ def check_value(value: Json, schema: Schema, root: Schema, path: Path = (), *, i
         if not _KEY_RULES.isdisjoint(schema):
             found.extend(_check_keys(value, schema, root, path, is_open))
         for key, member, of in _members(value, schema):
-            found.extend(check_value(member, of, root, (*path, key), is_open=is_open))
+            if len(found) < MAX_PROBLEMS:
+                found.extend(check_value(member, of, root, (*path, key), is_open=is_open))
         for key, of in schema.get("dependentSchemas", {}).items():
             if key in value:
                 found.extend(check_value(value, of, root, path, is_open=is_open))
@@ -70,7 +72,8 @@ def check_value(value: Json, schema: Schema, root: Schema, path: Path = (), *, i
     for of in schema.get("allOf", ()):
         found.extend(check_value(value, of, root, path, is_open=is_open))
     if "if" in schema:
-        branch = "then" if fits(value, schema["if"], root, is_open=is_open) else "else"
+        is_met = fits(value, schema["if"], root, is_open=is_open)
+        branch = ("then" if is_settled else "") if is_met else "else"  # what may turn out either way asks for nothing
         if branch in schema:
             found.extend(check_value(value, schema[branch], root, path, is_open=is_open))
     if is_settled:
@@ -81,7 +84,7 @@ def check_value(value: Json, schema: Schema, root: Schema, path: Path = (), *, i
 
 def fits(value: Json, schema: Schema, root: Schema, *, is_open: bool = False) -> bool:
     """Whether nothing is wrong with a value."""
-    if isinstance(value, dict) and isinstance(schema, dict) and schema.keys() == {"properties", "required"}:
+    if not is_open and isinstance(value, dict) and isinstance(schema, dict) and schema.keys() == _ASKED:
         # Which type a step is of is asked often: {properties: {type: {const}}, required: [type]}.
         (key, of), *more = schema["properties"].items()
         if not more and schema["required"] == [key] and isinstance(of, dict) and of.keys() == {"const"}:
@@ -191,7 +194,7 @@ def _check_number(value: float, schema: Mapping[str, Json]) -> Iterator[Problem]
         hint = _name_bounds(schema, "minimum", "maximum")
         own = {key: member for key, member in schema.items() if key != "x-hint"}
         yield broken_rule(own, "out_of_range", f"{str(value)[:40]} is out of range", hint)
-    elif schema.get("multipleOf") and Decimal(str(value)) % Decimal(str(schema["multipleOf"])) != 0:
+    elif schema.get("multipleOf") and Fraction(str(value)) % Fraction(str(schema["multipleOf"])) != 0:
         yield broken_rule(schema, "invalid_value", f"{str(value)[:40]} is no multiple of {schema['multipleOf']}")
 
 
@@ -199,7 +202,8 @@ def _name_bounds(schema: Mapping[str, Json], least: str, most: str) -> str:
     """The bounds of a schema as a hint, by the names of its keywords: At least 1 and at most 100."""
     words = [("at least", least), ("at most", most)]
     if least == "minimum":
-        words = [("more than", "exclusiveMinimum"), words[0], ("less than", "exclusiveMaximum"), words[1]]
+        above = ("more than", "exclusiveMinimum") if "exclusiveMinimum" in schema else words[0]
+        words = [above, ("less than", "exclusiveMaximum"), words[1]]
     told = " and ".join(f"{word} {schema[key]}" for word, key in words if key in schema)
     return f"{told[:1].upper()}{told[1:]}."
 
@@ -230,11 +234,13 @@ def _check_elements(value: list[Json], schema: Mapping[str, Json], root: Schema,
     for place, one in enumerate(value):
         of = before[place] if place < len(before) else schema.get("items", True)
         found.extend(check_value(one, of, root, (*path, place), is_open=is_open))
+        if len(found) >= MAX_PROBLEMS:  # nobody reads more, and a list can have thousands of them
+            break
     return found
 
 
 def _has_double(value: list[Json]) -> bool:
-    return any(is_same(one, other) for place, one in enumerate(value) for other in value[:place])
+    return len(set(map(frozen, value))) < len(value)
 
 
 def _check_keys(value: dict[str, Json], schema: Mapping[str, Json], root: Schema, path: Path, is_open: bool) -> Found:
@@ -293,6 +299,9 @@ def _check_any(value: Json, schema: Mapping[str, Json], root: Schema, path: Path
         found = check_value(value, choice, root, path, is_open=is_open)
         if not found:
             return []
+        resolved = resolve_schema(choice, root)
+        if isinstance(resolved, Mapping) and "x-aside" in resolved:
+            continue  # an expression may stand for anything: nobody who did not write one meant one
         own = schema_kinds(choice, root)
         if meant is None and has_kind(value, own):
             meant = found

@@ -46,6 +46,10 @@ def _is_texts_by_name(value: Json) -> bool:
     return isinstance(value, dict) and all(map(_is_texts, value.values()))
 
 
+def _is_words(value: Json) -> bool:
+    return isinstance(value, dict) and _is_texts(list(value.values()))
+
+
 def _is_pattern(value: Json) -> bool:
     return isinstance(value, str) and pattern_of(value) is not None
 
@@ -67,6 +71,7 @@ _KEYWORDS: Final[dict[str, tuple[Callable[[Json], bool], str]]] = {
     "uniqueItems": (lambda value: isinstance(value, bool), "true or false"),
     "multipleOf": (lambda value: _is_number(value) and value > 0, "a number above 0"),
     "pattern": (_is_pattern, "a regular expression that can be read"),
+    "x-aliases": (_is_words, "words by name"),
     "$ref": (_is_reference, "a reference within the schema (#/...)"),
     **dict.fromkeys(_BOUNDS, (_is_number, "a number")),
     **dict.fromkeys(_COUNTS, (_is_count, "a whole number from 0")),
@@ -91,6 +96,7 @@ def find_schema_fault(schema: Any) -> str | None:
 
 def _find_faults(root: dict[str, Json]) -> Iterator[tuple[str, str]]:
     todo: list[tuple[Json, str, int]] = [(root, "", 0)]
+    followed: set[str] = set()
     while todo:
         schema, path, depth = todo.pop()
         if isinstance(schema, bool):
@@ -109,8 +115,12 @@ def _find_faults(root: dict[str, Json]) -> Iterator[tuple[str, str]]:
             if key in schema:
                 yield path, f"{key} is not supported"
                 return
-        if "$ref" in schema and _leads_in_circles(schema, root):
-            yield path, f"{schema['$ref']} leads nowhere, or back to itself"
+        if "$ref" in schema:
+            if _leads_in_circles(schema, root):
+                yield path, f"{schema['$ref']} leads nowhere, or back to itself"
+            if schema["$ref"] not in followed:
+                followed.add(schema["$ref"])
+                todo.append((find_schema(root, schema["$ref"]), schema["$ref"], depth + 1))
         for pattern in _mapping(schema.get("patternProperties", {})):
             if pattern_of(pattern) is None:
                 yield path, f"the pattern {pattern[:60]} cannot be read"

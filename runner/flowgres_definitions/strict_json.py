@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Hashable
 from typing import Any, Final, NoReturn
 
 from .language import MAX_DEPTH
@@ -150,3 +151,12 @@ def is_same(one: Json, other: Json) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(is_same, one, other))
     return type(one) is type(other) and one == other if isinstance(one, str | None) else bool(one == other)
+
+
+def frozen(value: Json) -> Hashable:
+    """Something that is equal for the same JSON, and can be looked up."""
+    if isinstance(value, dict):
+        return ("object", frozenset((key, frozen(member)) for key, member in value.items()))
+    if isinstance(value, list):
+        return ("array", *map(frozen, value))
+    return (isinstance(value, bool), value)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 import pytest
 
+from flowgres_definitions.description import description
 from flowgres_definitions.problems import format_path
 from flowgres_definitions.schema import check_value
 from tests.support.database import Database, Db
@@ -71,3 +73,48 @@ def test_a_type_of_a_package_is_checked_at_the_import(db: Db, module_database: D
         "steps[0].config.too": "unknown_key",
     }
     assert errors(None) == {"steps[0].config.to": "missing_key"}
+
+
+NEST = {"$defs": {"n": {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"$ref": "#/$defs/n"}}]}}}
+MODE = {"properties": {"mode": {"enum": ["a", "b", "c"]}, "x": {}}, "then": {"required": ["x"]}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "said"),
+    [
+        # What may turn out either way asks for nothing yet.
+        (MODE | {"if": {"properties": {"mode": {"const": "a"}}, "required": ["mode"]}}, {"mode": "{{ x }}"}, []),
+        (MODE | {"if": {"properties": {"mode": {"enum": ["a", "c"]}}, "required": ["mode"]}}, {"mode": "{{ x }}"}, []),
+        (MODE | {"if": {"required": ["mode"]}}, {"mode": "a"}, [("x", "missing_key")]),
+        # A boundary of words, a pattern that PostgreSQL cannot read, a number of many digits.
+        ({"pattern": "\\bfoo\\b"}, "a foo b", []),
+        ({"pattern": "\\bfoo\\b"}, "afoo", [("", "invalid_text")]),
+        ({"patternProperties": {"^(?i:x-)": {"type": "string"}}, "additionalProperties": False}, {"x-a": "1"}, []),
+        ({"multipleOf": 0.01}, 1e27, []),
+        ({"multipleOf": 3}, 10**35, [("", "invalid_value")]),
+        # Linear in depth.
+        (NEST | {"$ref": "#/$defs/n"}, eval("[" * 40 + "'x'" + "]" * 40), None),  # noqa: S307
+    ],
+)
+def test_both_read_what_is_easily_read_otherwise(db: Db, schema: Any, value: Any, said: Pairs | None) -> None:
+    started = time.monotonic()
+    in_python = sorted(
+        {(format_path(path), problem.code) for path, problem in check_value(value, schema, schema, is_open=True)}
+    )
+    assert in_sql(db, value, schema, is_open=True) == in_python
+    assert said is None or in_python == said
+    assert time.monotonic() - started < 5
+
+
+def test_what_the_description_takes_for_a_jsonpath_is_one(db: Db) -> None:
+    root = description()
+    schema = root["$defs"]["settings"]["properties"]["correlation_id"]
+    rng = Random(3)
+    parts = [*'$.aä[]07*() -"\t\v', "_1", "12", "last", "size", "lax "]
+    taken = 0
+    for _ in range(20_000):
+        text = "$" + "".join(rng.choices(parts, k=rng.randrange(1, 7)))
+        if not check_value(text, schema, root):
+            taken += 1
+            db.value("select %s::jsonpath", text)
+    assert taken > 200

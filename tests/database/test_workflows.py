@@ -138,6 +138,15 @@ def test_step_is_added_at_the_end_of_the_list_in_a_draft(author: Author) -> None
     assert [step["dependencies"] for step in author.steps(result["version_id"]).values()] == [[], [0], [1], [2]]
 
 
+def test_step_is_added_to_what_was_written_in_other_words(author: Author) -> None:
+    steps = [{"name": name, "task_type": "log", "message": name, "step_order": at} for at, name in enumerate("ab")]
+    author.import_translated({"name": "Order Pipeline", "trigger_type": "manual", "steps": steps})
+    result = call(author, "add_step", workflow="order-pipeline", step=listed_step("c"))
+    assert (result["version"], result["state"]) == (2, "draft")
+    result = call(author, "add_step", workflow="order-pipeline", step=log_step("d", "a"))
+    assert [step["dependencies"] for step in author.steps(result["version_id"]).values()] == [[], [0], [1], [0]]
+
+
 def test_step_that_does_not_fit_is_refused(author: Author) -> None:
     author.import_(workflow(log_step("a")))
     assert refused(author, "add_step", workflow="w", step=log_step("a")) == ("FG422", "definition_invalid")

@@ -108,6 +108,8 @@ ALIKE: list[tuple[Definition, Said]] = [
     (settings(correlation_id="order_id"), {"settings.correlation_id": "jsonpath_invalid"}),
     (settings(correlation_id="$.**.id"), {"settings.correlation_id": "jsonpath_invalid"}),
     (settings(correlation_id="$.a["), {"settings.correlation_id": "jsonpath_invalid"}),
+    (settings(correlation_id="$.lines[007].sku"), {"settings.correlation_id": "jsonpath_invalid"}),
+    (settings(correlation_id="$.größe.\"a b\"[0][last] . size ( )"), {}),
     (workflow(log_step("a"), defaults={"timeout": "30s", "retry": {"attempts": 4, "max_delay": "5m"}}), {}),
     (workflow(log_step("a"), defaults={"timeout": "x", "retry": {"attempts": 0}}), {
         "defaults.timeout": "duration_invalid", "defaults.retry.attempts": "out_of_range"}),
@@ -285,6 +287,10 @@ ALIKE: list[tuple[Definition, Said]] = [
     (workflow({"id": "c", "type": "condition", "config": {"expression": "{{ input.x }}", "true_branch": [1],
         "false_branch": "x"}}, listed_step("x")), at("true_branch[0]", "wrong_kind")),
     (one("condition", expression="{{ input.x }}", on_true={"x": 1}), at("on_true", "not_available_yet")),
+    (workflow({"id": "c", "type": "condition", "config": {"expression": True, "true_branch": [1, "ghost"],
+        "false_branch": [{}, "x"]}}, listed_step("x")), at("true_branch[0]", "wrong_kind")
+        | at("true_branch[1]", "unknown_step") | at("false_branch[0]", "wrong_kind")),
+    (http(auth="Bearer x", follow_redirects="yes"), at("auth", "wrong_kind") | at("follow_redirects", "wrong_kind")),
     (one("switch"), at("value", "missing_key") | at("cases", "missing_key")),
     (one("switch", value=None, cases=[]), at("cases", "invalid_text")),
     (one("switch", value=1, cases=[{"equals": 1, "nxt": []}, 2], otherwise=[]), at("cases[0].next", "missing_key")

@@ -182,3 +182,20 @@ comment on function flowgres.check_input(jsonb, boolean, jsonb, text) is $$The i
 
 Where inputs are declared, others are refused, unless the version takes additional ones. A trigger sends what is declared and keeps
 the rest in its payload. p_path is where the input stands in what was sent.$$;
+
+create or replace function flowgres.check_jsonpath(p_path text, p_found jsonb[])
+  returns jsonb[] language plpgsql immutable parallel safe
+as $$
+begin
+  -- What the description lets through is one. Nobody can be sure of that but who reads it.
+  if p_path is not null and not exists (select from unnest(p_found) as f where f ->> 'path' = 'settings.correlation_id') then
+    perform p_path::jsonpath;
+  end if;
+  return '{}';
+exception when syntax_error or invalid_text_representation or numeric_value_out_of_range then
+  return array[flowgres.problem(
+    p_path => 'settings.correlation_id', p_code => 'jsonpath_invalid', p_message => 'this is no jsonpath',
+    p_hint => 'Write a jsonpath that names a member of the input, such as $.order_id.')];
+end;
+$$;
+comment on function flowgres.check_jsonpath(text, jsonb[]) is $$Whether PostgreSQL takes a jsonpath in which nothing else was found.$$;

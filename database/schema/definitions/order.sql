@@ -9,8 +9,10 @@ begin
   -- An absent branch is an empty one: it leads straight on.
   return query
   select b.name, b.path, array(
-    select t.value #>> '{}' from jsonb_path_query(b.ids, '$[*]') with ordinality as t (value, place)
-    where jsonb_typeof(b.ids) = 'array' and jsonb_typeof(t.value) = 'string' order by t.place)
+    -- What is no text is told as that, and keeps its place.
+    select case when jsonb_typeof(t.value) = 'string' then t.value #>> '{}' end
+    from jsonb_path_query(b.ids, '$[*]') with ordinality as t (value, place)
+    where jsonb_typeof(b.ids) = 'array' order by t.place)
   from (
     select 'true' as name, 'config.true_branch' as path, p_step #> '{config,true_branch}' as ids, 1 as place
     where p_step ->> 'type' = 'condition'
@@ -33,7 +35,7 @@ comment on function flowgres.list_branches(jsonb) is $$The branches of a conditi
 create or replace function flowgres.branch_targets(p_step jsonb)
   returns text[] language sql immutable parallel safe
 as $$
-  select array(select distinct t.id from flowgres.list_branches(p_step) as b cross join lateral unnest(b.ids) as t (id));
+  select array(select distinct t.id from flowgres.list_branches(p_step) as b cross join lateral unnest(b.ids) as t (id) where t.id is not null);
 $$;
 comment on function flowgres.branch_targets(jsonb) is $$The steps that a condition or switch lists in its branches.$$;
 

@@ -2,26 +2,6 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.holds_expression(p_value jsonb)
-  returns boolean language sql immutable parallel safe
-as $$
-  select jsonb_path_exists(p_value, 'strict $.** ? (@.type() == "string" && @ like_regex "{{" flag "q")');
-$$;
-comment on function flowgres.holds_expression(jsonb) is $$Whether an expression stands in a value, at any depth.$$;
-
-create or replace function flowgres.fits_pattern(p_text text, p_pattern text)
-  returns boolean language plpgsql immutable parallel safe
-as $$
-begin
-  return p_text collate "C" ~ p_pattern;
-exception when invalid_regular_expression then
-  return true;
-end;
-$$;
-comment on function flowgres.fits_pattern(text, text) is $$Whether a text matches the pattern of a package's schema
-
-What PostgreSQL cannot read is left to the runner that serves the type.$$;
-
 create or replace function flowgres.check_scalar(p_path text, p_value jsonb, p_schema jsonb, p_is_open boolean)
   returns jsonb[] language plpgsql immutable parallel safe
 as $$
@@ -63,7 +43,7 @@ begin
     return array[flowgres.broken_rule(
       p_path => p_path, p_schema => p_schema, p_code => 'invalid_text', p_message => 'this is no time')];
   elsif p_schema ? 'pattern' and not (case
-    when p_is_open then flowgres.fits_pattern(v_text, p_schema ->> 'pattern')
+    when p_is_open then flowgres.fits_pattern(v_text, p_schema ->> 'pattern', true)
     else v_text collate "C" ~ (p_schema ->> 'pattern') end)
   then
     return array[flowgres.broken_rule(
@@ -83,6 +63,8 @@ declare
   v_count integer := jsonb_array_length(p_value);
   v_fitting integer;
   v_is_settled boolean := not p_is_open or not flowgres.holds_expression(p_value);
+  -- Nobody reads more, and a list can have half a million of them.
+  c_most_errors constant integer := 200;
   v_element record;
 begin
   if v_is_settled and (v_count < (p_schema ->> 'minItems')::numeric or v_count > (p_schema ->> 'maxItems')::numeric) then
@@ -112,6 +94,7 @@ begin
       select e.value, e.position - 1 as place, coalesce(p_schema -> 'prefixItems' -> (e.position - 1)::integer, p_schema -> 'items') as schema
       from jsonb_array_elements(p_value) with ordinality as e (value, position)
     loop
+      exit when cardinality(v_errors) >= c_most_errors;
       if v_element.schema is not null then
         v_errors := v_errors || flowgres.check_value(
           format('%s[%s]', p_path, v_element.place), v_element.value, v_element.schema, p_root, p_is_open);
@@ -136,7 +119,7 @@ begin
       select k.key from jsonb_object_keys(p_value) as k (key)
       where not coalesce(p_schema -> 'properties' ? k.key, false) and not exists (
         select from jsonb_object_keys(coalesce(p_schema -> 'patternProperties', '{}')) as p (pattern)
-        where flowgres.fits_pattern(k.key, p.pattern))
+        where flowgres.fits_pattern(k.key, p.pattern, true))
       limit 20
     loop
       v_errors := v_errors || flowgres.unknown_key(p_path => p_path, p_key => v_key, p_schema => p_schema);
@@ -159,6 +142,7 @@ begin
   end if;
   if p_schema ? 'propertyNames' then
     for v_key in select k.key from jsonb_object_keys(p_value) as k (key) loop
+      exit when cardinality(v_errors) >= 200;
       v_errors := v_errors || flowgres.check_value(
         flowgres.join_path(p_path, v_key), to_jsonb(v_key), p_schema -> 'propertyNames', p_root, p_is_open);
     end loop;
@@ -182,9 +166,11 @@ as $$
 declare
   v_errors jsonb[] := '{}';
   v_properties jsonb := p_schema -> 'properties';
+  c_most_errors constant integer := 200;
   v_member record;
 begin
   for v_member in select m.key, m.value, v_properties -> m.key as schema from jsonb_each(p_value) as m loop
+    exit when cardinality(v_errors) >= c_most_errors;
     if v_member.schema is not null then
       v_errors := v_errors || flowgres.check_value(
         case when p_is_open then flowgres.join_path(p_path, v_member.key)
@@ -200,14 +186,15 @@ begin
       select m.key, m.value, s.schema
       from jsonb_each(p_value) as m
       cross join lateral (
-        select p.value as schema from jsonb_each(p_schema -> 'patternProperties') as p where flowgres.fits_pattern(m.key, p.key)
+        select p.value as schema from jsonb_each(p_schema -> 'patternProperties') as p where flowgres.fits_pattern(m.key, p.key, false)
         union all
         select p_schema -> 'additionalProperties'
         where jsonb_typeof(p_schema -> 'additionalProperties') = 'object' and not coalesce(p_schema -> 'properties' ? m.key, false)
           and not exists (
-            select from jsonb_object_keys(p_schema -> 'patternProperties') as p (pattern) where flowgres.fits_pattern(m.key, p.pattern))
+            select from jsonb_object_keys(p_schema -> 'patternProperties') as p (pattern) where flowgres.fits_pattern(m.key, p.pattern, true))
       ) as s
     loop
+      exit when cardinality(v_errors) >= c_most_errors;
       v_errors := v_errors || flowgres.check_value(
         flowgres.join_path(p_path, v_member.key), v_member.value, v_member.schema, p_root, p_is_open);
     end loop;
@@ -217,45 +204,52 @@ end;
 $$;
 comment on function flowgres.check_members(text, jsonb, jsonb, jsonb, boolean) is $$What is wrong with the values of an object.$$;
 
-create or replace function flowgres.check_choice(p_path text, p_value jsonb, p_schema jsonb, p_root jsonb, p_is_open boolean)
+create or replace function flowgres.check_any(p_path text, p_value jsonb, p_schema jsonb, p_root jsonb, p_is_open boolean)
   returns jsonb[] language plpgsql immutable parallel safe
 as $$
 declare
   v_choice jsonb;
   v_found jsonb[];
-  v_first jsonb[];
+  v_meant jsonb[];
   v_own jsonb;
   v_kinds jsonb := '[]';
-  v_fitting integer := 0;
-  v_is_met boolean := false;
-  v_keys text[];
 begin
   for v_choice in select c from jsonb_array_elements(p_schema -> 'anyOf') as c loop
-    if flowgres.fits(p_value, v_choice, p_root, p_is_open) then
-      v_is_met := true;
-      exit;
-    end if;
-  end loop;
-  for v_choice in select c from jsonb_array_elements(p_schema -> 'anyOf') as c where not v_is_met loop
+    v_choice := flowgres.resolve_schema(p_schema => v_choice, p_root => p_root);
     v_found := flowgres.check_value(p_path, p_value, v_choice, p_root, p_is_open);
-    -- Of the choices that do not fit, the first of the right type is the one that was meant.
+    if v_found = '{}' then
+      return v_found;
+    end if;
+    -- An expression may stand for anything: nobody who did not write one meant one.
+    continue when v_choice ? 'x-aside';
     v_own := flowgres.schema_kinds(v_choice, p_root);
-    if v_first is null and flowgres.is_kind(p_value, v_own) then
-      v_first := v_found;
+    if v_meant is null and flowgres.is_kind(p_value, v_own) then
+      v_meant := v_found;
     end if;
     v_kinds := v_kinds || coalesce((
       select jsonb_agg(k) from jsonb_path_query(v_own, '$[*]') as k where not v_kinds @> jsonb_build_array(k)), '[]');
   end loop;
-  if v_kinds <> '[]' then
-    return coalesce(v_first, array[flowgres.wrong_kind(p_path => p_path, p_value => p_value, p_kinds => v_kinds)]);
-  elsif p_schema ? 'anyOf' and not v_is_met then
-    return coalesce(v_first, array[flowgres.broken_rule(
-      p_path => p_path, p_schema => p_schema, p_code => 'invalid_value', p_message => 'this fits none of the forms that are known here')]);
+  if v_meant is not null then
+    return v_meant;
+  elsif v_kinds <> '[]' then
+    return array[flowgres.wrong_kind(p_path => p_path, p_value => p_value, p_kinds => v_kinds)];
   end if;
+  return array[flowgres.broken_rule(
+    p_path => p_path, p_schema => p_schema, p_code => 'invalid_value', p_message => 'this fits none of the forms that are known here')];
+end;
+$$;
+comment on function flowgres.check_any(text, jsonb, jsonb, jsonb, boolean) is $$What is wrong with a value that has to fit one or more of several schemas
 
-  if not p_schema ? 'oneOf' then
-    return '{}';
-  end if;
+Told are the mistakes of the first that is of the right type: it is the one that was meant.$$;
+
+create or replace function flowgres.check_one(p_path text, p_value jsonb, p_schema jsonb, p_root jsonb, p_is_open boolean)
+  returns jsonb[] language plpgsql immutable parallel safe
+as $$
+declare
+  v_choice jsonb;
+  v_fitting integer := 0;
+  v_keys text[];
+begin
   for v_choice in select c from jsonb_array_elements(p_schema -> 'oneOf') as c loop
     v_fitting := v_fitting + flowgres.fits(p_value, v_choice, p_root, p_is_open)::integer;
   end loop;
@@ -275,21 +269,7 @@ begin
     p_message => format('this fits %s of the forms that are known here, not one', v_fitting))];
 end;
 $$;
-comment on function flowgres.check_choice(text, jsonb, jsonb, jsonb, boolean) is $$What is wrong with a value that has to fit one of several schemas
-
-Told are the mistakes of the one that was probably meant.$$;
-
-create or replace function flowgres.is_listed(p_value jsonb, p_words jsonb)
-  returns boolean language plpgsql immutable parallel safe
-as $$
-begin
-  if jsonb_typeof(p_value) in ('object', 'array') then
-    return exists (select from jsonb_array_elements(p_words) as w where w = p_value);
-  end if;
-  return p_words @> p_value;
-end;
-$$;
-comment on function flowgres.is_listed(jsonb, jsonb) is $$Whether a value is one of a list.$$;
+comment on function flowgres.check_one(text, jsonb, jsonb, jsonb, boolean) is $$What is wrong with a value that has to fit exactly one of several schemas.$$;
 
 create or replace function flowgres.fits(p_value jsonb, p_schema jsonb, p_root jsonb, p_is_open boolean)
   returns boolean language plpgsql immutable parallel safe
@@ -377,13 +357,18 @@ begin
     end loop;
   end if;
   if v_schema ? 'if' then
-    v_part := v_schema -> case when flowgres.fits(p_value, v_schema -> 'if', p_root, p_is_open) then 'then' else 'else' end;
+    -- What may turn out either way asks for nothing yet.
+    v_part := v_schema -> case
+      when not flowgres.fits(p_value, v_schema -> 'if', p_root, p_is_open) then 'else' when v_is_settled then 'then' end;
     if v_part is not null then
       v_errors := v_errors || flowgres.check_value(p_path, p_value, v_part, p_root, p_is_open);
     end if;
   end if;
-  if v_is_settled and v_schema ?| '{anyOf,oneOf}' then
-    v_errors := v_errors || flowgres.check_choice(p_path, p_value, v_schema, p_root, p_is_open);
+  if v_is_settled and v_schema ? 'anyOf' then
+    v_errors := v_errors || flowgres.check_any(p_path, p_value, v_schema, p_root, p_is_open);
+  end if;
+  if v_is_settled and v_schema ? 'oneOf' then
+    v_errors := v_errors || flowgres.check_one(p_path, p_value, v_schema, p_root, p_is_open);
   end if;
   return v_errors;
 end;

@@ -78,7 +78,7 @@ begin
     v_value := jsonb_build_object(v_schema ->> 'x-bare', v_value);
   end if;
   -- The choice that the value is made for says what its parts are.
-  if v_schema ? 'anyOf' and jsonb_typeof(v_value) in ('object', 'array', 'string') then
+  if v_schema ? 'anyOf' and jsonb_typeof(v_value) in ('object', 'array', 'string', 'number') then
     for v_part in select c from jsonb_array_elements(v_schema -> 'anyOf') as c loop
       if flowgres.is_kind(v_value, flowgres.schema_kinds(v_part, p_root)) then
         v_value := flowgres.form_value(v_value, v_part, p_root);

@@ -175,10 +175,46 @@ create or replace function flowgres.name_bounds(p_schema jsonb, p_least text, p_
 as $$
 declare
   v_words text := concat_ws(
-    ' and ', case when p_least = 'minimum' then 'more than ' || (p_schema ->> 'exclusiveMinimum') end, 'at least ' || (p_schema ->> p_least),
+    ' and ',
+    case when p_least = 'minimum' and p_schema ? 'exclusiveMinimum' then 'more than ' || (p_schema ->> 'exclusiveMinimum')
+      else 'at least ' || (p_schema ->> p_least) end,
     case when p_least = 'minimum' then 'less than ' || (p_schema ->> 'exclusiveMaximum') end, 'at most ' || (p_schema ->> p_most));
 begin
   return upper(left(v_words, 1) collate "C") || substr(v_words, 2) || '.';
 end;
 $$;
 comment on function flowgres.name_bounds(jsonb, text, text) is $$The bounds of a schema as a hint, by the names of its keywords: At least 1 and at most 100.$$;
+
+create or replace function flowgres.holds_expression(p_value jsonb)
+  returns boolean language sql immutable parallel safe
+as $$
+  select jsonb_path_exists(p_value, 'strict $.** ? (@.type() == "string" && @ like_regex "{{" flag "q")');
+$$;
+comment on function flowgres.holds_expression(jsonb) is $$Whether an expression stands in a value, at any depth.$$;
+
+create or replace function flowgres.fits_pattern(p_text text, p_pattern text, p_unreadable boolean)
+  returns boolean language plpgsql immutable parallel safe
+as $$
+begin
+  -- A boundary of words has another letter here.
+  return p_text collate "C" ~ regexp_replace(
+    regexp_replace(p_pattern, '((?:^|[^\\])(?:\\\\)*)\\b', '\1\\y', 'g'), '((?:^|[^\\])(?:\\\\)*)\\B', '\1\\Y', 'g');
+exception when invalid_regular_expression then
+  return p_unreadable;
+end;
+$$;
+comment on function flowgres.fits_pattern(text, text, boolean) is $$Whether a text matches the pattern of a package's schema; p_unreadable when PostgreSQL cannot read that
+
+What it cannot read is left to the runner that serves the type.$$;
+
+create or replace function flowgres.is_listed(p_value jsonb, p_words jsonb)
+  returns boolean language plpgsql immutable parallel safe
+as $$
+begin
+  if jsonb_typeof(p_value) in ('object', 'array') then
+    return exists (select from jsonb_array_elements(p_words) as w where w = p_value);
+  end if;
+  return p_words @> p_value;
+end;
+$$;
+comment on function flowgres.is_listed(jsonb, jsonb) is $$Whether a value is one of a list.$$;

@@ -17,6 +17,7 @@ begin
       row_number() over (partition by t.id order by b.place, t.place) as count, b.place as branch
     from flowgres.list_branches(p_step) with ordinality as b (name, path, ids, place)
     cross join lateral unnest(b.ids) with ordinality as t (id, place)
+    where t.id is not null
     order by b.place, t.place
   loop
     if v_target.id = p_step ->> 'id' then
@@ -187,6 +188,7 @@ begin
   )
   || flowgres.check_secrets(p_definition => v_definition || jsonb_build_object('steps', v_steps))
   || flowgres.check_expressions(p_definition => v_definition || jsonb_build_object('steps', v_steps));
+  v_errors := v_errors || flowgres.check_jsonpath(p_path => v_definition #>> '{settings,correlation_id}', p_found => v_errors);
   v_errors := flowgres.distinct_problems(v_errors);
 
   if cardinality(v_errors) = 0 then

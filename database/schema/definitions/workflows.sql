@@ -267,6 +267,9 @@ declare
   v_tenant_id uuid := flowgres.require_tenant();
   v_workflow flowgres.workflows := flowgres.find_workflow_locked(p_tenant_id => v_tenant_id, p_workflow => p_workflow);
   v_version flowgres.workflow_versions;
+  v_schema jsonb := flowgres.definition_schema();
+  v_base jsonb;
+  v_step jsonb := p_step;
 begin
   select v.* into v_version
   from flowgres.workflow_versions as v
@@ -281,11 +284,21 @@ begin
       p_status => 404, p_code => 'version_not_found', p_message => format('workflow "%s" has no version yet', v_workflow.name),
       p_hint => 'Import a definition first.');
   end if;
-  -- The author's own text, so that list order stays list order.
+  -- The author's own text, so that list order stays list order. Where that is in other words, what was made of it: its order is
+  -- written out, so a step that says nothing comes after all that nothing comes after.
+  v_base := v_version.source;
+  if flowgres.check_value('', flowgres.form_definition(p_definition => v_base), v_schema, v_schema) <> '{}' then
+    v_base := v_version.definition;
+    if not v_version.source @? '$.steps[*].depends_on' and jsonb_typeof(p_step) = 'object' and not p_step ? 'depends_on' then
+      v_step := p_step || jsonb_build_object('depends_on', (
+        select coalesce(jsonb_agg(s.value -> 'id' order by s.place), '[]')
+        from jsonb_array_elements(v_base -> 'steps') with ordinality as s (value, place)
+        where not exists (select from jsonb_array_elements(v_base -> 'steps') as o where o -> 'depends_on' @> jsonb_build_array(s.value -> 'id'))));
+    end if;
+  end if;
   return flowgres.import_definition(
     p_tenant_id => v_tenant_id,
-    p_definition => jsonb_set(
-      v_version.source, '{steps}', (v_version.source -> 'steps') || jsonb_build_array(p_step)),
+    p_definition => jsonb_set(v_base, '{steps}', (v_base -> 'steps') || jsonb_build_array(v_step)),
     p_activate => false);
 end;
 $$;

@@ -164,3 +164,26 @@ def test_problems_are_told_where_the_author_wrote(text: str, path: str, line: in
 )
 def test_title_becomes_a_name(title: str, name: str) -> None:
     assert slugify(title) == name
+
+
+@pytest.mark.parametrize(
+    ("members", "path"),
+    [
+        ({"trigger_type": "webhook"}, ("trigger_type",)),
+        ({"trigger_type": "webhook", "webhook_secret": "x"}, ("trigger_type",)),
+        ({"webhook_secret": "x"}, ("webhook_secret",)),
+        ({"cron_expression": "@daily"}, ("cron_expression",)),
+        ({"trigger_type": "cron", "cron_expression": "@daily"}, ("trigger_type",)),
+        ({"triggers": [{"type": "webhook"}]}, ("triggers", 0)),
+    ],
+)
+def test_what_is_told_of_a_trigger_is_told_where_it_was_written(members: dict[str, Any], path: tuple[Any, ...]) -> None:
+    assert translate(workflow(log_step("a"), **members)).origin(("triggers", 0)) == path
+
+
+def test_words_that_are_left_over_are_not_sent_to_the_door_they_came_through() -> None:
+    found = validate_document(workflow(log_step("a", timeout=1, timeout_seconds=2), trigger_type="webhok"))
+    assert {(problem.path, problem.code, problem.hint) for problem in found} == {
+        ("trigger_type", "unknown_key", 'Here it is "triggers": write that.'),
+        ("steps[0].timeout_seconds", "unknown_key", 'Here it is "timeout": write that.'),
+    }

@@ -150,7 +150,7 @@ async def test_traceback_in_the_log_holds_no_secret(client: Client) -> None:
         ({}, 'config.text: "text" is missing'),
         ({"text": 5}, "config.text: expected text, found number"),
         ({"text": "a", "tekst": 1}, 'config.tekst: the key "tekst" is not known here'),
-        ({"text": "a", "size": 9}, "config.size: 9 is out of range (At most 5.)"),
+        ({"text": "a", "size": 9}, "config.size: the number is out of range (At most 5.)"),
     ],
 )
 async def test_rendered_configuration_is_what_the_schema_says(
@@ -175,6 +175,27 @@ async def test_rendered_configuration_is_what_the_schema_says(
     assert outcome.error.message.startswith(where)
     details: Any = outcome.error.details
     assert details[0]["path"] in where
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"type": "string", "pattern": "^tok_"}, {"enum": ["a"]}, {"const": "a"}, {"maxLength": 3}, {"type": "integer"}],
+)
+async def test_no_error_of_a_configuration_quotes_a_value(rule: dict[str, Any], client: Client) -> None:
+    class Guarded(StepType):
+        type = "guarded"
+        config_schema: Mapping[str, Any] = {"type": "object", "properties": {"token": rule}}
+
+        def run(self, task: StepTask) -> Outcome:
+            raise AssertionError("it is not run")
+
+    secret = "sk-live-" + "0123456789" * 8
+    async with served(Guarded()) as handler:
+        outcome = await handler.run(make_task(client, token=secret))
+    assert isinstance(outcome, Failed)
+    assert outcome.error.code == "config_invalid"
+    # Cut, it would be masked nowhere.
+    assert secret[:12] not in repr(outcome)
 
 
 async def test_blocking_runs_delay_neither_the_loop_nor_each_other(client: Client) -> None:
