@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from .cron import check_cron
 from .custom_types import CustomType, CustomTypes
 from .description import core_step_types, secret_places
-from .expressions import ExpressionError, find_references, has_expression, parse_expression
+from .expressions import NO_BODY, ExpressionError, find_references, has_expression, parse_expression
 from .graph import Graph, build_graph
 from .inputs import closed_inputs, find_unknown_inputs, unknown_input
 from .problems import Json, Path, Problem, did_you_mean
@@ -71,7 +71,9 @@ def _check_step(step: dict[str, Json], path: Path, known: _Known, ancestors: int
             continue
         elif kind == "condition" and key == "field" and isinstance(value, str) and not has_expression(value):
             # A path, which names a step or an input without braces.
-            found = re.match(r"(steps|input)\.([A-Za-z_]\w*)", value)
+            found = re.match(r"(steps|input|trigger)\.([A-Za-z_]\w*)", value)
+            if found and found[1] == "trigger" and found[2] == "body":
+                yield place_of, Problem("", "expression_reference", *NO_BODY)
             if found and found[1] == "input":
                 yield from _check_input(found[2], place_of, known)
             for problem in (

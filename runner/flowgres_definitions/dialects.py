@@ -252,6 +252,8 @@ def _config(step: dict[str, Json], kind: str, path: Path, result: Translation) -
         # An object under on_true is an output for the branch, and none of its steps.
         if alias not in ("on_true", "on_false") or not isinstance(config.get(alias), dict):
             _rename(config, alias, key, (*path, "config"), result)
+    if kind == "condition" and isinstance(config.get("field"), str):
+        config["field"] = re.sub(r"\Atrigger\.body(?![A-Za-z0-9_])", "trigger.payload", config["field"])
     for key, member in schema["properties"].items():
         word = config.get(key)
         if isinstance(member, dict) and isinstance(word, str):

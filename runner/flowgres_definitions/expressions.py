@@ -61,6 +61,9 @@ _SECRET_CARRIERS = (nodes.Concat, nodes.Output, nodes.List, nodes.Tuple, nodes.D
 """Nodes that pass a value on as it is; under any other node a secret's placeholder would be computed with."""
 
 
+NO_BODY = ("trigger has no body: what it brought is trigger.payload", "Write trigger.payload.")
+
+
 class _ParsingEnvironment(Environment):
     def handle_exception(self, source: str | None = None) -> NoReturn:
         # Jinja's own makes a traceback for template authors, for which it imports: an evaluator cannot.
@@ -272,9 +275,13 @@ def _check_name(name: nodes.Name, parents: tuple[nodes.Node, ...], known: Set[st
                 "expression_name", f"the name {name.name[:60]!r} is not known here", did_you_mean(name.name, known)
             )
         return
-    if name.name not in ("steps", "input", "secrets"):
+    if name.name not in ("steps", "input", "secrets", "trigger"):
         return
     member = _member(parents[-1]) if parents else None
+    if name.name == "trigger":
+        if member == "body":
+            findings.add("expression_reference", *NO_BODY)
+        return
     if name.name == "input":
         is_called = len(parents) > 1 and isinstance(parents[-2], nodes.Call) and parents[-2].node is parents[-1]
         if member is not None and not is_called:  # what is called is a method

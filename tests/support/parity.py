@@ -214,6 +214,10 @@ ALIKE: list[tuple[Definition, Said]] = [
     (one("log", message={"a": "{{ inptu.x }}", "b": ["{{ inptu.x }}", "{{ item }}", "{{ output }}"]}), {
         f"{CONFIG}.message.{place}": "expression_name" for place in ("a", "b[0]", "b[1]", "b[2]")}),
     (one("log", message="{{ steps }}"), at("message", "expression_reference")),
+    (one("log", message=["{{ trigger.body.x | default(1) }}", "{{ trigger['body'] }}", "{{ trigger.bodyguard }}",
+        "{{ 'trigger.body' }}", "{{ trigger.payload.body }}"]), {
+        f"{CONFIG}.message[{place}]": "expression_reference" for place in range(2)}),
+    (one("condition", field="trigger.body.x", operator="exists"), at("field", "expression_reference")),
     (one("log", message="{{ " + "(" * 100 + "1" + ")" * 100 + " }}" + "x" * 17_000), at("message", "expression_limit")),
     (one("log", message="{{ " + "(" * 200 + "1" + ")" * 200 + " }}"), at("message", "expression_limit")),
     (one("log", message="{{ [" + "1," * 2_100 + "] }}"), at("message", "expression_limit")),

@@ -110,6 +110,29 @@ end;
 $$;
 comment on function flowgres.check_references(jsonb, jsonb, text[], integer[], integer[], integer[]) is $$Expressions that name no step, or a step that is no ancestor.$$;
 
+create or replace function flowgres.check_trigger_names(p_definition jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe
+as $$
+begin
+  if position('trigger' in p_definition::text) = 0 or position('body' in p_definition::text) = 0 then
+    return '{}';
+  end if;
+  return array(
+    select flowgres.problem(
+      p_path => f.path, p_code => 'expression_reference',
+      p_message => 'trigger has no body: what it brought is trigger.payload', p_hint => 'Write trigger.payload.')
+    from (
+      select format('steps[%s]', s.position - 1) as path, flowgres.step_expressions(s.value) as value
+      from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
+      union all
+      select 'outputs', p_definition -> 'outputs'
+    ) as p
+    cross join lateral unnest(flowgres.find_paths(p.path, p.value, 'trigger', 'body')) as f (path)
+    limit 200);
+end;
+$$;
+comment on function flowgres.check_trigger_names(jsonb) is $$Where expressions read trigger.body, a word of another system that would be nothing here.$$;
+
 create or replace function flowgres.secret_places(p_type text)
   returns text[] language sql stable parallel safe set search_path to pg_catalog, pg_temp
 as $$

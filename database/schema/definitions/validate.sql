@@ -187,6 +187,7 @@ begin
     p_sorted => v_graph.sorted, p_from => v_graph.edge_from, p_to => v_graph.edge_to
   )
   || flowgres.check_secrets(p_definition => v_definition || jsonb_build_object('steps', v_steps))
+  || flowgres.check_trigger_names(p_definition => v_definition || jsonb_build_object('steps', v_steps))
   || flowgres.check_expressions(p_definition => v_definition || jsonb_build_object('steps', v_steps));
   v_errors := v_errors || flowgres.check_jsonpath(p_path => v_definition #>> '{settings,correlation_id}', p_found => v_errors);
   v_errors := flowgres.distinct_problems(v_errors);

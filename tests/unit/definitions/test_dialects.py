@@ -95,6 +95,10 @@ def test_cron_shorthand_is_a_trigger() -> None:
             {"id": "a", "type": "condition", "config": {"field": "x", "operator": "eq", "value": 1, "true_branch": []}},
         ),
         (
+            {"id": "a", "type": "conditional", "condition": {"field": "trigger.body.x", "operator": "exists"}},
+            {"id": "a", "type": "condition", "config": {"field": "trigger.payload.x", "operator": "exists"}},
+        ),
+        (
             {"id": "a", "type": "conditional", "condition": "{{ input.x }}", "on_true": "b", "on_false": {"x": 1}},
             {
                 "id": "a",
