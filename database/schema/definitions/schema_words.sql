@@ -198,7 +198,7 @@ as $$
 begin
   -- A boundary of words has another letter here.
   return p_text collate "C" ~ regexp_replace(
-    regexp_replace(p_pattern, '((?:^|[^\\])(?:\\\\)*)\\b', '\1\\y', 'g'), '((?:^|[^\\])(?:\\\\)*)\\B', '\1\\Y', 'g');
+    regexp_replace(p_pattern collate "C", '((?:^|[^\\])(?:\\\\)*)\\b', '\1\\y', 'g'), '((?:^|[^\\])(?:\\\\)*)\\B', '\1\\Y', 'g');
 exception when invalid_regular_expression then
   return p_unreadable;
 end;
