@@ -182,22 +182,20 @@ def test_schema_is_enforced_at_every_door(
         ("steps[0].config.text", "missing_key"),
         ("steps[0].config.txt", "unknown_key"),
     }
-    # SQL alone, where a runner confirms what SQL cannot see.
+    # SQL alone, which checks the same.
     client = api.as_key(tenant.key)
-    client.rpc("import_workflow", definition=wrong)
-    wait_for(
-        lambda: client.get("/workflow_versions").json()[0]["state"] == "invalid", what="the refusal of the version"
-    )
-    errors = client.get("/workflow_versions").json()[0]["errors"]
-    assert {error["path"] for error in errors} == {"steps[0].config.text", "steps[0].config.txt"}
+    refused = client.rpc("import_workflow", definition=wrong)
+    assert refused.status_code == 422
+    told = json.loads(refused.json()["details"])
+    assert {error["path"] for error in told} == {"steps[0].config.text", "steps[0].config.txt"}
     # Offline, with the package installed beside the command and without it.
     file = tmp_path / "wrong.json"
     file.write_text(json.dumps(wrong))
     knowing, ignorant = (_validate(file, environment) for environment in (beside(example), {}))
     assert knowing.returncode == ignorant.returncode == 4
     assert "steps[0].config.txt" in knowing.stderr
-    assert "no built-in step type" not in knowing.stderr
-    assert "no built-in step type is called 'shout'" in ignorant.stderr
+    assert "no runner serves" not in knowing.stderr
+    assert 'no runner serves the step type "shout"' in ignorant.stderr
     assert _validate(EXAMPLE / "workflow.yaml", beside(example)).returncode == 0
     # What expressions give, before the step runs.
     ended_ = run(
@@ -205,7 +203,7 @@ def test_schema_is_enforced_at_every_door(
     )
     error = ended_["steps"]["a"]["error"]
     assert (error["code"], ended_["steps"]["a"]["attempts"]) == ("config_invalid", 1)
-    assert error["message"] == "config.text: expected string, found array"
+    assert error["message"] == "config.text: expected text, found list"
 
 
 def test_types_own_word_decides_about_retries_and_failures_keep_their_lines(
