@@ -98,12 +98,6 @@ def later_step_types() -> frozenset[str]:
 
 
 @cache
-def reserved_names() -> frozenset[str]:
-    """Words that name neither a step nor a workflow."""
-    return _words("reserved")
-
-
-@cache
 def secret_places(kind: str) -> frozenset[str]:
     """Keys of the configuration of a built-in type that secrets may be named below."""
     if kind not in core_step_types():

@@ -11,7 +11,7 @@ from .description import Schema, description, resolve_schema
 from .durations import normalise_duration
 from .problems import Json, Path
 from .schema import fits, has_kind, schema_kinds
-from .strict_json import frozen
+from .strict_json import frozen, is_number
 
 Moves = dict[Path, Path]
 """Where the author wrote a value, by where it stands now."""
@@ -33,7 +33,7 @@ def form_value(value: Json, schema: Schema, root: Schema, path: Path, moves: Mov
     if isinstance(schema, bool):
         return value
     form = schema.get("x-form")
-    if "x-bare" in schema and _is_number(value):
+    if "x-bare" in schema and is_number(value):
         moves[(*path, schema["x-bare"])] = path
         value = {schema["x-bare"]: value}
     for choice in schema.get("anyOf", ()):
@@ -98,16 +98,12 @@ def _word(value: Json, form: str) -> Json:
     if form == "seconds":
         return normalise_duration(value)
     if form in ("text", "word"):
-        if _is_number(value):
+        if is_number(value):
             return str(int(value) if value == int(value) else value)
         return _lower(value) if form == "word" and isinstance(value, str) else value
     if not isinstance(value, str) or "{{" in value:
         return value
     return _upper(value) if form == "upper" else _lower(value)
-
-
-def _is_number(value: Json) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _lower(text: str) -> str:

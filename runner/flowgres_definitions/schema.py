@@ -2,7 +2,7 @@
 
 The twin of `check_value` in SQL (database/schema/definitions/schema_check.sql), which decides; this one serves files,
 with line and column, and what a handler is given. Both know the whole of JSON Schema 2020-12 but for what
-`custom_types.find_schema_fault` refuses.
+`schema_faults` refuses, and takes formats other than ours for words about the value.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .strict_json import frozen, is_same
 Found = list[tuple[Path, Problem]]
 
 MAX_PROBLEMS: Final = 200
+OTHER_WORDS: Final = 'Here it is "{}". Words of other systems are read by POST /workflows and by flowgres import.'
 _WORDS: Final = {"string": "text", "array": "list"}
 _ASKED: Final = {"properties", "required"}
 _KEY_RULES: Final = frozenset(
@@ -44,7 +45,7 @@ def check_value(value: Json, schema: Schema, root: Schema, path: Path = (), *, i
     if "type" in schema and not has_kind(value, kinds := schema_kinds(schema, root)):
         return [(path, _wrong_kind(value, kinds))] if is_settled or is_holder else []
     found: Found = []
-    if "not" in schema and is_settled and not check_value(value, schema["not"], root, path, is_open=is_open):
+    if "not" in schema and is_settled and fits(value, schema["not"], root, is_open=is_open):
         found.append(
             (path, broken_rule(resolve_schema(schema["not"], root), "invalid_value", "this may not stand here"))
         )
@@ -226,7 +227,7 @@ def _check_elements(value: list[Json], schema: Mapping[str, Json], root: Schema,
         if schema.get("uniqueItems") is True and _has_double(value):
             found.append((path, broken_rule(schema, "invalid_value", "an element is there twice")))
         if "contains" in schema:
-            fitting = sum(not check_value(one, schema["contains"], root, path, is_open=is_open) for one in value)
+            fitting = sum(fits(one, schema["contains"], root, is_open=is_open) for one in value)
             if not schema.get("minContains", 1) <= fitting <= schema.get("maxContains", fitting):
                 message = f"{fitting} elements are of the kind that is asked for"
                 found.append((path, broken_rule(schema, "invalid_value", message)))
@@ -275,9 +276,6 @@ def _unknown_key(key: str, schema: Mapping[str, Json]) -> Problem:
     return Problem("", "unknown_key", message, did_you_mean(key, known))
 
 
-OTHER_WORDS: Final = 'Here it is "{}". Words of other systems are read by POST /workflows and by flowgres import.'
-
-
 def _members(value: dict[str, Json], schema: Mapping[str, Json]) -> Iterator[tuple[str, Json, Any]]:
     own, by_pattern = schema.get("properties", {}), schema.get("patternProperties", {})
     others = schema.get("additionalProperties")
@@ -319,7 +317,7 @@ def _check_one(value: Json, schema: Mapping[str, Json], root: Schema, path: Path
     choices = schema.get("oneOf")
     if choices is None:
         return []
-    fitting = sum(not check_value(value, choice, root, path, is_open=is_open) for choice in choices)
+    fitting = sum(fits(value, choice, root, is_open=is_open) for choice in choices)
     if fitting == 1:
         return []
     keys = [key for choice in choices if isinstance(choice, Mapping) for key in choice.get("required", ())]

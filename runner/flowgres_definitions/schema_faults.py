@@ -9,6 +9,7 @@ from typing import Any, Final
 from .description import Schema, find_schema
 from .problems import Json
 from .schema import pattern_of
+from .strict_json import is_number
 
 MAX_SCHEMA_BYTES: Final = 1 << 16
 MAX_SCHEMA_DEPTH: Final = 64
@@ -25,12 +26,8 @@ _UNKNOWN: Final = (
 )  # fmt: skip
 
 
-def _is_number(value: Json) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _is_count(value: Json) -> bool:
-    return _is_number(value) and value >= 0 and value == int(value)
+    return is_number(value) and value >= 0 and value == int(value)
 
 
 def _is_texts(value: Json) -> bool:
@@ -69,11 +66,11 @@ _KEYWORDS: Final[dict[str, tuple[Callable[[Json], bool], str]]] = {
     "required": (_is_texts, "a list of texts"),
     "dependentRequired": (_is_texts_by_name, "lists of texts by name"),
     "uniqueItems": (lambda value: isinstance(value, bool), "true or false"),
-    "multipleOf": (lambda value: _is_number(value) and value > 0, "a number above 0"),
+    "multipleOf": (lambda value: is_number(value) and value > 0, "a number above 0"),
     "pattern": (_is_pattern, "a regular expression that can be read"),
     "x-aliases": (_is_words, "words by name"),
     "$ref": (_is_reference, "a reference within the schema (#/...)"),
-    **dict.fromkeys(_BOUNDS, (_is_number, "a number")),
+    **dict.fromkeys(_BOUNDS, (is_number, "a number")),
     **dict.fromkeys(_COUNTS, (_is_count, "a whole number from 0")),
 }
 
@@ -150,14 +147,14 @@ def _leads_in_circles(schema: dict[str, Json], root: dict[str, Json]) -> bool:
     todo: list[Schema] = [find_schema(root, schema["$ref"], missing=nowhere)]
     if todo[0] is nowhere:
         return True
-    seen: list[int] = []
+    seen: set[int] = set()
     while todo:
         one = todo.pop()
         if one is schema:
             return True
         if isinstance(one, bool) or id(one) in seen:
             continue
-        seen.append(id(one))
+        seen.add(id(one))
         if isinstance(one.get("$ref"), str):
             todo.append(find_schema(root, one["$ref"]))
         for key in _IN_PLACE:

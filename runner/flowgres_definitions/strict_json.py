@@ -160,3 +160,8 @@ def frozen(value: Json) -> Hashable:
     if isinstance(value, list):
         return ("array", *map(frozen, value))
     return (isinstance(value, bool), value)
+
+
+def is_number(value: Json) -> bool:
+    """Whether a value is a number; in Python true is one."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

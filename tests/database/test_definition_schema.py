@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -90,20 +89,21 @@ MODE = {"properties": {"mode": {"enum": ["a", "b", "c"]}, "x": {}}, "then": {"re
         ({"pattern": "\\bfoo\\b"}, "a foo b", []),
         ({"pattern": "\\bfoo\\b"}, "afoo", [("", "invalid_text")]),
         ({"patternProperties": {"^(?i:x-)": {"type": "string"}}, "additionalProperties": False}, {"x-a": "1"}, []),
+        ({"pattern": "^a"}, "{# a note #}", []),
         ({"multipleOf": 0.01}, 1e27, []),
         ({"multipleOf": 3}, 10**35, [("", "invalid_value")]),
         # Linear in depth.
-        (NEST | {"$ref": "#/$defs/n"}, eval("[" * 40 + "'x'" + "]" * 40), None),  # noqa: S307
+        (NEST | {"$ref": "#/$defs/n"}, json.loads("[" * 40 + '"x"' + "]" * 40), [("[0]" * 40, "wrong_kind")]),
     ],
 )
-def test_both_read_what_is_easily_read_otherwise(db: Db, schema: Any, value: Any, said: Pairs | None) -> None:
-    started = time.monotonic()
+def test_both_read_what_is_easily_read_otherwise(db: Db, schema: Any, value: Any, said: Pairs) -> None:
+    # What is exponential never ends.
+    db.run("set statement_timeout = '60s'")
     in_python = sorted(
         {(format_path(path), problem.code) for path, problem in check_value(value, schema, schema, is_open=True)}
     )
     assert in_sql(db, value, schema, is_open=True) == in_python
-    assert said is None or in_python == said
-    assert time.monotonic() - started < 5
+    assert in_python == said
 
 
 def test_what_the_description_takes_for_a_jsonpath_is_one(db: Db) -> None:

@@ -64,3 +64,4 @@ comment on column flowgres.step_types.config_schema is $$JSON Schema of its conf
 comment on column flowgres.step_types.secret_places is $$Keys of its configuration that secrets may be named below$$;
 comment on column flowgres.step_types.is_core is $$Whether every runner serves it$$;
 comment on column flowgres.step_types.updated_at is $$When a runner last said so$$;
+comment on column flowgres.workflow_steps.branches is $$Of a condition (true, false) or a switch (case 1, ..., default): the indexes of the steps by branch; other children are always taken$$;

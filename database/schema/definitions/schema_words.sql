@@ -7,6 +7,7 @@
 --   x-form, x-bare, x-fill     how a value is brought into the canonical form (schema_form.sql)
 --   x-aliases                  words of other systems for the members or the value: read by POST /workflows, refused here with a hint
 --   x-secrets                  a key of a configuration below which secrets may be named
+--   x-aside                    a choice that takes no part in what is told of the others
 
 set local role flowgres_owner;
 
@@ -43,7 +44,7 @@ create or replace function flowgres.resolve_schema(p_schema jsonb, p_root jsonb)
 as $$
 declare
   -- Beside a reference stand words about the value and bounds of it, which read like its own; anything else is a schema of its own.
-  c_words constant text[] := '{title,description,default,examples,doNotSuggest,x-code,x-message,x-hint,x-form,x-bare,x-fill,x-aliases,x-secrets}';
+  c_words constant text[] := '{title,description,default,examples,doNotSuggest,x-code,x-message,x-hint,x-form,x-bare,x-fill,x-aliases,x-secrets,x-aside}';
   c_bounds constant text[] := '{minimum,maximum,exclusiveMinimum,exclusiveMaximum,minLength,maxLength}';
   v_schema jsonb := p_schema;
   v_rest jsonb;
@@ -142,6 +143,13 @@ end;
 $$;
 comment on function flowgres.unknown_word(text, jsonb, jsonb) is $$The problem of a value that is none of those that a schema lists.$$;
 
+create or replace function flowgres.other_word(p_ours text)
+  returns text language sql immutable parallel safe
+as $$
+  select format('Here it is "%s". Words of other systems are read by POST /workflows and by flowgres import.', p_ours);
+$$;
+comment on function flowgres.other_word(text) is $$The hint of a word of another system: what it is called here, and who reads it.$$;
+
 create or replace function flowgres.unknown_key(p_path text, p_key text, p_schema jsonb)
   returns jsonb language plpgsql immutable parallel safe
 as $$
@@ -152,8 +160,7 @@ begin
     p_path => flowgres.join_path(p_path, p_key), p_code => 'unknown_key',
     p_message => format('the key "%s" is not known here', left(p_key, 60)),
     p_hint => case
-      when v_ours is not null then format(
-        'Here it is "%s". Words of other systems are read by POST /workflows and by flowgres import.', v_ours)
+      when v_ours is not null then flowgres.other_word(v_ours)
       else flowgres.did_you_mean(
         p_word => p_key,
         p_known => array(
@@ -188,7 +195,7 @@ comment on function flowgres.name_bounds(jsonb, text, text) is $$The bounds of a
 create or replace function flowgres.holds_expression(p_value jsonb)
   returns boolean language sql immutable parallel safe
 as $$
-  select jsonb_path_exists(p_value, 'strict $.** ? (@.type() == "string" && @ like_regex "{{" flag "q")');
+  select jsonb_path_exists(p_value, 'strict $.** ? (@.type() == "string" && @ like_regex "[{][{%#]")');
 $$;
 comment on function flowgres.holds_expression(jsonb) is $$Whether an expression stands in a value, at any depth.$$;
 

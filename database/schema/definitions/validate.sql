@@ -84,7 +84,7 @@ begin
     p_path => p_path, p_code => 'unknown_step_type', p_message => format('no runner serves the step type "%s"', left(p_type, 60)),
     p_hint => case when v_ours is null
       then flowgres.did_you_mean(p_word => p_type, p_known => array(select jsonb_object_keys(p_types)))
-      else format('Here it is "%s". Words of other systems are read by POST /workflows and by flowgres import.', v_ours) end);
+      else flowgres.other_word(v_ours) end);
 end;
 $$;
 comment on function flowgres.unknown_type(text, text, jsonb) is $$The problem of a step whose type nobody serves.$$;

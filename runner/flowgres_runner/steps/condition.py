@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowgres_definitions.strict_json import is_same
+from flowgres_definitions.strict_json import is_number, is_same
 from flowgres_runner.payloads.texts import Unread, look_up
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
 from flowgres_runner.steps.failures import as_object, invalid_config
@@ -118,15 +118,11 @@ def _contains(actual: Json, expected: Json) -> bool | str:
 
 
 def _ordered(actual: Json, operator: str, expected: Json) -> bool | str:
-    numbers = _is_number(actual) and _is_number(expected)
+    numbers = is_number(actual) and is_number(expected)
     if not numbers and not (isinstance(actual, str) and isinstance(expected, str)):
         return f"the operator {operator} cannot compare {_kind(actual)} with {_kind(expected)}"
     order = (actual > expected) - (actual < expected)  # type: ignore[operator]
     return {"gt": order > 0, "gte": order >= 0, "lt": order < 0, "lte": order <= 0}[operator]
-
-
-def _is_number(value: Json) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _kind(value: Json) -> str:

@@ -6,10 +6,8 @@ import time
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from flowgres_definitions.checks import check_definition
-from flowgres_definitions.description import description
 from flowgres_definitions.loader import load_yaml
 from flowgres_definitions.problems import Problem
 from flowgres_definitions.validation import validate_document
@@ -30,10 +28,6 @@ def problems_of(*steps: Any, **more: Any) -> list[Problem]:
 
 def told(*steps: Any, **more: Any) -> list[tuple[str, str]]:
     return [(problem.path, problem.code) for problem in problems_of(*steps, **more)]
-
-
-def test_schema_is_a_schema() -> None:
-    Draft202012Validator.check_schema(dict(description()))
 
 
 def test_documented_definition_is_valid() -> None:
