@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 def test_calls_that_hang(neighbourhood: Neighbourhood) -> None:
     with blackhole() as port:
-        step = {"id": "a", "type": "http", "config": {"url": f"http://127.0.0.1:{port}/"}, "timeout_seconds": 60}
+        step = {"id": "a", "type": "http", "config": {"url": f"http://127.0.0.1:{port}/"}, "timeout": 60}
         name = import_workflow(neighbourhood.db, neighbourhood.loud, dag("hang", [step]))
         neighbourhood.start_many(name, 300)
         held = "select count(*) from flowgres.work_queue where tenant_id = %s and runner_id is not null"

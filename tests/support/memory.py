@@ -22,8 +22,17 @@ def family(pid: int) -> list[int]:
         except OSError:
             continue
         for child in children:
-            pids += family(int(child))
+            if not _is_about_to_start(int(child), pid):
+                pids += family(int(child))
     return pids
+
+
+def _is_about_to_start(child: int, parent: int) -> bool:
+    """Whether a child lives in its parent's memory still (vfork): that would be counted twice."""
+    try:
+        return Path(f"/proc/{child}/cmdline").read_bytes() == Path(f"/proc/{parent}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def memory_of(pid: int) -> int:
