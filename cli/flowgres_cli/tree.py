@@ -128,6 +128,8 @@ def _step_line(step: StepState, *, is_ascii: bool) -> Text:
         line.append(f"  {elapsed}", style="dim")
     if step.attempts > 1:
         line.append(f"  attempt {step.attempts}", style="yellow")
+    if isinstance(step.items, dict):
+        line.append(f"  {step.items.get('done')} of {step.items.get('count')} items", style="dim")
     problem = error_text(step.error)
     if step.reason:
         line.append(f"  {one_line(step.reason, 160)}", style="yellow")

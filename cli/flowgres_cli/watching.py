@@ -29,7 +29,7 @@ _OUTAGE_SECONDS = 30.0
 class StepState:
     """One step of an execution, as the tree shows it. `child` is the execution that a sub_workflow step started.
 
-    `reason`: why a ready one does not start.
+    `reason`: why a ready one does not start. `items` of one that runs for each item of a list: {count, done, failed}.
     """
 
     id: str
@@ -43,6 +43,7 @@ class StepState:
     depends_on: tuple[str, ...]
     child: Snapshot | None = None
     reason: str | None = None
+    items: Json = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,7 @@ class Watcher:
                 depends_on=edges.get(str(row["step"]), ()),
                 child=children.get(str(row["step"])),
                 reason=row.get("reason"),
+                items=row.get("items"),
             )
             for row in rows
         )

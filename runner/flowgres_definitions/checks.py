@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Set
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 
 from .cron import check_cron
 from .custom_types import CustomType, CustomTypes
@@ -13,6 +13,7 @@ from .expressions import NO_BODY, ExpressionError, find_references, has_expressi
 from .graph import Graph, build_graph
 from .inputs import closed_inputs, find_unknown_inputs, unknown_input
 from .problems import Json, Path, Problem, did_you_mean
+from .sections import Place, late_numbers, list_sections
 
 Found = Iterator[tuple[Path, Problem]]
 
@@ -22,11 +23,17 @@ NO_TYPES: CustomTypes = {}
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a definition may refer to: steps, the inputs where no others can be sent, and the types of packages."""
+    """What a definition may refer to: steps, the inputs where no others can be sent, and the types of packages.
+
+    In what runs after a failure also `late`: steps of on_failure by number, those before `before`.
+    """
 
     graph: Graph
     inputs: Set[str] | None
     custom_types: CustomTypes
+    late: Mapping[str, int] = field(default_factory=dict)
+    before: int | None = None
+    is_late: bool = False
 
 
 def check_definition(document: dict[str, Json], *, custom_types: CustomTypes = NO_TYPES) -> Found:
@@ -42,18 +49,23 @@ def check_definition(document: dict[str, Json], *, custom_types: CustomTypes = N
 def find_problems(document: dict[str, Json], graph: Graph, custom_types: CustomTypes = NO_TYPES) -> Found:
     """The same, with paths as tuples, for a canonical document and its graph."""
     known = _Known(graph, closed_inputs(document), custom_types)
+    late = late_numbers(document)
     yield from _check_triggers(document)
     yield from find_unknown_inputs(document)
     ancestors = graph.ancestors() if graph.is_sorted else None
-    steps = document.get("steps")
-    for number, step in enumerate(steps if isinstance(steps, list) else ()):
-        if isinstance(step, dict):
-            above = None if ancestors is None else ancestors[number]
-            yield from _check_step(step, ("steps", number), known, above)
+    for at in list_sections(document):
+        if at.section == "steps":
+            above = None if ancestors is None else ancestors[at.number]
+            yield from _check_step(at, known, above)
+        else:
+            # When these run, all others have ended.
+            before = at.number if at.section == "on_failure" else None
+            yield from _check_step(at, replace(known, late=late, before=before, is_late=True), None)
     yield from _check_texts(document.get("outputs"), ("outputs",), known, None, frozenset(), secrets_allowed=False)
 
 
-def _check_step(step: dict[str, Json], path: Path, known: _Known, ancestors: int | None) -> Found:
+def _check_step(at: Place, known: _Known, ancestors: int | None) -> Found:
+    step, path = at.step, at.path
     config = step.get("config")
     kind = step.get("type")
     places: Collection[str] | None = None
@@ -61,7 +73,13 @@ def _check_step(step: dict[str, Json], path: Path, known: _Known, ancestors: int
         # Of a type that is not known here nothing more is told than that.
         is_core = kind in core_step_types()
         places = secret_places(kind) if is_core else known.custom_types.get(kind, CustomType(kind)).secret_places
-    names = frozenset({"item", "item_index"}) if "foreach" in step else frozenset()
+    shared: frozenset[str] = frozenset({"error"}) if known.is_late else frozenset()
+    names = shared | {"item", "item_index"} if at.is_each else shared
+    foreach = step.get("foreach")
+    items = foreach.get("items") if isinstance(foreach, dict) else None
+    yield from _check_texts(
+        items, (*path, "foreach", "items"), known, ancestors, shared, secrets_allowed=False, step=step
+    )
     for key, value in config.items() if isinstance(config, dict) else ():
         allowed = places is None or key in places
         place_of = (*path, "config", key)
@@ -76,15 +94,13 @@ def _check_step(step: dict[str, Json], path: Path, known: _Known, ancestors: int
                 yield place_of, Problem("", "expression_reference", *NO_BODY)
             if found and found[1] == "input":
                 yield from _check_input(found[2], place_of, known)
-            for problem in (
-                _check_reference(found[2], known.graph, ancestors, step) if found and found[1] == "steps" else ()
-            ):
+            for problem in _check_reference(found[2], known, ancestors, step) if found and found[1] == "steps" else ():
                 yield place_of, problem
         yield from _check_texts(value, place_of, known, ancestors, names, secrets_allowed=allowed, step=step)
     when = step.get("when")
     if isinstance(when, str):
         yield from _check_boolean(when, (*path, "when"))
-        yield from _check_texts(when, (*path, "when"), known, ancestors, names, secrets_allowed=False, step=step)
+        yield from _check_texts(when, (*path, "when"), known, ancestors, shared, secrets_allowed=False, step=step)
     reshaping = names | {"output"} | ({"response"} if kind == "http" else frozenset())
     yield from _check_texts(
         step.get("output"), (*path, "output"), known, ancestors, reshaping, secrets_allowed=False, step=step
@@ -128,7 +144,7 @@ def _check_texts(
             for problem in findings.problems:
                 yield path, problem
             for name in sorted(findings.steps):
-                for problem in _check_reference(name, known.graph, ancestors, step):
+                for problem in _check_reference(name, known, ancestors, step):
                     yield path, problem
             for name in sorted(findings.inputs):
                 yield from _check_input(name, path, known)
@@ -139,10 +155,17 @@ def _check_input(name: str, path: Path, known: _Known) -> Found:
         yield path, unknown_input(name, known.inputs)
 
 
-def _check_reference(name: str, graph: Graph, ancestors: int | None, step: dict[str, Json] | None) -> Iterator[Problem]:
-    number = graph.numbers.get(name)
-    if number is None:
-        hint = did_you_mean(name, graph.numbers)
+def _check_reference(
+    name: str, known: _Known, ancestors: int | None, step: dict[str, Json] | None
+) -> Iterator[Problem]:
+    number, late = known.graph.numbers.get(name), known.late.get(name)
+    if number is None and late is not None:
+        if known.before is not None and late >= known.before:
+            own = str(step.get("id") if step else None)[:80]
+            message = f'"{own}" runs before "{name[:60]}", so its result is not there'
+            yield Problem("", "reference_not_ancestor", message, "Steps of on_failure run in list order.")
+    elif number is None:
+        hint = did_you_mean(name, {**known.graph.numbers, **known.late})
         yield Problem(path="", code="unknown_step", message=f'no step has the id "{name[:60]}"', hint=hint)
     elif step is not None and ancestors is not None and not ancestors >> number & 1:
         own = str(step.get("id"))[:60]

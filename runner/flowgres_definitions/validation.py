@@ -15,6 +15,7 @@ from .inputs import find_default_problems
 from .language import MAX_STEPS
 from .problems import Json, Path, Positions, Problem, did_you_mean, place
 from .schema import MAX_PROBLEMS, OTHER_WORDS, Found, broken_rule, check_value
+from .sections import Place, find_section_problems, list_sections
 
 _JOINS: Final = frozenset({"all", "any", "failed"})
 
@@ -54,16 +55,21 @@ def find_all(document: dict[str, Json], *, custom_types: CustomTypes, max_steps:
         message = f'{len(steps)} steps are more than the {max_steps} of one workflow; "{first}" is the first too many'
         hint = "Move a part into a sub_workflow, or ask an operator to raise max_steps_per_workflow."
         return [(("steps", max_steps), Problem("", "too_many_steps", message, hint)), *graph.problems]
+    late = document.get("on_failure")
+    if isinstance(late, list) and len(late) > max_steps:
+        message = f"{len(late)} steps are more than the {max_steps} of one workflow"
+        hint = "Move a part into a sub_workflow, or ask an operator to raise max_steps_per_workflow."
+        return [(("on_failure", max_steps), Problem("", "too_many_steps", message, hint))]
     schema = description()
     formed = form_definition(document, {})
     steps = formed.get("steps")
     graph = build_graph(steps if isinstance(steps, list) else [])
     found = check_value(formed, schema, schema)
     found.extend(find_default_problems(formed.get("inputs"), found))
-    for number, step in enumerate(steps if isinstance(steps, list) else ()):
-        if isinstance(step, dict):
-            found.extend(_check_step(step, number, graph, custom_types))
+    for at in list_sections(formed):
+        found.extend(_check_step(at, graph, custom_types))
     found.extend(graph.problems)
+    found.extend(find_section_problems(formed, graph))
     found.extend(find_problems(formed, graph, custom_types))
     known: dict[tuple[Path, str], tuple[Path, Problem]] = {}
     for path, problem in found:
@@ -80,13 +86,12 @@ def _find_other_kind(document: Mapping[str, Json]) -> tuple[Path, Problem] | Non
     return None
 
 
-def _check_step(
-    step: Mapping[str, Json], number: int, graph: Graph, custom_types: CustomTypes
-) -> Iterator[tuple[Path, Problem]]:
+def _check_step(at: Place, graph: Graph, custom_types: CustomTypes) -> Iterator[tuple[Path, Problem]]:
     """What the description cannot say of a step: what its place makes of its join, and who serves its type."""
-    path: Path = ("steps", number)
+    step, path = at.step, at.path
     join, kind = step.get("join"), step.get("type")
-    if isinstance(join, str) and join in _JOINS and not graph.parents[number] and not step.get("depends_on"):
+    joins = (isinstance(join, str) and join in _JOINS) or (isinstance(join, dict) and "at_least" in join)
+    if at.section == "steps" and joins and not graph.parents[at.number] and not step.get("depends_on"):
         message = f'"{str(step.get("id"))[:60]}" waits for nothing, so it has nothing to join'
         yield (*path, "join"), Problem("", "join_without_dependencies", message, "Name the steps in depends_on.")
     if not isinstance(kind, str) or kind in core_step_types() or kind in later_step_types():

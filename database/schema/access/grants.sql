@@ -24,7 +24,7 @@ with named (schema, owner, roles, names) as (
   (
     'flowgres', 'flowgres_owner', '{flowgres_viewer,flowgres_operator}', array[
       'require_tenant', 'setting', 'tenant_settings', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics',
-      'is_operator', 'runner_name', 'describe_outcome'
+      'is_operator', 'runner_name', 'describe_outcome', 'step_label'
     ]
   ),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', array[
@@ -109,7 +109,8 @@ readable (roles, names, columns) as (
     '{flowgres_viewer}'::text[],
     array[
       'flowgres.tenants', 'flowgres.settings', 'flowgres.workflows', 'flowgres.workflow_versions', 'flowgres.workflow_steps',
-      'flowgres.step_types', 'flowgres.executions', 'flowgres.step_executions', 'flowgres.attempts', 'flowgres.events'
+      'flowgres.step_types', 'flowgres.executions', 'flowgres.step_executions', 'flowgres.step_items', 'flowgres.attempts',
+      'flowgres.events'
     ],
     null::text[]
   ),

@@ -22,7 +22,7 @@ select
   e.parent_execution_id,
   e.replayed_from,
   e.generation,
-  e.completed_count - (e.hidden_step_count > 0 and e.status = 'completed')::integer as steps_completed,
+  e.completed_count - (e.hidden_step_count > 0 and e.status = 'completed' and e.stop is null)::integer as steps_completed,
   e.step_count as total_steps,
   flowgres.progress_percent(e) as progress,
   e.created_by,
@@ -37,7 +37,8 @@ select
   e.metadata,
   e.max_retries,
   e.timeout_seconds,
-  e.deadline_at
+  e.deadline_at,
+  e.phase
 from flowgres.executions as e
 left join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
 -- Always true, and what the index for lists asks for: see executions_list_idx.
@@ -77,6 +78,7 @@ comment on column flowgres_api.executions.trigger is $$What the trigger carried 
 comment on column flowgres_api.executions.metadata is $$The caller's metadata$$;
 comment on column flowgres_api.executions.max_retries is $$How often the whole execution may be retried$$;
 comment on column flowgres_api.executions.timeout_seconds is $$Active time that it may take; waits do not count$$;
+comment on column flowgres_api.executions.phase is $$run, or what follows a failure or a stop: always (only steps that join always still run), compensate, on_failure$$;
 comment on column flowgres_api.executions.deadline_at is $$When that time runs out; null while nothing runs$$;
 
 create or replace view flowgres_api.step_executions with (security_invoker = true) as

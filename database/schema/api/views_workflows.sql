@@ -121,7 +121,19 @@ select
   s.max_attempts,
   s.timeout_seconds,
   s.secret_names,
-  s.capability
+  s.capability,
+  s.section,
+  s.join_count,
+  (
+    select jsonb_agg(c.id order by c.index)
+    from flowgres.workflow_steps as c
+    where c.tenant_id = s.tenant_id and c.version_id = s.version_id and c.index = any(s.cancel_indexes)
+  ) as cancels,
+  (
+    select c.id from flowgres.workflow_steps as c
+    where c.tenant_id = s.tenant_id and c.version_id = s.version_id and c.index = s.compensates
+  ) as compensates,
+  s.iterates as foreach
 from flowgres.workflow_steps as s
 join flowgres.workflow_versions as v on v.tenant_id = s.tenant_id and v.id = s.version_id
 where s.type <> 'outputs';
@@ -139,7 +151,7 @@ comment on column flowgres_api.workflow_steps.step is $$The same id, under the n
 comment on column flowgres_api.workflow_steps.type is $$Step type, such as http or transform$$;
 comment on column flowgres_api.workflow_steps.description is $$The author's description$$;
 comment on column flowgres_api.workflow_steps.depends_on is $$Ids of the steps that come before it$$;
-comment on column flowgres_api.workflow_steps.join_rule is $$When to run after its dependencies: all, any, always or failed; null is the default rule$$;
+comment on column flowgres_api.workflow_steps.join_rule is $$When to run after its dependencies: all, any, at_least, always or failed; null is the default rule$$;
 comment on column flowgres_api.workflow_steps.when_expression is $$Condition under which the step runs$$;
 comment on column flowgres_api.workflow_steps.config is $$What the step does, in canonical form$$;
 comment on column flowgres_api.workflow_steps.output is $$Reshaping of the output$$;
@@ -148,3 +160,8 @@ comment on column flowgres_api.workflow_steps.max_attempts is $$Attempts in all$
 comment on column flowgres_api.workflow_steps.timeout_seconds is $$Time of one attempt; null is the default of its type$$;
 comment on column flowgres_api.workflow_steps.secret_names is $$Secrets that its configuration names$$;
 comment on column flowgres_api.workflow_steps.capability is $$What a runner must serve to run it$$;
+comment on column flowgres_api.workflow_steps.section is $$steps, or what runs one by one after a failure: compensate, on_failure$$;
+comment on column flowgres_api.workflow_steps.join_count is $$Of the join rule at_least: how many of its dependencies must lead on$$;
+comment on column flowgres_api.workflow_steps.cancels is $$Ids of the steps that are cancelled when it completes$$;
+comment on column flowgres_api.workflow_steps.foreach is $$Runs once for each item of a list: items, max_parallel, tolerate, at_least, rest$$;
+comment on column flowgres_api.workflow_steps.compensates is $$Id of the step that it undoes, if it is a compensation$$;

@@ -34,6 +34,7 @@ comment on column flowgres.executions.trigger is $$What the trigger carried besi
 comment on column flowgres.executions.metadata is $$The caller's metadata$$;
 comment on column flowgres.executions.output is $$Its result, once it has completed$$;
 comment on column flowgres.executions.error is $$Why it failed: code, message, step$$;
+comment on column flowgres.executions.stop is $$How a stop step ends it: {status, output, message, step}$$;
 
 comment on column flowgres.step_executions.tenant_id is $$Tenant that owns it$$;
 comment on column flowgres.step_executions.execution_id is $$The execution that it is a step of: its time decides the partition$$;
@@ -50,6 +51,16 @@ comment on column flowgres.step_executions.finished_at is $$When it ended$$;
 comment on column flowgres.step_executions.due_at is $$When it goes on, if it was written while it waited$$;
 comment on column flowgres.step_executions.output is $$What it gave, once it has completed$$;
 comment on column flowgres.step_executions.error is $$Its last error: code, message, class$$;
+comment on column flowgres.step_executions.item_count is $$Of a foreach: how many items its list has$$;
+comment on column flowgres.step_executions.next_item is $$Of a foreach: the first item that has no row in the queue yet$$;
+comment on column flowgres.step_executions.done_count is $$Of a foreach: iterations that have ended; all, once none is under way$$;
+comment on column flowgres.step_executions.failed_count is $$Of a foreach: iterations that failed for good$$;
+
+comment on column flowgres.step_items.tenant_id is $$Tenant that owns it$$;
+comment on column flowgres.step_items.execution_id is $$The execution: its time decides the partition$$;
+comment on column flowgres.step_items.step_index is $$The step's number in workflow_steps$$;
+comment on column flowgres.step_items.first is $$Number of the first of these items, from 0$$;
+comment on column flowgres.step_items.items is $$The items, as a list$$;
 
 comment on column flowgres.attempts.tenant_id is $$Tenant that owns it$$;
 comment on column flowgres.attempts.execution_id is $$The execution: its time decides the partition$$;

@@ -37,6 +37,10 @@ begin
   if p_defaults ? 'retry' and coalesce(jsonb_typeof(v_step -> 'retry'), 'object') = 'object' then
     v_step := v_step || jsonb_build_object('retry', (p_defaults -> 'retry') || coalesce(v_step -> 'retry', '{}'));
   end if;
+  if v_step ? 'compensate' then
+    v_step := v_step || jsonb_build_object(
+      'compensate', flowgres.complete_step(p_step => v_step -> 'compensate', p_defaults => p_defaults));
+  end if;
   return v_step;
 end;
 $$;
@@ -57,7 +61,11 @@ begin
   end if;
   return (p_definition - 'defaults') || jsonb_build_object('steps', flowgres.order_steps((
     select jsonb_agg(flowgres.complete_step(p_step => s.value, p_defaults => v_defaults) order by s.place)
-    from jsonb_array_elements(v_steps) with ordinality as s (value, place))));
+    from jsonb_array_elements(v_steps) with ordinality as s (value, place))))
+  || case when jsonb_typeof(p_definition -> 'on_failure') = 'array' and p_definition -> 'on_failure' <> '[]' then jsonb_build_object(
+    'on_failure', (
+      select jsonb_agg(flowgres.complete_step(p_step => s.value, p_defaults => v_defaults) order by s.place)
+      from jsonb_array_elements(p_definition -> 'on_failure') with ordinality as s (value, place))) else '{}' end;
 end;
 $$;
 comment on function flowgres.complete_definition(jsonb) is $$The canonical form of a definition whose values have theirs: defaults merged into the steps, every dependency written out

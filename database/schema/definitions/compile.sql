@@ -5,11 +5,15 @@ set local role flowgres_owner;
 create or replace function flowgres.compile_steps(p_tenant_id uuid, p_version_id uuid, p_definition jsonb)
   returns void language sql set search_path to pg_catalog, pg_temp
 as $$
-  with named as materialized (
+  with listed as materialized (
     select
-      (s.position - 1)::smallint as index, s.value ->> 'id' as id, s.value as step,
-      flowgres.find_names(p_value => flowgres.step_expressions(s.value), p_root => 'steps') as names
-    from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
+      -- Behind the author's steps the one of the outputs has its place.
+      (l.place - 1 + (l.section <> 'steps' and p_definition ? 'outputs')::integer)::smallint as index, l.section, l.id, l.owner, l.is_each, l.step,
+      flowgres.find_names(p_value => flowgres.step_expressions(l.step), p_root => 'steps') as names
+    from flowgres.list_sections(p_definition) as l
+  ),
+  named as materialized (
+    select l.index, l.id, l.step, l.names from listed as l where l.section = 'steps'
   ),
   edges as materialized (
     select distinct f.index as source, t.index as target
@@ -31,23 +35,29 @@ as $$
     where p_definition ? 'outputs'
   )
   insert into flowgres.workflow_steps (
-    tenant_id, version_id, index, id, type, description, capability, dependencies, children, gates, branches,
-    join_rule, when_expression, config, output_template, reference_indexes, secret_names, timeout_seconds,
+    tenant_id, version_id, index, section, compensates, id, type, description, capability, dependencies, children, gates, branches,
+    join_rule, join_count, cancel_indexes, iterates, when_expression, config, output_template, reference_indexes, secret_names, timeout_seconds,
     max_attempts, retry_delay_seconds, retry_factor, retry_max_delay_seconds, retry_jitter, retry_errors,
     on_error, failure_handled)
   select
-    p_tenant_id, p_version_id, n.index, n.id, n.step ->> 'type', n.step ->> 'description',
+    p_tenant_id, p_version_id, n.index, n.section, (select o.index from named as o where o.id = n.owner), n.id, n.step ->> 'type',
+    n.step ->> 'description',
     case when n.step ->> 'type' = any(flowgres.core_step_types()) then 'core' else n.step ->> 'type' end,
     array(select e.source from edges as e where e.target = n.index order by e.source),
     array(select e.target from edges as e where e.source = n.index order by e.target)
     || array(select h.index from hidden as h where n.index = any(h.dependencies)),
     array(select distinct b.source from branches as b where n.index = any(b.targets) order by b.source),
     (select jsonb_object_agg(b.name, b.targets) from branches as b where b.source = n.index),
-    coalesce(n.step ->> 'join', 'default'),
+    case when n.section <> 'steps' then 'always' when jsonb_typeof(n.step -> 'join') = 'object' then 'at_least'
+      else coalesce(n.step ->> 'join', 'default') end,
+    (n.step #>> '{join,at_least}')::numeric::smallint,
+    array(select c.index from named as c where n.step -> 'cancels' ? c.id order by c.index),
+    -- What is undone is every item that was done, one by one.
+    case when n.section = 'steps' then n.step -> 'foreach' when n.is_each then '{"max_parallel": 1, "tolerate": "100%"}' end,
     n.step ->> 'when',
     n.step -> 'config',
     n.step -> 'output',
-    array(select r.index from named as r where r.id = any(n.names) order by r.index),
+    array(select r.index from listed as r where r.id = any(n.names) order by r.index),
     flowgres.find_names(p_value => n.step -> 'config', p_root => 'secrets'),
     (n.step ->> 'timeout')::double precision,
     coalesce((n.step #>> '{retry,attempts}')::numeric::smallint, 3::smallint),
@@ -59,25 +69,103 @@ as $$
       else array(select jsonb_array_elements_text(n.step #> '{retry,errors}')) end,
     coalesce(n.step ->> 'on_error', 'fail'),
     exists (select from edges as e join named as c on c.index = e.target where e.source = n.index and c.step ->> 'join' = 'failed')
-  from named as n
+  from listed as n
   union all
   select
-    p_tenant_id, p_version_id, h.index, '$outputs', 'outputs', null, 'core', h.dependencies, '{}', '{}', null,
-    'end', null, p_definition -> 'outputs', null,
+    p_tenant_id, p_version_id, h.index, 'steps', null, '$outputs', 'outputs', null, 'core', h.dependencies, '{}', '{}', null,
+    'end', null, '{}', null, null, p_definition -> 'outputs', null,
     array(select r.index from named as r where r.id = any(h.names) order by r.index),
     '{}', null, 3::smallint, 1, 2, 300, true, '{timeout,connect,429,5xx}', 'fail', false
   from hidden as h;
+
+$$;
+comment on function flowgres.compile_steps(uuid, uuid, jsonb) is $$Write the steps of a version: nodes and edges by number
+
+The definition is canonical and was checked.$$;
+
+create or replace function flowgres.compile_cancels(p_tenant_id uuid, p_version_id uuid, p_joins smallint[])
+  returns void language sql set search_path to pg_catalog, pg_temp
+as $$
+  -- Ancestors of a join, without those from which a way leads elsewhere.
+  with recursive above as (
+    select j.index as target, d.index
+    from unnest(p_joins) as j (index)
+    join flowgres.workflow_steps as w on w.tenant_id = p_tenant_id and w.version_id = p_version_id and w.index = j.index
+    cross join unnest(w.dependencies) as d (index)
+    union
+    select a.target, d.index
+    from above as a
+    join flowgres.workflow_steps as w on w.tenant_id = p_tenant_id and w.version_id = p_version_id and w.index = a.index
+    cross join unnest(w.dependencies) as d (index)
+  ),
+  elsewhere as (
+    select a.target, a.index
+    from above as a
+    join flowgres.workflow_steps as w on w.tenant_id = p_tenant_id and w.version_id = p_version_id and w.index = a.index
+    cross join unnest(w.children) as c (index)
+    where c.index <> a.target and not exists (select from above as b where b.target = a.target and b.index = c.index)
+    union
+    select e.target, d.index
+    from elsewhere as e
+    join flowgres.workflow_steps as w on w.tenant_id = p_tenant_id and w.version_id = p_version_id and w.index = e.index
+    cross join unnest(w.dependencies) as d (index)
+  )
+  update flowgres.workflow_steps as s
+  set rest_indexes = r.indexes
+  from (
+    select a.target, array_agg(a.index order by a.index) as indexes
+    from above as a
+    where not exists (select from elsewhere as e where e.target = a.target and e.index = a.index)
+    group by a.target
+  ) as r
+  where s.tenant_id = p_tenant_id and s.version_id = p_version_id and s.index = r.target;
+$$;
+comment on function flowgres.compile_cancels(uuid, uuid, smallint[]) is $$Find out for these joins what leads only to them.$$;
+
+create or replace function flowgres.compile_order(p_tenant_id uuid, p_version_id uuid)
+  returns void language sql set search_path to pg_catalog, pg_temp
+as $$
+  update flowgres.workflow_steps as s
+  set is_early = true
+  where s.tenant_id = p_tenant_id and s.version_id = p_version_id and (
+    cardinality(s.dependencies) > 1 and (
+      s.gates <> '{}' or s.join_rule in ('any', 'failed', 'at_least')
+      -- A foreach that has what it needs leads on before it is counted.
+      or exists (
+        select from flowgres.workflow_steps as d
+        where d.tenant_id = s.tenant_id and d.version_id = s.version_id and d.index = any(s.dependencies) and d.iterates ? 'at_least'))
+    or exists (
+      select from flowgres.workflow_steps as c
+      where c.tenant_id = s.tenant_id and c.version_id = s.version_id and s.index = any(c.cancel_indexes || c.rest_indexes)));
+
+  -- What leads to such a step may still run when the last steps have ended: the outputs wait for it as well.
+  with late as (
+    select distinct d.index
+    from flowgres.workflow_steps as s
+    cross join unnest(s.dependencies) as d (index)
+    where s.tenant_id = p_tenant_id and s.version_id = p_version_id and s.is_early and s.type <> 'outputs'
+  ),
+  waited as (
+    update flowgres.workflow_steps as o
+    set dependencies = array(select i.index from (select unnest(o.dependencies) union select l.index from late as l) as i (index) order by i.index)
+    where o.tenant_id = p_tenant_id and o.version_id = p_version_id and o.type = 'outputs'
+    returning o.index
+  )
+  update flowgres.workflow_steps as s
+  set children = s.children || o.index
+  from waited as o
+  where s.tenant_id = p_tenant_id and s.version_id = p_version_id and s.index in (select l.index from late as l)
+    and s.index <> o.index and o.index <> all(s.children);
 
   update flowgres.workflow_steps as s
   set next_index = n.index
   from flowgres.workflow_steps as n
   where s.tenant_id = p_tenant_id and s.version_id = p_version_id and s.branches is null and s.children = array[n.index]
+    and s.type <> 'stop' and s.cancel_indexes = '{}' and s.iterates is null and n.iterates is null
     and n.tenant_id = s.tenant_id and n.version_id = s.version_id and n.dependencies = array[s.index]
-    and n.join_rule <> 'failed' and flowgres.only_computes(n.type) and n.secret_names = '{}';
+    and n.join_rule <> 'failed' and not n.is_early and flowgres.only_computes(n.type) and n.type <> 'stop' and n.secret_names = '{}';
 $$;
-comment on function flowgres.compile_steps(uuid, uuid, jsonb) is $$Write the steps of a version: nodes and edges by number
-
-The definition is canonical and was checked.$$;
+comment on function flowgres.compile_order(uuid, uuid) is $$Find out which steps may be decided early, what the outputs wait for, and which may be run ahead after which.$$;
 
 create or replace function flowgres.compile_version(
   p_tenant_id uuid,
@@ -110,14 +198,23 @@ begin
     (p_definition #>> '{settings,correlation_id}')::jsonpath,
     flowgres.actor(), v_now);
   perform flowgres.compile_steps(p_tenant_id => p_tenant_id, p_version_id => v_id, p_definition => p_definition);
+  if p_definition @? '$.steps[*].join ? (@.rest == "cancel")' then
+    perform flowgres.compile_cancels(
+      p_tenant_id => p_tenant_id, p_version_id => v_id, p_joins => array(
+        select (s.place - 1)::smallint from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, place)
+        where s.value #>> '{join,rest}' = 'cancel'));
+  end if;
+  perform flowgres.compile_order(p_tenant_id => p_tenant_id, p_version_id => v_id);
   update flowgres.workflow_versions as v
   set
     root_indexes = array(
       select s.index from flowgres.workflow_steps as s
-      where s.tenant_id = p_tenant_id and s.version_id = v_id and s.dependencies = '{}' order by s.index),
+      where s.tenant_id = p_tenant_id and s.version_id = v_id and s.section = 'steps' and s.dependencies = '{}'
+      order by s.index),
     sink_indexes = array(
       select s.index from flowgres.workflow_steps as s
-      where s.tenant_id = p_tenant_id and s.version_id = v_id and s.children = '{}' order by s.index)
+      where s.tenant_id = p_tenant_id and s.version_id = v_id and s.section = 'steps' and s.children = '{}'
+      order by s.index)
   where v.tenant_id = p_tenant_id and v.id = v_id
   returning v.* into v_version;
   perform flowgres.compile_chains(p_tenant_id => p_tenant_id, p_version_id => v_id);

@@ -243,29 +243,33 @@ begin
   return query
   with steps as (
     select
-      s.position, format('steps[%s]', s.position - 1) as path, s.value as step,
+      l.place as position, l.path, l.step,
       -- What is of the wrong kind is told as that.
-      case when jsonb_typeof(s.value -> 'config') = 'object' then s.value -> 'config' end as config,
-      s.value -> 'type' = '"condition"' as is_condition,
-      flowgres.expression_names() || case when s.value ? 'foreach' then '{item,item_index}' else '{}' end::text[] as names
-    from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
-    where jsonb_typeof(s.value) = 'object'
+      case when jsonb_typeof(l.step -> 'config') = 'object' then l.step -> 'config' end as config,
+      l.step -> 'type' = '"condition"' as is_condition,
+      flowgres.expression_names() || case when l.section <> 'steps' then '{error}' else '{}' end::text[] as names,
+      case when l.is_each then '{item,item_index}' else '{}' end::text[] as own_names
+    from flowgres.list_sections(p_definition) as l
+    where jsonb_typeof(l.step) = 'object'
   )
   select p.path, p.value, p.names, p.is_condition
   from (
-    select s.position, s.path || '.config', s.config, s.names, false from steps as s where s.is_condition is not true
+    select s.position, s.path || '.config', s.config, s.names || s.own_names, false from steps as s where s.is_condition is not true
     union all
-    select s.position, s.path || '.config', s.config - '{expression,true_branch,false_branch}'::text[], s.names, false
+    select s.position, s.path || '.config', s.config - '{expression,true_branch,false_branch}'::text[], s.names || s.own_names, false
     from steps as s where s.is_condition
     union all
-    select s.position, s.path || '.config.expression', s.config -> 'expression', s.names, true from steps as s where s.is_condition
+    select s.position, s.path || '.config.expression', s.config -> 'expression', s.names || s.own_names, true
+    from steps as s where s.is_condition
+    union all
+    select s.position, s.path || '.foreach.items', s.step #> '{foreach,items}', s.names, false from steps as s
     union all
     select s.position, s.path || '.when', case when jsonb_typeof(s.step -> 'when') = 'string' then s.step -> 'when' end, s.names, true
     from steps as s
     union all
     select
       s.position, s.path || '.output', s.step -> 'output',
-      s.names || case when s.step -> 'type' = '"http"' then '{output,response}' else '{output}' end::text[], false
+      s.names || s.own_names || case when s.step -> 'type' = '"http"' then '{output,response}' else '{output}' end::text[], false
     from steps as s
     union all
     select null, 'outputs', p_definition -> 'outputs', flowgres.expression_names(), false

@@ -50,11 +50,9 @@ begin
       union all
       select t.path, n.name
       from (
-        select format('steps[%s]', s.position - 1) as path, flowgres.step_expressions(s.value) as value
-        from jsonb_array_elements(
-          case when jsonb_typeof(p_definition -> 'steps') = 'array' then p_definition -> 'steps' else '[]' end
-        ) with ordinality as s (value, position)
-        where position('input' in s.value::text) > 0
+        select l.path, flowgres.step_expressions(l.step) as value
+        from flowgres.list_sections(p_definition) as l
+        where position('input' in l.step::text) > 0
         union all
         select 'outputs', p_definition -> 'outputs'
       ) as p

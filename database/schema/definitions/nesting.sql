@@ -91,12 +91,11 @@ begin
   end if;
   for v_call in
     select
-      format('steps[%s].config.workflow', s.position - 1) as path, s.value #>> '{config,workflow}' as workflow,
-      s.value #> '{config,input}' as input,
-      case when jsonb_typeof(s.value #> '{config,version}') = 'number' then (s.value #>> '{config,version}')::numeric::integer end as version
-    from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
-    where s.value ->> 'type' = 'sub_workflow' and s.value #>> '{config,workflow}' not like '%{{%'
-    order by s.position
+      l.path || '.config.workflow' as path, l.step #>> '{config,workflow}' as workflow, l.step #> '{config,input}' as input,
+      case when jsonb_typeof(l.step #> '{config,version}') = 'number' then (l.step #>> '{config,version}')::numeric::integer end as version
+    from flowgres.list_sections(p_definition) as l
+    where l.step ->> 'type' = 'sub_workflow' and l.step #>> '{config,workflow}' not like '%{{%'
+    order by l.place
   loop
     if not exists (
       select from flowgres.workflows as w

@@ -53,6 +53,7 @@ as $$
         then jsonb_set(p_step -> 'config', '{field}', to_jsonb('{{ ' || (p_step #>> '{config,field}') || ' }}'))
       else p_step -> 'config'
     end,
+    'foreach', case when jsonb_typeof(p_step -> 'foreach') = 'object' then jsonb_build_object('items', p_step #> '{foreach,items}') end,
     'when', case when jsonb_typeof(p_step -> 'when') = 'string' then p_step -> 'when' end, 'output', p_step -> 'output'));
 $$;
 comment on function flowgres.step_expressions(jsonb) is $$The parts of a step in which expressions are rendered.$$;
@@ -110,6 +111,50 @@ end;
 $$;
 comment on function flowgres.check_references(jsonb, jsonb, text[], integer[], integer[], integer[]) is $$Expressions that name no step, or a step that is no ancestor.$$;
 
+create or replace function flowgres.check_late_references(p_definition jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe
+as $$
+begin
+  if not p_definition ? 'on_failure' and not p_definition @? '$.steps[*].compensate' then
+    return '{}';
+  end if;
+  -- When these run, every step has ended: they may name any, but those of on_failure that have not had their turn.
+  return array(
+    with listed as materialized (
+      select l.place, l.section, l.path, l.id, flowgres.step_expressions(l.step) as value from flowgres.list_sections(p_definition) as l
+    ),
+    named as materialized (
+      select l.path, l.place, l.id, l.value, n.name, t.place as target, t.section
+      from listed as l
+      cross join lateral unnest(flowgres.find_names(p_value => l.value, p_root => 'steps')) as n (name)
+      left join lateral (
+        select t.place, t.section from listed as t
+        where t.id = n.name and t.section <> 'compensate' order by t.place limit 1) as t on true
+      where l.section <> 'steps'
+    )
+    select p.problem
+    from (
+      select n.place, flowgres.problem(
+        p_path => f.path, p_code => 'unknown_step', p_message => format('no step has the id "%s"', left(n.name, 60)),
+        p_hint => flowgres.did_you_mean(p_word => n.name, p_known => array(
+          select l.id from listed as l where l.section <> 'compensate' and l.id is not null))) as problem
+      from named as n
+      cross join lateral unnest(flowgres.find_paths(n.path, n.value, 'steps', n.name)) as f (path)
+      where n.target is null
+      union all
+      select n.place, flowgres.problem(
+        p_path => f.path, p_code => 'reference_not_ancestor',
+        p_message => format('"%s" runs before "%s", so its result is not there', left(n.id, 80), left(n.name, 60)),
+        p_hint => 'Steps of on_failure run in list order.')
+      from named as n
+      cross join lateral unnest(flowgres.find_paths(n.path, n.value, 'steps', n.name)) as f (path)
+      where n.section = 'on_failure' and n.target >= n.place
+    ) as p
+    order by p.place);
+end;
+$$;
+comment on function flowgres.check_late_references(jsonb) is $$Expressions of compensations and of on_failure that name no step, or one that has not run by then.$$;
+
 create or replace function flowgres.check_trigger_names(p_definition jsonb)
   returns jsonb[] language plpgsql immutable parallel safe
 as $$
@@ -122,8 +167,7 @@ begin
       p_path => f.path, p_code => 'expression_reference',
       p_message => 'trigger has no body: what it brought is trigger.payload', p_hint => 'Write trigger.payload.')
     from (
-      select format('steps[%s]', s.position - 1) as path, flowgres.step_expressions(s.value) as value
-      from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
+      select l.path, flowgres.step_expressions(l.step) as value from flowgres.list_sections(p_definition) as l
       union all
       select 'outputs', p_definition -> 'outputs'
     ) as p
@@ -161,14 +205,14 @@ begin
   for v_text in
     select t.path, t.text,
       -- Where a runner puts secrets in: in what an http step sends, and where a package's type says so.
-      case when t.path ~ '^steps\[[0-9]+\]\.config' then coalesce(
-        substring(t.path from '^steps\[[0-9]+\]\.config\.([A-Za-z0-9_-]+)') = any(flowgres.secret_places(p_type => p.type)),
+      case when starts_with(t.path, p.path || '.config') then coalesce(
+        substring(substr(t.path, length(p.path) + 1) from '^\.config\.([A-Za-z0-9_-]+)') = any(flowgres.secret_places(p_type => p.type)),
         -- Of a type that nobody knows nothing more is told than that.
         flowgres.secret_places(p_type => p.type) is null) else false end as may_name
     from (
-      select format('steps[%s]', s.position - 1) as path, flowgres.step_expressions(s.value) as value, s.value ->> 'type' as type
-      from jsonb_array_elements(p_definition -> 'steps') with ordinality as s (value, position)
-      where position('secrets' in s.value::text) > 0
+      select l.path, flowgres.step_expressions(l.step) as value, l.step ->> 'type' as type
+      from flowgres.list_sections(p_definition) as l
+      where position('secrets' in l.step::text) > 0
       union all
       select 'outputs', p_definition -> 'outputs', null
     ) as p

@@ -41,7 +41,7 @@ end;
 $$;
 comment on function flowgres.check_branches(text, jsonb, text[]) is $$Branch targets that do not exist, are the step itself, or are in every branch.$$;
 
-create or replace function flowgres.check_step(p_path text, p_step jsonb, p_ids text[], p_types jsonb)
+create or replace function flowgres.check_step(p_path text, p_section text, p_step jsonb, p_ids text[], p_types jsonb)
   returns jsonb[] language plpgsql immutable parallel safe
 as $$
 declare
@@ -52,14 +52,18 @@ begin
   if jsonb_typeof(p_step) <> 'object' then
     return v_errors;
   end if;
-  if p_step ->> 'join' in ('all', 'any', 'failed') and p_step -> 'depends_on' = '[]' then
+  if p_section = 'steps' and p_step -> 'depends_on' = '[]'
+    and (p_step ->> 'join' in ('all', 'any', 'failed') or p_step #> '{join,at_least}' is not null)
+  then
     v_errors := v_errors || flowgres.problem(
       p_path => p_path || '.join', p_code => 'join_without_dependencies',
       p_message => format('"%s" waits for nothing, so it has nothing to join', left(p_step ->> 'id', 60)),
       p_hint => 'Name the steps in depends_on.');
   end if;
   if v_type in ('condition', 'switch') then
-    return v_errors || flowgres.check_branches(p_path => p_path, p_step => p_step, p_ids => p_ids);
+    -- Elsewhere there is nothing that they could lead to.
+    return v_errors
+    || case when p_section = 'steps' then flowgres.check_branches(p_path => p_path, p_step => p_step, p_ids => p_ids) end;
   elsif jsonb_typeof(p_step -> 'type') = 'string' and not v_later ? v_type and not p_types ? v_type then
     return v_errors || flowgres.unknown_type(p_path => p_path || '.type', p_type => v_type, p_types => p_types);
   elsif jsonb_typeof(p_types -> v_type) = 'object' and jsonb_typeof(p_step -> 'config') = 'object' then
@@ -70,7 +74,7 @@ begin
   return v_errors;
 end;
 $$;
-comment on function flowgres.check_step(text, jsonb, text[], jsonb) is $$What is wrong with one step that its description cannot say
+comment on function flowgres.check_step(text, text, jsonb, text[], jsonb) is $$What is wrong with one step that its description cannot say
 
 p_types: the schema of the configuration by type, null for the built-in ones, which the description has.$$;
 
@@ -115,9 +119,13 @@ as $$
     order by t.position
   ) || array(
     select flowgres.problem(
-      p_path => coalesce((flowgres.find_paths('steps', p_definition -> 'steps', 'secrets', n.name))[1], 'steps'), p_code => 'secret_not_found',
+      p_path => coalesce(
+        (flowgres.find_paths('steps', p_definition -> 'steps', 'secrets', n.name))[1],
+        (flowgres.find_paths('on_failure', p_definition -> 'on_failure', 'secrets', n.name))[1], 'steps'),
+      p_code => 'secret_not_found',
       p_message => format('the secret "%s" is not stored yet', left(n.name, 60)), p_hint => format('PUT /secrets/%s', left(n.name, 60)))
-    from unnest(flowgres.find_names(p_value => p_definition -> 'steps', p_root => 'secrets')) as n (name)
+    from unnest(flowgres.find_names(
+      p_value => jsonb_build_array(p_definition -> 'steps', p_definition -> 'on_failure'), p_root => 'secrets')) as n (name)
     where not exists (select from flowgres.secrets as s where s.tenant_id = p_tenant_id and s.name = n.name)
   );
 $$;
@@ -130,6 +138,7 @@ declare
   v_schema jsonb := flowgres.definition_schema();
   v_definition jsonb;
   v_steps jsonb;
+  v_whole jsonb;
   v_types jsonb;
   v_errors jsonb[] := '{}';
   v_warnings jsonb[] := '{}';
@@ -164,6 +173,13 @@ begin
     return flowgres.report_check(p_errors => v_errors, p_warnings => v_warnings, p_definition => null);
   end if;
 
+  if jsonb_typeof(p_definition -> 'on_failure') = 'array' and jsonb_array_length(p_definition -> 'on_failure') > v_most then
+    return flowgres.report_check(p_warnings => v_warnings, p_definition => null, p_errors => array[flowgres.problem(
+      p_path => format('on_failure[%s]', v_most), p_code => 'too_many_steps',
+      p_message => format('%s steps are more than the %s of one workflow', jsonb_array_length(p_definition -> 'on_failure'), v_most),
+      p_hint => 'Move a part into a sub_workflow, or ask an operator to raise max_steps_per_workflow.')]);
+  end if;
+
   v_definition := flowgres.form_definition(p_definition => p_definition);
   v_errors := flowgres.check_value('', v_definition, v_schema, v_schema);
   if jsonb_typeof(v_definition -> 'inputs') = 'object' then
@@ -173,22 +189,26 @@ begin
   -- An answer repeats no secret.
   v_definition := flowgres.complete_definition(p_definition => v_definition) - 'webhook_secret';
   v_steps := case when jsonb_typeof(v_definition -> 'steps') = 'array' then v_definition -> 'steps' else '[]' end;
+  v_whole := v_definition || jsonb_build_object('steps', v_steps);
   select * into v_graph from flowgres.check_graph(p_steps => v_steps);
   v_types := flowgres.step_schemas(p_tenant_id => p_tenant_id);
   v_errors := v_errors || array(
     select e.error
-    from jsonb_array_elements(v_steps) with ordinality as s (value, position)
+    from flowgres.list_sections(v_whole) as l
     cross join lateral unnest(flowgres.check_step(
-      p_path => format('steps[%s]', s.position - 1), p_step => s.value, p_ids => v_graph.ids, p_types => v_types
-    )) with ordinality as e (error, position)
-    order by s.position, e.position
-  ) || v_graph.errors || flowgres.check_references(
+      p_path => l.path, p_section => l.section, p_step => l.step, p_ids => v_graph.ids, p_types => v_types)) with ordinality as e (error, position)
+    order by l.place, e.position
+  ) || v_graph.errors
+  || flowgres.check_joins(p_steps => v_steps, p_ids => v_graph.ids, p_edge_to => v_graph.edge_to)
+  || flowgres.check_sections(p_definition => v_whole)
+  || flowgres.check_late_references(p_definition => v_whole)
+  || flowgres.check_references(
     p_steps => v_steps, p_outputs => v_definition -> 'outputs', p_ids => v_graph.ids,
     p_sorted => v_graph.sorted, p_from => v_graph.edge_from, p_to => v_graph.edge_to
   )
-  || flowgres.check_secrets(p_definition => v_definition || jsonb_build_object('steps', v_steps))
-  || flowgres.check_trigger_names(p_definition => v_definition || jsonb_build_object('steps', v_steps))
-  || flowgres.check_expressions(p_definition => v_definition || jsonb_build_object('steps', v_steps));
+  || flowgres.check_secrets(p_definition => v_whole)
+  || flowgres.check_trigger_names(p_definition => v_whole)
+  || flowgres.check_expressions(p_definition => v_whole);
   v_errors := v_errors || flowgres.check_jsonpath(p_path => v_definition #>> '{settings,correlation_id}', p_found => v_errors);
   v_errors := flowgres.distinct_problems(v_errors);
 

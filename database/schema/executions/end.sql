@@ -28,7 +28,7 @@ begin
     return 0;
   end if;
   p_state := flowgres.cancel_steps(
-    p_slots => p_state.touched_slots, p_spares_always => false, p_reason => 'the execution was cancelled', p_state => p_state);
+    p_slots => p_state.touched_slots, p_indexes => null, p_spares_always => false, p_reason => 'the execution was cancelled', p_state => p_state);
   with ended as (
     update flowgres.executions as e
     set
@@ -80,7 +80,8 @@ begin
     -- Their children leave with them, in this transaction; of very many the rest is left to the next sweep.
     v_level := array(
       select e.id from flowgres.executions as e
-      where e.tenant_id = p_tenant_id and e.parent_execution_id = any(v_level) and e.finished_at is null
+      where e.tenant_id = p_tenant_id and e.parent_execution_id = any(v_level) and e.parent_queue_id is not null
+        and e.finished_at is null
       order by e.id
       limit p_limit - v_count);
     delete from flowgres.cancellations as c

@@ -13,7 +13,8 @@ where v.began_at is not null
 union all
 -- A step that ended at its first report has no row of events: its own says all.
 select
-  s.tenant_id, s.execution_id, s.seq, 'step_' || s.status, case s.status when 'failed' then 'error' else 'info' end, s.step,
+  s.tenant_id, s.execution_id, s.seq, 'step_' || s.status, case s.status when 'failed' then 'error' else 'info' end,
+  flowgres.step_label(s.step, s.iteration),
   s.error ->> 'message',
   case when s.error is not null then flowgres.describe_outcome(
     p_attempt => s.attempts, p_error => s.error, p_due_at => null, p_child_execution_id => null) end,
@@ -21,7 +22,7 @@ select
 from flowgres.step_executions as s
 where s.seq is not null and s.is_logged is null
 union all
-select s.tenant_id, s.execution_id, s.seq - 1, 'step_started', 'info', s.step, null, null, null, s.started_at
+select s.tenant_id, s.execution_id, s.seq - 1, 'step_started', 'info', flowgres.step_label(s.step, s.iteration), null, null, null, s.started_at
 from flowgres.step_executions as s
 where s.seq is not null and s.is_logged is null and s.started_at is not null
 union all

@@ -17,9 +17,9 @@ begin
       'trigger_type', e.trigger_type, 'parent_execution_id', e.parent_execution_id, 'replayed_from', e.replayed_from,
       'generation', e.generation, 'metadata', e.metadata, 'created_by', e.created_by)
     || jsonb_build_object(
-      'steps_completed', e.completed_count - (e.hidden_step_count > 0 and e.status = 'completed')::integer,
+      'steps_completed', e.completed_count - (e.hidden_step_count > 0 and e.status = 'completed' and e.stop is null)::integer,
       'total_steps', e.step_count,
-      'progress', flowgres.progress_percent(p_execution => e),
+      'progress', flowgres.progress_percent(p_execution => e), 'phase', e.phase,
       'scheduled_at', e.scheduled_at, 'created_at', e.created_at, 'started_at', e.started_at, 'finished_at', e.finished_at,
       'steps', flowgres.list_steps(p_execution => e))
   into v_answer
@@ -89,10 +89,12 @@ begin
   return (
     select jsonb_agg(
       jsonb_build_object(
-        'step', w.id, 'type', w.type, 'status', x.status, 'output', s.output, 'error', s.error,
+        'step', w.id, 'type', w.type, 'section', w.section, 'status', x.status, 'output', s.output, 'error', s.error,
         'attempts', greatest(coalesce(s.attempts, 0), coalesce(q.attempt, 0)),
         'ready_at', coalesce(q.ready_at, s.ready_at, s.started_at), 'started_at', coalesce(s.started_at, q.claimed_at),
         'finished_at', s.finished_at, 'due_at', s.due_at, 'child_execution_id', s.child_execution_id,
+        'items', case when s.item_count is not null then jsonb_build_object(
+          'count', s.item_count, 'done', s.done_count, 'failed', s.failed_count) end,
         'reason', case when x.status = 'ready' then flowgres.unserved_reason(p_type => w.type) end,
         'depends_on', (
           select coalesce(jsonb_agg(d.id order by d.index), '[]')
@@ -110,7 +112,9 @@ begin
       when q.id is not null and q.due_at is null then 'ready'
       else coalesce(s.status, 'pending')
     end as status) as x
-    where w.tenant_id = p_execution.tenant_id and w.version_id = p_execution.version_id and w.type <> 'outputs');
+    where w.tenant_id = p_execution.tenant_id and w.version_id = p_execution.version_id and w.type <> 'outputs'
+      -- What is for failures is told of when it has its turn.
+      and (w.section = 'steps' or s.status is not null or q.id is not null));
 end;
 $$;
 comment on function flowgres.list_steps(flowgres.executions) is $$Every step of an execution with its status, output, error and attempts, in the order of the definition.$$;

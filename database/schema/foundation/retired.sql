@@ -38,7 +38,7 @@ do $$
 begin
   if exists (
     select from pg_catalog.pg_proc as p
-    where p.oid = to_regprocedure('flowgres.get_contexts(uuid, jsonb, bigint)') and not 'resume' = any(p.proargnames)
+    where p.oid = to_regprocedure('flowgres.get_contexts(uuid, jsonb, bigint)') and not 'item' = any(p.proargnames)
   ) then
     drop function flowgres.get_contexts(uuid, jsonb, bigint);
   end if;
@@ -58,6 +58,7 @@ drop function if exists flowgres.check_retry_errors(text, jsonb, boolean);
 drop function if exists flowgres.check_triggers(jsonb);
 drop function if exists flowgres.check_inputs(jsonb);
 drop function if exists flowgres.check_step(text, jsonb, text[], text[]);
+drop function if exists flowgres.check_step(text, jsonb, text[], jsonb);
 drop function if exists flowgres.check_step_config(text, text, jsonb);
 drop function if exists flowgres.plain_condition(text);
 drop function if exists flowgres.inline_secret(text);
@@ -83,3 +84,14 @@ drop function if exists flowgres.import_checked_workflow(jsonb, boolean);
 drop function if exists flowgres.import_definition(uuid, jsonb, boolean, boolean);
 drop function if exists flowgres.find_path(text, jsonb, text, text);
 drop function if exists flowgres.is_kind(jsonb, text);
+drop function if exists flowgres.cancel_steps(integer[], boolean, text, flowgres.advance_state);
+drop function if exists flowgres.find_failures(flowgres.advance_state);
+drop function if exists flowgres.find_unhandled(flowgres.advance_state, flowgres.resolved_step[]);
+drop function if exists flowgres.judge_join(text, boolean, integer, integer, integer, integer, integer);
+drop function if exists flowgres.make_step_outcome(
+  integer, uuid, uuid, bigint, smallint, integer, smallint, smallint, text, text, text, text, text, smallint[], boolean, boolean,
+  boolean, integer, timestamptz, timestamptz, timestamptz, text, uuid, jsonb, jsonb, jsonb);
+drop function if exists flowgres.make_ready_step(integer, bigint, smallint, text, boolean);
+drop function if exists flowgres.make_claimed_step(
+  bigint, bigint, uuid, uuid, uuid, smallint, integer, smallint, smallint, boolean, json, jsonb, boolean);
+drop function if exists flowgres.build_context(uuid, jsonb, jsonb, text, timestamptz, json);

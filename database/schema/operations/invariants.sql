@@ -74,6 +74,10 @@ as $$
   group by e.tenant_id, e.id, e.step_count, e.hidden_step_count
   having count(s.step_index) <> e.step_count + e.hidden_step_count
   union all
+  select 'ended_execution_counted_every_step', e.tenant_id, e.id, e.resolved_count::text
+  from flowgres.executions as e
+  where e.finished_at is not null and e.resolved_count <> e.step_count + e.hidden_step_count
+  union all
   -- Order: a step that waits for all its parents ends after them.
   select 'successor_ends_after_predecessors', s.tenant_id, s.execution_id, s.step
   from flowgres.step_executions as s
@@ -82,7 +86,42 @@ as $$
     on w.tenant_id = e.tenant_id and w.version_id = e.version_id and w.index = s.step_index
   join flowgres.step_executions as p
     on p.tenant_id = s.tenant_id and p.execution_id = s.execution_id and p.step_index = any(w.dependencies) and p.iteration = -1
-  where s.status in ('completed', 'failed') and w.join_rule not in ('any', 'failed') and s.finished_at < p.finished_at
+  where s.status in ('completed', 'failed') and w.join_rule not in ('any', 'failed', 'at_least') and s.finished_at < p.finished_at
+  union all
+  -- What is for failures runs after one, compensations from the last step that completed to the first.
+  select 'compensation_follows_a_failure', s.tenant_id, s.execution_id, s.step
+  from flowgres.executions as e
+  join flowgres.workflow_steps as w on w.tenant_id = e.tenant_id and w.version_id = e.version_id and w.section <> 'steps'
+  join flowgres.step_executions as s on s.tenant_id = e.tenant_id and s.execution_id = e.id and s.step_index = w.index
+  where e.phase in ('run', 'always')
+  union all
+  select 'compensations_run_backwards', c.tenant_id, c.execution_id, c.step
+  from (
+    select
+      s.tenant_id, s.execution_id, s.step, o.seq, o.status,
+      lag(o.seq) over (partition by s.tenant_id, s.execution_id order by s.seq) as before
+    from flowgres.executions as e
+    join flowgres.workflow_steps as w on w.tenant_id = e.tenant_id and w.version_id = e.version_id and w.section = 'compensate'
+    join flowgres.step_executions as s
+      on s.tenant_id = e.tenant_id and s.execution_id = e.id and s.step_index = w.index and s.iteration = -1
+    join flowgres.step_executions as o
+      on o.tenant_id = e.tenant_id and o.execution_id = e.id and o.step_index = w.compensates and o.iteration = -1
+    where e.phase in ('compensate', 'on_failure')
+  ) as c
+  where c.seq > c.before or c.status <> 'completed'
+  union all
+  -- A foreach that has not ended counts what has, and one that goes on beyond its end has work.
+  select 'iterations_are_counted', s.tenant_id, s.execution_id, format('%s: %s of %s', s.step, i.done, s.done_count)
+  from flowgres.step_executions as s
+  cross join lateral (
+    select count(*) as done from flowgres.step_executions as r
+    where r.tenant_id = s.tenant_id and r.execution_id = s.execution_id and r.step_index = s.step_index and r.iteration >= 0
+      and r.finished_at is not null
+  ) as i
+  where s.item_count is not null and s.iteration = -1 and (s.finished_at is null or s.done_count < s.item_count) and (
+    i.done <> s.done_count or not exists (
+      select from flowgres.work_queue as q
+      where q.tenant_id = s.tenant_id and q.execution_id = s.execution_id and q.step_index = s.step_index and q.iteration >= 0))
   union all
   -- Nothing is held by a runner that does not exist.
   select 'lease_has_a_runner', q.tenant_id, q.execution_id, q.runner_id::text

@@ -13,14 +13,15 @@ as $$
     select w.index as head, array[w.index] as indexes, array[w.id] as steps, array[w.type] as types, w.next_index, w.children
     from flowgres.workflow_steps as w
     where w.tenant_id = p_tenant_id and w.version_id = p_version_id
-      -- No branches, nothing that may have been decided before its parents ended, and no row that is there already.
-      and w.branches is null and w.gates = '{}' and w.join_rule not in ('any', 'failed')
+      -- Its end means no more than that what hangs on it may run, and no row of it is there already.
+      and w.section = 'steps' and w.branches is null and not w.is_early and w.cancel_indexes = '{}' and w.type <> 'stop'
+      and w.iterates is null
     union all
     select k.head, k.indexes || w.index, k.steps || w.id, k.types || w.type, w.next_index, w.children
     from walk as k
     join flowgres.workflow_steps as w
       on w.tenant_id = p_tenant_id and w.version_id = p_version_id and w.index = k.next_index
-    where w.branches is null and cardinality(k.indexes) < 16
+    where w.branches is null and w.cancel_indexes = '{}' and cardinality(k.indexes) < 16
   )
   insert into flowgres.chains (
     tenant_id, version_id, head, indexes, steps, types, event_count, children, opens, open_capabilities, open_computes, is_whole)
@@ -39,7 +40,7 @@ as $$
       coalesce(array_agg(flowgres.only_computes(w.type) order by w.index), '{}') as are_computing
     from flowgres.workflow_steps as w
     where w.tenant_id = p_tenant_id and w.version_id = p_version_id and w.index = any(k.children)
-      and w.dependencies = array[k.indexes[cardinality(k.indexes)]] and w.gates = '{}' and w.join_rule not in ('any', 'failed')
+      and w.dependencies = array[k.indexes[cardinality(k.indexes)]] and w.gates = '{}' and w.join_rule <> 'failed' and not w.is_early
   ) as o
   order by k.head, cardinality(k.indexes) desc
   on conflict (tenant_id, version_id, head) do nothing;

@@ -217,7 +217,7 @@ begin
           case when s.steps is not null and flowgres.weight_of(e.input) + flowgres.weight_of(e.trigger) <= flowgres.light_weight() then
             flowgres.build_context(
               p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
-              p_began_at => coalesce(e.started_at, e.created_at), p_steps => s.steps)
+              p_began_at => coalesce(e.started_at, e.created_at), p_steps => s.steps, p_error => e.error)
           end
         from flowgres.executions as e
         cross join lateral (
@@ -235,7 +235,10 @@ begin
       ),
       case when q.resume is not null then flowgres.read_resume(
         p_tenant_id => q.tenant_id, p_resume => q.resume, p_most => flowgres.light_weight()) end,
-      false;
+      false,
+      case when q.iteration >= 0 then flowgres.read_item(
+        p_tenant_id => q.tenant_id, p_execution_id => q.execution_id, p_step_index => q.step_index, p_iteration => q.iteration,
+        p_most => flowgres.light_weight()) end;
   end if;
 
   if v_is_idle then

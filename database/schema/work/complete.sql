@@ -17,6 +17,10 @@ declare
   v_execution_ids uuid[];
   v_has_children boolean;
   v_reports flowgres.step_report[] := p_reports;
+  v_is_any_expanded boolean;
+  v_is_any_iteration boolean;
+  v_is_any_end boolean;
+  v_is_any_cancel boolean;
 begin
   v_state.runner_id := p_runner_id;
   v_state.capabilities := p_capabilities;
@@ -42,9 +46,25 @@ begin
   v_state.room := coalesce(p_room, v_state.lease_count + greatest(p_want, 0));
   if v_state.outcomes is not null then
     perform flowgres.record_unusual(p_state => v_state);
-    v_state.failing_errors := flowgres.find_failures(p_state => v_state);
-    if v_state.failing_errors is not null then
-      v_state := flowgres.begin_failing(p_state => v_state);
+    select bool_or(o.outcome = 'expand'), bool_or(o.iteration >= 0 and o.edge is not null)
+    into v_is_any_expanded, v_is_any_iteration
+    from unnest(v_state.outcomes) as o;
+    if v_is_any_expanded then
+      v_state := flowgres.expand_steps(p_state => v_state);
+    end if;
+    if v_is_any_iteration then
+      v_state := flowgres.iterate_steps(p_state => v_state);
+    end if;
+    select
+      bool_or(o.edge = 'failed' or o.step_type = 'stop'), bool_or(o.cancels <> '{}' and o.outcome = 'completed')
+    into v_is_any_end, v_is_any_cancel
+    from unnest(v_state.outcomes) as o
+    where o.iteration = -1;
+    if v_is_any_end then
+      v_state := flowgres.begin_ending(p_state => v_state);
+    end if;
+    if v_is_any_cancel then
+      v_state := flowgres.cancel_others(p_state => v_state);
     end if;
   end if;
   return query select h.* from unnest(flowgres.carry_on(p_state => v_state)) as h;
@@ -61,6 +81,8 @@ as $$
 declare
   v_handed flowgres.claimed_step[];
   v_share_of_fan integer;
+  v_next flowgres.ready_step[];
+  v_ready flowgres.ready_step[];
 begin
   if p_state.frontier is not null or p_state.outcomes is not null then
     p_state := flowgres.resolve_children(p_state => p_state);
@@ -72,6 +94,20 @@ begin
       p_room => case when flowgres.has_deleted(p_state => p_state) then 0 else least(p_state.room, v_share_of_fan) end,
       p_share => flowgres.share_of_tenant(p_state => p_state));
     p_state.moving_slots := p_state.moving_slots || array(select r.slot from unnest(p_state.ready) as r);
+  end if;
+  if true = any(p_state.failing_flags) then
+    v_next := flowgres.take_next_steps(p_state => p_state);
+    for i in 1..coalesce(cardinality(v_next), 0) loop
+      p_state.total_counts[v_next[i].slot] := p_state.total_counts[v_next[i].slot] + 1;
+    end loop;
+  end if;
+  if v_next is not null then
+    -- They are claimed, and not handed over: what they see begins with the error, which no runner has yet.
+    v_ready := p_state.ready;
+    p_state.ready := v_next;
+    v_handed := v_handed || flowgres.move_ready(p_state => p_state, p_share_of_fan => 0, p_room => 0, p_share => null);
+    p_state.moving_slots := p_state.moving_slots || array(select r.slot from unnest(v_next) as r);
+    p_state.ready := v_ready;
   end if;
   perform flowgres.settle_queue(p_state => p_state);
   perform flowgres.finish_advance(p_state => p_state);

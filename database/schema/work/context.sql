@@ -4,17 +4,22 @@ set local role flowgres_owner;
 
 -- One expression, without a search_path and without a query: so it is inlined, and a claim of hundreds calls no function.
 create or replace function flowgres.build_context(
-  p_execution_id uuid, p_input jsonb, p_trigger jsonb, p_trigger_type text, p_began_at timestamptz, p_steps json
+  p_execution_id uuid, p_input jsonb, p_trigger jsonb, p_trigger_type text, p_began_at timestamptz, p_steps json, p_error jsonb
 )
   returns json language sql stable
 as $$
-  select json_build_object(
+  select case when p_error is null then json_build_object(
     'input', p_input,
     'trigger', case when p_trigger is null then json_build_object('type', p_trigger_type) else p_trigger::json end,
     'execution', json_build_object('id', p_execution_id, 'started_at', p_began_at),
-    'steps', p_steps);
+    'steps', p_steps)
+  else json_build_object(
+    'input', p_input,
+    'trigger', case when p_trigger is null then json_build_object('type', p_trigger_type) else p_trigger::json end,
+    'execution', json_build_object('id', p_execution_id, 'started_at', p_began_at),
+    'steps', p_steps, 'error', p_error) end;
 $$;
-comment on function flowgres.build_context is $$What the expressions of a step may see of their execution.$$;
+comment on function flowgres.build_context is $$What the expressions of a step may see of their execution; its error, once it has one.$$;
 
 -- Without a look at what lies apart. Compressed, lists of objects are a seventh of their text, and one letter again and again an
 -- 87th: less is not possible with what compresses by default.
@@ -97,7 +102,7 @@ begin
         case when r.steps is not null and flowgres.weight_of(e.input) + flowgres.weight_of(e.trigger) <= flowgres.light_weight() then
           flowgres.build_context(
             p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
-            p_began_at => coalesce(e.started_at, e.created_at), p_steps => r.steps)
+            p_began_at => coalesce(e.started_at, e.created_at), p_steps => r.steps, p_error => e.error)
         end as context
       from flowgres.executions as e
       cross join lateral (
@@ -115,7 +120,10 @@ begin
     r.id, r.token, r.tenant_id, r.execution_id, r.version_id, r.step_index, r.iteration, r.attempt, r.generation, false,
     case when r.place = 1 then (select c.context from contexts as c where c.execution_id = r.execution_id) end,
     case when r.resume is not null then flowgres.read_resume(
-      p_tenant_id => r.tenant_id, p_resume => r.resume, p_most => flowgres.light_weight()) end, false
+      p_tenant_id => r.tenant_id, p_resume => r.resume, p_most => flowgres.light_weight()) end, false,
+    case when r.iteration >= 0 then flowgres.read_item(
+      p_tenant_id => r.tenant_id, p_execution_id => r.execution_id, p_step_index => r.step_index, p_iteration => r.iteration,
+      p_most => flowgres.light_weight()) end
   from ranked as r
   order by r.execution_id, r.place;
 end;
@@ -127,7 +135,7 @@ The first row of each execution carries the context for all of them, unless that
 set local role flowgres_engine;
 
 create or replace function flowgres.get_contexts(p_runner_id uuid, p_rows jsonb, p_most bigint default 9223372036854775807)
-  returns table (queue_id bigint, context json, resume jsonb) language plpgsql stable security definer set search_path to pg_catalog, pg_temp
+  returns table (queue_id bigint, context json, resume jsonb, item json) language plpgsql stable security definer set search_path to pg_catalog, pg_temp
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
   set plan_cache_mode to force_generic_plan
 as $$
@@ -135,11 +143,12 @@ begin
   return query
   with wanted as (
     select
-      r.place, l.id, l.tenant_id, l.execution_id, l.reference_indexes, l.resume,
-      flowgres.weight_of(e.input) + flowgres.weight_of(e.trigger) + coalesce(o.weight, 0) + coalesce(c.weight, 0) as weight
+      r.place, l.id, l.tenant_id, l.execution_id, l.step_index, l.iteration, l.reference_indexes, l.resume,
+      flowgres.weight_of(e.input) + flowgres.weight_of(e.trigger) + coalesce(o.weight, 0) + coalesce(c.weight, 0)
+      + coalesce(i.weight, 0) as weight
     from jsonb_array_elements(p_rows) with ordinality as r (value, place)
     cross join lateral (
-      select q.id, q.tenant_id, q.execution_id, q.resume, w.reference_indexes
+      select q.id, q.tenant_id, q.execution_id, q.step_index, q.iteration, q.resume, w.reference_indexes
       from flowgres.work_queue as q
       join flowgres.workflow_steps as w
         on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
@@ -160,6 +169,12 @@ begin
       from flowgres.executions as d
       where d.tenant_id = l.tenant_id and d.id = (l.resume ->> 'execution_id')::uuid
     ) as c on l.resume ? 'execution_id'
+    left join lateral (
+      select flowgres.weight_of(i.items) as weight
+      from flowgres.step_items as i
+      where i.tenant_id = l.tenant_id and i.execution_id = l.execution_id and i.step_index = l.step_index
+        and i.first = l.iteration / 100 * 100
+    ) as i on l.iteration >= 0
   ),
   -- As many as there is room for, and the first one in any case.
   taken as materialized (
@@ -169,14 +184,17 @@ begin
   select
     t.id, c.context,
     case when c.context is not null and t.resume is not null then
-      flowgres.read_resume(p_tenant_id => t.tenant_id, p_resume => t.resume) end
+      flowgres.read_resume(p_tenant_id => t.tenant_id, p_resume => t.resume) end,
+    case when c.context is not null and t.iteration >= 0 then flowgres.read_item(
+      p_tenant_id => t.tenant_id, p_execution_id => t.execution_id, p_step_index => t.step_index, p_iteration => t.iteration) end
   from taken as t
   left join lateral (
     select flowgres.build_context(
       p_execution_id => e.id, p_input => e.input, p_trigger => e.trigger, p_trigger_type => e.trigger_type,
       p_began_at => coalesce(e.started_at, e.created_at),
       p_steps => case when t.reference_indexes = '{}' then '{}'::json else flowgres.context_steps(
-        p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => t.reference_indexes) end) as context
+        p_tenant_id => e.tenant_id, p_execution_id => e.id, p_reference_indexes => t.reference_indexes) end,
+      p_error => e.error) as context
     from flowgres.executions as e
     where e.tenant_id = t.tenant_id and e.id = t.execution_id
     offset 0
@@ -186,5 +204,5 @@ end;
 $$;
 comment on function flowgres.get_contexts(uuid, jsonb, bigint) is $$Contexts of leased steps, given as [[tenant, execution, queue row, token], ...]
 
-For a step whose context its claim did not bring, or what it resumes with. They come in the order of their rows until they weigh
+For a step whose context its claim did not bring, or what it resumes with, or its item. They come in the order of their rows until they weigh
 p_most together; what is left has null, and is to be asked for again.$$;

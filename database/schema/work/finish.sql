@@ -75,14 +75,14 @@ begin
   updated as (
     update flowgres.executions as e
     set
-      -- A row tells of the end of one that failed; of one that completed the execution itself does.
+      -- A row tells of the end of one that failed or was stopped; of one that completed the execution itself does.
       event_seq = t.last_seq + t.is_finished::integer,
       resolved_count = e.resolved_count + v_newly_resolved[t.slot],
       completed_count = e.completed_count + v_newly_completed[t.slot],
       phase = case when v_failing_flags[t.slot] and e.phase = 'run' then 'always' else e.phase end,
       error = coalesce(e.error, p_state.failing_errors -> t.slot::text),
       started_at = coalesce(e.started_at, v_began_at[t.slot]),
-      status = t.status,
+      status = case when t.is_finished then coalesce(e.stop ->> 'status', t.status) else t.status end,
       active_since = case when t.status in ('running', 'retrying') then coalesce(e.active_since, p_state.now) end,
       active_seconds = e.active_seconds + case
         when t.status in ('running', 'retrying') or e.active_since is null then 0
@@ -91,8 +91,8 @@ begin
       deadline_at = case when t.status in ('running', 'retrying') and not v_failing_flags[t.slot] then coalesce(
         e.deadline_at, p_state.now + make_interval(secs => greatest(e.timeout_seconds - e.active_seconds, 0))) end,
       finished_at = case when t.is_finished then p_state.now end,
-      -- What its outputs say, else the outputs of its last steps by id.
-      output = case when t.status = 'completed' then (
+      -- What the step says that stopped it, what its outputs say, else the outputs of its last steps by id.
+      output = case when t.is_finished and e.stop ->> 'status' = 'completed' then e.stop -> 'output' when t.status = 'completed' then (
         select case when e.hidden_step_count > 0 then o.outputs -> '$outputs' else o.outputs end
         from (
           select jsonb_object_agg(s.step, s.output) as outputs
@@ -112,9 +112,11 @@ begin
   ),
   ended as (
     insert into flowgres.events (tenant_id, execution_id, seq, at, type, level, message, details)
-    select u.tenant_id, u.id, u.event_seq, p_state.now, 'execution_failed', 'error', u.error ->> 'message', u.error
+    select
+      u.tenant_id, u.id, u.event_seq, p_state.now, 'execution_' || u.status, case u.status when 'failed' then 'error' else 'info' end,
+      u.error ->> 'message', u.error
     from updated as u
-    where u.is_finished and u.status = 'failed'
+    where u.is_finished and u.status in ('failed', 'cancelled')
   )
   select array_agg(u.tenant_id order by u.id), array_agg(u.id order by u.id) into v_woken_tenants, v_woken
   from updated as u where u.is_finished and u.parent_execution_id is not null;

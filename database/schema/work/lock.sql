@@ -87,16 +87,16 @@ begin
   end loop;
   for v_group in
     select
-      g.tenant_id, g.workflow, g.version, g.depth, g.priority, array_agg(g.place order by g.place) as places
+      g.tenant_id, g.workflow, g.version, g.depth, g.priority, g.is_detached, array_agg(g.place order by g.place) as places
     from (
-      select r.t as tenant_id, r.workflow, r.version, e.depth + 1 as depth, q.priority, n.place
+      select r.t as tenant_id, r.workflow, r.version, e.depth + 1 as depth, q.priority, r.detached is true as is_detached, n.place
       from generate_subscripts(p_reports, 1) as n (place)
       cross join lateral (select (p_reports[n.place]).*) as r
       join flowgres.work_queue as q on q.tenant_id = r.t and q.execution_id = r.x and q.id = r.q
       join flowgres.executions as e on e.tenant_id = r.t and e.id = r.x
       where r.o = 'child' and r.k is not null
     ) as g
-    group by g.tenant_id, g.workflow, g.version, g.depth, g.priority
+    group by g.tenant_id, g.workflow, g.version, g.depth, g.priority, g.is_detached
   loop
     p_reports := flowgres.start_alike(
       p_state => p_state, p_reports => p_reports, p_places => v_group.places, p_depth => v_group.depth::smallint,
@@ -117,6 +117,7 @@ create or replace function flowgres.start_alike(
 as $$
 declare
   v_report flowgres.step_report := p_reports[p_places[1]];
+  v_is_detached boolean := coalesce(v_report.detached, false);
   v_version flowgres.workflow_versions;
   v_ids uuid[];
   v_message text;
@@ -147,10 +148,15 @@ begin
       p_parent_step_indexes => array(
         select (p_reports[p.place]).s from unnest(p_places) with ordinality as p (place, i) order by p.i),
       p_parent_queue_ids => array(
-        select (p_reports[p.place]).q from unnest(p_places) with ordinality as p (place, i) order by p.i));
+        -- One that is detached has a parent that does not wait for it: no row of the queue.
+        select case when not v_is_detached then (p_reports[p.place]).q end
+        from unnest(p_places) with ordinality as p (place, i) order by p.i));
     for i in 1..cardinality(p_places) loop
       v_report := p_reports[p_places[i]];
       v_report.child := v_ids[i];
+      if v_is_detached then
+        v_report.o := 'detached';
+      end if;
       p_reports[p_places[i]] := v_report;
     end loop;
     return;

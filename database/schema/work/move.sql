@@ -104,14 +104,14 @@ begin
     union all
     select
       f.*, v_tenant_ids[f.slot] as tenant_id, v_execution_ids[f.slot] as execution_id,
-      row_number() over (partition by f.only_computes order by f.place > 1, f.slot, f.step_index)
+      row_number() over (partition by f.only_computes order by f.place > 1, f.slot, f.step_index, f.iteration)
         -- What only computes takes no slot: it is done long before it could be claimed.
         <= case when f.only_computes and p_room > 0 then greatest(p_room, p_share_of_fan) else p_room end
         and (p_share is null or row_number() over (
           partition by v_tenant_ids[f.slot] order by f.place > 1, f.slot, f.step_index) <= p_share)
         and f.capability = any(p_state.capabilities) as is_handed
     from (
-      select r.*, row_number() over (partition by r.queue_id, r.slot order by r.step_index) + (r.queue_id is null)::integer as place
+      select r.*, row_number() over (partition by r.queue_id, r.slot order by r.step_index, r.iteration) + (r.queue_id is null)::integer as place
       from unnest(p_state.ready) as r
       where not v_fit_all
     ) as f
@@ -120,7 +120,7 @@ begin
     -- In place, and without touching an indexed column when it is handed over: a heap-only update.
     update flowgres.work_queue as q
     set
-      step_index = r.step_index, iteration = -1, capability = r.capability, token = q.token + 1,
+      step_index = r.step_index, iteration = r.iteration, capability = r.capability, token = q.token + 1,
       attempt = r.is_handed::integer, runner_id = case when r.is_handed then p_state.runner_id end,
       claimed_at = case when r.is_handed then p_state.now end, ready_at = p_state.now, is_announced = false, resume = null,
       waits_for = null, rank = case when r.is_handed then q.rank else flowgres.next_rank() end
@@ -131,11 +131,11 @@ begin
   ),
   added as (
     insert into flowgres.work_queue as q (
-      tenant_id, execution_id, version_id, runner_id, token, ready_at, claimed_at, step_index, attempt, generation, priority,
-      capability)
+      tenant_id, execution_id, version_id, runner_id, token, ready_at, claimed_at, step_index, iteration, attempt, generation,
+      priority, capability)
     select
       r.tenant_id, r.execution_id, v_version_ids[r.slot], case when r.is_handed then p_state.runner_id end, 1, p_state.now,
-      case when r.is_handed then p_state.now end, r.step_index, r.is_handed::integer, v_generations[r.slot],
+      case when r.is_handed then p_state.now end, r.step_index, r.iteration, r.is_handed::integer, v_generations[r.slot],
       v_priorities[r.slot], r.capability
     from ranked as r
     where r.place > 1
@@ -145,7 +145,11 @@ begin
     array_agg(flowgres.make_claimed_step(
       p_queue_id => q.id, p_token => q.token, p_tenant_id => q.tenant_id, p_execution_id => q.execution_id,
       p_version_id => q.version_id, p_step_index => q.step_index, p_iteration => q.iteration, p_attempt => q.attempt,
-      p_generation => q.generation, p_handed => true)) filter (where q.runner_id is not null),
+      p_generation => q.generation, p_handed => true,
+      p_item => case when q.iteration >= 0 then flowgres.read_item(
+        p_tenant_id => q.tenant_id, p_execution_id => q.execution_id, p_step_index => q.step_index, p_iteration => q.iteration,
+        p_most => flowgres.light_weight()) end))
+      filter (where q.runner_id is not null),
     count(*)
   into v_handed, v_count
   from (select m.* from moved as m union all select a.* from added as a) as q;
@@ -199,8 +203,13 @@ begin
     rank = case when o.due_at is null and o.outcome <> 'started' then flowgres.next_rank() else q.rank end,
     waits_for = o.waits_for,
     -- A retry begins anew; a lost step goes on from where it was resumed.
-    resume = case when o.outcome in ('suspended', 'child') then '{}'::jsonb when o.outcome <> 'retrying' then q.resume end,
-    is_announced = o.outcome in ('started', 'suspended', 'child'),
+    resume = case
+      when o.outcome in ('suspended', 'child') then '{}'::jsonb
+      -- It goes on at once.
+      when o.outcome = 'detached' then jsonb_build_object('status', 'detached', 'execution_id', o.child_execution_id)
+      when o.outcome <> 'retrying' then q.resume
+    end,
+    is_announced = o.outcome in ('started', 'suspended', 'child', 'detached'),
     claimed_at = case when o.outcome = 'started' then q.claimed_at end,
     attempt = q.attempt + (o.outcome = 'lost' and o.is_resumed)::integer,
     -- Twice lost, whatever else its tries came to, is no chance any more: one of those that were held together kills runners,
@@ -215,7 +224,8 @@ begin
       else q.capability end
   from unnest(p_state.outcomes) as o
   where q.tenant_id = o.tenant_id and q.execution_id = o.execution_id and q.id = o.queue_id and o.edge is null
-    and q.runner_id is not distinct from p_state.runner_id;
+    -- That one went on to its first iteration.
+    and o.outcome <> 'expand' and q.runner_id is not distinct from p_state.runner_id;
 end;
 $$;
 comment on function flowgres.settle_queue(flowgres.advance_state) is $$Delete the rows of steps that ended, park those that wait or are tried again.$$;

@@ -123,13 +123,20 @@ begin
     select
       r.*, w.*,
       case
+        -- The list of a foreach; of an empty one nothing is to be done.
+        when r.o = 'expand' and r.iteration = -1 and w.iterates is not null and jsonb_typeof(r."out") = 'array' then case
+          when jsonb_array_length(r."out") < (w.iterates ->> 'at_least')::numeric then 'failed'
+          when r."out" = '[]' then 'completed'
+          else 'expand' end
+        -- Whoever makes something else of a list does not know what it is.
+        when r.iteration = -1 and w.iterates ? 'items' and r.o in ('completed', 'suspended', 'child', 'detached') then 'failed'
         when r.o = 'completed' then 'completed'
         when r.o = 'failed' and flowgres.may_retry(
           p_error => r.error, p_retry_errors => w.retry_errors, p_attempt => r.attempt, p_max_attempts => w.max_attempts)
           then 'retrying'
         -- A step that took its runner with it is tried a few times whatever its own policy: the runner may not be its fault.
         when r.o = 'lost' and r.attempt + r.is_resumed::integer >= greatest(w.max_attempts, 3) then 'failed'
-        when r.o in ('skipped', 'lost', 'suspended', 'child', 'started') then r.o
+        when r.o in ('skipped', 'lost', 'suspended', 'child', 'detached', 'started') then r.o
         else 'failed'
       end as outcome
     from reported as r
@@ -137,7 +144,7 @@ begin
       select
         w.id, w.type, w.children, w.branches, w.next_index, w.on_error, w.failure_handled, w.max_attempts, w.retry_errors,
         w.retry_delay_seconds, w.retry_factor, w.retry_max_delay_seconds, w.retry_jitter, w.join_rule,
-        w.timeout_seconds, w.join_rule in ('any', 'failed') or w.gates <> '{}' as is_early
+        w.timeout_seconds, w.cancel_indexes, w.is_early, w.iterates
       from flowgres.workflow_steps as w
       where w.tenant_id = r.t and w.version_id = r.version_id and w.index = r.s
       offset 0
@@ -160,17 +167,21 @@ begin
     ) as k
     window chain as (partition by k.q order by k.place)
   ),
+  cancelling as materialized (
+    select l.slot, l.q, l.cancel_indexes from linked as l
+    where l.is_linked and l.outcome = 'completed' and l.iteration = -1 and l.cancel_indexes <> '{}'
+  ),
   outcomes as materialized (
     select
       l.slot, l.t, l.x, l.q, l.place, l.version_id, l.s, l.iteration, l.attempt, l.generation, l.outcome, l.id, l.type,
-      l.join_rule, l.children, l.is_followed, e.edge,
+      l.join_rule, l.children, l.cancel_indexes, l.is_followed, e.edge,
       -- A condition that failed and goes on has taken no branch; what hangs on it outside of its branches sees a taken edge.
       case when l.branches is not null and e.edge = 'taken' then flowgres.untaken_children(
         p_tenant_id => l.t, p_version_id => l.version_id, p_branches => l.branches,
         p_taken => case when l.outcome = 'completed' then l.taken end) end as untaken,
-      l.outcome = 'failed' and l.on_error = 'fail' and not l.failure_handled as is_unhandled,
+      l.outcome = 'failed' and l.on_error = 'fail' and not l.failure_handled and l.iteration = -1 as is_unhandled,
       l.is_announced, l.is_resumed,
-      -- The step has a row already: it was tried, announced, suspended, or marked by a join that does not wait for all.
+      -- The step has a row already: it was tried, announced, suspended, or marked because it was decided early.
       l.attempt > 1 or l.generation > 1 or l.is_announced or l.is_resumed or l.is_early as is_recorded,
       l.ready_at,
       p_state.now - make_interval(secs => greatest(coalesce(l.ms, 0), 0) / 1000) as began_at,
@@ -184,9 +195,15 @@ begin
         when 'child' then coalesce(p_state.now + make_interval(secs => l.timeout_seconds), 'infinity')
       end as due_at,
       l.child,
-      case when l.outcome = 'completed' then l."out" end as output,
-      case when l.outcome in ('failed', 'retrying', 'lost') then coalesce(l.error, jsonb_build_object(
-        'code', 'report_invalid', 'message', 'the runner sent no error', 'class', 'internal')) end as error,
+      case when l.outcome in ('completed', 'expand') then l."out" end as output,
+      case when l.outcome in ('failed', 'retrying', 'lost') then coalesce(l.error, case
+        when l.o = 'expand' then jsonb_build_object(
+          'code', 'too_few_items', 'class', 'validation', 'message', format(
+            'the list has %s items, and at_least asks for %s', jsonb_array_length(l."out"), l.iterates ->> 'at_least'))
+        when l.iterates is not null then jsonb_build_object(
+          'code', 'runner_outdated', 'class', 'internal', 'message', 'the runner of this step does not know foreach',
+          'hint', 'Upgrade all runners.') end,
+        jsonb_build_object('code', 'report_invalid', 'message', 'the runner sent no error', 'class', 'internal')) end as error,
       l.detail, n.logs,
       -- Its events: the start, unless somebody has told of it; the lines it logged; the outcome itself. The hidden outputs step
       -- has events only when it fails.
@@ -200,11 +217,16 @@ begin
       select case
         when l.outcome = 'completed' then 'taken'
         when l.outcome = 'skipped' then 'dead'
+        -- What a failed iteration means its step decides, with all of them.
+        when l.outcome = 'failed' and l.iteration >= 0 then 'failed'
         when l.outcome = 'failed' then case l.on_error when 'continue' then 'taken' when 'skip' then 'dead' else 'failed' end
       end as edge
     ) as e
     cross join lateral (select case when jsonb_typeof(l.logs) = 'array' then l.logs end as logs) as n
-    where l.is_linked
+    -- Of two of the same batch of which one cancels the other, the one that is older in the queue is first: what is said of the other
+    -- is passed over, and when it is said again its lease is gone.
+    where l.is_linked and (not l.is_early or not exists (
+      select from cancelling as c where c.slot = l.slot and c.q < l.q and l.s = any(c.cancel_indexes)))
   ),
   numbered as materialized (
     select
@@ -228,18 +250,21 @@ begin
   ),
   told as (
     insert into flowgres.events (tenant_id, execution_id, seq, at, began_at, type, level, step, message, details)
-    select n.t, n.x, v.seq, v.at, v.began_at, v.type, v.level, n.id, v.message, v.details
+    select
+      n.t, n.x, v.seq, v.at, v.began_at, v.type, v.level, flowgres.step_label(n.id, n.iteration), v.message, v.details
     from numbered as n
     cross join lateral (
       select
         n.seq, case when n.outcome = 'started' then n.began_at else p_state.now end as at,
         case when n.start_count > 0 and n.log_count = 0 then n.began_at end as began_at,
-        case when n.outcome = 'completed' then 'step_completed' when n.outcome in ('suspended', 'child') then 'step_waiting'
+        case when n.outcome = 'expand' then 'step_expanded' when n.outcome in ('suspended', 'child', 'detached') then 'step_waiting'
           else 'step_' || n.outcome end as type,
         case when n.outcome = 'failed' then 'error' when n.outcome in ('retrying', 'lost') then 'warning' else 'info' end as level,
         n.error ->> 'message' as message,
-        case when n.error is not null or n.due_at is not null then flowgres.describe_outcome(
-          p_attempt => n.attempt, p_error => n.error, p_due_at => n.due_at, p_child_execution_id => n.child) end as details
+        case
+          when n.outcome = 'expand' then jsonb_build_object('items', jsonb_array_length(n.output))
+          when n.error is not null or n.due_at is not null or n.child is not null then flowgres.describe_outcome(
+            p_attempt => n.attempt, p_error => n.error, p_due_at => n.due_at, p_child_execution_id => n.child) end as details
       union all
       select n.seq - n.log_count - 1, n.began_at, null, 'step_started', 'info', null, null
       where n.start_count > 0 and n.log_count > 0
@@ -286,9 +311,9 @@ begin
   cross join (
     select
       array_agg(n.q) filter (where n.place = 0), count(*) filter (where n.place = 0 and n.outcome <> 'started'),
-      array_agg(n.slot) filter (where n.outcome in ('started', 'lost')),
-      array_agg(n.slot) filter (where n.place = 0 and n.edge is not null and n.iteration = -1),
-      array_agg(n.q) filter (where n.place = 0 and n.edge is not null and n.iteration = -1),
+      array_agg(n.slot) filter (where n.outcome in ('started', 'lost', 'detached')),
+      array_agg(n.slot) filter (where n.place = 0 and n.edge is not null),
+      array_agg(n.q) filter (where n.place = 0 and n.edge is not null),
       array_agg(flowgres.make_resolved_step(
         p_slot => n.slot, p_queue_id => n.q, p_step_index => n.s, p_step => n.id, p_join_rule => n.join_rule,
         p_children => n.children, p_untaken => n.untaken, p_edge => n.edge, p_outcome => n.outcome))
@@ -301,9 +326,12 @@ begin
         p_ready_at => n.ready_at, p_began_at => n.began_at, p_due_at => n.due_at,
         p_waits_for => case n.outcome
           when 'retrying' then 'retry' when 'suspended' then 'timer' when 'child' then 'child:' || n.child end,
-        p_child_execution_id => n.child, p_output => n.output, p_error => n.error, p_detail => n.detail))
-        filter (where n.edge is null or n.is_recorded or n.error is not null or n.detail is not null
-          or n.outcome = 'skipped' and n.join_rule = 'failed')
+        p_child_execution_id => n.child,
+        -- An iteration that was written as it is has no more to say than that it ended.
+        p_output => case when n.iteration = -1 or n.is_recorded then n.output end, p_error => n.error, p_detail => n.detail,
+        p_cancels => n.cancel_indexes))
+        filter (where n.edge is null or n.is_recorded or n.error is not null or n.detail is not null or n.type = 'stop'
+          or n.iteration >= 0 or n.cancel_indexes <> '{}' or n.outcome = 'skipped' and n.join_rule = 'failed')
     from numbered as n
   ) as s;
 end;

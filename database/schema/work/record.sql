@@ -13,12 +13,13 @@ begin
     o.tenant_id, o.execution_id, o.step_index, o.iteration, o.attempt, o.step, o.step_type,
     case o.outcome
       when 'suspended' then 'waiting' when 'child' then 'waiting' when 'started' then 'running' when 'lost' then 'ready'
+      when 'detached' then 'ready' when 'expand' then 'running'
       else o.outcome
     end,
     o.edge, o.untaken, p_state.runner_id, o.child_execution_id, o.ready_at,
     case when o.outcome <> 'skipped' then o.began_at end,
     case when o.edge is not null then p_state.now end,
-    nullif(o.due_at, 'infinity'), o.output, o.error, case when o.edge is not null then o.seq end, true
+    nullif(o.due_at, 'infinity'), case when o.edge is not null then o.output end, o.error, case when o.edge is not null then o.seq end, true
   from unnest(p_state.outcomes) as o
   where o.edge is null or o.is_recorded
   on conflict (tenant_id, execution_id, step_index, iteration) do update

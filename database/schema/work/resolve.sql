@@ -17,7 +17,10 @@ declare
   v_frontier flowgres.resolved_step[] := p_state.frontier;
   v_ready flowgres.ready_step[];
   v_skipped flowgres.resolved_step[];
-  v_all_skipped flowgres.resolved_step[];
+  v_passed_by flowgres.resolved_step[] := '{}';
+  v_has_rest boolean;
+  v_rest_slots integer[];
+  v_rest_indexes smallint[];
   v_unhandled jsonb;
   v_row record;
 begin
@@ -37,18 +40,17 @@ begin
     ),
     judged as materialized (
       select
-        t.*, w.id as step, w.type as step_type, w.capability, w.children, w.join_rule,
+        t.*, w.id as step, w.type as step_type, w.capability, w.children, w.join_rule, w.rest_indexes, w.is_early,
         flowgres.judge_join(
-          p_join_rule => w.join_rule, p_has_gates => w.gates <> '{}', p_dependency_count => cardinality(w.dependencies),
+          p_join_rule => w.join_rule, p_join_count => w.join_count, p_has_gates => w.gates <> '{}', p_dependency_count => cardinality(w.dependencies),
           p_resolved => coalesce(d.counts[1], 1), p_taken => coalesce(d.counts[2], (t.edge = 'taken')::integer),
           p_failed => coalesce(d.counts[3], (t.edge = 'failed')::integer),
           p_open_gates => case when w.gates = '{}' then 0
-            else coalesce(d.counts[4], (t.edge <> 'dead')::integer) end) as verdict,
-        -- A join that does not wait for all may have been decided before.
-        w.join_rule in ('any', 'failed') or (w.gates <> '{}' and cardinality(w.dependencies) > 1) as is_early
+            else coalesce(d.counts[4], (t.edge <> 'dead')::integer) end) as verdict
       from touched as t
       cross join lateral (
-        select w.id, w.type, w.capability, w.children, w.join_rule, w.gates, w.dependencies
+        select
+          w.id, w.type, w.capability, w.children, w.join_rule, w.join_count, w.gates, w.dependencies, w.rest_indexes, w.is_early
         from flowgres.workflow_steps as w
         where w.tenant_id = t.tenant_id and w.version_id = t.version_id and w.index = t.child
         offset 0
@@ -58,8 +60,7 @@ begin
       -- for all, and fewer steps than it waits for have ended at all.
       cross join lateral (
         select case when cardinality(w.dependencies) > 1 and (
-          w.join_rule in ('any', 'failed') or w.gates <> '{}'
-          or coalesce(v_resolved_counts[t.slot] + v_newly_resolved[t.slot] >= cardinality(w.dependencies), true)) then (
+          w.is_early or coalesce(v_resolved_counts[t.slot] + v_newly_resolved[t.slot] >= cardinality(w.dependencies), true)) then (
           select array[
             count(*), count(*) filter (where e.edge = 'taken'), count(*) filter (where e.edge = 'failed'),
             count(*) filter (where e.is_gate and e.edge <> 'dead') + cardinality(w.gates) - count(*) filter (where e.is_gate)
@@ -83,6 +84,7 @@ begin
           over (partition by j.slot order by j.child))::integer as seq
       from judged as j
       where j.verdict is not null and (
+        -- It may have been decided before: by a join that does not wait for all, or because it was cancelled.
         not j.is_early or not exists (
           select from flowgres.step_executions as s
           where s.tenant_id = j.tenant_id and s.execution_id = j.execution_id and s.step_index = j.child and s.iteration = -1))
@@ -105,8 +107,9 @@ begin
       array_agg(flowgres.make_resolved_step(
         p_slot => d.slot, p_queue_id => d.queue_id, p_step_index => d.child, p_step => d.step, p_join_rule => d.join_rule,
         p_children => d.children, p_untaken => null, p_edge => 'dead', p_outcome => 'skipped')
-        order by d.slot, d.child) filter (where d.verdict = 'skipped')
-    into v_ready, v_skipped
+        order by d.slot, d.child) filter (where d.verdict = 'skipped'),
+      bool_or(d.verdict = 'ready' and d.rest_indexes <> '{}')
+    into v_ready, v_skipped, v_has_rest
     from decided as d;
 
     p_state.ready := p_state.ready || v_ready;
@@ -118,20 +121,32 @@ begin
       p_state.last_seqs[v_row.slot] := p_state.last_seqs[v_row.slot] + v_row.told;
       p_state.newly_resolved[v_row.slot] := p_state.newly_resolved[v_row.slot] + v_row.resolved;
     end loop;
-    v_all_skipped := v_all_skipped || v_skipped;
+    -- Those that were to handle a failure, and did not run.
+    v_passed_by := v_passed_by || array(
+      select f from unnest(v_frontier) as f where f.join_rule = 'failed' and f.outcome in ('skipped', 'cancelled'));
     v_frontier := v_skipped;
+    if v_has_rest then
+      -- The join is met: what else leads only there is not needed any more.
+      select array_agg(r.slot), array_agg(i.index) into v_rest_slots, v_rest_indexes
+      from unnest(v_ready) as r
+      join flowgres.workflow_steps as w
+        on w.tenant_id = v_tenant_ids[r.slot] and w.version_id = v_version_ids[r.slot] and w.index = r.step_index
+      cross join unnest(w.rest_indexes) as i (index);
+      p_state := flowgres.cancel_steps(
+        p_slots => v_rest_slots, p_indexes => v_rest_indexes, p_spares_always => false, p_reason => 'enough others had ended',
+        p_state => p_state);
+      v_frontier := v_frontier || p_state.frontier;
+      p_state.frontier := null;
+    end if;
   end loop;
 
-  -- Those that were to handle a failure and were skipped, here or by their own report.
-  v_all_skipped := array(
-    select k from unnest(v_all_skipped) as k where k.join_rule = 'failed'
-    union all
+  v_passed_by := v_passed_by || array(
     select flowgres.make_resolved_step(
       p_slot => o.slot, p_queue_id => o.queue_id, p_step_index => o.step_index, p_step => o.step, p_join_rule => o.join_rule,
       p_children => null, p_untaken => null, p_edge => o.edge, p_outcome => o.outcome)
     from unnest(p_state.outcomes) as o where o.outcome = 'skipped' and o.join_rule = 'failed');
-  if v_all_skipped <> '{}' then
-    v_unhandled := flowgres.find_unhandled(p_state => p_state, p_skipped => v_all_skipped);
+  if v_passed_by <> '{}' then
+    v_unhandled := flowgres.find_unhandled(p_state => p_state, p_passed_by => v_passed_by);
     if v_unhandled is not null then
       p_state.failing_errors := coalesce(p_state.failing_errors, '{}') || v_unhandled;
       p_state := flowgres.begin_failing(p_state => p_state);
@@ -147,6 +162,7 @@ Runs under the locks of the executions: two siblings that finish at once are see
 -- No search_path: a function with one is not inlined, and this runs once a child.
 create or replace function flowgres.judge_join(
   p_join_rule text,
+  p_join_count smallint,
   p_has_gates boolean,
   p_dependency_count integer,
   p_resolved integer,
@@ -159,6 +175,7 @@ as $$
   select case
     when p_has_gates and p_open_gates = 0 then 'skipped'
     when p_join_rule = 'any' and p_taken > 0 then 'ready'
+    when p_join_rule = 'at_least' and p_taken >= p_join_count then 'ready'
     when p_join_rule = 'failed' and p_failed > 0 then 'ready'
     when p_resolved < p_dependency_count then null
     when p_join_rule in ('always', 'end') then 'ready'

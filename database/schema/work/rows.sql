@@ -51,10 +51,17 @@ comment on function flowgres.next_rank() is $$The place of a row that becomes re
 Whatever makes a row ready gives it one (an insert does by its default), and has the id of its transaction by then: on that rests
 what a session may conclude of ranks that it does not see (work/floors.sql).$$;
 
+create or replace function flowgres.step_label(p_step text, p_iteration integer)
+  returns text language sql immutable parallel safe
+as $$
+  select case when p_iteration >= 0 then p_step || '[' || p_iteration || ']' else p_step end;
+$$;
+comment on function flowgres.step_label(text, integer) is $$How events call a step, and an iteration of one: hold, hold[3].$$;
+
 create or replace function flowgres.only_computes(p_type text)
   returns boolean language sql immutable parallel safe
 as $$
-  select p_type in ('transform', 'condition', 'switch', 'log', 'outputs');
+  select p_type in ('transform', 'condition', 'switch', 'log', 'stop', 'outputs');
 $$;
 comment on function flowgres.only_computes(text) is $$Whether steps of this type wait for nothing: they may be run ahead, and take no slot of a runner.$$;
 
@@ -70,11 +77,11 @@ $$;
 comment on function flowgres.make_resolved_step is $$A resolved_step, by names.$$;
 
 create or replace function flowgres.make_ready_step(
-  p_slot integer, p_queue_id bigint, p_step_index smallint, p_capability text, p_only_computes boolean
+  p_slot integer, p_queue_id bigint, p_step_index smallint, p_capability text, p_only_computes boolean, p_iteration integer default -1
 )
   returns flowgres.ready_step language sql immutable parallel safe
 as $$
-  select row(p_slot, p_queue_id, p_step_index, p_capability, p_only_computes)::flowgres.ready_step;
+  select row(p_slot, p_queue_id, p_step_index, p_capability, p_only_computes, p_iteration)::flowgres.ready_step;
 $$;
 comment on function flowgres.make_ready_step is $$A ready_step, by names.$$;
 
@@ -83,27 +90,27 @@ create or replace function flowgres.make_step_outcome(
   p_attempt smallint, p_generation smallint, p_outcome text, p_step text, p_step_type text, p_join_rule text, p_edge text,
   p_untaken smallint[], p_is_unhandled boolean, p_is_resumed boolean, p_is_recorded boolean, p_seq integer,
   p_ready_at timestamptz, p_began_at timestamptz, p_due_at timestamptz, p_waits_for text, p_child_execution_id uuid,
-  p_output jsonb, p_error jsonb, p_detail jsonb
+  p_output jsonb, p_error jsonb, p_detail jsonb, p_cancels smallint[]
 )
   returns flowgres.step_outcome language sql immutable parallel safe
 as $$
   select row(
     p_slot, p_tenant_id, p_execution_id, p_queue_id, p_step_index, p_iteration, p_attempt, p_generation, p_outcome, p_step,
     p_step_type, p_join_rule, p_edge, p_untaken, p_is_unhandled, p_is_resumed, p_is_recorded, p_seq, p_ready_at, p_began_at,
-    p_due_at, p_waits_for, p_child_execution_id, p_output, p_error, p_detail)::flowgres.step_outcome;
+    p_due_at, p_waits_for, p_child_execution_id, p_output, p_error, p_detail, p_cancels)::flowgres.step_outcome;
 $$;
 comment on function flowgres.make_step_outcome is $$A step_outcome, by names.$$;
 
 create or replace function flowgres.make_claimed_step(
   p_queue_id bigint, p_token bigint, p_tenant_id uuid, p_execution_id uuid, p_version_id uuid, p_step_index smallint,
   p_iteration integer, p_attempt smallint, p_generation smallint, p_handed boolean default false, p_context json default null,
-  p_resume jsonb default null, p_is_passed_over boolean default false
+  p_resume jsonb default null, p_is_passed_over boolean default false, p_item json default null
 )
   returns flowgres.claimed_step language sql immutable parallel safe
 as $$
   select row(
     p_queue_id, p_token, p_tenant_id, p_execution_id, p_version_id, p_step_index, p_iteration, p_attempt, p_generation, p_handed,
-    p_context, p_resume, p_is_passed_over)::flowgres.claimed_step;
+    p_context, p_resume, p_is_passed_over, p_item)::flowgres.claimed_step;
 $$;
 comment on function flowgres.make_claimed_step is $$A claimed_step, by names.$$;
 

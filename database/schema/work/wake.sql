@@ -113,7 +113,7 @@ create or replace function flowgres.read_resume(
   returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
 begin
-  if p_resume ? 'execution_id' and p_resume ->> 'status' <> 'timed_out' then
+  if p_resume ? 'execution_id' and p_resume ->> 'status' not in ('timed_out', 'detached') then
     return coalesce((
       select
         case

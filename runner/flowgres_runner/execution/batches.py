@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
-from flowgres_runner.database.queries import LEFT, ClaimedStep
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.evaluator import Rendered, RenderedLarge
 from flowgres_runner.execution.chains import AnyResult
 from flowgres_runner.execution.opening import is_large
@@ -94,11 +94,11 @@ def divide(
     longer, or what they resume with.
     """
     heavy: list[ClaimedStep] = []
-    if any([_lacks(row, size_of) for row in claimed if row.context is None or row.resume is not None]):
+    if any(
+        [_lacks(row, size_of) for row in claimed if row.context is None or row.resume is not None or row.iteration >= 0]
+    ):
         brought = {row.execution_id for row in claimed if row.context is not None}
-        heavy = [
-            row for row in claimed if row.resume == LEFT or (row.execution_id not in brought and _lacks(row, size_of))
-        ]
+        heavy = [row for row in claimed if row.lacks or (row.execution_id not in brought and _lacks(row, size_of))]
         ids = {row.queue_id for row in heavy}
         claimed = [row for row in claimed if row.queue_id not in ids]
     large = {row.execution_id for row in claimed if is_large(row)}
@@ -111,7 +111,7 @@ def divide(
 
 def _lacks(row: ClaimedStep, size_of: SizeOf) -> bool:
     """Whether there is something to be fetched, unless another row of the execution brings it."""
-    return row.resume == LEFT or (row.context is None and not (row.handed and size_of(row.execution_id)))
+    return row.lacks or (row.context is None and not (row.handed and size_of(row.execution_id)))
 
 
 def _lines(claimed: Sequence[ClaimedStep], size_of: SizeOf, is_known: IsKnown) -> list[list[list[ClaimedStep]]]:

@@ -9,8 +9,8 @@ from flowgres_runner.evaluator.jobs import Follower
 from flowgres_runner.json_values import Json
 from flowgres_runner.steps.base import Handler
 
-ROOTS = ("input", "trigger", "execution", "workflow", "tenant")
-"""What expressions see besides `steps`."""
+ROOTS = ("input", "trigger", "execution", "workflow", "tenant", "error")
+"""What expressions see besides `steps`; `error` only in what runs after a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ class CompiledStep:
     the step that may be run ahead when this one has completed. `output_path` is where in the rendered configuration the
     output lies, None when that cannot be told beforehand; `chain` then is what can be rendered together with this step.
     `looks_up`: the handler has to find something before it runs. `plain` is the chain that the database takes in one
-    piece.
+    piece. `sees_error`: it runs after a failure, and what it sees begins with that. A step that runs once for each item
+    begins with its list, and `each` is the step itself.
     """
 
     index: int
@@ -75,6 +76,8 @@ class CompiledStep:
     output_path: tuple[str, ...] | None
     chain: Chain | None = None
     plain: PlainChain | None = None
+    each: CompiledStep | None = None
+    sees_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +103,8 @@ class Version:
     tenant: dict[str, Json]
     steps: dict[int, CompiledStep]
     limits: Limits
+
+    def find(self, index: int, iteration: int) -> CompiledStep | None:
+        """What runs under a lease: a step, or an iteration of it."""
+        step = self.steps.get(index)
+        return step if step is None or iteration < 0 or step.each is None else step.each

@@ -20,13 +20,14 @@ _ENDED = frozenset({"completed", "failed", "skipped", "cancelled"})
 class ExecutionContext:
     """One execution: its input, trigger and times, and those steps whose end this runner knows."""
 
-    __slots__ = ("bytes", "execution", "generation", "input", "steps", "trigger")
+    __slots__ = ("bytes", "error", "execution", "generation", "input", "steps", "trigger")
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
         self.bytes = 0
         self.input: Any = None
         self.trigger: Any = None
+        self.error: Any = None
         self.execution: dict[str, Json] = {}
         self.steps: dict[str, dict[str, Any]] = {}
 
@@ -46,6 +47,7 @@ class ExecutionContext:
             trigger["payload"] = self.input
         self.trigger = trigger
         self.execution = given.get("execution") or {}
+        self.error = given.get("error")
         self.steps.update(given.get("steps") or {})
 
 

@@ -343,7 +343,8 @@ class Executor:
                 "outcome_invalid", execution_id=claimed.execution_id, step=item.step.id if item is not None else None
             )
             encoded = encode_outcome(claimed, internal_failure(), milliseconds=milliseconds)
-        if encoded.status is not None and item is not None:
+        # Of a step with iterations the database makes the output.
+        if encoded.status is not None and item is not None and claimed.iteration < 0:
             self._contexts.record(
                 claimed.execution_id,
                 claimed.generation,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from flowgres_runner.database.queries import ClaimedStep
@@ -27,7 +28,7 @@ class Prepared:
     gave, when the step is to be run where large values are read.
     """
 
-    __slots__ = ("claimed", "context", "given", "goes_alone", "place", "resume", "step", "version")
+    __slots__ = ("claimed", "context", "given", "goes_alone", "item", "place", "resume", "step", "version")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Prepared:
         self.place = place
         self.goes_alone = goes_alone
         self.given: Rendered | RenderedLarge | None = None
+        self.item: Json = None if claimed.item is None else json.loads(claimed.item)
 
     def let_context_go(self) -> None:
         """Forget a large context: the step is about to wait, as many others may."""
@@ -75,6 +77,10 @@ class Prepared:
             context["workflow"] = self.version.workflow
         if "tenant" in roots:
             context["tenant"] = self.version.tenant
+        if self.claimed.iteration >= 0:
+            context["item"], context["item_index"] = self.item, self.claimed.iteration
+        if "error" in roots and entry.error is not None:
+            context["error"] = entry.error
         if placeholders is not None and self.step.secret_names:
             tokens = placeholders.tokens(self.claimed.tenant_id, self.step.secret_names)
             context["secrets"] = tokens  # type: ignore[assignment]  # a dict of text is JSON

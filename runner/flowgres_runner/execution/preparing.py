@@ -8,7 +8,7 @@ from functools import partial
 from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link, retry_until_answered
-from flowgres_runner.database.queries import LEFT, ClaimedStep
+from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import OutputError
 from flowgres_runner.execution.compiled import CompiledStep, Version
 from flowgres_runner.execution.contexts import ContextCache, ExecutionContext
@@ -51,15 +51,17 @@ class Preparer:
         lacking: list[tuple[ClaimedStep, CompiledStep, Version]] = []
         for row in claimed:
             version = versions[row.version_id]
-            step = version.steps.get(row.step_index) if version is not None else None
+            step = version.find(row.step_index, row.iteration) if version is not None else None
             if version is None or step is None or (step.pure is None and step.handler is None):
                 self._refuse(row, _unknown_step(step))
                 continue
             known: ExecutionContext | str | None = row.context
             if known is None:
                 entry = self._contexts.find(row.execution_id, row.generation)
-                known = entry if entry is not None and entry.knows(step.references) else None
-            if known is None or row.resume == LEFT:
+                if entry is not None and entry.knows(step.references):
+                    # What a runner knows of the time before a failure has no error.
+                    known = entry if not step.sees_error or entry.error is not None else None
+            if known is None or row.lacks:
                 lacking.append((row, step, version))
             else:
                 await self._add(prepared, (row, step, version), known, row.resume)
@@ -80,11 +82,11 @@ class Preparer:
                 log.info("lease_lost", execution_id=row.execution_id, step=step.id, when="context")
                 self._refuse(row, internal_failure())
                 continue
-            context, resume = answers.pop(row.queue_id)
+            context, resume, item = answers.pop(row.queue_id)
             if context is None:
                 later.append((row, step, version))
                 continue
-            await self._add(prepared, (row, step, version), context, resume)
+            await self._add(prepared, (row._replace(item=item), step, version), context, resume)
         return later
 
     async def _add(
@@ -112,14 +114,14 @@ class Preparer:
         entry = self._contexts.find(row.execution_id, row.generation)
         if entry is None or not entry.knows(item.step.references):
             answers = await retry_until_answered(partial(self._ask, [row.lease]), purpose="get_contexts")
-            context, _ = answers.get(row.queue_id, (None, None))
+            context, _, _ = answers.get(row.queue_id, (None, None, None))
             if context is None:
                 return False
             entry = await self._open(row, context)
         item.context = entry
         return True
 
-    async def _ask(self, leases: Sequence[object]) -> dict[int, tuple[str | None, str | None]]:
+    async def _ask(self, leases: Sequence[object]) -> dict[int, tuple[str | None, str | None, str | None]]:
         return await queries.get_contexts(self._link, runner_id=self._runner_id(), leases=leases)
 
 

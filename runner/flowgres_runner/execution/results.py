@@ -26,6 +26,7 @@ from flowgres_runner.steps.base import (
     MAX_LOG_LINES,
     ChildStarted,
     Completed,
+    Expanded,
     Failed,
     Json,
     Outcome,
@@ -144,7 +145,12 @@ def encode_outcome(
             name = encode_json(storable_text(outcome.workflow))
             version = "null" if outcome.version is None else str(int(outcome.version))
             rest = f',"workflow":{name},"version":{version},"input":{text}'
+            if outcome.is_detached:
+                rest += ',"detached":true'
             return EncodedOutcome(_result(claimed, "child", milliseconds, rest), None, None, 0)
+        if isinstance(outcome, Expanded):
+            _, text = _output_text(outcome.items, max_bytes, max_depth)
+            return EncodedOutcome(_result(claimed, "expand", milliseconds, f',"out":{text}'), None, None, 0)
     except OutputError as error:
         outcome = output_failure(error)
     except RecursionError:

@@ -26,6 +26,7 @@ from flowgres_runner.secrets import Placeholders, put_values
 from flowgres_runner.steps.base import (
     ChildStarted,
     Completed,
+    Expanded,
     Failed,
     Json,
     JsonText,
@@ -249,7 +250,7 @@ def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
 
     if isinstance(outcome, ChildStarted):
         return outcome if isinstance(outcome.input, JsonText) else replace(outcome, input=mask(outcome.input))
-    if isinstance(outcome, Skipped):
+    if isinstance(outcome, Skipped | Expanded):
         return outcome
     logs = tuple((level, mask_of.text(line)) for level, line in outcome.logs)
     if isinstance(outcome, Completed):
@@ -272,6 +273,6 @@ def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
 
 def _with_logs(outcome: Outcome, lines: tuple[tuple[str, str], ...]) -> Outcome:
     """The outcome with what was logged on the way to it."""
-    if not lines or isinstance(outcome, ChildStarted | Skipped):
+    if not lines or isinstance(outcome, ChildStarted | Skipped | Expanded):
         return outcome
     return replace(outcome, logs=(*outcome.logs, *lines))

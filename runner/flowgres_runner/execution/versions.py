@@ -18,6 +18,7 @@ from flowgres_runner.execution.chains import compile_chain, compile_plain_chain
 from flowgres_runner.execution.compiled import ROOTS, CompiledStep, Limits, Version
 from flowgres_runner.json_values import weight_of
 from flowgres_runner.steps.base import Handler, Json
+from flowgres_runner.steps.foreach import ForeachHandler
 
 log = get_logger(__name__)
 
@@ -147,6 +148,15 @@ def _limits(raw: Mapping[str, Any]) -> Limits:
 
 
 def _compile_step(version_id: str, raw: Mapping[str, Any], handlers: Mapping[str, Handler]) -> CompiledStep:
+    items = raw.get("items")
+    if items is None:
+        return _compile_one(version_id, raw, handlers)
+    each = _compile_one(version_id, {**raw, "when": None}, handlers)
+    listed = {"type": ForeachHandler.type, "config": items, "output": None, "uses_secrets": [], "timeout_seconds": None}
+    return replace(_compile_one(f"{version_id}:items", {**raw, **listed}, handlers), each=each)
+
+
+def _compile_one(version_id: str, raw: Mapping[str, Any], handlers: Mapping[str, Handler]) -> CompiledStep:
     handler = handlers.get(raw["type"])
     pure = handler if handler is not None and not handler.waits else None
     key = f"{version_id}:{raw['index']}"
@@ -171,6 +181,7 @@ def _compile_step(version_id: str, raw: Mapping[str, Any], handlers: Mapping[str
         handler=None if pure is not None else handler,
         looks_up=pure is not None and pure.looks_up(raw.get("config")),
         output_path=_output_path(raw, pure),
+        sees_error=raw.get("section", "steps") != "steps",
     )
 
 

@@ -18,6 +18,7 @@ from flowgres_runner.steps.base import (
     MAX_LOG_CHARACTERS,
     ChildStarted,
     Completed,
+    Expanded,
     Failed,
     Handler,
     Outcome,
@@ -87,8 +88,15 @@ def run_apart(data: bytes | bytearray, order: Order) -> tuple[Head, bytes]:
             head: Head = {"kind": "completed", "taken": outcome.taken, "detail": outcome.detail}
             return _with_logs(head, outcome), bounded_text(_plain(output), order.max_bytes, order.max_depth)
         case ChildStarted():
-            head = {"kind": "child", "workflow": outcome.workflow, "version": outcome.version}
+            head = {
+                "kind": "child",
+                "workflow": outcome.workflow,
+                "version": outcome.version,
+                "is_detached": outcome.is_detached,
+            }
             return head, bounded_text(_plain(outcome.input), order.max_bytes, order.max_depth)
+        case Expanded():
+            return {"kind": "expanded"}, bounded_text(_plain(outcome.items), order.max_bytes, order.max_depth)
         case Suspended():
             return _with_logs({"kind": "suspended", "seconds": outcome.seconds}, outcome), b""
         case Failed(error=error):
@@ -117,7 +125,9 @@ def outcome_of(head: Head, data: bytes | bytearray) -> Outcome:
             taken = None if head["taken"] is None else tuple(head["taken"])
             return Completed(JsonText(data, 0), taken=taken, detail=head["detail"], logs=logs)
         case "child":
-            return ChildStarted(workflow=head["workflow"], version=head["version"], input=JsonText(data, 0))
+            return ChildStarted(head["workflow"], head["version"], JsonText(data, 0), is_detached=head["is_detached"])
+        case "expanded":
+            return Expanded(JsonText(data, 0))
         case "suspended":
             return Suspended(head["seconds"], logs=logs)
         case _:

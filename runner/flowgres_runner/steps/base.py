@@ -97,14 +97,25 @@ class Suspended:
 
 @dataclass(frozen=True, slots=True)
 class ChildStarted:
-    """Start this workflow (None: its active version) and resume the step when it ends."""
+    """Start this workflow (None: its active version) and resume the step when it ends.
+
+    One that `is_detached` goes its own way: the step is resumed at once.
+    """
 
     workflow: str
     version: int | None
     input: Json | JsonText
+    is_detached: bool = False
 
 
-Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """The step runs once for each of these items. Only the engine's own `foreach` says so."""
+
+    items: Json | JsonText
+
+
+Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted | Expanded
 OUTCOMES = (Completed, Skipped, Failed, Suspended, ChildStarted)
 
 

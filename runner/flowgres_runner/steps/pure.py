@@ -8,9 +8,11 @@ from datetime import datetime
 from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.condition import ConditionHandler
 from flowgres_runner.steps.delay import DelayHandler
+from flowgres_runner.steps.foreach import ForeachHandler
 from flowgres_runner.steps.log import LogHandler
 from flowgres_runner.steps.notify import NotifyHandler
 from flowgres_runner.steps.outputs import OutputsHandler
+from flowgres_runner.steps.stop import StopHandler
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
 from flowgres_runner.steps.switch import SwitchHandler
 from flowgres_runner.steps.transform import TransformHandler
@@ -22,9 +24,11 @@ def pure_handlers(now: Callable[[], datetime]) -> list[Handler]:
         ConditionHandler(),
         SwitchHandler(),
         DelayHandler(now),
+        ForeachHandler(),
         LogHandler(),
         NotifyHandler(),
         OutputsHandler(),
+        StopHandler(),
         SubWorkflowHandler(),
         TransformHandler(),
     ]

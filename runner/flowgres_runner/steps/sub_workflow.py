@@ -7,7 +7,10 @@ from flowgres_runner.steps.failures import as_object, invalid_config
 
 
 class SubWorkflowHandler(Handler):
-    """Start `workflow` (its active version, or `version`) with `input`; the child's output is the step's."""
+    """Start `workflow` (its active version, or `version`) with `input`; the child's output is the step's.
+
+    With `detach` nobody waits for it, and the output is {execution_id}.
+    """
 
     type = "sub_workflow"
     resumes_unrendered = True
@@ -25,12 +28,19 @@ class SubWorkflowHandler(Handler):
         if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
             return invalid_config("the version of a sub_workflow must be a whole number")
         child_input = config.get("input")
-        return ChildStarted(workflow=workflow, version=version, input={} if child_input is None else child_input)
+        return ChildStarted(
+            workflow=workflow,
+            version=version,
+            input={} if child_input is None else child_input,
+            is_detached=config.get("detach") is True,
+        )
 
 
 def _ended(task: StepTask, child: dict[str, Json]) -> Outcome:
     status = child["status"]
     child_id = child.get("execution_id")
+    if status == "detached":
+        return Completed({"execution_id": child_id})
     if status == "completed":
         return Completed(child.get("output"), detail={"execution_id": child_id})
     if status == "timed_out":
