@@ -6,79 +6,25 @@ import asyncio
 import json
 import re
 from asyncio import StreamWriter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.api import Api
 from tests.support.behaviours import Received, answer
-from tests.support.database import Database
-from tests.support.front import Front
 from tests.support.peers import Peer
-from tests.support.runner import Runner, wait_for
+from tests.support.runner import wait_for
+from tests.support.stack import Stack, check
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TERMINAL = ("completed", "failed", "cancelled")
-TIMEOUT_SECONDS = 60
 
 # What has to be there first; everything else is a workflow.yaml of its own.
-DEFINITIONS = {"nested": ["store.yaml", "region.yaml", "workflow.yaml"]}
+DEFINITIONS = {
+    "nested": ["store.yaml", "region.yaml", "workflow.yaml"],
+    "newsletter": ["letter.yaml", "workflow.yaml"],
+}
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/workflow.yaml"))
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """One tenant on a whole stack: `api` is PostgREST, `front` the front, both called with its key."""
-
-    api: Api
-    front: Api
-
-    def import_file(self, path: Path) -> dict[str, Any]:
-        """Upload a definition as it is."""
-        kind = "application/json" if path.suffix == ".json" else "application/yaml"
-        sent = self.front.request("POST", "/workflows", content=path.read_bytes(), headers={"Content-Type": kind})
-        assert sent.status_code in (200, 201), sent.text
-        imported: dict[str, Any] = sent.json()
-        return imported
-
-    def run(self, workflow: str, given: dict[str, Any]) -> dict[str, Any]:
-        """Start an execution and return it when it has ended."""
-        started = self.api.rpc("start_execution", workflow=workflow, input=given)
-        assert started.status_code == 201, started.text
-        execution: dict[str, Any] = {}
-
-        def has_ended() -> bool:
-            found = self.api.rpc("get_execution", execution_id=started.json()["execution_id"])
-            assert found.status_code == 200, found.text
-            execution.update(found.json())
-            return execution["status"] in TERMINAL
-
-        wait_for(has_ended, timeout_seconds=TIMEOUT_SECONDS, what=f"the end of {workflow}")
-        return execution
-
-    def messages(self, execution: dict[str, Any]) -> list[str]:
-        """What an execution wrote into its events."""
-        rows = self.api.get(
-            "/execution_events", params={"execution_id": f"eq.{execution['id']}", "type": "eq.log"}
-        ).json()
-        return [row["message"] for row in rows]
-
-
-@pytest.fixture(scope="module")
-def stack(module_database: Database, module_api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with module_database.connect() as db:
-        key = db.call("flowgres.register_tenant", p_name="Examples")["api_key"]
-    folder = tmp_path_factory.mktemp("stack")
-    runner = Runner(module_database, log_path=folder / "runner.log")
-    try:
-        runner.start()
-        with Front(module_database.url("front"), log_path=folder / "front.log") as front:
-            yield Stack(api=module_api.as_key(key), front=Api(front.url).as_key(key))
-    finally:
-        runner.stop()
+PATTERNS = "patterns"  # many workflows in one folder, run by test_patterns.py
 
 
 class Shop:
@@ -117,17 +63,6 @@ async def run_example(stack: Stack, name: str, shop: Shop, **changes: Any) -> di
             return stack.run(name, {**json.loads(text), **changes})
 
         return await asyncio.to_thread(run)
-
-
-def check(execution: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Compare an execution with an expected.json: its status, its output, and what is named of its steps."""
-    steps = {step["step"]: step for step in execution["steps"]}
-    assert execution["status"] == expected["status"], execution["error"]
-    if "output" in expected:
-        assert execution["output"] == expected["output"]
-    for name, wanted in expected["steps"].items():
-        assert {key: steps[name][key] for key in wanted} == wanted, name
-    assert set(steps) == set(expected["steps"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -225,6 +160,96 @@ async def test_the_report_needs_no_input(stack: Stack) -> None:
     assert stack.messages(missed) == ["North is 759.5 short"]
 
 
+async def test_a_trip_without_a_car_is_undone(stack: Stack) -> None:
+    execution = await run_example(stack, "trip_booking", Shop(), cars=[])
+
+    told = re.findall(r"```\n(cancelled.*?)\n```", (EXAMPLES / "trip_booking" / "README.md").read_text(), re.DOTALL)[0]
+    assert (execution["status"], execution["error"]["step"], execution["output"]) == ("failed", "car", None)
+    assert stack.messages(execution) == told.split("\n")
+    assert [step["step"] for step in execution["steps"] if step["section"] != "steps"] == [
+        "flight.compensate",
+        "hotel.compensate",
+        "tell",
+    ]
+
+
+async def test_a_job_that_is_late_is_given_up(stack: Stack) -> None:
+    execution = await run_example(stack, "deadline", Shop(), job_seconds=3600, most_seconds=0.2)
+
+    statuses = {step["step"]: step["status"] for step in execution["steps"]}
+    assert (execution["status"], execution["error"]["message"]) == ("failed", "not done within 0.2 s")
+    assert statuses == {
+        "job": "cancelled",
+        "done": "cancelled",
+        "clock": "completed",
+        "give_up": "completed",
+        "clean_up": "completed",
+    }
+
+
+async def test_other_quotes_may_be_the_first(stack: Stack) -> None:
+    execution = await run_example(stack, "fastest_quotes", Shop(), seconds={"post": 3600, "rail": 0.1, "air": 0.2})
+
+    assert execution["output"] == {"best": {"carrier": "Rail", "price": 9}}
+
+
+async def test_a_letter_is_sent_by_itself_and_none_without_news(stack: Stack) -> None:
+    execution = await run_example(stack, "newsletter", Shop())
+    nothing = await run_example(stack, "newsletter", Shop(), news=[])
+
+    (letter,) = (step for step in execution["steps"] if step["step"] == "letter")
+    sent: dict[str, Any] = {}
+
+    def is_sent() -> bool:
+        sent.update(stack.api.rpc("get_execution", execution_id=letter["output"]["execution_id"]).json())
+        return bool(sent["status"] == "completed")
+
+    await asyncio.to_thread(wait_for, is_sent, what="the letter")
+    assert stack.messages(sent) == ["a letter to ada"]
+    assert (nothing["status"], nothing["output"]) == ("completed", {"sent": False})
+
+
+async def test_one_price_too_many_is_missing(stack: Stack) -> None:
+    execution = await run_example(stack, "price_list", Shop(), articles=[{"name": "rope"}])
+
+    readme = (EXAMPLES / "price_list" / "README.md").read_text()
+    told = re.findall(r"```\n(1 of 1 iterations .*?)\n```", readme)[0]
+    assert (execution["status"], execution["error"]["step"]) == ("failed", "price")
+    assert execution["error"]["message"].startswith(told)
+
+
+async def test_the_commands_for_single_iterations_work(stack: Stack) -> None:
+    await run_example(stack, "price_list", Shop())
+    readme = (EXAMPLES / "price_list" / "README.md").read_text()
+    commands = "".join(re.findall(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)).splitlines()
+    shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", readme, re.DOTALL)]
+
+    def run() -> list[Any]:
+        started = re.fullmatch(r"ID=\$\((.*)\)", commands[0])
+        assert started
+        execution_id = stack.flowgres(started[1], folder=EXAMPLES.parent).strip()
+        answers: list[Any] = []
+        for command in commands[1:]:
+            line = command.replace("$ID", execution_id)
+            address = re.fullmatch(r'curl -H "X-API-Key: \$KEY" "\$API(/.*)"', line)
+            answers.append(
+                stack.api.get(address[1]).json() if address else stack.flowgres(line, folder=EXAMPLES.parent)
+            )
+        return answers
+
+    execution, log, errors, rows, attempts, failed = await asyncio.to_thread(run)
+    assert json.loads(execution)["status"] == "completed"
+    lines = [line.split(maxsplit=3)[1:] for line in log.splitlines()]
+    assert ["info", "label[0]", "tea 5.25"] in lines
+    (error,) = (line.split(maxsplit=3)[1:] for line in errors.splitlines())
+    assert error[:2] == ["error", "price[2]"]
+    assert rows == shown[1]
+    assert [(row["attempt"], row["status"]) for row in attempts] == [(1, "failed")]
+    assert [(row["step"], row["iteration"], row["error"]["code"]) for row in failed] == [
+        ("price", 2, "expression_undefined")
+    ]
+
+
 async def test_children_know_their_parents_on_three_levels(stack: Stack) -> None:
     execution = await run_example(stack, "nested", Shop())
 
@@ -257,4 +282,4 @@ def test_a_readme_shows_what_comes_back_and_the_command(name: str) -> None:
 def test_the_list_of_examples_is_complete() -> None:
     listed = set(re.findall(r"^\| \[(\w+)\]", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
 
-    assert listed == set(NAMES)
+    assert listed == {*NAMES, PATTERNS}

@@ -129,7 +129,7 @@ def test_custom_type_is_known_once_a_runner_serves_it(author: Author) -> None:
     "step",
     [
         *(typed(kind) for kind in ("llm", "wait", "approval", "sql", "transition")),
-        *(log_step("a", **{key: {}}) for key in ("foreach", "repeat", "on_timeout", "compensate")),
+        *(log_step("a", **{key: {}}) for key in ("repeat", "on_timeout")),
     ],
 )
 def test_documented_feature_that_is_not_built_is_refused(author: Author, step: dict[str, Any]) -> None:
@@ -142,7 +142,6 @@ def test_documented_feature_that_is_not_built_is_refused(author: Author, step: d
         ({"settings": {"concurrency": {"limit": 1}}}, "settings.concurrency"),
         ({"settings": {"retention": "30d"}}, "settings.retention"),
         ({"settings": {"max_retries": 2}}, "settings.max_retries"),
-        ({"on_failure": []}, "on_failure"),
         ({"dialect": "braces"}, "dialect"),
         ({"triggers": [{"type": "event"}]}, "triggers[0].type"),
     ],

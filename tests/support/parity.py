@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.definitions import condition, listed_step, log_step, workflow
+from tests.support.parity_graph import GRAPH
 
 Definition = dict[str, Any]
 Said = dict[str, str]
@@ -71,6 +72,7 @@ HOLDERS: dict[str, Any] = {
 }
 
 ALIKE: list[tuple[Definition, Said]] = [
+    *GRAPH,
     # The document
     (workflow(log_step("a")), {}),
     (workflow(log_step("a"), name="Order Pipeline"), {"name": "invalid_name"}),
@@ -89,7 +91,6 @@ ALIKE: list[tuple[Definition, Said]] = [
     (workflow(log_step("a"), extra=1, metadata=[]), {"extra": "unknown_key", "metadata": "wrong_kind"}),
     ({"name": "w", "steps": [log_step("a")], "states": []}, {"states": "conflicting_keys"}),
     ({"name": "w", "states": [{"name": "new"}], "transitions": []}, {"states": "not_available_yet"}),
-    (workflow(log_step("a"), on_failure=[]), {"on_failure": "not_available_yet"}),
     (workflow(log_step("a"), dialect="braces"), {"dialect": "not_available_yet"}),
     (workflow(log_step("a"), outputs={"x": "{{ steps.z.output }}"}), {"outputs.x": "unknown_step"}),
     (workflow(log_step("a"), outputs={"x": SECRET}), {"outputs.x": "secret_misuse"}),
@@ -174,7 +175,6 @@ ALIKE: list[tuple[Definition, Said]] = [
     (with_step(confg={}), {"steps[0].confg": "unknown_key"}),
     (workflow({"id": "a", "type": "Lgo", "config": {}}), {"steps[0].type": "unknown_step_type"}),
     (one("approval", role="manager"), {"steps[0].type": "not_available_yet"}),
-    (with_step(foreach={"items": []}), {"steps[0].foreach": "not_available_yet"}),
     (with_step(timeout="soon", on_error="ignore", join="some"), {
         "steps[0].timeout": "duration_invalid", "steps[0].on_error": "unknown_word", "steps[0].join": "unknown_word"}),
     (with_step(timeout="0s"), {"steps[0].timeout": "out_of_range"}),
