@@ -26,6 +26,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "validate": ("author", "validate"),
         "import": ("author", "import_definitions"),
         "schema": ("author", "schema"),
+        "graph": ("graph", "graph"),
     },
     "Run": {
         "run": ("run", "run"),

@@ -37,7 +37,7 @@ def test_every_command_explains_itself_with_an_example(command: tuple[str, ...])
 
 
 def test_commands_of_this_version_are_complete() -> None:
-    expected = """dev demo doctor validate import schema run logs token
+    expected = """dev demo doctor validate import schema graph run logs token
         db.install db.upgrade db.roles db.status db.sql db.adopt
         tenants.register tenants.list tenants.logins.add tenants.logins.list tenants.logins.remove
         keys.create keys.list keys.rotate keys.revoke secrets.set secrets.list secrets.delete
@@ -100,6 +100,9 @@ def test_mistyped_command_is_a_usage_error_with_a_suggestion(flowgres: Flowgres)
         ("validate", "no-such-file.yaml"),
         ("db", "status"),
         ("dev", "no-such-file.yaml"),
+        ("graph",),
+        ("graph", "no-such-file.yaml"),
+        ("graph", "x", "--format", "png"),
     ],
     ids=" ".join,
 )
@@ -117,6 +120,7 @@ def test_wrong_call_is_exit_2(flowgres: Flowgres, arguments: tuple[str, ...]) ->
         ("executions", "list"),
         ("token", "--api-key", "fg_live_x"),
         ("secrets", "list"),
+        ("graph", "x"),
         ("runner", "list"),
         ("tenants", "register", "acme"),
     ],

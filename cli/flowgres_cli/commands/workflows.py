@@ -84,10 +84,7 @@ def list_workflows(session: Session, status: str | None, limit: int) -> None:
 @pass_session
 def show_workflow(session: Session, name: str, version: int | None) -> None:
     """Show one workflow with its inputs and steps."""
-    found = session.client.select("workflows", {"name": f"eq.{name}", "limit": 1})
-    if not found:
-        raise _missing(session, name)
-    workflow = found[0]
+    workflow = find_workflow(session, name)
     shown = version or workflow.get("active_version") or workflow.get("version")
     steps = session.client.select(
         "workflow_steps", {"workflow_id": f"eq.{workflow['id']}", "version": f"eq.{shown}", "order": "index.asc"}
@@ -178,6 +175,14 @@ def delete_workflow(session: Session, name: str, is_cancelling: bool, is_confirm
     if not is_confirmed:
         click.confirm(f"Delete workflow {name} of {session.config.api_url}?", abort=True, err=True)
     _change(session, "delete_workflow", {"workflow": name} | ({"cancel_running": True} if is_cancelling else {}))
+
+
+def find_workflow(session: Session, name: str) -> dict[str, Json]:
+    """The row of this workflow. Raises NotFoundError, with the name that may be meant."""
+    found = session.client.select("workflows", {"name": f"eq.{name}", "limit": 1})
+    if not found:
+        raise _missing(session, name)
+    return found[0]
 
 
 def _change(session: Session, function: str, arguments: dict[str, Json]) -> None:
