@@ -33,7 +33,7 @@ def _drain(runner: Hands, leases: list[Row]) -> None:
 
 
 @pytest.mark.parametrize("first", ["each", "b"])
-@pytest.mark.parametrize("more", [{"outputs": {"x": "{{ steps.each.output }}"}}, {}])
+@pytest.mark.parametrize("more", [{"outputs": {"x": "{{ steps.each.output }}"}}, {}], ids=["outputs", "join"])
 def test_what_waits_for_a_list_that_goes_on_is_judged_when_it_has_enough(
     database: Database, db: Db, tenant: Tenant, runner: Hands, first: str, more: dict[str, Any]
 ) -> None:

@@ -157,6 +157,13 @@ as $$
   where s.tenant_id = p_tenant_id and s.version_id = p_version_id and s.index in (select l.index from late as l)
     and s.index <> o.index and o.index <> all(s.children);
 
+  update flowgres.workflow_steps as o
+  set is_early = true
+  where o.tenant_id = p_tenant_id and o.version_id = p_version_id and o.type = 'outputs' and cardinality(o.dependencies) > 1
+    and exists (
+      select from flowgres.workflow_steps as d
+      where d.tenant_id = o.tenant_id and d.version_id = o.version_id and d.index = any(o.dependencies) and d.iterates ? 'at_least');
+
   update flowgres.workflow_steps as s
   set next_index = n.index
   from flowgres.workflow_steps as n
