@@ -17,6 +17,7 @@ from .problems import Json, Path, Positions, Problem, did_you_mean, place
 from .schema import MAX_PROBLEMS, OTHER_WORDS, Found, broken_rule, check_value
 from .sections import Place, find_section_problems, list_sections
 
+_TOO_MANY: Final = "Move a part into a sub_workflow, or ask an operator to raise max_steps_per_workflow."
 _JOINS: Final = frozenset({"all", "any", "failed"})
 
 
@@ -53,13 +54,11 @@ def find_all(document: dict[str, Json], *, custom_types: CustomTypes, max_steps:
         graph = build_graph(steps)
         first = str(graph.ids[max_steps] or "")[:60]
         message = f'{len(steps)} steps are more than the {max_steps} of one workflow; "{first}" is the first too many'
-        hint = "Move a part into a sub_workflow, or ask an operator to raise max_steps_per_workflow."
-        return [(("steps", max_steps), Problem("", "too_many_steps", message, hint)), *graph.problems]
+        return [(("steps", max_steps), Problem("", "too_many_steps", message, _TOO_MANY)), *graph.problems]
     late = document.get("on_failure")
     if isinstance(late, list) and len(late) > max_steps:
         message = f"{len(late)} steps are more than the {max_steps} of one workflow"
-        hint = "Move a part into a sub_workflow, or ask an operator to raise max_steps_per_workflow."
-        return [(("on_failure", max_steps), Problem("", "too_many_steps", message, hint))]
+        return [(("on_failure", max_steps), Problem("", "too_many_steps", message, _TOO_MANY))]
     schema = description()
     formed = form_definition(document, {})
     steps = formed.get("steps")

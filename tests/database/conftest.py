@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.database import Database, Tenant
+from tests.support.engine import Hands, hands
 from tests.support.server import Server
 
 
@@ -15,6 +16,13 @@ def empty(server: Server) -> Iterator[Database]:
     """A database without flowgres, owned by a role that is no superuser."""
     with server.new_database(template="template0") as name:
         yield Database(name=name, server=server)
+
+
+@pytest.fixture
+def runner(database: Database) -> Iterator[Hands]:
+    """A runner whose outcomes the test decides."""
+    with hands(database) as runner:
+        yield runner
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,8 @@ from tests.support.engine import (
     hands,
     import_workflow,
     start,
+    statuses,
 )
-
-
-def _statuses(execution: dict[str, Any]) -> dict[str, str]:
-    return {name: step["status"] for name, step in execution["steps"].items()}
 
 
 def _run(
@@ -56,7 +53,7 @@ def test_compensations_run_one_by_one_in_the_reverse_order_of_completion(
     definition = dag("saga", steps, on_failure=late)
     execution, ran = _run(database, db, tenant, definition, {"d": failed(), "b.compensate": failed()})
     assert ran == ["a", "b", "c", "d", "b.compensate", "a.compensate", "page"]
-    assert _statuses(execution) == {
+    assert statuses(execution) == {
         "a": "completed",
         "b": "completed",
         "c": "completed",
@@ -125,7 +122,7 @@ def test_step_that_completes_cancels_others(database: Database, db: Db, tenant: 
         assert runner.report([runner.result(leases["remind"], completed())]) == []
         runner.report([runner.result(end, completed())])
     execution = get(database, tenant, execution_id)
-    assert _statuses(execution) == {
+    assert statuses(execution) == {
         "work": "completed",
         "remind": "cancelled",
         "after": "skipped",
@@ -154,7 +151,7 @@ def test_join_of_some_starts_at_the_last_that_it_needs(database: Database, db: D
         assert runner.report([runner.result(leases["b"], completed())]) == []
         (two,) = runner.report([runner.result(leases["a"], completed())])
         assert runner.step_name(two) == "two"
-        now = _statuses(get(database, tenant, execution_id))
+        now = statuses(get(database, tenant, execution_id))
         gone = "cancelled" if rest == "cancel" else None
         assert (now["c0"], now["c"], now["d"]) == (gone or "running", gone or "pending", gone or "pending")
         # What leads elsewhere, too, goes on.
@@ -238,5 +235,5 @@ def test_cancel_ends_what_follows_a_failure(database: Database, db: Db, tenant: 
         assert runner.report([runner.result(lease, completed())]) == []
         assert runner.claim() == []
     execution = get(database, tenant, execution_id)
-    assert (execution["status"], _statuses(execution)[at]) == ("cancelled", "cancelled")
+    assert (execution["status"], statuses(execution)[at]) == ("cancelled", "cancelled")
     assert_invariants(db)

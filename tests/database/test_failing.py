@@ -7,11 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.database import Clock, Database, Db, Tenant
-from tests.support.engine import assert_invariants, completed, dag, failed, get, hands, import_workflow, start
-
-
-def _statuses(execution: dict[str, Any]) -> dict[str, str]:
-    return {name: step["status"] for name, step in execution["steps"].items()}
+from tests.support.engine import assert_invariants, completed, dag, failed, get, hands, import_workflow, start, statuses
 
 
 @pytest.mark.parametrize("error_class", ["definition", "expression", "validation"])
@@ -76,7 +72,7 @@ def test_condition_that_fails_and_goes_on_takes_no_branch(database: Database, db
         runner.work(lambda _lease, step: failed() if step == "if" else completed())
     execution = get(database, tenant, execution_id)
     assert execution["status"] == "completed"
-    assert _statuses(execution) == {"if": "failed", "left": "skipped", "right": "skipped", "other": "completed"}
+    assert statuses(execution) == {"if": "failed", "left": "skipped", "right": "skipped", "other": "completed"}
     assert_invariants(db)
 
 
@@ -99,7 +95,7 @@ def test_failure_whose_handler_is_skipped_fails_the_execution(database: Database
         runner.report([runner.result(last, completed())])
     execution = get(database, tenant, execution_id)
     assert (execution["status"], execution["error"]["step"]) == ("failed", "a")
-    assert _statuses(execution) == {
+    assert statuses(execution) == {
         "a": "failed", "handler": "skipped", "b": "skipped", "slow": "cancelled", "last": "completed",
     }  # fmt: skip
     assert_invariants(db)
@@ -142,7 +138,7 @@ def test_execution_that_ran_out_of_time_still_runs_what_joins_always(
         runner.report([runner.result(tidy, completed())])
     execution = get(database, tenant, execution_id)
     assert (execution["status"], execution["error"]["code"]) == ("failed", "execution_timeout")
-    assert _statuses(execution) == {"a": "completed", "b": "cancelled", "tidy": "completed"}
+    assert statuses(execution) == {"a": "completed", "b": "cancelled", "tidy": "completed"}
     assert_invariants(db)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,13 +17,8 @@ from tests.support.engine import (
     hands,
     import_workflow,
     start,
+    statuses,
 )
-
-
-@pytest.fixture
-def runner(database: Database) -> Iterator[Hands]:
-    with hands(database) as runner:
-        yield runner
 
 
 def _begin(
@@ -42,7 +36,7 @@ def _begin(
 
 def _statuses(database: Database, tenant: Tenant, execution_id: str) -> dict[str, str]:
     execution = get(database, tenant, execution_id)
-    return {"execution": execution["status"]} | {name: step["status"] for name, step in execution["steps"].items()}
+    return {"execution": execution["status"]} | statuses(execution)
 
 
 def _drain(runner: Hands, leases: list[Row]) -> None:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.database import Database, Db, Row, Tenant
-from tests.support.engine import Hands, assert_invariants, completed, dag, failed, get, hands, import_workflow, start
-
-
-@pytest.fixture
-def runner(database: Database) -> Iterator[Hands]:
-    with hands(database) as runner:
-        yield runner
+from tests.support.engine import Hands, assert_invariants, completed, dag, failed, get, import_workflow, start
 
 
 def _lease(runner: Hands) -> dict[str, Row]:
@@ -120,7 +113,7 @@ def test_thousands_of_items_under_way_are_cancelled_at_once(
     for lease in leases.values():
         runner.report([runner.result(lease, {"o": "expand", "out": items})])
     assert db.value("select count(*) from flowgres.work_queue") == 4_001
-    # By the square of their number it would take half a minute.
+    # By the square of their number 3,000 took 12 s, and 6,000 41 s.
     if end == "fails":
         runner.db.run("set statement_timeout to '8s'")
         runner.report([runner.result(bad, failed())])

@@ -23,12 +23,6 @@ def run(db: Db) -> Iterator[Run]:
 
 
 @pytest.fixture
-def runner(database: Database) -> Iterator[Hands]:
-    with hands(database) as runner:
-        yield runner
-
-
-@pytest.fixture
 def lane(database: Database, runner: Hands) -> Iterator[Lane]:
     with database.connect("runner") as db:
         yield Lane(db, runner)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.database import Clock, Database, Db, Tenant
-from tests.support.engine import Hands, assert_invariants, completed, dag, failed, get, hands, import_workflow, start
+from tests.support.engine import Hands, assert_invariants, completed, dag, failed, get, import_workflow, start
 from tests.support.races import Lane, caller, drain
 
 UNDONE = {"compensate": {"type": "log", "config": {"message": "undone"}}}
@@ -49,12 +48,6 @@ EXPECTED: dict[tuple[str, str], tuple[str, dict[str, str]]] = {
     ("stop or fail", "a"): ("completed", {"a": "completed", "b": "cancelled", "j": "completed"}),
     ("stop or fail", "b"): ("failed", {"a": "cancelled", "b": "failed", "j": "completed", "page": "completed"}),
 }
-
-
-@pytest.fixture
-def runner(database: Database) -> Iterator[Hands]:
-    with hands(database) as runner:
-        yield runner
 
 
 def _ended(database: Database, tenant: Tenant, execution_id: str) -> tuple[str, dict[str, str]]:

@@ -30,12 +30,6 @@ def run(db: Db) -> Iterator[Run]:
         yield run
 
 
-@pytest.fixture
-def runner(database: Database) -> Iterator[Hands]:
-    with hands(database) as runner:
-        yield runner
-
-
 # A child that ends, and a cancel of it or of its parent.
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,12 +20,6 @@ from tests.support.engine import (
 )
 
 LOCK = "select from flowgres.executions where id = %s for no key update"
-
-
-@pytest.fixture
-def runner(database: Database) -> Iterator[Hands]:
-    with hands(database) as runner:
-        yield runner
 
 
 @pytest.fixture

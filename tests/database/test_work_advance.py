@@ -5,11 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.database import Database, Db, Row, Tenant
-from tests.support.engine import completed, dag, failed, get, hands, import_workflow, start
-
-
-def _statuses(execution: dict[str, Any]) -> dict[str, str]:
-    return {name: step["status"] for name, step in execution["steps"].items()}
+from tests.support.engine import completed, dag, failed, get, hands, import_workflow, start, statuses
 
 
 def test_chain_runs_in_order_and_completes_with_its_last_output(database: Database, db: Db, tenant: Tenant) -> None:
@@ -81,7 +77,7 @@ def test_branch_not_taken_is_skipped_with_all_that_hangs_only_on_it(database: Da
         assert runner.work(decide) == ["check", "high", "end"]
     execution = get(database, tenant, execution_id)
     assert execution["status"] == "completed"
-    assert _statuses(execution) == {
+    assert statuses(execution) == {
         "check": "completed",
         "high": "completed",
         "low": "skipped",
@@ -108,7 +104,7 @@ def test_unhandled_failure_cancels_what_has_not_run_and_still_runs_always_steps(
     assert execution["status"] == "failed"
     assert execution["error"]["code"] == "broken"
     assert execution["error"]["step"] == "bad"
-    assert _statuses(execution) == {"a": "completed", "bad": "failed", "next": "cancelled", "cleanup": "completed"}
+    assert statuses(execution) == {"a": "completed", "bad": "failed", "next": "cancelled", "cleanup": "completed"}
 
 
 def test_failure_with_a_child_that_joins_on_failed_is_handled(database: Database, db: Db, tenant: Tenant) -> None:
@@ -123,7 +119,7 @@ def test_failure_with_a_child_that_joins_on_failed_is_handled(database: Database
         assert runner.work(lambda _, step: failed() if step == "bad" else completed()) == ["bad", "mend"]
     execution = get(database, tenant, execution_id)
     assert execution["status"] == "completed"
-    assert _statuses(execution) == {"bad": "failed", "next": "skipped", "mend": "completed"}
+    assert statuses(execution) == {"bad": "failed", "next": "skipped", "mend": "completed"}
 
 
 def test_on_error_continue_takes_the_edge_and_skip_kills_it(database: Database, db: Db, tenant: Tenant) -> None:
@@ -139,7 +135,7 @@ def test_on_error_continue_takes_the_edge_and_skip_kills_it(database: Database, 
         runner.work(lambda _, step: failed() if step in ("soft", "gone") else completed())
     execution = get(database, tenant, execution_id)
     assert execution["status"] == "completed"
-    assert _statuses(execution) == {
+    assert statuses(execution) == {
         "soft": "failed",
         "after_soft": "completed",
         "gone": "failed",
@@ -182,7 +178,7 @@ def test_cancel_stops_new_steps_and_refuses_late_results(database: Database, db:
         assert runner.report([runner.result(lease, completed(1))], want=10) == []
     execution = get(database, tenant, execution_id)
     assert execution["status"] == "cancelled"
-    assert _statuses(execution) == {"a": "cancelled", "b": "cancelled"}
+    assert statuses(execution) == {"a": "cancelled", "b": "cancelled"}
     assert execution["error"]["message"] == "no longer wanted"
 
 

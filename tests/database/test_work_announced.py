@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.database import Database, Db, Row, Tenant
 from tests.support.engine import Hands, assert_invariants, completed, dag, failed, get, hands, import_workflow, start
-
-
-@pytest.fixture
-def runner(database: Database) -> Iterator[Hands]:
-    with hands(database) as runner:
-        yield runner
 
 
 @pytest.fixture

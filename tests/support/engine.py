@@ -176,6 +176,11 @@ def get(database: Database, tenant: Tenant, execution_id: str) -> dict[str, Any]
     return execution
 
 
+def statuses(execution: dict[str, Any]) -> dict[str, str]:
+    """What has become of the steps of an execution that `get` gave."""
+    return {name: step["status"] for name, step in execution["steps"].items()}
+
+
 def dag(name: str, steps: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
     """A definition; steps without a type are transforms, and every step says what it depends on."""
     return {

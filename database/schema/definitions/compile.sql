@@ -128,12 +128,7 @@ as $$
   update flowgres.workflow_steps as s
   set is_early = true
   where s.tenant_id = p_tenant_id and s.version_id = p_version_id and (
-    cardinality(s.dependencies) > 1 and (
-      s.gates <> '{}' or s.join_rule in ('any', 'failed', 'at_least')
-      -- A foreach that has what it needs leads on before it is counted.
-      or exists (
-        select from flowgres.workflow_steps as d
-        where d.tenant_id = s.tenant_id and d.version_id = s.version_id and d.index = any(s.dependencies) and d.iterates ? 'at_least'))
+    cardinality(s.dependencies) > 1 and (s.gates <> '{}' or s.join_rule in ('any', 'failed', 'at_least'))
     or exists (
       select from flowgres.workflow_steps as c
       where c.tenant_id = s.tenant_id and c.version_id = s.version_id and s.index = any(c.cancel_indexes || c.rest_indexes)));
@@ -157,12 +152,12 @@ as $$
   where s.tenant_id = p_tenant_id and s.version_id = p_version_id and s.index in (select l.index from late as l)
     and s.index <> o.index and o.index <> all(s.children);
 
-  update flowgres.workflow_steps as o
+  -- A list that has what it needs leads on before it is counted: whatever waits for it, the outputs too, must not go by the count.
+  update flowgres.workflow_steps as s
   set is_early = true
-  where o.tenant_id = p_tenant_id and o.version_id = p_version_id and o.type = 'outputs' and cardinality(o.dependencies) > 1
-    and exists (
-      select from flowgres.workflow_steps as d
-      where d.tenant_id = o.tenant_id and d.version_id = o.version_id and d.index = any(o.dependencies) and d.iterates ? 'at_least');
+  where s.tenant_id = p_tenant_id and s.version_id = p_version_id and cardinality(s.dependencies) > 1 and exists (
+    select from flowgres.workflow_steps as d
+    where d.tenant_id = s.tenant_id and d.version_id = s.version_id and d.index = any(s.dependencies) and d.iterates ? 'at_least');
 
   update flowgres.workflow_steps as s
   set next_index = n.index

@@ -14,7 +14,8 @@ declare
   v_slots integer[];
   v_last_seqs integer[];
   v_counts integer[];
-  v_rested flowgres.ready_step[];
+  v_rested_slots integer[];
+  v_rested_indexes smallint[];
 begin
   -- The rows of the queue first, in their order, so that nobody who gives one back waits for us while we wait for him.
   with held as materialized (
@@ -135,7 +136,7 @@ begin
     where q.tenant_id = n.tenant_id and q.execution_id = n.execution_id and q.id = n.queue_id
   )
   select t.*, g.*, p.*
-  into v_cancelled, v_slots, v_last_seqs, v_counts, v_rested
+  into v_cancelled, v_slots, v_last_seqs, v_counts, v_rested_slots, v_rested_indexes
   from (
     select array_agg(flowgres.make_resolved_step(
       p_slot => n.slot, p_queue_id => null, p_step_index => n.index, p_step => n.id, p_join_rule => n.join_rule,
@@ -151,25 +152,22 @@ begin
       group by n.slot
     ) as g
   ) as g
-  cross join (
-    select array_agg(flowgres.make_ready_step(
-      p_slot => r.slot, p_queue_id => null, p_step_index => r.step_index, p_capability => null, p_only_computes => null))
-    from rested as r
-  ) as p;
+  cross join (select array_agg(r.slot), array_agg(r.step_index) from rested as r) as p;
 
   for i in 1..coalesce(cardinality(v_slots), 0) loop
     p_state.last_seqs[v_slots[i]] := v_last_seqs[i];
     p_state.newly_resolved[v_slots[i]] := p_state.newly_resolved[v_slots[i]] + v_counts[i];
   end loop;
-  for i in 1..coalesce(cardinality(v_rested), 0) loop
-    p_state.newly_resolved[v_rested[i].slot] := p_state.newly_resolved[v_rested[i].slot] + 1;
+  for i in 1..coalesce(cardinality(v_rested_slots), 0) loop
+    p_state.newly_resolved[v_rested_slots[i]] := p_state.newly_resolved[v_rested_slots[i]] + 1;
   end loop;
   -- What had just become ready is among them.
   p_state.ready := array(
     select r from unnest(p_state.ready) as r
     where not exists (select from unnest(v_cancelled) as c where c.slot = r.slot and c.step_index = r.step_index)
       and not exists (
-        select from unnest(v_rested) as c where c.slot = r.slot and c.step_index = r.step_index and r.iteration >= 0));
+        select from unnest(v_rested_slots, v_rested_indexes) as c (slot, step_index)
+        where c.slot = r.slot and c.step_index = r.step_index and r.iteration >= 0));
   if p_state.ready = '{}' then
     p_state.ready := null;
   end if;

@@ -173,7 +173,7 @@ begin
       select flowgres.weight_of(i.items) as weight
       from flowgres.step_items as i
       where i.tenant_id = l.tenant_id and i.execution_id = l.execution_id and i.step_index = l.step_index
-        and i.first = l.iteration / 100 * 100
+        and i.first = flowgres.first_beside(l.iteration)
     ) as i on l.iteration >= 0
   ),
   -- As many as there is room for, and the first one in any case.

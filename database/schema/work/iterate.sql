@@ -16,7 +16,7 @@ begin
     select case when flowgres.weight_of(i.items) <= p_most then (i.items -> (p_iteration - i.first))::json end
     from flowgres.step_items as i
     where i.tenant_id = p_tenant_id and i.execution_id = p_execution_id and i.step_index = p_step_index
-      and i.first = p_iteration / 100 * 100);
+      and i.first = flowgres.first_beside(p_iteration));
 end;
 $$;
 comment on function flowgres.read_item(uuid, uuid, smallint, integer, bigint) is $$The item of an iteration; null when it lies among such as weigh more than p_most.$$;
@@ -28,7 +28,7 @@ begin
   insert into flowgres.step_items (tenant_id, execution_id, step_index, first, items)
   select p_tenant_id, p_execution_id, p_step_index, p.first, p.items
   from (
-    select ((e.place - 1) / 100 * 100)::integer as first, jsonb_agg(e.value order by e.place) as items
+    select flowgres.first_beside(e.place::integer - 1) as first, jsonb_agg(e.value order by e.place) as items
     from jsonb_array_elements(p_items) with ordinality as e (value, place)
     group by 1
   ) as p;

@@ -51,6 +51,13 @@ comment on function flowgres.next_rank() is $$The place of a row that becomes re
 Whatever makes a row ready gives it one (an insert does by its default), and has the id of its transaction by then: on that rests
 what a session may conclude of ranks that it does not see (work/floors.sql).$$;
 
+create or replace function flowgres.first_beside(p_number integer)
+  returns integer language sql immutable parallel safe
+as $$
+  select p_number / 100 * 100;
+$$;
+comment on function flowgres.first_beside(integer) is $$The number of the first item in the row of step_items that has this one: a row has a hundred.$$;
+
 create or replace function flowgres.step_label(p_step text, p_iteration integer)
   returns text language sql immutable parallel safe
 as $$
