@@ -130,6 +130,8 @@ def _step_line(step: StepState, *, is_ascii: bool) -> Text:
         line.append(f"  attempt {step.attempts}", style="yellow")
     if isinstance(step.items, dict):
         line.append(f"  {step.items.get('done')} of {step.items.get('count')} items", style="dim")
+    if isinstance(step.round, int) and step.round > 1:
+        line.append(f"  round {step.round}", style="dim")
     problem = error_text(step.error)
     if step.reason:
         line.append(f"  {one_line(step.reason, 160)}", style="yellow")

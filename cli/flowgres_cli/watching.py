@@ -30,6 +30,7 @@ class StepState:
     """One step of an execution, as the tree shows it. `child` is the execution that a sub_workflow step started.
 
     `reason`: why a ready one does not start. `items` of one that runs for each item of a list: {count, done, failed}.
+    `round` of one that repeats.
     """
 
     id: str
@@ -44,6 +45,7 @@ class StepState:
     child: Snapshot | None = None
     reason: str | None = None
     items: Json = None
+    round: Json = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ class Watcher:
                 child=children.get(str(row["step"])),
                 reason=row.get("reason"),
                 items=row.get("items"),
+                round=row.get("round"),
             )
             for row in rows
         )

@@ -75,6 +75,8 @@ def _check_step(at: Place, known: _Known, ancestors: int | None) -> Found:
         places = secret_places(kind) if is_core else known.custom_types.get(kind, CustomType(kind)).secret_places
     shared: frozenset[str] = frozenset({"error"}) if known.is_late else frozenset()
     names = shared | {"item", "item_index"} if at.is_each else shared
+    if "repeat" in step:
+        names = names | {"previous", "round"}
     foreach = step.get("foreach")
     items = foreach.get("items") if isinstance(foreach, dict) else None
     yield from _check_texts(
@@ -105,6 +107,12 @@ def _check_step(at: Place, known: _Known, ancestors: int | None) -> Found:
     yield from _check_texts(
         step.get("output"), (*path, "output"), known, ancestors, reshaping, secrets_allowed=False, step=step
     )
+    repeat = step.get("repeat")
+    until = repeat.get("until") if isinstance(repeat, dict) else None
+    if isinstance(until, str):
+        at_until = (*path, "repeat", "until")
+        yield from _check_boolean(until, at_until)
+        yield from _check_texts(until, at_until, known, ancestors, reshaping, secrets_allowed=False, step=step)
 
 
 def _check_boolean(text: str, path: Path) -> Found:

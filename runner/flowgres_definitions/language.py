@@ -16,11 +16,13 @@ MAX_NUMBER_CHARACTERS: Final = 320
 """Longer than any finite double written out; longer literals are mistakes or attacks."""
 
 CONTEXT_NAMES: Final = frozenset({"input", "trigger", "steps", "execution", "workflow", "tenant"})
-"""Names that every expression sees. item, item_index, response, output, error and secrets depend on the place."""
+"""Names that every expression sees. PLACED_NAMES depend on the place."""
 
 PLACED_NAMES: Final = {
     "item": "only in a step with `foreach`",
     "item_index": "only in a step with `foreach`",
+    "previous": "only in a step with `repeat`",
+    "round": "only in a step with `repeat`",
     "response": "only in the `output` or `repeat` of an http step",
     "output": "only in the `output` or `repeat` of a step",
     "error": "only in the steps of `on_failure`",

@@ -22,6 +22,7 @@ _PARTS: Final = (
     ("settings", "Settings", "`settings`."),
     ("step", "A step", "Members of `steps`. What a type needs stands under `config`, and below by type."),
     ("foreach", "Each item of a list", "`foreach` of a step."),
+    ("repeat", "Rounds", "`repeat` of a step."),
     ("at_least", "A join that counts", "`join` of a step, when it is an object."),
     (
         "compensation",

@@ -28,7 +28,7 @@ PATTERNS = "patterns"  # many workflows in one folder, run by test_patterns.py
 
 
 class Shop:
-    """Stock and payment of an order, and a health page; the first charge fails, as charges do."""
+    """Stock and payment of an order, a list in pages, and a health page; the first charge fails, as charges do."""
 
     def __init__(self, *, available: bool = True, is_up: bool = True) -> None:
         self.available = available
@@ -47,6 +47,11 @@ class Shop:
             else:
                 order = json.loads(request.body)["order"]
                 writer.write(answer(json.dumps({"id": f"ch_{order}"}).encode(), status=201))
+        elif request.path == "/tags":
+            tags = [{"name": f"v{number}"} for number in range(7, 0, -1)]
+            size = int(request.query["per_page"])
+            first = (int(request.query["page"]) - 1) * size
+            writer.write(answer(json.dumps(tags[first : first + size]).encode()))
         else:
             writer.write(answer(b"ok", status=200 if self.is_up else 500, content_type="text/plain"))
 

@@ -129,7 +129,7 @@ def test_custom_type_is_known_once_a_runner_serves_it(author: Author) -> None:
     "step",
     [
         *(typed(kind) for kind in ("llm", "wait", "approval", "sql", "transition")),
-        *(log_step("a", **{key: {}}) for key in ("repeat", "on_timeout")),
+        *(log_step("a", **{key: {}}) for key in ("on_timeout",)),
     ],
 )
 def test_documented_feature_that_is_not_built_is_refused(author: Author, step: dict[str, Any]) -> None:

@@ -305,9 +305,9 @@ async def test_contexts_that_did_not_come_are_fetched_one_at_a_time(
     told: list[int] = []
     get_contexts = queries.get_contexts
 
-    async def listen(link: Link, **arguments: Any) -> dict[int, tuple[str | None, str | None, str | None]]:
+    async def listen(link: Link, **arguments: Any) -> dict[int, queries.Brought]:
         answer = await get_contexts(link, **arguments)
-        told.append(sum(context is not None for context, _, _ in answer.values()))
+        told.append(sum(brought.context is not None for brought in answer.values()))
         return answer
 
     monkeypatch.setattr(queries, "get_contexts", listen)

@@ -43,6 +43,11 @@ def each(foreach: Any, **changes: Any) -> Definition:
     return workflow(logs("a", "{{ item }}", foreach=foreach, **changes))
 
 
+def rounds(repeat: Any, **changes: Any) -> Definition:
+    """A workflow of one step that logs round after round."""
+    return workflow(logs("a", "{{ round }} {{ previous }}", repeat=repeat, **changes))
+
+
 def calls(**config: Any) -> Definition:
     """A workflow of one step that calls another."""
     return workflow({"id": "a", "type": "sub_workflow", "config": {"workflow": "{{ input.name }}"} | config})
@@ -75,6 +80,23 @@ GRAPH: list[tuple[Definition, Said]] = [
     (workflow({"id": "a", "type": "stop", "output": 1}), {"steps[0]": "output_not_allowed"}),
     (stop(output="{{ nothing }}"), {"steps[0].config.output": "expression_name"}),
     (each({"items": [1, 2]}), {}),
+    (rounds({"until": "{{ round > 2 and output.n == previous.n }}", "max_times": 5, "delay": "1m"}), {}),
+    (rounds({"until": "{{ item_index == round }}"}, foreach={"items": [1]}, output="{{ previous }} {{ output }}"), {}),
+    (rounds({}), {"steps[0].repeat.until": "missing_key"}),
+    (rounds(3), {"steps[0].repeat": "wrong_kind"}),
+    (rounds({"until": True}), {"steps[0].repeat.until": "wrong_kind"}),
+    (rounds({"until": "done"}), {"steps[0].repeat.until": "expression_not_boolean"}),
+    (rounds({"until": "{{ a }} or b"}), {"steps[0].repeat.until": "expression_not_boolean"}),
+    (rounds({"until": "{{ response.status == 200 }}"}), {"steps[0].repeat.until": "expression_name"}),
+    (rounds({"until": "{{ steps.b.output }}"}), {"steps[0].repeat.until": "unknown_step"}),
+    (rounds({"until": f"{SECRET}"}), {"steps[0].repeat.until": "secret_misuse"}),
+    (rounds({"until": "{{ true }}", "max_times": 0}), {"steps[0].repeat.max_times": "out_of_range"}),
+    (rounds({"until": "{{ true }}", "max_times": 10001}), {"steps[0].repeat.max_times": "out_of_range"}),
+    (rounds({"until": "{{ true }}", "delay": "soon"}), {"steps[0].repeat.delay": "invalid_duration"}),
+    (rounds({"until": "{{ true }}", "times": 2}), {"steps[0].repeat.times": "unknown_key"}),
+    (rounds({"until": "{{ true }}"}, when="{{ round == 1 }}"), {"steps[0].when": "expression_name"}),
+    (workflow(logs("a", "{{ previous }}")), {"steps[0].config.message": "expression_name"}),
+    (workflow({"id": "a", "type": "stop", "repeat": {"until": "{{ true }}"}}), {"steps[0]": "repeat_not_allowed"}),
     (each({"items": "{{ input.rows }}", "max_parallel": 5, "tolerate": "10%", "at_least": 2, "rest": "cancel"}), {}),
     (each({"items": "{{ input.rows }}", "tolerate": 3}, output={"n": "{{ item_index }} {{ output }}"}), {}),
     (each({}), {"steps[0].foreach.items": "missing_key"}),

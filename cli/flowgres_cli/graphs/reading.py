@@ -100,6 +100,8 @@ def _marks(step: Mapping[str, Json], parent_count: int) -> list[str]:
         marks.append(f"join: {join}")
     if "foreach" in step:
         marks.append("each")
+    if "repeat" in step:
+        marks.append("repeat")
     if step.get("when"):
         marks.append("when")
     if step.get("on_error") not in (None, "fail"):

@@ -125,7 +125,8 @@ readable (roles, names, columns) as (
     '{flowgres_viewer}', array['flowgres.work_queue'],
     array[
       'tenant_id', 'execution_id', 'id', 'version_id', 'runner_id', 'due_at', 'ready_at', 'claimed_at', 'iteration',
-      'step_index', 'attempt', 'generation', 'priority', 'resume', 'held', 'waits_for'
+      'step_index', 'attempt', 'generation', 'priority', 'resume', 'held', 'waits_for',
+      'round'
     ]
   ),
   (

@@ -105,7 +105,8 @@ select
   s.child_execution_id,
   coalesce(q.runner_id, s.runner_id) as runner_id,
   s.step_index,
-  case when q.runner_id is null and q.due_at is null and q.id is not null then flowgres.unserved_reason(p_type => s.type) end as reason
+  case when q.runner_id is null and q.due_at is null and q.id is not null then flowgres.unserved_reason(p_type => s.type) end as reason,
+  s.round
 from flowgres.step_executions as s
 left join flowgres.work_queue as q
   on q.tenant_id = s.tenant_id and q.execution_id = s.execution_id and q.step_index = s.step_index
@@ -136,7 +137,8 @@ select
   null,
   q.runner_id,
   q.step_index,
-  case when q.runner_id is null and q.due_at is null then flowgres.unserved_reason(p_type => w.type) end
+  case when q.runner_id is null and q.due_at is null then flowgres.unserved_reason(p_type => w.type) end,
+  null
 from flowgres.work_queue as q
 join flowgres.workflow_steps as w
   on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
@@ -165,6 +167,7 @@ comment on column flowgres_api.step_executions.due_at is $$When it goes on: the 
 comment on column flowgres_api.step_executions.child_execution_id is $$The execution that a sub_workflow step started$$;
 comment on column flowgres_api.step_executions.runner_id is $$The runner that has it, or had it last$$;
 comment on column flowgres_api.step_executions.step_index is $$Place of the step in its definition$$;
+comment on column flowgres_api.step_executions.round is $$Of a step that repeats: the round that is under way, or how many it took$$;
 comment on column flowgres_api.step_executions.reason is $$Why a ready step does not start: no live runner serves its type, or none is alive$$;
 
 create or replace view flowgres_api.attempts with (security_invoker = true) as
@@ -181,7 +184,8 @@ select
   a.finished_at,
   a.detail,
   a.generation,
-  a.runner_id
+  a.runner_id,
+  a.round
 from flowgres.attempts as a
 where a.step <> '$outputs'
 union all
@@ -199,7 +203,8 @@ select
   s.finished_at,
   null,
   e.generation,
-  s.runner_id
+  s.runner_id,
+  s.round
 from flowgres.step_executions as s
 join flowgres.executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
 where s.status in ('completed', 'failed') and s.attempts > 0 and s.type <> 'outputs'
@@ -222,7 +227,8 @@ select
   null,
   null,
   q.generation,
-  q.runner_id
+  q.runner_id,
+  q.round
 from flowgres.work_queue as q
 join flowgres.workflow_steps as w
   on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
@@ -243,6 +249,7 @@ comment on column flowgres_api.attempts.started_at is $$When it began$$;
 comment on column flowgres_api.attempts.finished_at is $$When it ended$$;
 comment on column flowgres_api.attempts.detail is $$What the step type tells of a try, such as an HTTP request line and status$$;
 comment on column flowgres_api.attempts.generation is $$Generation of the execution$$;
+comment on column flowgres_api.attempts.round is $$Of a step that repeats: the round that it belongs to$$;
 comment on column flowgres_api.attempts.runner_id is $$Identifier of the runner that made it$$;
 
 create or replace view flowgres_api.execution_events with (security_invoker = true) as

@@ -133,7 +133,8 @@ select
     select c.id from flowgres.workflow_steps as c
     where c.tenant_id = s.tenant_id and c.version_id = s.version_id and c.index = s.compensates
   ) as compensates,
-  s.iterates as foreach
+  s.iterates as foreach,
+  s.repeats as repeat
 from flowgres.workflow_steps as s
 join flowgres.workflow_versions as v on v.tenant_id = s.tenant_id and v.id = s.version_id
 where s.type <> 'outputs';
@@ -164,4 +165,5 @@ comment on column flowgres_api.workflow_steps.section is $$steps, or what runs o
 comment on column flowgres_api.workflow_steps.join_count is $$Of the join rule at_least: how many of its dependencies must lead on$$;
 comment on column flowgres_api.workflow_steps.cancels is $$Ids of the steps that are cancelled when it completes$$;
 comment on column flowgres_api.workflow_steps.foreach is $$Runs once for each item of a list: items, max_parallel, tolerate, at_least, rest$$;
+comment on column flowgres_api.workflow_steps.repeat is $$Runs round after round: until, max_times, delay in seconds$$;
 comment on column flowgres_api.workflow_steps.compensates is $$Id of the step that it undoes, if it is a compensation$$;

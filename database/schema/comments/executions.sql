@@ -52,6 +52,8 @@ comment on column flowgres.step_executions.due_at is $$When it goes on, if it wa
 comment on column flowgres.step_executions.output is $$What it gave, once it has completed$$;
 comment on column flowgres.step_executions.error is $$Its last error: code, message, class$$;
 comment on column flowgres.step_executions.item_count is $$Of a foreach: how many items its list has$$;
+comment on column flowgres.step_executions.round is $$Of a step that repeats: the round that is under way, or was the last one$$;
+comment on column flowgres.step_executions.previous is $$What the round before gave, while the step repeats$$;
 comment on column flowgres.step_executions.next_item is $$Of a foreach: the first item that has no row in the queue yet$$;
 comment on column flowgres.step_executions.done_count is $$Of a foreach: iterations that have ended; all, once none is under way$$;
 comment on column flowgres.step_executions.failed_count is $$Of a foreach: iterations that failed for good$$;

@@ -36,7 +36,7 @@ as $$
   )
   insert into flowgres.workflow_steps (
     tenant_id, version_id, index, section, compensates, id, type, description, capability, dependencies, children, gates, branches,
-    join_rule, join_count, cancel_indexes, iterates, when_expression, config, output_template, reference_indexes, secret_names, timeout_seconds,
+    join_rule, join_count, cancel_indexes, iterates, repeats, when_expression, config, output_template, reference_indexes, secret_names, timeout_seconds,
     max_attempts, retry_delay_seconds, retry_factor, retry_max_delay_seconds, retry_jitter, retry_errors,
     on_error, failure_handled)
   select
@@ -54,6 +54,7 @@ as $$
     array(select c.index from named as c where n.step -> 'cancels' ? c.id order by c.index),
     -- What is undone is every item that was done, one by one.
     case when n.section = 'steps' then n.step -> 'foreach' when n.is_each then '{"max_parallel": 1, "tolerate": "100%"}' end,
+    n.step -> 'repeat',
     n.step ->> 'when',
     n.step -> 'config',
     n.step -> 'output',
@@ -73,7 +74,7 @@ as $$
   union all
   select
     p_tenant_id, p_version_id, h.index, 'steps', null, '$outputs', 'outputs', null, 'core', h.dependencies, '{}', '{}', null,
-    'end', null, '{}', null, null, p_definition -> 'outputs', null,
+    'end', null, '{}', null, null, null, p_definition -> 'outputs', null,
     array(select r.index from named as r where r.id = any(h.names) order by r.index),
     '{}', null, 3::smallint, 1, 2, 300, true, '{timeout,connect,429,5xx}', 'fail', false
   from hidden as h;
@@ -164,6 +165,7 @@ as $$
   from flowgres.workflow_steps as n
   where s.tenant_id = p_tenant_id and s.version_id = p_version_id and s.branches is null and s.children = array[n.index]
     and s.type <> 'stop' and s.cancel_indexes = '{}' and s.iterates is null and n.iterates is null
+    and s.repeats is null and n.repeats is null
     and n.tenant_id = s.tenant_id and n.version_id = s.version_id and n.dependencies = array[s.index]
     and n.join_rule <> 'failed' and not n.is_early and flowgres.only_computes(n.type) and n.type <> 'stop' and n.secret_names = '{}';
 $$;

@@ -248,7 +248,9 @@ begin
       case when jsonb_typeof(l.step -> 'config') = 'object' then l.step -> 'config' end as config,
       l.step -> 'type' = '"condition"' as is_condition,
       flowgres.expression_names() || case when l.section <> 'steps' then '{error}' else '{}' end::text[] as names,
-      case when l.is_each then '{item,item_index}' else '{}' end::text[] as own_names
+      case when l.is_each then '{item,item_index}' else '{}' end::text[]
+      || case when l.step ? 'repeat' then '{previous,round}' else '{}' end::text[] as own_names,
+      case when l.step -> 'type' = '"http"' then '{output,response}' else '{output}' end::text[] as result_names
     from flowgres.list_sections(p_definition) as l
     where jsonb_typeof(l.step) = 'object'
   )
@@ -269,7 +271,13 @@ begin
     union all
     select
       s.position, s.path || '.output', s.step -> 'output',
-      s.names || s.own_names || case when s.step -> 'type' = '"http"' then '{output,response}' else '{output}' end::text[], false
+      s.names || s.own_names || s.result_names, false
+    from steps as s
+    union all
+    select
+      s.position, s.path || '.repeat.until',
+      case when jsonb_typeof(s.step #> '{repeat,until}') = 'string' then s.step #> '{repeat,until}' end,
+      s.names || s.own_names || s.result_names, true
     from steps as s
     union all
     select null, 'outputs', p_definition -> 'outputs', flowgres.expression_names(), false

@@ -33,17 +33,22 @@ drop function if exists flowgres.revoke_api_key(text);
 drop function if exists flowgres.context_steps(uuid, uuid, smallint[]);
 drop function if exists flowgres.get_contexts(uuid, jsonb);
 drop function if exists flowgres.read_resume(uuid, jsonb);
--- The same arguments as now, and one column more.
+-- The same arguments as now, and columns more.
 do $$
 begin
   if exists (
     select from pg_catalog.pg_proc as p
-    where p.oid = to_regprocedure('flowgres.get_contexts(uuid, jsonb, bigint)') and not 'item' = any(p.proargnames)
+    where p.oid = to_regprocedure('flowgres.get_contexts(uuid, jsonb, bigint)') and not 'previous' = any(p.proargnames)
   ) then
     drop function flowgres.get_contexts(uuid, jsonb, bigint);
   end if;
 end;
 $$;
+drop function if exists flowgres.make_claimed_step(
+  bigint, bigint, uuid, uuid, uuid, smallint, integer, smallint, smallint, boolean, json, jsonb, boolean, json);
+drop function if exists flowgres.make_step_outcome(
+  integer, uuid, uuid, bigint, smallint, integer, smallint, smallint, text, text, text, text, text, smallint[], boolean, boolean, boolean,
+  integer, timestamptz, timestamptz, timestamptz, text, uuid, jsonb, jsonb, jsonb, smallint[]);
 -- Rights and policies are compared now (access/).
 drop function if exists flowgres.grant_functions(text, text[], text);
 drop function if exists flowgres.tenant_predicate();

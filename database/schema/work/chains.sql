@@ -15,7 +15,7 @@ as $$
     where w.tenant_id = p_tenant_id and w.version_id = p_version_id
       -- Its end means no more than that what hangs on it may run, and no row of it is there already.
       and w.section = 'steps' and w.branches is null and not w.is_early and w.cancel_indexes = '{}' and w.type <> 'stop'
-      and w.iterates is null
+      and w.iterates is null and w.repeats is null
     union all
     select k.head, k.indexes || w.index, k.steps || w.id, k.types || w.type, w.next_index, w.children
     from walk as k

@@ -238,6 +238,10 @@ begin
       false,
       case when q.iteration >= 0 then flowgres.read_item(
         p_tenant_id => q.tenant_id, p_execution_id => q.execution_id, p_step_index => q.step_index, p_iteration => q.iteration,
+        p_most => flowgres.light_weight()) end,
+      q.round,
+      case when q.round is not null then flowgres.read_previous(
+        p_tenant_id => q.tenant_id, p_execution_id => q.execution_id, p_step_index => q.step_index, p_iteration => q.iteration,
         p_most => flowgres.light_weight()) end;
   end if;
 

@@ -123,6 +123,10 @@ begin
       p_tenant_id => r.tenant_id, p_resume => r.resume, p_most => flowgres.light_weight()) end, false,
     case when r.iteration >= 0 then flowgres.read_item(
       p_tenant_id => r.tenant_id, p_execution_id => r.execution_id, p_step_index => r.step_index, p_iteration => r.iteration,
+      p_most => flowgres.light_weight()) end,
+    r.round,
+    case when r.round is not null then flowgres.read_previous(
+      p_tenant_id => r.tenant_id, p_execution_id => r.execution_id, p_step_index => r.step_index, p_iteration => r.iteration,
       p_most => flowgres.light_weight()) end
   from ranked as r
   order by r.execution_id, r.place;
@@ -135,7 +139,7 @@ The first row of each execution carries the context for all of them, unless that
 set local role flowgres_engine;
 
 create or replace function flowgres.get_contexts(p_runner_id uuid, p_rows jsonb, p_most bigint default 9223372036854775807)
-  returns table (queue_id bigint, context json, resume jsonb, item json) language plpgsql stable security definer set search_path to pg_catalog, pg_temp
+  returns table (queue_id bigint, context json, resume jsonb, item json, previous json) language plpgsql stable security definer set search_path to pg_catalog, pg_temp
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set jit to off
   set plan_cache_mode to force_generic_plan
 as $$
@@ -143,12 +147,12 @@ begin
   return query
   with wanted as (
     select
-      r.place, l.id, l.tenant_id, l.execution_id, l.step_index, l.iteration, l.reference_indexes, l.resume,
+      r.place, l.id, l.tenant_id, l.execution_id, l.step_index, l.iteration, l.round, l.reference_indexes, l.resume,
       flowgres.weight_of(e.input) + flowgres.weight_of(e.trigger) + coalesce(o.weight, 0) + coalesce(c.weight, 0)
-      + coalesce(i.weight, 0) as weight
+      + coalesce(i.weight, 0) + coalesce(p.weight, 0) as weight
     from jsonb_array_elements(p_rows) with ordinality as r (value, place)
     cross join lateral (
-      select q.id, q.tenant_id, q.execution_id, q.step_index, q.iteration, q.resume, w.reference_indexes
+      select q.id, q.tenant_id, q.execution_id, q.step_index, q.iteration, q.round, q.resume, w.reference_indexes
       from flowgres.work_queue as q
       join flowgres.workflow_steps as w
         on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
@@ -175,6 +179,11 @@ begin
       where i.tenant_id = l.tenant_id and i.execution_id = l.execution_id and i.step_index = l.step_index
         and i.first = flowgres.first_beside(l.iteration)
     ) as i on l.iteration >= 0
+    left join lateral (
+      select flowgres.weight_of(s.previous) as weight
+      from flowgres.step_executions as s
+      where s.tenant_id = l.tenant_id and s.execution_id = l.execution_id and s.step_index = l.step_index and s.iteration = l.iteration
+    ) as p on l.round is not null
   ),
   -- As many as there is room for, and the first one in any case.
   taken as materialized (
@@ -186,6 +195,8 @@ begin
     case when c.context is not null and t.resume is not null then
       flowgres.read_resume(p_tenant_id => t.tenant_id, p_resume => t.resume) end,
     case when c.context is not null and t.iteration >= 0 then flowgres.read_item(
+      p_tenant_id => t.tenant_id, p_execution_id => t.execution_id, p_step_index => t.step_index, p_iteration => t.iteration) end,
+    case when c.context is not null and t.round is not null then flowgres.read_previous(
       p_tenant_id => t.tenant_id, p_execution_id => t.execution_id, p_step_index => t.step_index, p_iteration => t.iteration) end
   from taken as t
   left join lateral (
@@ -204,5 +215,5 @@ end;
 $$;
 comment on function flowgres.get_contexts(uuid, jsonb, bigint) is $$Contexts of leased steps, given as [[tenant, execution, queue row, token], ...]
 
-For a step whose context its claim did not bring, or what it resumes with, or its item. They come in the order of their rows until they weigh
+For a step whose context its claim did not bring, or what it resumes with, its item, or what its round before gave. They come in the order of their rows until they weigh
 p_most together; what is left has null, and is to be asked for again.$$;

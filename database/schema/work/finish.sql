@@ -137,7 +137,7 @@ begin
   return (
     select case
       when bool_or(q.due_at is null) then 'running'
-      when bool_or(q.resume is null) then 'retrying'
+      when bool_or(q.waits_for = 'retry') then 'retrying'
       else 'waiting'
     end
     from flowgres.work_queue as q

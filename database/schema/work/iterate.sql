@@ -21,6 +21,20 @@ end;
 $$;
 comment on function flowgres.read_item(uuid, uuid, smallint, integer, bigint) is $$The item of an iteration; null when it lies among such as weigh more than p_most.$$;
 
+create or replace function flowgres.read_previous(
+  p_tenant_id uuid, p_execution_id uuid, p_step_index smallint, p_iteration integer, p_most bigint default 9223372036854775807
+)
+  returns json language plpgsql stable
+as $$
+begin
+  return (
+    select case when flowgres.weight_of(s.previous) <= p_most then coalesce(s.previous::json, 'null') end
+    from flowgres.step_executions as s
+    where s.tenant_id = p_tenant_id and s.execution_id = p_execution_id and s.step_index = p_step_index and s.iteration = p_iteration);
+end;
+$$;
+comment on function flowgres.read_previous(uuid, uuid, smallint, integer, bigint) is $$What the round before gave to a step that repeats; null when it weighs more than p_most, the word null when it gave nothing.$$;
+
 create or replace function flowgres.write_items(p_tenant_id uuid, p_execution_id uuid, p_step_index smallint, p_items jsonb)
   returns integer language plpgsql
 as $$

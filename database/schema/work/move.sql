@@ -123,7 +123,8 @@ begin
       step_index = r.step_index, iteration = r.iteration, capability = r.capability, token = q.token + 1,
       attempt = r.is_handed::integer, runner_id = case when r.is_handed then p_state.runner_id end,
       claimed_at = case when r.is_handed then p_state.now end, ready_at = p_state.now, is_announced = false, resume = null,
-      waits_for = null, rank = case when r.is_handed then q.rank else flowgres.next_rank() end
+      waits_for = null, round = null, past_attempts = null,
+      rank = case when r.is_handed then q.rank else flowgres.next_rank() end
     from ranked as r
     where r.place = 1 and q.tenant_id = r.tenant_id and q.execution_id = r.execution_id and q.id = r.queue_id
       and q.runner_id is not distinct from p_state.runner_id
@@ -207,8 +208,11 @@ begin
       when o.outcome in ('suspended', 'child') then '{}'::jsonb
       -- It goes on at once.
       when o.outcome = 'detached' then jsonb_build_object('status', 'detached', 'execution_id', o.child_execution_id)
-      when o.outcome <> 'retrying' then q.resume
+      when o.outcome not in ('retrying', 'again') then q.resume
     end,
+    -- Each round has its attempts for itself.
+    round = case when o.outcome = 'again' then o.round + 1 else q.round end,
+    past_attempts = case when o.outcome = 'again' then q.attempt else q.past_attempts end,
     is_announced = o.outcome in ('started', 'suspended', 'child', 'detached'),
     claimed_at = case when o.outcome = 'started' then q.claimed_at end,
     attempt = q.attempt + (o.outcome = 'lost' and o.is_resumed)::integer,

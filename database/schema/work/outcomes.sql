@@ -90,11 +90,12 @@ begin
     -- may be giving it back at this very moment, and then the report is passed over like one whose execution is held.
     select
       l.slot, l.t, l.x, l.q, l.s, l.o, l.ms, l."out", l.error, l.taken, l.detail, l.logs, l.seconds, l.ahead, l.child,
-      q.version_id, q.iteration, q.attempt, q.generation, q.is_announced, q.is_resumed, q.ready_at
+      q.version_id, q.iteration, q.attempt, q.generation, q.is_announced, q.is_resumed, q.ready_at, q.round, q.past_attempts
     from located as l
     cross join lateral (
       select
-        q.version_id, q.iteration, q.attempt, q.generation, q.is_announced, q.resume is not null as is_resumed, q.ready_at
+        q.version_id, q.iteration, q.attempt, q.generation, q.is_announced, q.resume is not null as is_resumed, q.ready_at,
+        q.round, q.past_attempts
       from flowgres.work_queue as q
       -- Not "=": the index on runners must not be used to find a row by its key.
       where q.tenant_id = l.t and q.execution_id = l.x and q.id = l.q
@@ -105,12 +106,12 @@ begin
   reported as (
     select
       h.slot, h.t, h.x, h.q, 0 as place, h.version_id, h.s, h.iteration, h.attempt, h.generation, h.is_announced, h.is_resumed,
-      h.ready_at, h.o, h.ms, h."out", h.error, h.taken, h.detail, h.logs, h.seconds, h.child
+      h.ready_at, h.o, h.ms, h."out", h.error, h.taken, h.detail, h.logs, h.seconds, h.child, h.round, h.past_attempts
     from held as h
     union all
     select
       h.slot, h.t, h.x, h.q, a.place::integer, h.version_id, a.s, -1, 1::smallint, h.generation, false, false,
-      p_state.now, a.o, a.ms, a."out", a.error, a.taken, a.detail, a.logs, null, null
+      p_state.now, a.o, a.ms, a."out", a.error, a.taken, a.detail, a.logs, null, null, null, null
     from held as h
     cross join lateral rows from (
       jsonb_to_recordset(h.ahead) as (
@@ -130,12 +131,16 @@ begin
           else 'expand' end
         -- Whoever makes something else of a list does not know what it is.
         when r.iteration = -1 and w.iterates ? 'items' and r.o in ('completed', 'suspended', 'child', 'detached') then 'failed'
-        when r.o = 'completed' then 'completed'
+        -- The same of rounds.
+        when r.o = 'completed' then case when w.repeats is null then 'completed' else 'failed' end
+        when r.o = 'enough' then 'completed'
+        when r.o = 'again' and w.repeats is not null
+          and coalesce(r.round, 1) < coalesce((w.repeats ->> 'max_times')::numeric, 100) and r.attempt < 32000 then 'again'
         when r.o = 'failed' and flowgres.may_retry(
-          p_error => r.error, p_retry_errors => w.retry_errors, p_attempt => r.attempt, p_max_attempts => w.max_attempts)
+          p_error => r.error, p_retry_errors => w.retry_errors, p_attempt => (r.attempt - coalesce(r.past_attempts, 0))::smallint, p_max_attempts => w.max_attempts)
           then 'retrying'
         -- A step that took its runner with it is tried a few times whatever its own policy: the runner may not be its fault.
-        when r.o = 'lost' and r.attempt + r.is_resumed::integer >= greatest(w.max_attempts, 3) then 'failed'
+        when r.o = 'lost' and r.attempt - coalesce(r.past_attempts, 0) + r.is_resumed::integer >= greatest(w.max_attempts, 3) then 'failed'
         when r.o in ('skipped', 'lost', 'suspended', 'child', 'detached', 'started') then r.o
         else 'failed'
       end as outcome
@@ -144,7 +149,7 @@ begin
       select
         w.id, w.type, w.children, w.branches, w.next_index, w.on_error, w.failure_handled, w.max_attempts, w.retry_errors,
         w.retry_delay_seconds, w.retry_factor, w.retry_max_delay_seconds, w.retry_jitter, w.join_rule,
-        w.timeout_seconds, w.cancel_indexes, w.is_early, w.iterates
+        w.timeout_seconds, w.cancel_indexes, w.is_early, w.iterates, w.repeats
       from flowgres.workflow_steps as w
       where w.tenant_id = r.t and w.version_id = r.version_id and w.index = r.s
       offset 0
@@ -182,24 +187,34 @@ begin
       l.outcome = 'failed' and l.on_error = 'fail' and not l.failure_handled and l.iteration = -1 as is_unhandled,
       l.is_announced, l.is_resumed,
       -- The step has a row already: it was tried, announced, suspended, or marked because it was decided early.
-      l.attempt > 1 or l.generation > 1 or l.is_announced or l.is_resumed or l.is_early as is_recorded,
+      l.attempt > 1 or l.generation > 1 or l.is_announced or l.is_resumed or l.is_early or l.repeats is not null as is_recorded,
+      case when l.repeats is not null then coalesce(l.round, 1) end as round,
       l.ready_at,
       p_state.now - make_interval(secs => greatest(coalesce(l.ms, 0), 0) / 1000) as began_at,
       case l.outcome
         when 'retrying' then p_state.now + make_interval(secs => flowgres.backoff_seconds(
           p_delay_seconds => l.retry_delay_seconds, p_factor => l.retry_factor,
-          p_max_delay_seconds => l.retry_max_delay_seconds, p_has_jitter => l.retry_jitter, p_attempt => l.attempt,
+          p_max_delay_seconds => l.retry_max_delay_seconds, p_has_jitter => l.retry_jitter,
+          p_attempt => (l.attempt - coalesce(l.past_attempts, 0))::smallint,
           p_error => l.error))
         when 'suspended' then case when l.seconds is null then 'infinity'
           else p_state.now + make_interval(secs => greatest(l.seconds, 0)) end
         when 'child' then coalesce(p_state.now + make_interval(secs => l.timeout_seconds), 'infinity')
+        when 'again' then p_state.now + make_interval(secs => nullif((l.repeats ->> 'delay')::double precision, 0))
       end as due_at,
       l.child,
-      case when l.outcome in ('completed', 'expand') then l."out" end as output,
+      case when l.outcome in ('completed', 'expand', 'again') then l."out" end as output,
       case when l.outcome in ('failed', 'retrying', 'lost') then coalesce(l.error, case
         when l.o = 'expand' then jsonb_build_object(
           'code', 'too_few_items', 'class', 'validation', 'message', format(
             'the list has %s items, and at_least asks for %s', jsonb_array_length(l."out"), l.iterates ->> 'at_least'))
+        when l.repeats is not null and l.o = 'again' then jsonb_build_object(
+          'code', 'repeat_exhausted', 'class', 'repeat', 'message', format(
+            'after %s rounds until is still not true', coalesce(l.round, 1)),
+          'hint', 'Raise max_times, or set on_error if that may be.', 'details', jsonb_build_object('rounds', coalesce(l.round, 1)))
+        when l.repeats is not null and l.o = 'completed' then jsonb_build_object(
+          'code', 'runner_outdated', 'class', 'internal', 'message', 'the runner of this step does not know repeat',
+          'hint', 'Upgrade all runners.')
         when l.iterates is not null then jsonb_build_object(
           'code', 'runner_outdated', 'class', 'internal', 'message', 'the runner of this step does not know foreach',
           'hint', 'Upgrade all runners.') end,
@@ -258,11 +273,12 @@ begin
         n.seq, case when n.outcome = 'started' then n.began_at else p_state.now end as at,
         case when n.start_count > 0 and n.log_count = 0 then n.began_at end as began_at,
         case when n.outcome = 'expand' then 'step_expanded' when n.outcome in ('suspended', 'child', 'detached') then 'step_waiting'
-          else 'step_' || n.outcome end as type,
+          when n.outcome = 'again' then 'step_repeated' else 'step_' || n.outcome end as type,
         case when n.outcome = 'failed' then 'error' when n.outcome in ('retrying', 'lost') then 'warning' else 'info' end as level,
         n.error ->> 'message' as message,
         case
           when n.outcome = 'expand' then jsonb_build_object('items', jsonb_array_length(n.output))
+          when n.outcome = 'again' then jsonb_strip_nulls(jsonb_build_object('round', n.round, 'due_at', n.due_at))
           when n.error is not null or n.due_at is not null or n.child is not null then flowgres.describe_outcome(
             p_attempt => n.attempt, p_error => n.error, p_due_at => n.due_at, p_child_execution_id => n.child) end as details
       union all
@@ -311,7 +327,7 @@ begin
   cross join (
     select
       array_agg(n.q) filter (where n.place = 0), count(*) filter (where n.place = 0 and n.outcome <> 'started'),
-      array_agg(n.slot) filter (where n.outcome in ('started', 'lost', 'detached')),
+      array_agg(n.slot) filter (where n.outcome in ('started', 'lost', 'detached') or n.outcome = 'again' and n.due_at is null),
       array_agg(n.slot) filter (where n.place = 0 and n.edge is not null),
       array_agg(n.q) filter (where n.place = 0 and n.edge is not null),
       array_agg(flowgres.make_resolved_step(
@@ -325,11 +341,12 @@ begin
         p_is_unhandled => n.is_unhandled, p_is_resumed => n.is_resumed, p_is_recorded => n.is_recorded, p_seq => n.seq,
         p_ready_at => n.ready_at, p_began_at => n.began_at, p_due_at => n.due_at,
         p_waits_for => case n.outcome
-          when 'retrying' then 'retry' when 'suspended' then 'timer' when 'child' then 'child:' || n.child end,
+          when 'retrying' then 'retry' when 'suspended' then 'timer' when 'child' then 'child:' || n.child
+          when 'again' then case when n.due_at is not null then 'round' end end,
         p_child_execution_id => n.child,
         -- An iteration that was written as it is has no more to say than that it ended.
         p_output => case when n.iteration = -1 or n.is_recorded then n.output end, p_error => n.error, p_detail => n.detail,
-        p_cancels => n.cancel_indexes))
+        p_cancels => n.cancel_indexes, p_round => n.round))
         filter (where n.edge is null or n.is_recorded or n.error is not null or n.detail is not null or n.type = 'stop'
           or n.iteration >= 0 or n.cancel_indexes <> '{}' or n.outcome = 'skipped' and n.join_rule = 'failed')
     from numbered as n

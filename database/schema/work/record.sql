@@ -8,18 +8,19 @@ as $$
 begin
   insert into flowgres.step_executions as s (
     tenant_id, execution_id, step_index, iteration, attempts, step, type, status, edge, untaken, runner_id,
-    child_execution_id, ready_at, started_at, finished_at, due_at, output, error, seq, is_logged)
+    child_execution_id, ready_at, started_at, finished_at, due_at, output, error, seq, is_logged, round, previous)
   select
     o.tenant_id, o.execution_id, o.step_index, o.iteration, o.attempt, o.step, o.step_type,
     case o.outcome
-      when 'suspended' then 'waiting' when 'child' then 'waiting' when 'started' then 'running' when 'lost' then 'ready'
+      when 'again' then case when o.due_at is null then 'ready' else 'waiting' end when 'suspended' then 'waiting' when 'child' then 'waiting' when 'started' then 'running' when 'lost' then 'ready'
       when 'detached' then 'ready' when 'expand' then 'running'
       else o.outcome
     end,
     o.edge, o.untaken, p_state.runner_id, o.child_execution_id, o.ready_at,
     case when o.outcome <> 'skipped' then o.began_at end,
     case when o.edge is not null then p_state.now end,
-    nullif(o.due_at, 'infinity'), case when o.edge is not null then o.output end, o.error, case when o.edge is not null then o.seq end, true
+    nullif(o.due_at, 'infinity'), case when o.edge is not null then o.output end, o.error, case when o.edge is not null then o.seq end, true,
+    o.round + (o.outcome = 'again')::integer, case when o.outcome = 'again' then o.output end
   from unnest(p_state.outcomes) as o
   where o.edge is null or o.is_recorded
   on conflict (tenant_id, execution_id, step_index, iteration) do update
@@ -27,19 +28,22 @@ begin
     attempts = excluded.attempts, status = excluded.status, edge = excluded.edge, untaken = excluded.untaken,
     runner_id = excluded.runner_id, child_execution_id = coalesce(excluded.child_execution_id, s.child_execution_id),
     started_at = coalesce(s.started_at, excluded.started_at), finished_at = excluded.finished_at,
-    due_at = excluded.due_at, output = excluded.output, error = excluded.error, seq = excluded.seq, is_logged = true;
+    due_at = excluded.due_at, output = excluded.output, error = excluded.error, seq = excluded.seq, is_logged = true,
+    round = excluded.round,
+    -- What a round gave is there for the next one, through all its attempts.
+    previous = case when excluded.edge is not null then null when excluded.round > coalesce(s.round, 1) then excluded.previous else s.previous end;
 
   insert into flowgres.attempts as a (
     tenant_id, execution_id, step_index, iteration, generation, attempt, step, status, runner_id, started_at,
-    finished_at, error, detail)
+    finished_at, error, detail, round)
   select
     o.tenant_id, o.execution_id, o.step_index, o.iteration, o.generation, o.attempt, o.step,
     case
       when o.error ->> 'code' = 'lease_expired' then 'lost' when o.outcome in ('failed', 'retrying') then 'failed' else 'completed'
     end,
-    p_state.runner_id, o.began_at, p_state.now, o.error, o.detail
+    p_state.runner_id, o.began_at, p_state.now, o.error, o.detail, o.round
   from unnest(p_state.outcomes) as o
-  where o.outcome in ('failed', 'retrying', 'lost') or (o.outcome = 'completed' and o.detail is not null)
+  where o.outcome in ('failed', 'retrying', 'lost', 'again') or (o.outcome = 'completed' and o.detail is not null)
   on conflict (tenant_id, execution_id, step_index, iteration, generation, attempt) do update
   set status = excluded.status, finished_at = excluded.finished_at, error = excluded.error, detail = excluded.detail;
 end;
@@ -70,7 +74,7 @@ begin
         and a.runner_id is not distinct from p_state.runner_id
       for update skip locked
     ) as a
-    where r.o in ('completed', 'failed', 'skipped') and r.q <> all(coalesce(p_state.held_queue_ids, '{}'))
+    where r.o in ('completed', 'enough', 'again', 'failed', 'skipped') and r.q <> all(coalesce(p_state.held_queue_ids, '{}'))
   ) as l
   where a.tenant_id = l.tenant_id and a.execution_id = l.execution_id and a.step_index = l.step_index
     and a.iteration = l.iteration and a.generation = l.generation and a.attempt = l.attempt;

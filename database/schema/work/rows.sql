@@ -97,27 +97,28 @@ create or replace function flowgres.make_step_outcome(
   p_attempt smallint, p_generation smallint, p_outcome text, p_step text, p_step_type text, p_join_rule text, p_edge text,
   p_untaken smallint[], p_is_unhandled boolean, p_is_resumed boolean, p_is_recorded boolean, p_seq integer,
   p_ready_at timestamptz, p_began_at timestamptz, p_due_at timestamptz, p_waits_for text, p_child_execution_id uuid,
-  p_output jsonb, p_error jsonb, p_detail jsonb, p_cancels smallint[]
+  p_output jsonb, p_error jsonb, p_detail jsonb, p_cancels smallint[], p_round integer
 )
   returns flowgres.step_outcome language sql immutable parallel safe
 as $$
   select row(
     p_slot, p_tenant_id, p_execution_id, p_queue_id, p_step_index, p_iteration, p_attempt, p_generation, p_outcome, p_step,
     p_step_type, p_join_rule, p_edge, p_untaken, p_is_unhandled, p_is_resumed, p_is_recorded, p_seq, p_ready_at, p_began_at,
-    p_due_at, p_waits_for, p_child_execution_id, p_output, p_error, p_detail, p_cancels)::flowgres.step_outcome;
+    p_due_at, p_waits_for, p_child_execution_id, p_output, p_error, p_detail, p_cancels, p_round)::flowgres.step_outcome;
 $$;
 comment on function flowgres.make_step_outcome is $$A step_outcome, by names.$$;
 
 create or replace function flowgres.make_claimed_step(
   p_queue_id bigint, p_token bigint, p_tenant_id uuid, p_execution_id uuid, p_version_id uuid, p_step_index smallint,
   p_iteration integer, p_attempt smallint, p_generation smallint, p_handed boolean default false, p_context json default null,
-  p_resume jsonb default null, p_is_passed_over boolean default false, p_item json default null
+  p_resume jsonb default null, p_is_passed_over boolean default false, p_item json default null,
+  p_round integer default null, p_previous json default null
 )
   returns flowgres.claimed_step language sql immutable parallel safe
 as $$
   select row(
     p_queue_id, p_token, p_tenant_id, p_execution_id, p_version_id, p_step_index, p_iteration, p_attempt, p_generation, p_handed,
-    p_context, p_resume, p_is_passed_over, p_item)::flowgres.claimed_step;
+    p_context, p_resume, p_is_passed_over, p_item, p_round, p_previous)::flowgres.claimed_step;
 $$;
 comment on function flowgres.make_claimed_step is $$A claimed_step, by names.$$;
 

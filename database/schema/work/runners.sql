@@ -221,6 +221,7 @@ begin
             'index', s.index, 'id', s.id, 'type', s.type, 'config', s.config, 'when', s.when_expression,
             'output', s.output_template, 'uses_secrets', to_jsonb(s.secret_names), 'timeout_seconds', s.timeout_seconds,
             'capability', s.capability, 'section', s.section, 'items', s.iterates -> 'items',
+            'until', s.repeats -> 'until',
             'next', s.next_index,
             'chain', (
               select jsonb_build_object(

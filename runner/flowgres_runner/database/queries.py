@@ -17,7 +17,7 @@ STEP_COLUMNS = (
     # Ids as text, as they are used. The rest, too: its size bounds the cache of contexts, and parsing waits until it is
     # known to be needed.
     "queue_id, token, tenant_id::text, execution_id::text, version_id::text, step_index, iteration, attempt, "
-    "generation, handed, context::text, resume::text, is_passed_over, item::text"
+    "generation, handed, context::text, resume::text, is_passed_over, item::text, round, previous::text"
 )
 _CLAIM = f"select {STEP_COLUMNS} from flowgres.claim(%s::uuid, %s::int, %s::uuid, %s::jsonb)"  # noqa: S608 - constants
 _COMPLETE = (
@@ -40,8 +40,10 @@ class ClaimedStep(NamedTuple):
 
     `context` and `resume` are JSON text; there is no context when the step was handed on from its parent, when another
     row of its execution brings it, or when it is large; a large `resume` is LEFT. `iteration` is -1 for a step that is
-    not iterated, else `item` is the JSON text of its item, None when that is large. `is_passed_over`: this is no lease;
-    it names a report of the same call of which nothing was recorded, because somebody else holds the execution.
+    not iterated, else `item` is the JSON text of its item, None when that is large. `round` is None in the first round
+    and where nothing repeats, else `previous` is the JSON text of what the round before gave, None when that is large.
+    `is_passed_over`: this is no lease; it names a report of the same call of which nothing was recorded, because
+    somebody else holds the execution.
     """
 
     queue_id: int
@@ -58,16 +60,28 @@ class ClaimedStep(NamedTuple):
     resume: str | None
     is_passed_over: bool | None = None
     item: str | None = None
+    round: int | None = None
+    previous: str | None = None
 
     @property
     def lacks(self) -> bool:
         """Whether something is left in the database that this step cannot do without."""
-        return self.resume == LEFT or (self.iteration >= 0 and self.item is None)
+        is_item_left = self.iteration >= 0 and self.item is None
+        return self.resume == LEFT or is_item_left or (self.round is not None and self.previous is None)
 
     @property
     def lease(self) -> list[Any]:
         """How the SQL functions name this lease."""
         return [self.tenant_id, self.execution_id, self.queue_id, self.token]
+
+
+class Brought(NamedTuple):
+    """What a leased step needs and its claim may have left in the database: JSON texts, see ClaimedStep."""
+
+    context: str | None
+    resume: str | None
+    item: str | None
+    previous: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,20 +184,18 @@ async def get_version(link: Link, *, version_id: str) -> str | None:
     return cast("str | None", await _value(link, query, (version_id,)))
 
 
-async def get_contexts(
-    link: Link, *, runner_id: str, leases: Sequence[Any]
-) -> dict[int, tuple[str | None, str | None, str | None]]:
-    """Of leased steps, by queue id, the context, what they resume with, and their item, all as JSON text.
+async def get_contexts(link: Link, *, runner_id: str, leases: Sequence[Any]) -> dict[int, Brought]:
+    """What leased steps need, by queue id.
 
     About CONTEXTS_AT_ONCE bytes come in one answer, and one context in any case. Where the context is None, it is to be
     asked for again, once the others are done with.
     """
     rows = await link.call(
-        "select queue_id, context::text, resume::text, item::text"
+        "select queue_id, context::text, resume::text, item::text, previous::text"
         " from flowgres.get_contexts(%s::uuid, %s::jsonb, %s::bigint)",
         (runner_id, json.dumps(leases), CONTEXTS_AT_ONCE),
     )
-    return {row[0]: (row[1], row[2], row[3]) for row in rows}
+    return {row[0]: Brought._make(row[1:]) for row in rows}
 
 
 async def get_secrets(link: Link, *, tenant_id: str, names: Sequence[str]) -> list[StoredSecret]:

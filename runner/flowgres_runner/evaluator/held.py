@@ -209,7 +209,7 @@ def open_texts(seen: Any) -> None:
     """
     context, known = (seen, None) if type(seen) is dict else seen[:2]
     opened: dict[int, tuple[bytes, Json]] = {}  # by identity: a text may be seen under two names
-    for name in ("input", "output", "response"):
+    for name in ("input", "output", "response", "previous"):
         _open_member(context, name, opened)
     _open_member(context.get("trigger"), "payload", opened)
     for steps in (context.get("steps"), known):

@@ -95,7 +95,11 @@ def divide(
     """
     heavy: list[ClaimedStep] = []
     if any(
-        [_lacks(row, size_of) for row in claimed if row.context is None or row.resume is not None or row.iteration >= 0]
+        [
+            _lacks(row, size_of)
+            for row in claimed
+            if row.context is None or row.resume is not None or row.iteration >= 0 or row.round is not None
+        ]
     ):
         brought = {row.execution_id for row in claimed if row.context is not None}
         heavy = [row for row in claimed if row.lacks or (row.execution_id not in brought and _lacks(row, size_of))]

@@ -52,7 +52,7 @@ class CompiledStep:
     output lies, None when that cannot be told beforehand; `chain` then is what can be rendered together with this step.
     `looks_up`: the handler has to find something before it runs. `plain` is the chain that the database takes in one
     piece. `sees_error`: it runs after a failure, and what it sees begins with that. A step that runs once for each item
-    begins with its list, and `each` is the step itself.
+    begins with its list, and `each` is the step itself. One that repeats has `until`, which is asked after each round.
     """
 
     index: int
@@ -78,6 +78,9 @@ class CompiledStep:
     plain: PlainChain | None = None
     each: CompiledStep | None = None
     sees_error: bool = False
+    until: str | None = None
+    until_roots: frozenset[str] = frozenset()
+    until_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import cast
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, cast
 
 from flowgres_process.logs import get_logger
 from flowgres_runner.database.connection import Link
@@ -34,7 +34,8 @@ from flowgres_runner.execution.opening import (
 from flowgres_runner.execution.prepared import Prepared
 from flowgres_runner.execution.preparing import Preparer
 from flowgres_runner.execution.reshaping import Reshaper
-from flowgres_runner.execution.results import Result, encode_outcome, render_failure, replacement, within
+from flowgres_runner.execution.results import Ended, Result, encode_outcome, render_failure, replacement, within
+from flowgres_runner.execution.rounds import Rounds
 from flowgres_runner.execution.slow import SlowSteps
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.json_values import LARGE_BYTES, weight_of
@@ -101,6 +102,7 @@ class Executor:
             give_back=give_back,
             on_room=on_room,
         )
+        self._rounds = Rounds(reshaper=self.reshaper, report=self.report, give_back=self._return)
         self.completed_count = 0
 
     async def execute(self, claimed: Sequence[ClaimedStep]) -> None:
@@ -129,10 +131,7 @@ class Executor:
                 prepared = await self._preparer.prepare(batch.claimed)
             await self._execute(batch, prepared)
         except EvaluatorError as error:
-            # This machine's trouble, not the steps': another runner may do better, or this one in a moment.
-            log.error("evaluator_unavailable", steps=len(batch.claimed), error=str(error))
-            await asyncio.sleep(_PAUSE_SECONDS)
-            await self._give_back(batch.rest())
+            await self._return(batch.rest(), error)
         except Exception:
             log.exception("batch_failed", steps=len(batch.claimed))
             if len(batch.claimed) == 1:
@@ -162,9 +161,7 @@ class Executor:
             await asyncio.gather(*partings)
             return
         for parting in partings:
-            task = asyncio.create_task(parting)
-            self._parted.add(task)
-            task.add_done_callback(self._parted.discard)
+            self._keep(parting)
 
     async def _run(self, prepared: Sequence[Prepared], began: float, batch: Batch) -> list[Prepared]:
         """Render and finish pure steps as one batch; those that wait for something begin as tasks, without a result.
@@ -175,32 +172,32 @@ class Executor:
         following: list[Prepared | None] = []
         jobs: list[RenderJob] = []
         rendered_steps: list[Prepared] = []
+        reshaped: list[tuple[Prepared, Completed]] = []
+        render = self._render_alone if batch.is_alone else self._pool.render_together
         for item in prepared:
             pure = item.step.pure
             if item.given is not None:
                 following.append(self._finish(item, await self._run_apart(item), began, batch))
             elif item.resume is not None and pure is not None and pure.resumes_unrendered:
-                following.append(self._finish(item, self._outcome_of_pure(item, None), began, batch))
+                following.append(self._settle(item, self._outcome_of_pure(item, None), began, batch, reshaped))
             else:
                 jobs.append(item.config_job(self._placeholders))
                 rendered_steps.append(item)
         if jobs:
-            render = self._render_alone if batch.is_alone else self._pool.render_together
             answers = await render(jobs)
-            reshaped: list[tuple[Prepared, Completed]] = []
             for item, job, answer in zip(rendered_steps, jobs, answers, strict=True):
                 following.append(self._take(item, job, answer, began, batch, reshaped))
-            if reshaped:
-                answers = await render([item.output_job(outcome) for item, outcome in reshaped])
-                for (item, completed), answer in zip(reshaped, answers, strict=True):
-                    if isinstance(answer, Unfinished):
-                        batch.set_aside(item, is_slow=answer.is_slow)
-                    elif isinstance(answer, RenderedLarge) and not batch.is_alone and not item.place:
-                        # The others are not to wait until it is written.
-                        batch.set_aside(item, is_slow=True)
-                    else:
-                        outcome = await self.reshaper.take(item, completed, answer)
-                        following.append(self._finish(item, outcome, began, batch))
+        if reshaped:
+            answers = await render([item.output_job(outcome) for item, outcome in reshaped])
+            for (item, completed), answer in zip(reshaped, answers, strict=True):
+                if isinstance(answer, Unfinished):
+                    batch.set_aside(item, is_slow=answer.is_slow)
+                elif isinstance(answer, RenderedLarge) and not batch.is_alone and not item.place:
+                    # The others are not to wait until it is written.
+                    batch.set_aside(item, is_slow=True)
+                else:
+                    outcome = await self.reshaper.take(item, completed, answer)
+                    following.append(self._finish(item, outcome, began, batch))
         return [after for after in following if after is not None]
 
     async def _render_alone(self, jobs: Sequence[RenderJob]) -> list[AnyAnswer]:
@@ -244,16 +241,45 @@ class Executor:
                 item.goes_alone = True
                 return item
             outcome = self._outcome_of_rendered(item, value)
-            if item.step.output is not None and isinstance(outcome, Completed):
-                reshaped.append((item, outcome))
-                return None
-            after = self._finish(item, outcome, began, batch)
+            after = self._settle(item, outcome, began, batch, reshaped)
             if after is None or taken == len(values) or not is_as_shown(item.step, value, outcome):
                 break
             item, began = after, time.monotonic()
         if after is not None and taken <= len(job.then):
             after.goes_alone = True
         return after
+
+    def _settle(
+        self,
+        item: Prepared,
+        outcome: Outcome,
+        began: float,
+        batch: Batch,
+        reshaped: list[tuple[Prepared, Completed]],
+    ) -> Prepared | None:
+        """Finish a step that was run, unless there is more to be rendered; the step to run ahead after it."""
+        if not isinstance(outcome, Completed):
+            return self._finish(item, outcome, began, batch)
+        if item.step.until is not None:
+            batch.begun.add(item.claimed.queue_id)
+            self._keep(self._rounds.end(item, outcome, began))
+            return None
+        if item.step.output is not None:
+            reshaped.append((item, outcome))
+            return None
+        return self._finish(item, outcome, began, batch)
+
+    async def _return(self, claimed: Sequence[ClaimedStep], error: EvaluatorError) -> None:
+        """Give steps back: the trouble is this machine's, not theirs. Another may do better, or this one soon."""
+        log.error("evaluator_unavailable", steps=len(claimed), error=str(error))
+        await asyncio.sleep(_PAUSE_SECONDS)
+        await self._give_back(claimed)
+
+    def _keep(self, running: Coroutine[Any, Any, None]) -> None:
+        """Let something go on by itself."""
+        task = asyncio.create_task(running)
+        self._parted.add(task)
+        task.add_done_callback(self._parted.discard)
 
     def _take_whole(self, item: Prepared, text: str, results: dict[int, AnyResult]) -> None:
         """Take all outputs of a plain chain as they are."""
@@ -283,7 +309,7 @@ class Executor:
                     weight=weight_of(text),
                 )
 
-    def _finish(self, item: Prepared, outcome: Outcome, began: float, batch: Batch) -> Prepared | None:
+    def _finish(self, item: Prepared, outcome: Ended, began: float, batch: Batch) -> Prepared | None:
         """Add the result of a step to those of its lease; the step to run ahead after it, if there is one."""
         results = batch.results
         result = self._encode(item.claimed, item, outcome, began)
@@ -316,18 +342,18 @@ class Executor:
             )
             return internal_failure()
 
-    async def _run_apart(self, item: Prepared) -> Outcome:
+    async def _run_apart(self, item: Prepared) -> Ended:
         """Run a step that only computes where large values are read."""
         assert item.given is not None  # noqa: S101 - the caller has looked
         # Nothing is sent from here: as in `_outcome_of_rendered`.
         tokens = self._placeholders.tokens(item.claimed.tenant_id, item.step.secret_names)
         return await self.reshaper.reshape(item, await self._opener.run(item, item.given, tuple(tokens.values())))
 
-    def report(self, claimed: ClaimedStep, item: Prepared | None, outcome: Outcome, *, milliseconds: float) -> None:
+    def report(self, claimed: ClaimedStep, item: Prepared | None, outcome: Ended, *, milliseconds: float) -> None:
         """Hand over the result of one step; without `item` it is one that could not be prepared."""
         self._put([self._encode(claimed, item, outcome, time.monotonic() - milliseconds / 1000)])
 
-    def _encode(self, claimed: ClaimedStep, item: Prepared | None, outcome: Outcome, began: float) -> Result:
+    def _encode(self, claimed: ClaimedStep, item: Prepared | None, outcome: Ended, began: float) -> Result:
         milliseconds = (time.monotonic() - began) * 1000
         limits = item.version.limits if item is not None else NO_LIMITS
         try:

@@ -53,8 +53,9 @@ class Prepared:
 
     def let_context_go(self) -> None:
         """Forget a large context: the step is about to wait, as many others may."""
-        if self.context.bytes > LARGE_BYTES:
+        if self.context.bytes > LARGE_BYTES or len(self.claimed.previous or "") > LARGE_BYTES:
             self.context = _GONE
+            self.claimed = self.claimed._replace(previous=None)
 
     @property
     def lacks_context(self) -> bool:
@@ -79,6 +80,9 @@ class Prepared:
             context["tenant"] = self.version.tenant
         if self.claimed.iteration >= 0:
             context["item"], context["item_index"] = self.item, self.claimed.iteration
+        if self.step.until is not None:
+            context["round"] = self.claimed.round or 1
+            context["previous"] = _opened(self.claimed.previous)
         if "error" in roots and entry.error is not None:
             context["error"] = entry.error
         if placeholders is not None and self.step.secret_names:
@@ -100,6 +104,7 @@ class Prepared:
             resume=self.resume,
             trace_id=claimed.execution_id.replace("-", ""),
             tools=tools,
+            round=None if step.until is None else claimed.round or 1,
         )
 
     @property
@@ -124,8 +129,8 @@ class Prepared:
     def config_job(self, placeholders: Placeholders) -> RenderJob:
         """Render the configuration, and what can be rendered together with it."""
         step, chain, tenant_id = self.step, self.step.chain, self.claimed.tenant_id
-        if self.resume is not None:
-            # It was taken when it was suspended; a `when` is decided once.
+        if self.resume is not None or self.claimed.round is not None:
+            # It was taken when it was suspended, or in the first round; a `when` is decided once.
             context = self.expression_context(step.roots, placeholders)
             return RenderJob(key=step.resume_key, template=step.config, context=context, tenant_id=tenant_id)
         known = self.context.steps
@@ -152,16 +157,31 @@ class Prepared:
 
     def output_job(self, outcome: Completed) -> RenderJob:
         """Make the step's `output` of what its handler gave."""
-        context = self.expression_context(self.step.output_roots, None)
-        output = outcome.output
-        shown: Any = output.data if isinstance(output, JsonText) else output
-        context["output"] = shown
+        return self._job_after(self.step.output_key, self.step.output, self.step.output_roots, outcome, outcome)
+
+    def until_job(self, given: Completed, outcome: Completed) -> RenderJob:
+        """Ask whether this round was the last: `given` is what the handler gave, `outcome` what became of that."""
+        return self._job_after(self.step.until_key, self.step.until, self.step.until_roots, given, outcome)
+
+    def _job_after(
+        self, key: str, template: Json, roots: frozenset[str], given: Completed, outcome: Completed
+    ) -> RenderJob:
+        context = self.expression_context(roots, None)
+        context["output"] = _shown(outcome)
         handler = self.step.handler
         if handler is not None and handler.output_name is not None:
-            context[handler.output_name] = shown
-        return RenderJob(
-            key=self.step.output_key,
-            template=self.step.output,
-            context=context,
-            tenant_id=self.claimed.tenant_id,
-        )
+            context[handler.output_name] = _shown(given)
+        return RenderJob(key=key, template=template, context=context, tenant_id=self.claimed.tenant_id)
+
+
+def _shown(outcome: Completed) -> Any:
+    """An output as expressions see it; of a large one its text, which only an evaluator opens."""
+    output = outcome.output
+    return output.data if isinstance(output, JsonText) else output
+
+
+def _opened(text: str | None) -> Any:
+    """JSON that came as text, as expressions see it."""
+    if text is None:
+        return None
+    return text.encode() if len(text) > LARGE_BYTES else json.loads(text)

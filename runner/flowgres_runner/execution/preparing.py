@@ -8,7 +8,7 @@ from functools import partial
 from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link, retry_until_answered
-from flowgres_runner.database.queries import ClaimedStep
+from flowgres_runner.database.queries import Brought, ClaimedStep
 from flowgres_runner.errors import OutputError
 from flowgres_runner.execution.compiled import CompiledStep, Version
 from flowgres_runner.execution.contexts import ContextCache, ExecutionContext
@@ -82,11 +82,12 @@ class Preparer:
                 log.info("lease_lost", execution_id=row.execution_id, step=step.id, when="context")
                 self._refuse(row, internal_failure())
                 continue
-            context, resume, item = answers.pop(row.queue_id)
-            if context is None:
+            brought = answers.pop(row.queue_id)
+            if brought.context is None:
                 later.append((row, step, version))
                 continue
-            await self._add(prepared, (row._replace(item=item), step, version), context, resume)
+            row = row._replace(item=brought.item, previous=brought.previous)
+            await self._add(prepared, (row, step, version), brought.context, brought.resume)
         return later
 
     async def _add(
@@ -112,16 +113,17 @@ class Preparer:
         """Get a context that was let go; False when its lease is somebody else's. Raises OutputError."""
         row = item.claimed
         entry = self._contexts.find(row.execution_id, row.generation)
-        if entry is None or not entry.knows(item.step.references):
+        if entry is None or not entry.knows(item.step.references) or row.round is not None:
             answers = await retry_until_answered(partial(self._ask, [row.lease]), purpose="get_contexts")
-            context, _, _ = answers.get(row.queue_id, (None, None, None))
-            if context is None:
+            brought = answers.get(row.queue_id)
+            if brought is None or brought.context is None:
                 return False
-            entry = await self._open(row, context)
+            item.claimed = row._replace(previous=brought.previous)
+            entry = await self._open(row, brought.context)
         item.context = entry
         return True
 
-    async def _ask(self, leases: Sequence[object]) -> dict[int, tuple[str | None, str | None, str | None]]:
+    async def _ask(self, leases: Sequence[object]) -> dict[int, Brought]:
         return await queries.get_contexts(self._link, runner_id=self._runner_id(), leases=leases)
 
 

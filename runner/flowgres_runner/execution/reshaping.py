@@ -1,4 +1,4 @@
-"""What a step's `output` makes of its outcome."""
+"""What a step's `output` makes of its outcome, and whether its `until` ends it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from flowgres_runner.execution.opening import Opener
 from flowgres_runner.execution.prepared import Prepared
 from flowgres_runner.execution.preparing import Preparer
 from flowgres_runner.execution.rendering import GatheredRenderer
-from flowgres_runner.execution.results import render_failure
+from flowgres_runner.execution.results import Ended, RoundEnded, render_failure
 from flowgres_runner.http.budget import Room
 from flowgres_runner.steps.base import Completed, Outcome
 from flowgres_runner.steps.failures import internal_failure, output_failure
 from flowgres_runner.turns import Turns
 
+_NOT_BOOLEAN = RenderFailed("expression_not_boolean", "until gave neither true nor false")
 _RECALLS = 2
 """Large contexts that are here again at once."""
 
@@ -30,12 +31,12 @@ class Reshaper:
         self._preparer = preparer
         self._recalls = Turns(_RECALLS)
 
-    async def reshape(self, item: Prepared, outcome: Outcome, room: Room | None = None) -> Outcome:
-        """Apply a step's `output` to the outcome of a handler that was run as a task."""
-        if item.step.output is None or not isinstance(outcome, Completed):
+    async def reshape(self, item: Prepared, outcome: Outcome, room: Room | None = None) -> Ended:
+        """Apply a step's `output` to the outcome of its handler, and ask whether the round was the last one."""
+        if not isinstance(outcome, Completed) or (item.step.output is None and item.step.until is None):
             return outcome
         if not item.lacks_context:
-            return await self.take(item, outcome, await self._renderer.render(item.output_job(outcome)))
+            return await self._shape(item, outcome)
         if room is not None:
             # Others may go on while the database does not answer.
             room.leave_bench()
@@ -45,9 +46,22 @@ class Reshaper:
                     return internal_failure()  # and nobody's any more
             except OutputError as error:
                 return output_failure(error)
-            answer = await self._renderer.render(item.output_job(outcome))
+            shaped = await self._shape(item, outcome)
             item.let_context_go()
-        return await self.take(item, outcome, answer)
+        return shaped
+
+    async def _shape(self, item: Prepared, given: Completed) -> Ended:
+        outcome: Outcome = given
+        if item.step.output is not None:
+            outcome = await self.take(item, given, await self._renderer.render(item.output_job(given)))
+        if item.step.until is None or not isinstance(outcome, Completed):
+            return outcome
+        answer = await self._renderer.render(item.until_job(given, outcome))
+        if isinstance(answer, RenderFailed):
+            return _failed(answer, outcome)
+        if not isinstance(answer, Rendered) or not isinstance(answer.value, bool):
+            return _failed(_NOT_BOOLEAN, outcome)
+        return RoundEnded(outcome, is_enough=answer.value)
 
     async def take(self, item: Prepared, outcome: Completed, answer: RenderResult) -> Outcome:
         if isinstance(answer, Rendered):
@@ -59,4 +73,8 @@ class Reshaper:
                 return output_failure(error)
         if not isinstance(answer, RenderFailed):
             return internal_failure()
-        return replace(render_failure(answer), detail=outcome.detail, logs=outcome.logs)
+        return _failed(answer, outcome)
+
+
+def _failed(answer: RenderFailed, outcome: Completed) -> Outcome:
+    return replace(render_failure(answer), detail=outcome.detail, logs=outcome.logs)

@@ -41,6 +41,18 @@ MAX_BATCH_CHARACTERS = 4 << 20
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_DETAIL_BYTES = 16_384
 
+
+@dataclass(frozen=True, slots=True)
+class RoundEnded:
+    """A round of a step that repeats is over; `is_enough` when its `until` was true."""
+
+    completed: Completed
+    is_enough: bool
+
+
+Ended = Outcome | RoundEnded
+"""What is reported of a step: what its handler said, or that and the answer to its `until`."""
+
 UNDELIVERABLE = StepError(
     code="result_refused",
     message="the database refused this step's result",
@@ -134,12 +146,15 @@ class EncodedOutcome:
 
 
 def encode_outcome(
-    claimed: ClaimedStep, outcome: Outcome, *, milliseconds: float, max_bytes: int = 1 << 20, max_depth: int = MAX_DEPTH
+    claimed: ClaimedStep, outcome: Ended, *, milliseconds: float, max_bytes: int = 1 << 20, max_depth: int = MAX_DEPTH
 ) -> EncodedOutcome:
     """The result of a step. An output that cannot be stored makes it a permanent failure, whatever it was."""
     try:
         if isinstance(outcome, Completed):
             return _encode_completed(claimed, outcome, milliseconds, max_bytes, max_depth)
+        if isinstance(outcome, RoundEnded):
+            word = "enough" if outcome.is_enough else "again"
+            return _encode_completed(claimed, outcome.completed, milliseconds, max_bytes, max_depth, word=word)
         if isinstance(outcome, ChildStarted):
             _, text = _output_text(outcome.input, max_bytes, max_depth)
             name = encode_json(storable_text(outcome.workflow))
@@ -188,7 +203,7 @@ def storable_text(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
     return text.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
-def within(outcome: Outcome, limits: Limits) -> Outcome:
+def within(outcome: Ended, limits: Limits) -> Ended:
     """The outcome, or a failure when it asks for a longer delay than may be."""
     if isinstance(outcome, Suspended) and outcome.seconds is not None and outcome.seconds > limits.max_delay_seconds:
         message = f"a delay takes {limits.max_delay_seconds:,.0f} s at most"
@@ -202,7 +217,13 @@ def render_failure(answer: RenderFailed) -> Failed:
 
 
 def _encode_completed(
-    claimed: ClaimedStep, outcome: Completed, milliseconds: float, max_bytes: int, max_depth: int
+    claimed: ClaimedStep,
+    outcome: Completed,
+    milliseconds: float,
+    max_bytes: int,
+    max_depth: int,
+    *,
+    word: str = "completed",
 ) -> EncodedOutcome:
     output, text = _output_text(outcome.output, max_bytes, max_depth)
     rest = ""
@@ -212,10 +233,9 @@ def _encode_completed(
         rest += _logs_text(outcome.logs)
     if outcome.detail is not None:
         rest += f',"detail":{_detail_text(outcome.detail)}'
-    member = Member(claimed.step_index, "completed", milliseconds, text, rest)
-    return EncodedOutcome(
-        Result(claimed, [member]), "completed", output, len(output) if isinstance(output, bytes) else weight_of(text)
-    )
+    result = Result(claimed, [Member(claimed.step_index, word, milliseconds, text, rest)])
+    weight = len(output) if isinstance(output, bytes) else weight_of(text)
+    return EncodedOutcome(result, None if word == "again" else "completed", output, weight)
 
 
 def _output_text(output: Json | JsonText, max_bytes: int, max_depth: int) -> tuple[Json | bytes, str]:

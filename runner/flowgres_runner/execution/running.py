@@ -196,17 +196,17 @@ class RunningSteps:
                 current_room.set(room)
                 try:
                     outcome = await self._outcome(prepared, config)
-                    outcome = await executor.reshaper.reshape(prepared, outcome, room)
+                    ended = await executor.reshaper.reshape(prepared, outcome, room)
                 except Exception:
                     log.exception("handler_failed", execution_id=claimed.execution_id, step=prepared.step.id)
-                    outcome = internal_failure()
+                    ended = internal_failure()
         finally:
             self._turns.give_back(claimed.tenant_id)
         if self._steps.get(claimed.queue_id) is not running:
             return  # aborted, and the handler did not mind
         self._remove(claimed.queue_id)
         elapsed = (time.monotonic() - running.began) * 1000
-        executor.report(claimed, prepared, outcome, milliseconds=elapsed)
+        executor.report(claimed, prepared, ended, milliseconds=elapsed)
 
     async def _outcome(self, prepared: Prepared, config: Json) -> Outcome:
         step = prepared.step

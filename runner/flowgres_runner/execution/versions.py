@@ -152,7 +152,14 @@ def _compile_step(version_id: str, raw: Mapping[str, Any], handlers: Mapping[str
     if items is None:
         return _compile_one(version_id, raw, handlers)
     each = _compile_one(version_id, {**raw, "when": None}, handlers)
-    listed = {"type": ForeachHandler.type, "config": items, "output": None, "uses_secrets": [], "timeout_seconds": None}
+    listed = {
+        "type": ForeachHandler.type,
+        "config": items,
+        "output": None,
+        "uses_secrets": [],
+        "timeout_seconds": None,
+        "until": None,
+    }
     return replace(_compile_one(f"{version_id}:items", {**raw, **listed}, handlers), each=each)
 
 
@@ -182,6 +189,9 @@ def _compile_one(version_id: str, raw: Mapping[str, Any], handlers: Mapping[str,
         looks_up=pure is not None and pure.looks_up(raw.get("config")),
         output_path=_output_path(raw, pure),
         sees_error=raw.get("section", "steps") != "steps",
+        until=raw.get("until"),
+        until_roots=_roots(raw.get("until")),
+        until_key=f"{key}:until",
     )
 
 

@@ -225,7 +225,8 @@ class StepTask:
     """One attempt of one step, as a handler sees it.
 
     `config` is rendered (secrets put in where the type's `secret_places` allow it), `timeout_seconds` bounds this
-    attempt, `resume` is set when a suspended step goes on, `trace_id` is 32 hexadecimal digits.
+    attempt, `resume` is set when a suspended step goes on, `trace_id` is 32 hexadecimal digits. `round` counts from 1
+    where a step repeats.
     """
 
     tenant_id: str
@@ -238,12 +239,15 @@ class StepTask:
     resume: Json
     trace_id: str
     tools: StepTools | None = field(default=None, repr=False)
+    round: int | None = None
 
     @property
     def idempotency_key(self) -> str:
-        """The key that all attempts of this step in this execution share: `<execution>/<step>[/<iteration>]`."""
+        """What all attempts of this step in this execution share: `<execution>/<step>[/<iteration>][/r<round>]`."""
         key = f"{self.execution_id}/{self.step_id}"
-        return key if self.iteration is None else f"{key}/{self.iteration}"
+        if self.iteration is not None:
+            key = f"{key}/{self.iteration}"
+        return key if self.round is None else f"{key}/r{self.round}"
 
     @property
     def http(self) -> StepHttp:
