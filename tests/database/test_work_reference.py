@@ -60,6 +60,7 @@ DRAFTS = st.fixed_dictionaries(
         "status": st.sampled_from(["completed", "failed", "cancelled"]),
         "cancels": _places(1, 29) if "cancels" in FEATURES else st.just([]),
         "compensate": _seldom() if "compensate" in FEATURES else st.just(False),
+        "repeat": _seldom(),
     }
 )
 """Steps whose parents are told by how far they stand before, branches by the places of children, so that any may go."""
@@ -111,7 +112,8 @@ def _type(draft: Step, children: list[str]) -> Step:
         case "stop":
             config = {"status": draft["status"]}
         case _:
-            return {**PLAIN, **({"compensate": PLAIN} if draft["compensate"] else {})}
+            repeat = {"repeat": {"until": "{{ round > 2 }}"}} if draft["repeat"] else {}
+            return {**PLAIN, **repeat, **({"compensate": PLAIN} if draft["compensate"] else {})}
     return {"type": draft["type"], "config": config}
 
 
@@ -188,11 +190,14 @@ def _run(stage: Stage, execution_id: str, definition: Step, model: Model, data: 
             continue
         running = st.sampled_from(sorted(model.ready()))
         names = data.draw(st.lists(running, unique=True, min_size=1, max_size=3))
-        ends = {name: _end(data, steps.get(name, {}), soundness) for name in names}
-        results = [stage.hands.result(leases[name], _report(steps.get(name, {}), *end)) for name, end in ends.items()]
+        # A round that is not the last is no end, and of those the rules say nothing.
+        again = [name for name in names if "repeat" in steps.get(name, {}) and data.draw(st.booleans())]
+        ends = {name: _end(data, steps.get(name, {}), soundness) for name in names if name not in again}
+        results = [stage.hands.result(leases[name], {"o": "again", "out": 1}) for name in again]
+        results += [stage.hands.result(leases[name], _report(steps.get(name, {}), *end)) for name, end in ends.items()]
         rows = stage.hands.report(results, want=100)
         # The engine takes what is told in one call in the order in which the steps became ready.
-        model.end_all((name, *ends[name]) for name in sorted(names, key=lambda name: leases[name]["queue_id"]))
+        model.end_all((name, *ends[name]) for name in sorted(ends, key=lambda name: leases[name]["queue_id"]))
 
 
 def _end(data: st.DataObject, step: Step, soundness: int) -> tuple[str, list[str]]:
@@ -210,6 +215,8 @@ def _end(data: st.DataObject, step: Step, soundness: int) -> tuple[str, list[str
 def _report(step: Step, outcome: str, taken: list[str]) -> dict[str, Any]:
     # A stop gives what its configuration says.
     output = {"status": "completed", **step["config"]} if step.get("type") == "stop" else 1
+    if outcome == "completed" and "repeat" in step:
+        return {"o": "enough", "out": output}
     return {"completed": completed(output, taken=taken), "failed": failed(), "skipped": {"o": "skipped"}}[outcome]
 
 
