@@ -18,6 +18,8 @@ from flowgres_runner.errors import OutputError
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 MAX_DEPTH = 64
+HELD_BYTES = 4_096
+"""Of a value: what is larger is kept as its JSON text, and opened only where expressions see it."""
 LARGE_BYTES = 65_536
 """What is larger is neither parsed nor written by the event loop."""
 _EXACT_FLOAT_LIMIT = 1e16

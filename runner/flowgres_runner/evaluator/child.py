@@ -22,9 +22,9 @@ import sys
 import time
 from typing import NoReturn
 
-from flowgres_runner.json_values import encode_json
+from flowgres_runner.json_values import HELD_BYTES, encode_json
 
-from .confinement import TimeIsUpError, confine, extend_cpu_limit, limit_cpu_time, memory_in_use
+from .confinement import JobClock, TimeIsUpError, confine, extend_cpu_limit, memory_in_use
 from .frames import READY, receive, send, send_results
 from .held import Given, HeldTemplates, open_texts
 from .sandbox import Template, encode_result
@@ -52,7 +52,8 @@ def main(arguments: list[str]) -> NoReturn:
         frame = None
         held.update(templates, chains, forgotten)
         extend_cpu_limit(len(groups) * (SLICE_SECONDS + cpu_seconds))
-        tight = serve(held, groups, cpu_seconds, output_bytes, is_careful=is_careful)
+        with JobClock(cpu_seconds) as clock:
+            tight = serve(held, groups, clock, output_bytes, is_careful=is_careful)
         if tight and gc.collect() >= 0 and memory_in_use() > baseline + memory_bytes // 4:
             os._exit(0)  # what a memory-hungry job left behind would make its successors fail; the parent respawns
 
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> NoReturn:
 def serve(
     held: HeldTemplates,
     groups: list[list[tuple[int, bytes]]],
-    cpu_seconds: float,
+    clock: JobClock,
     output_bytes: int,
     *,
     is_careful: bool = False,
@@ -75,14 +76,14 @@ def serve(
     size = 0
     given = Given()
     tight = False
-    flushed_at = time.monotonic()
+    flushed_at = now = time.monotonic()
     groups.reverse()
     while groups:
         jobs = groups.pop()
         jobs.reverse()
         is_over = is_full = False
         room = GROUP_CHARACTERS
-        until, cpu_until = time.monotonic() + SLICE_SECONDS, time.process_time() + SLICE_SECONDS
+        until, cpu_until = now + SLICE_SECONDS, time.process_time() + SLICE_SECONDS
         while jobs:
             number, packed = jobs.pop()
             if is_over:
@@ -95,13 +96,15 @@ def serve(
             result = "[1]"
             try:
                 seen = marshal.loads(packed)  # noqa: S302  from the parent
-                packed = b""  # what is large is there once
-                open_texts(seen)
+                if len(packed) > HELD_BYTES:
+                    packed = b""  # what is large is there once
+                    open_texts(seen)
+                    now = time.monotonic()  # opening it is not the job's time
                 try:
-                    limit_cpu_time(cpu_seconds)
+                    clock.begin(now)
                     whole = held.render(number, seen, output_bytes, given)
                 finally:
-                    limit_cpu_time(0)
+                    clock.end()
             except RenderError as error:
                 tight = tight or error.out_of_memory
                 result = json.dumps([2, error.code, error.message])

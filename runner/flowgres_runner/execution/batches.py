@@ -94,18 +94,21 @@ def divide(
     longer, or what they resume with.
     """
     heavy: list[ClaimedStep] = []
+    # Of most rows nothing more is asked than whether they bring a context, or their execution is known here.
     if any(
         [
-            _lacks(row, size_of)
+            (row.context is None and not (row.handed and size_of(row.execution_id)))
+            or ((row.resume is not None or row.iteration >= 0 or row.round is not None) and row.lacks)
             for row in claimed
-            if row.context is None or row.resume is not None or row.iteration >= 0 or row.round is not None
         ]
     ):
         brought = {row.execution_id for row in claimed if row.context is not None}
         heavy = [row for row in claimed if row.lacks or (row.execution_id not in brought and _lacks(row, size_of))]
         ids = {row.queue_id for row in heavy}
         claimed = [row for row in claimed if row.queue_id not in ids]
-    large = {row.execution_id for row in claimed if is_large(row)}
+    large = {
+        row.execution_id for row in claimed if (row.context is not None or row.resume is not None) and is_large(row)
+    }
     if not large:
         return _lines(claimed, size_of, is_known), _by(_tenant_id, heavy)
     lines = _lines([row for row in claimed if row.execution_id not in large], size_of, is_known)

@@ -10,7 +10,7 @@ from flowgres_runner.evaluator import Rendered, RenderedLarge, RenderJob
 from flowgres_runner.execution.chains import MAX_AHEAD, may_be_plain
 from flowgres_runner.execution.compiled import ROOTS, CompiledStep, Version
 from flowgres_runner.execution.contexts import ExecutionContext
-from flowgres_runner.json_values import LARGE_BYTES
+from flowgres_runner.json_values import HELD_BYTES, LARGE_BYTES
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Json, JsonText, StepTask, StepTools
 
@@ -177,7 +177,9 @@ class Prepared:
 def _shown(outcome: Completed) -> Any:
     """An output as expressions see it; of a large one its text, which only an evaluator opens."""
     output = outcome.output
-    return output.data if isinstance(output, JsonText) else output
+    if not isinstance(output, JsonText):
+        return output
+    return output.data if len(output.data) > HELD_BYTES else json.loads(output.data)
 
 
 def _opened(text: str | None) -> Any:

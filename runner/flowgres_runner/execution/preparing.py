@@ -63,6 +63,9 @@ class Preparer:
                     known = entry if not step.sees_error or entry.error is not None else None
             if known is None or row.lacks:
                 lacking.append((row, step, version))
+            elif row.resume is None and not isinstance(known, str):
+                # Most steps: nothing is to be opened.
+                prepared.append(Prepared(row, step, version, known, None))
             else:
                 await self._add(prepared, (row, step, version), known, row.resume)
         while lacking:

@@ -11,6 +11,7 @@ from flowgres_runner.errors import OutputError
 from flowgres_runner.evaluator.jobs import RenderFailed
 from flowgres_runner.execution.compiled import Limits
 from flowgres_runner.json_values import (
+    HELD_BYTES,
     MAX_DEPTH,
     canonical_json,
     check_depth,
@@ -19,7 +20,7 @@ from flowgres_runner.json_values import (
     encode_output,
     weight_of,
 )
-from flowgres_runner.payloads.texts import HELD_BYTES, JsonText
+from flowgres_runner.payloads.texts import JsonText
 from flowgres_runner.steps.base import (
     LOG_LEVELS,
     MAX_LOG_CHARACTERS,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowgres_runner.json_values import (
+    HELD_BYTES,
     Json,
     canonical_number,
     encode_json,
@@ -24,8 +25,6 @@ from flowgres_runner.payloads.codings import undo_codings
 from flowgres_runner.payloads.failures import BodyTooLargeError
 from flowgres_runner.payloads.masks import Masker, masker
 
-HELD_BYTES = 4_096
-"""What is larger is kept as its text."""
 MAX_TEXT_BYTES = 8 << 20
 """Of what an answer may become: escapes and base64 are longer than what they stand for."""
 
