@@ -28,6 +28,7 @@ from tests.benchmarks.workloads import (
     held,
     http,
     inputs,
+    items,
     lists,
     memory,
     peers,
@@ -37,7 +38,7 @@ from tests.benchmarks.workloads import (
     wide,
 )
 
-WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8")
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9")
 
 # What is divided by each other stands together, so that the same disturbance meets both.
 PARTS: tuple[Part, ...] = (
@@ -64,6 +65,7 @@ PARTS: tuple[Part, ...] = (
     Part("W6 inputs", "W6", inputs.measure),
     Part("W7 chain of 40", "W7", wide.measure_chain),
     Part("W7 fan of 40", "W7", wide.measure_fan),
+    Part("W9 items", "W9", items.measure),
     Part("W8 lists", "W8", lists.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
 )
 

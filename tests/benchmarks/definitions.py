@@ -32,6 +32,17 @@ def fan(*, width: int = FAN_WIDTH) -> Definition:
     }
 
 
+def items() -> Definition:
+    """W9: one step that renders an expression on each item of a list."""
+    foreach = {"items": "{{ input.items }}", "max_parallel": 1000}
+    return {"name": "items", "steps": [{**_transform("each", "{{ item + 1 }}"), "foreach": foreach}]}
+
+
+def single() -> Definition:
+    """W9: the same step by itself."""
+    return {"name": "single", "steps": [_transform("one", "{{ input.v + 1 }}")]}
+
+
 def chain_on_lines() -> Definition:
     """W6: the chain, each step of which also looks into the `lines` of the input."""
     steps = [_transform("s1", "{{ input.v + input.lines[0].quantity }}")]

@@ -122,4 +122,8 @@ LINES: tuple[Line, ...] = (
     *_lists("failed", "newest 20 that failed"),
     *_lists("name", "newest 20 of a workflow, by its name"),
     *_lists("workflow", "newest 20 of a workflow, by its id"),
+    Line("w9.items", "W9 one execution of {items} items, start included", "s"),
+    Line("w9.single", "  as many executions of one step, starts included", "s"),
+    Line("w9.items/single", "  items against executions", "x", at_most(1.2), ("w9.items", "w9.single")),
+    Line("w9.few.p50", "  one execution of 100 items, p50", "ms", at_most(100)),
 )

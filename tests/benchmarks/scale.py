@@ -28,6 +28,8 @@ class Scale:
     in_flight: int = 100_000
     input_executions: tuple[int, int, int] = (10_000, 3_000, 400)
     wide_executions: int = 150
+    items: int = 10_000
+    short_lists: int = 30
     few_foreign: int = 20_000
     many_foreign: int = 2_000_000
     lists: int = 100
@@ -55,6 +57,7 @@ class Scale:
             "finished": f"{self.backlog_finished:,}",
             "timers": f"{self.timers:,}",
             "in_flight": f"{self.in_flight:,}",
+            "items": f"{self.items:,}",
             "few_foreign": f"{self.few_foreign:,}",
             "many_foreign": f"{self.many_foreign:,}",
             "held": f"{self.held_seconds:,}",
@@ -77,6 +80,8 @@ QUICK = Scale(
     in_flight=5_000,
     input_executions=(1_000, 300, 40),
     wide_executions=30,
+    items=1_000,
+    short_lists=10,
     few_foreign=2_000,
     many_foreign=200_000,
     lists=30,
@@ -114,6 +119,8 @@ TINY = replace(
     in_flight=50,
     input_executions=(20, 10, 3),
     wide_executions=5,
+    items=50,
+    short_lists=2,
     few_foreign=200,
     many_foreign=2_000,
     lists=5,
