@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Backoff, Link
 from flowgres_runner.steps.base import ChildStarted, Outcome, Suspended
 from flowgres_runner.work import loop as work_loop
@@ -230,3 +231,26 @@ async def test_hint_that_comes_during_the_last_claim_is_not_lost(
         lane.loop.look_for_work()
         lane.report(await lane.take())
         assert json.dumps(await lane.sleeps()).count("claim:1") == 1
+
+
+async def test_step_that_is_parked_while_the_runner_declares_itself_idle_is_not_forgotten(
+    database: Database, tenant: Tenant, workflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_loop, "PAUSE_SECONDS", 0.01)
+    declare_idle = queries.declare_idle
+    start(database, tenant, workflow)
+    async with running(database) as lane:
+        step = await lane.take()
+        parked = asyncio.Event()
+
+        async def declare(link: Link, **arguments: Any) -> float | None:
+            answer = await declare_idle(link, **arguments)
+            if not parked.is_set():
+                # The answer is under way, and knows nothing of this.
+                lane.report(step, outcome=Suspended(0.2))
+                await lane.holds_nothing()
+                parked.set()
+            return answer
+
+        monkeypatch.setattr(queries, "declare_idle", declare)
+        assert (await lane.take()).resume is not None

@@ -33,7 +33,9 @@ begin
     where s.tenant_id = p_tenant_id and s.execution_id = p_execution_id and s.step_index = p_step_index and s.iteration = p_iteration);
 end;
 $$;
-comment on function flowgres.read_previous(uuid, uuid, smallint, integer, bigint) is $$What the round before gave to a step that repeats; null when it weighs more than p_most, the word null when it gave nothing.$$;
+comment on function flowgres.read_previous(uuid, uuid, smallint, integer, bigint) is $$What the round before gave to a step that repeats
+
+Null when it weighs more than p_most, the word null when it gave nothing.$$;
 
 create or replace function flowgres.write_items(p_tenant_id uuid, p_execution_id uuid, p_step_index smallint, p_items jsonb)
   returns integer language plpgsql

@@ -279,17 +279,23 @@ class WorkLoop:
             self._may_find_work = self._has_hint
             self._sleep_until(self.poll_seconds)
             return
+        # Another lane takes it back when what it reported may have parked a step: nobody knows whether the answer tells
+        # of that one.
+        self._is_idle = True
         try:
             due_seconds = await queries.declare_idle(link, runner_id=self._runner_id(), idle=True)
         except DatabaseUnreachableError:
+            self._is_idle = False
             raise
         except DatabaseError as error:
             # Nobody notifies us then; the poll finds what comes, and declares anew.
             log.warning("idle_not_declared", sqlstate=error.sqlstate, error=error.message)
+            self._is_idle = False
             self._may_find_work = self._has_hint
             self._sleep_until(self.poll_seconds)
             return
-        self._is_idle = True
+        if not self._is_idle:
+            return
         asyncio.get_running_loop().call_later(LATE_LOOK_SECONDS, self._look_again)
         self._sleep_until(self.poll_seconds if due_seconds is None else min(due_seconds, self.poll_seconds))
 
