@@ -34,6 +34,7 @@ end;
 $function$;
 comment on function {function} is '{about}';
 """
+_LOCKING = re.compile(r"^(?:create (?!or replace function)|alter |drop |do |grant |revoke )", re.MULTILINE)
 VIEW_QUERY = re.compile(r"^create or replace view [^;]*? as\n(.*?);\n", re.DOTALL | re.MULTILINE)
 
 
@@ -69,6 +70,12 @@ class SqlFile:
     def follows_every_change(self) -> bool:
         """True with the header `-- after-every-change`: what looks at all that is there."""
         return "after-every-change" in self._headers()
+
+    @property
+    def only_replaces_functions(self) -> bool:
+        """Whether it makes functions and no object whose lock others would wait for."""
+        code = re.sub(r"--[^\n]*|(\$\w*\$).*?\1", "", self.text, flags=re.DOTALL)
+        return "create or replace function" in code and not _LOCKING.search(code)
 
     @property
     def differences(self) -> str | None:

@@ -73,3 +73,15 @@ def _workflow(db: Db, lease: Row) -> Any:
         "select name from flowgres.workflows where id = (select workflow_id from flowgres.executions where id = %s)",
         lease["execution_id"],
     )
+
+
+def test_what_has_gone_is_nothing_that_is_there(database: Database) -> None:
+    # Files that did not change are not applied again: what this one dropped would be missing from then on.
+    functions = (
+        "select oid::regprocedure::text from pg_catalog.pg_proc where pronamespace::regnamespace::text ~ 'flowgres'"
+    )
+    retired = (Path(__file__).parents[2] / "database" / "schema" / "foundation" / "retired.sql").read_text()
+    with psycopg.connect(database.server.dsn(database.name, user=INSTALLER), autocommit=True) as connection:
+        before = connection.execute(functions).fetchall()
+        connection.execute(retired)
+        assert connection.execute(functions).fetchall() == before

@@ -139,6 +139,26 @@ def test_sub_workflow_gives_its_output_to_the_parent(database: Database, tenant:
     assert execution["steps"]["t"]["output"] == 2
 
 
+def test_output_reshapes_what_a_step_gives_when_it_goes_on(database: Database, tenant: Tenant, runner: Runner) -> None:
+    child = {"name": "child", "steps": [{"id": "n", "type": "transform", "config": {"expression": "{{ input.n }}"}}]}
+    steps = [
+        {
+            "id": "call",
+            "type": "sub_workflow",
+            "config": {"workflow": "child", "input": {"n": 20}},
+            "output": {"twice": "{{ output.n * 2 }}"},
+        },
+        {"id": "wait", "type": "delay", "config": {"seconds": 0.01}, "output": "{{ output.seconds > 0 }}"},
+    ]
+    with database.connect() as db:
+        import_workflow(db, tenant, child)
+    execution = run(database, tenant, steps)
+    assert {step: execution["steps"][step]["output"] for step in ("call", "wait")} == {
+        "call": {"twice": 40},
+        "wait": True,
+    }
+
+
 def test_failed_sub_workflow_fails_its_step(database: Database, tenant: Tenant, runner: Runner) -> None:
     with database.connect() as db:
         steps = [{"id": "x", "type": "transform", "config": {"expression": "{{ input.nothing }}"}}]

@@ -33,15 +33,20 @@ drop function if exists flowgres.revoke_api_key(text);
 drop function if exists flowgres.context_steps(uuid, uuid, smallint[]);
 drop function if exists flowgres.get_contexts(uuid, jsonb);
 drop function if exists flowgres.read_resume(uuid, jsonb);
--- The same arguments as now, and columns more.
+-- The same arguments as now, under other names or with other columns.
 do $$
+declare
+  v_function regprocedure;
 begin
-  if exists (
-    select from pg_catalog.pg_proc as p
-    where p.oid = to_regprocedure('flowgres.get_contexts(uuid, jsonb, bigint)') and not 'previous' = any(p.proargnames)
-  ) then
-    drop function flowgres.get_contexts(uuid, jsonb, bigint);
-  end if;
+  for v_function in
+    select p.oid::regprocedure
+    from (values
+      ('flowgres.get_contexts(uuid, jsonb, bigint)', 'previous'),
+      ('flowgres.find_unhandled(flowgres.advance_state, flowgres.resolved_step[])', 'p_passed_by')) as f (signature, name)
+    join pg_catalog.pg_proc as p on p.oid = to_regprocedure(f.signature) and f.name <> all(p.proargnames)
+  loop
+    execute format('drop function %s', v_function);
+  end loop;
 end;
 $$;
 drop function if exists flowgres.make_claimed_step(
@@ -91,7 +96,6 @@ drop function if exists flowgres.find_path(text, jsonb, text, text);
 drop function if exists flowgres.is_kind(jsonb, text);
 drop function if exists flowgres.cancel_steps(integer[], boolean, text, flowgres.advance_state);
 drop function if exists flowgres.find_failures(flowgres.advance_state);
-drop function if exists flowgres.find_unhandled(flowgres.advance_state, flowgres.resolved_step[]);
 drop function if exists flowgres.judge_join(text, boolean, integer, integer, integer, integer, integer);
 drop function if exists flowgres.make_step_outcome(
   integer, uuid, uuid, bigint, smallint, integer, smallint, smallint, text, text, text, text, text, smallint[], boolean, boolean,
