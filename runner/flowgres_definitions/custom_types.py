@@ -8,25 +8,19 @@ whatever its expressions give. The rendered configuration is checked again, in f
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from .description import core_step_types
 from .names import is_identifier
-from .problems import Json, Path, Problem, format_path
+from .problems import Json, Path, Problem
 from .schema import check_value
 from .schema_faults import find_schema_fault
 
 ENTRY_POINT_GROUP: Final = "flowgres.step_types"
 MAX_CONFIG_PROBLEMS: Final = 20
 """Of one configuration."""
-_UNQUOTED: Final = {
-    "invalid_text": "the text is not valid here",
-    "unknown_word": "the word is not known here",
-    "out_of_range": "the number is out of range",
-    "invalid_value": "the value is not valid here",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +48,12 @@ def by_name(types: Collection[str] | CustomTypes) -> dict[str, CustomType]:
     return {name: CustomType(name) for name in types}
 
 
-def find_config_problems(schema: Mapping[str, Json], config: Json, *, is_rendered: bool) -> list[tuple[Path, Problem]]:
-    """What is wrong with a configuration, with paths below it; before it is rendered, whatever expressions give.
+def find_config_problems(schema: Mapping[str, Json], config: Json) -> list[tuple[Path, Problem]]:
+    """What is wrong with a configuration, whatever its expressions give, with paths below it.
 
-    Of one that was rendered no value is quoted: it may hold a secret, and half of one is masked nowhere.
+    Once they gave something, `rendered` says the rest.
     """
-    found = check_value(config, schema, schema, is_open=not is_rendered)[:MAX_CONFIG_PROBLEMS]
-    if not is_rendered:
-        return found
-    return [(path, replace(problem, message=_UNQUOTED.get(problem.code, problem.message))) for path, problem in found]
-
-
-def describe_config_problems(problems: list[tuple[Path, Problem]]) -> tuple[str, Json]:
-    """A sentence about the first of them, and all of them as JSON: [{path, code, message}]."""
-    placed = [(format_path(("config", *path)), problem) for path, problem in problems]
-    where, first = placed[0]
-    sentence = f"{where}: {first.message}" + (f" ({first.hint})" if first.hint else "")
-    return sentence, [{"path": path, "code": problem.code, "message": problem.message} for path, problem in placed]
+    return check_value(config, schema, schema, is_open=True)[:MAX_CONFIG_PROBLEMS]
 
 
 def installed_points() -> list[EntryPoint]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Final
 
 from .description import Schema, resolve_schema
@@ -145,6 +146,8 @@ def pattern_of(text: str) -> re.Pattern[str] | None:
 
 def _kind_of(value: Json) -> str:
     kinds = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+    if type(value) is float and not isfinite(value):
+        return "no number"  # as JSON has it
     return kinds.get(type(value), "null")
 
 

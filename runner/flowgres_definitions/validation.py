@@ -103,5 +103,5 @@ def _check_step(at: Place, graph: Graph, custom_types: CustomTypes) -> Iterator[
         return
     config = step.get("config")
     if isinstance(config, dict):
-        for below, problem in find_config_problems(custom_types[kind].config_schema, config, is_rendered=False):
+        for below, problem in find_config_problems(custom_types[kind].config_schema, config):
             yield (*path, "config", *below), problem

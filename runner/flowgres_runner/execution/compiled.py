@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from flowgres_definitions.rendered import ConfigCheck
 from flowgres_runner.evaluator.jobs import Follower
 from flowgres_runner.json_values import Json
 from flowgres_runner.steps.base import Handler
@@ -53,6 +54,7 @@ class CompiledStep:
     `looks_up`: the handler has to find something before it runs. `plain` is the chain that the database takes in one
     piece. `sees_error`: it runs after a failure, and what it sees begins with that. A step that runs once for each item
     begins with its list, and `each` is the step itself. One that repeats has `until`, which is asked after each round.
+    `check` is what its handler has to look at in the configuration that was rendered.
     """
 
     index: int
@@ -74,6 +76,7 @@ class CompiledStep:
     handler: Handler | None
     looks_up: bool
     output_path: tuple[str, ...] | None
+    check: ConfigCheck | None = None
     chain: Chain | None = None
     plain: PlainChain | None = None
     each: CompiledStep | None = None

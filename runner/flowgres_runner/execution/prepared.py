@@ -105,6 +105,7 @@ class Prepared:
             trace_id=claimed.execution_id.replace("-", ""),
             tools=tools,
             round=None if step.until is None else claimed.round or 1,
+            check=step.check,
         )
 
     @property

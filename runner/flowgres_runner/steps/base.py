@@ -13,19 +13,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol, TypeAlias
 
+from flowgres_definitions.problems import Path, Problem
+from flowgres_definitions.rendered import ConfigCheck, ConfigRules, core_rules, describe_config_problems, own_codes
 from flowgres_runner.errors import AttemptError
 from flowgres_runner.json_values import Json as Json
 from flowgres_runner.payloads.texts import JsonText as JsonText
 from flowgres_runner.payloads.texts import Unread
-
-MAX_LOG_LINES = 100
-"""Of one attempt. Whatever comes after them is counted, and said in one more line."""
-MAX_LOG_CHARACTERS = 10_000
-"""Of one line."""
-LOG_LEVELS = ("debug", "info", "warning", "error")
+from flowgres_runner.steps.lines import LOG_LEVELS as LOG_LEVELS
+from flowgres_runner.steps.lines import MAX_LOG_CHARACTERS as MAX_LOG_CHARACTERS
+from flowgres_runner.steps.lines import MAX_LOG_LINES as MAX_LOG_LINES
+from flowgres_runner.steps.lines import StepLog as StepLog
 
 
 @dataclass
@@ -119,46 +120,6 @@ Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted | E
 OUTCOMES = (Completed, Skipped, Failed, Suspended, ChildStarted)
 
 
-class StepLog:
-    """Lines that become events of the execution when the attempt ends, whatever its end: at most MAX_LOG_LINES."""
-
-    def __init__(self) -> None:
-        self._lines: list[tuple[str, str]] = []
-        self._dropped = 0
-        self._lock = threading.Lock()
-
-    def debug(self, message: str) -> None:
-        """Add a line of the level debug."""
-        self._add("debug", message)
-
-    def info(self, message: str) -> None:
-        """Add a line of the level info."""
-        self._add("info", message)
-
-    def warning(self, message: str) -> None:
-        """Add a line of the level warning."""
-        self._add("warning", message)
-
-    def error(self, message: str) -> None:
-        """Add a line of the level error."""
-        self._add("error", message)
-
-    @property
-    def lines(self) -> tuple[tuple[str, str], ...]:
-        """What was logged so far: (level, message)."""
-        with self._lock:
-            if not self._dropped:
-                return tuple(self._lines)
-            return (*self._lines[:-1], ("warning", f"{self._dropped + 1} more lines were not kept"))
-
-    def _add(self, level: str, message: str) -> None:
-        with self._lock:
-            if len(self._lines) < MAX_LOG_LINES:
-                self._lines.append((level, str(message)[:MAX_LOG_CHARACTERS]))
-            else:
-                self._dropped += 1
-
-
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
     """An answer with an expected status. `body` is parsed JSON, a text, or base64 when `is_binary`."""
@@ -226,7 +187,8 @@ class StepTask:
 
     `config` is rendered (secrets put in where the type's `secret_places` allow it), `timeout_seconds` bounds this
     attempt, `resume` is set when a suspended step goes on, `trace_id` is 32 hexadecimal digits. `round` counts from 1
-    where a step repeats.
+    where a step repeats. `check` says what of `config` is left to check; without one nobody has looked, so that is all
+    of it.
     """
 
     tenant_id: str
@@ -240,6 +202,7 @@ class StepTask:
     trace_id: str
     tools: StepTools | None = field(default=None, repr=False)
     round: int | None = None
+    check: ConfigCheck | None = field(default=None, repr=False)
 
     @property
     def idempotency_key(self) -> str:
@@ -309,7 +272,8 @@ class StepType:
 class Handler:
     """A step type as the engine sees it: it is asked what it is, and never known by its name or class.
 
-    Those that wait have `run`, and get a task of their own; the others have `run_now`, which must not wait.
+    Those that wait are asked to `run`, and get a task of their own; the others to `run_now`, which must not wait. Both
+    look at the configuration first. A type says what it does in `_run` or `_run_now`.
     """
 
     type: str
@@ -331,18 +295,68 @@ class Handler:
     resumes_unrendered: bool = False
     """When it was suspended, `resume` is all it needs to go on."""
 
+    added_members: frozenset[str] = frozenset()
+    """What `with_found` puts beside the members of the configuration that a definition may have."""
+    judged_members: frozenset[str] = frozenset()
+    """Members of the configuration whose texts are judged by what uses them, which has codes of its own."""
+    config_codes: Mapping[str, str] = {}
+    """Codes that its schema names for what is wrong, with their classes; for all others it is config_invalid."""
+
     async def run(self, task: StepTask) -> Outcome:
-        """Run one attempt; return its outcome."""
-        raise NotImplementedError
+        """Run one attempt, if its configuration can be used; return its outcome."""
+        checked = self.checked(task)
+        return checked if isinstance(checked, Failed) else await self._run(checked)
 
     def run_now(self, task: StepTask) -> Outcome:
-        """Run one attempt at once; return its outcome."""
+        """Run one attempt at once, if its configuration can be used; return its outcome."""
+        checked = self.checked(task)
+        return checked if isinstance(checked, Failed) else self._run_now(checked)
+
+    async def _run(self, task: StepTask) -> Outcome:
+        """What a type that waits does; the configuration is in its canonical form, and as its schema says."""
         raise NotImplementedError
+
+    def _run_now(self, task: StepTask) -> Outcome:
+        """What a type that only computes does, likewise."""
+        raise NotImplementedError
+
+    @cached_property
+    def rules(self) -> ConfigRules | None:
+        """What a configuration has to be; None when that is anything."""
+        if self.is_hidden:
+            return None
+        return core_rules(self.type, added=self.added_members, judged=self.judged_members)
+
+    def compile_check(self, config: Json) -> ConfigCheck | None:
+        """What will be left to check of a configuration, given before it is rendered."""
+        return None if self.rules is None else ConfigCheck(self.rules, config)
+
+    def checked(self, task: StepTask) -> StepTask | Failed:
+        """The task with its configuration in the canonical form, or what is wrong with it: trying again would not help.
+
+        What is written out was checked at the import, so without expressions there is nothing to do.
+        """
+        rules, check = self.rules, task.check
+        if rules is None or (check is not None and not check) or (task.resume is not None and self.resumes_unrendered):
+            return task
+        config, problems = (check or rules).settle(task.config)
+        if problems:
+            return self._refused(problems)
+        return task if config is task.config else replace(task, config=config)
+
+    def _refused(self, problems: list[tuple[Path, Problem]]) -> Failed:
+        message, details = describe_config_problems(problems)
+        path, first = problems[0]
+        if self.config_codes and self.rules is not None:
+            named = own_codes(self.rules.rendered, path) | {first.code}
+            for code in named & self.config_codes.keys():
+                return Failed(StepError(code, message, self.config_codes[code], details=details))
+        return Failed(StepError("config_invalid", message, "validation", details=details))
 
     def output_path(self, config: Json) -> tuple[str, ...] | None:
         """Where in the configuration, given before it is rendered, the output will lie: `()` for all of it.
 
-        None when that cannot be said. `run_now` has to answer with that very object; whatever else it answers, a
+        None when that cannot be said. `_run_now` has to answer with that very object; whatever else it answers, a
         failure for one, is right too, but then what was rendered together is rendered again.
         """
         return None

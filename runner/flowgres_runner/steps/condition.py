@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 from flowgres_definitions.strict_json import is_number, is_same
 from flowgres_runner.payloads.texts import Unread, look_up
-from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
+from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask
 from flowgres_runner.steps.failures import as_object, invalid_config
 
 _MISSING = object()
-OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "contains", "exists", "matches_prefix")
 
 
 class ConditionHandler(Handler):
@@ -20,6 +19,8 @@ class ConditionHandler(Handler):
     """
 
     type = "condition"
+    added_members = frozenset(("found",))
+    config_codes: Mapping[str, str] = {"expression_not_boolean": "expression"}
 
     def looks_up(self, config: Json) -> bool:
         """`field` is a path, not an expression."""
@@ -30,27 +31,15 @@ class ConditionHandler(Handler):
         return field_of(as_object(config), context)
 
     def with_found(self, config: Json, found: list[Json]) -> Json:
-        """The configuration with that in the place of `field`."""
+        """The configuration with that beside `field`."""
         return with_field(as_object(config), found)
 
-    def run_now(self, task: StepTask) -> Outcome:
+    def _run_now(self, task: StepTask) -> Outcome:
         """Decide; `field` has been looked up already."""
         config = as_object(task.config)
-        if "expression" in config:
-            result = config["expression"]
-            if not isinstance(result, bool):
-                return Failed(
-                    StepError(
-                        code="expression_not_boolean",
-                        message=f"the condition gave {_kind(result)}, not true or false",
-                        error_class="expression",
-                    )
-                )
-        else:
-            found = config.get("field")
-            if not isinstance(found, dict):
-                return invalid_config("a condition needs an expression, or field and operator")
-            answer = compare(found, str(config.get("operator")), config.get("value"))
+        result = config.get("expression")
+        if not isinstance(result, bool):
+            answer = compare(as_object(config.get("found")), config["operator"], config.get("value"))
             if isinstance(answer, str):
                 return invalid_config(answer)
             result = answer
@@ -70,8 +59,8 @@ def field_of(config: Mapping[str, Json], context: Mapping[str, Json]) -> list[Js
 
 
 def with_field(config: Mapping[str, Json], found: list[Json]) -> dict[str, Json]:
-    """The configuration with `field` replaced by {found, value}."""
-    return {**config, "field": {"found": bool(found), "value": found[0] if found else None}}
+    """The configuration with what `field` leads to as `found`: {found, value}."""
+    return {**config, "found": {"found": bool(found), "value": found[0] if found else None}}
 
 
 def _seek(value: object, path: str) -> list[Json] | Unread:
@@ -85,7 +74,7 @@ def _seek(value: object, path: str) -> list[Json] | Unread:
     return Unread(value, "") if isinstance(value, bytes) else [value]  # type: ignore[list-item]  # it comes out of JSON
 
 
-def compare(found: Mapping[str, Json], operator: str, expected: Json) -> bool | str:
+def compare(found: Mapping[str, Json], operator: Json, expected: Json) -> bool | str:
     """The answer, or what is wrong with the question. A field that is missing only exists not."""
     actual = found.get("value")
     if operator == "exists":
@@ -102,9 +91,7 @@ def compare(found: Mapping[str, Json], operator: str, expected: Json) -> bool | 
         return _contains(actual, expected)
     if operator == "matches_prefix":
         return isinstance(actual, str) and isinstance(expected, str) and actual.startswith(expected)
-    if operator in ("gt", "gte", "lt", "lte"):
-        return _ordered(actual, operator, expected)
-    return f"the operator must be one of {', '.join(OPERATORS)}"
+    return _ordered(actual, str(operator), expected)
 
 
 def _contains(actual: Json, expected: Json) -> bool | str:

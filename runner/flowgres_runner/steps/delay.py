@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import cast
 
-from flowgres_definitions.durations import parse_duration, parse_moment
+from flowgres_definitions.durations import parse_moment
 from flowgres_runner.steps.base import Completed, Handler, Outcome, StepTask, Suspended
-from flowgres_runner.steps.failures import as_object, invalid_config
+from flowgres_runner.steps.failures import as_object
 
 
 class DelayHandler(Handler):
@@ -22,19 +23,15 @@ class DelayHandler(Handler):
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
 
-    def run_now(self, task: StepTask) -> Outcome:
+    def _run_now(self, task: StepTask) -> Outcome:
         """Suspend the step; complete it when it comes back."""
         config = as_object(task.config)
-        if config.get("until") is not None:
-            moment = parse_moment(config["until"])
-            if moment is None:
-                return invalid_config("until must be a time such as 2026-01-31T08:00:00Z")
+        moment = parse_moment(config.get("until"))
+        if moment is not None:
             if task.resume is not None:
                 return Completed({"until": moment.isoformat()})
             return Suspended(max(0.0, (moment - self._now()).total_seconds()))
-        seconds = parse_duration(config.get("seconds", config.get("duration")))
-        if seconds is None:
-            return invalid_config("a delay needs seconds, or a duration such as 250ms 30s 5m 2h 3d")
+        seconds = config["seconds"] if "seconds" in config else config["duration"]
         if task.resume is not None:
             return Completed({"seconds": seconds})
-        return Suspended(float(seconds))
+        return Suspended(float(cast("float", seconds)))

@@ -13,7 +13,7 @@ class ForeachHandler(Handler):
     type = "foreach"
     is_hidden = True
 
-    def run_now(self, task: StepTask) -> Outcome:
+    def _run_now(self, task: StepTask) -> Outcome:
         """Answer with the list."""
         items = task.config
         if not isinstance(items, list):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowgres_runner.steps.base import Completed, Handler, Outcome, StepTask
-from flowgres_runner.steps.failures import as_object, as_text, invalid_config
+from flowgres_runner.steps.failures import as_object, as_text
 
 
 class NotifyHandler(Handler):
@@ -11,15 +11,11 @@ class NotifyHandler(Handler):
 
     type = "notify"
 
-    def run_now(self, task: StepTask) -> Outcome:
+    def _run_now(self, task: StepTask) -> Outcome:
         """Hand the line to the engine."""
         config = as_object(task.config)
-        channel = config.get("channel")
-        if not isinstance(channel, str) or not channel:
-            return invalid_config("a notify needs a channel")
-        recipient = config.get("recipient")
-        line = f"{channel} to {as_text(recipient) if recipient is not None else 'nobody in particular'}"
-        line = f"{line}: {as_text(config.get('message'))}"
+        channel, recipient = config["channel"], config.get("recipient")
+        line = f"{channel} to {recipient or 'nobody in particular'}: {as_text(config['message'])}"
         return Completed(
             {"channel": channel, "recipient": recipient, "sent": False, "mode": "log"}, logs=(("info", line),)
         )

@@ -7,9 +7,10 @@ import inspect
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
-from flowgres_definitions.custom_types import describe_config_problems, find_config_problems
+from flowgres_definitions.rendered import ConfigRules
 from flowgres_process.logs import get_logger
 from flowgres_runner.errors import OutputError
 from flowgres_runner.json_values import LARGE_BYTES, encode_json
@@ -19,7 +20,6 @@ from flowgres_runner.steps.base import (
     OUTCOMES,
     ChildStarted,
     Completed,
-    ConfigInvalidError,
     Failed,
     Handler,
     Json,
@@ -61,6 +61,11 @@ class OfferedHandler(Handler):
         self._running: dict[int, StepTask] = {}
         self._blocked_since: float | None = None
 
+    @cached_property
+    def rules(self) -> ConfigRules:
+        """What its schema says."""
+        return ConfigRules.of_package(self.config_schema)
+
     async def start(self) -> None:
         """Let the type open what its attempts share. Raises whatever it raises, TimeoutError after START_SECONDS."""
         if self._loop is not None:
@@ -79,7 +84,7 @@ class OfferedHandler(Handler):
             self._loop.stop()
 
     async def run(self, task: StepTask) -> Outcome:
-        """Run one attempt beside the runner's loop."""
+        """Run one attempt beside the runner's loop; patterns of its schema may take long as well."""
         on_cancel = task.tools.cancelled.set if task.tools is not None else lambda: None
         self._running[id(task)] = task
         try:
@@ -118,8 +123,10 @@ class OfferedHandler(Handler):
 
     async def _attempt_async(self, task: StepTask) -> Outcome:
         try:
-            self._check(task)
-            return _settled(self._judged(await self._offered.run(task)), task.secret_values)
+            checked = self.checked(task)
+            if isinstance(checked, Failed):
+                return checked
+            return _settled(self._judged(await self._offered.run(checked)), task.secret_values)
         except asyncio.CancelledError:
             if task.is_cancelled:
                 raise
@@ -130,17 +137,12 @@ class OfferedHandler(Handler):
 
     def _attempt(self, task: StepTask) -> Outcome:
         try:
-            self._check(task)
-            return _settled(self._judged(self._offered.run(task)), task.secret_values)
+            checked = self.checked(task)
+            if isinstance(checked, Failed):
+                return checked
+            return _settled(self._judged(self._offered.run(checked)), task.secret_values)
         except BaseException as error:
             return self._failure(task, error)
-
-    def _check(self, task: StepTask) -> None:
-        """The rendered configuration must be what the schema says: at import expressions stood for anything."""
-        problems = find_config_problems(self.config_schema, task.config, is_rendered=True)
-        if problems:
-            sentence, details = describe_config_problems(problems)
-            raise ConfigInvalidError(sentence, details=details)
 
     def _judged(self, outcome: Any) -> Outcome:
         if isinstance(outcome, OUTCOMES) and not (

@@ -15,6 +15,6 @@ class OutputsHandler(Handler):
         """All of it."""
         return ()
 
-    def run_now(self, task: StepTask) -> Outcome:
+    def _run_now(self, task: StepTask) -> Outcome:
         """Answer with the rendered outputs."""
         return Completed(task.config)

