@@ -243,3 +243,57 @@ async def test_answer_that_postgresql_cannot_store_fails_only_its_step(
         )
     assert execution["steps"]["a"]["attempts"] == 1
     assert execution["steps"]["b"]["output"] == "response_not_storable"
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "told"),
+    [
+        ({"accept": {"a": 1}}, "header_invalid", "config.headers.Accept: expected text or number or boolean or null"),
+        ({"method": "FETCH"}, "config_invalid", "config.method: the word is not known here (Did you mean"),
+        ({"status": 99}, "config_invalid", "config.expected_status[0]: the number is out of range ("),
+    ],
+)
+async def test_what_expressions_give_to_http_is_checked_before_anything_is_sent(
+    database: Database, tenant: Tenant, runner: Runner, given: Json, code: str, told: str
+) -> None:
+    config = {
+        "method": "{{ input.method | default('post') }}",
+        "headers": {"Accept": "{{ input.accept | default('*/*') }}"},
+        "expected_status": "{{ input.status | default(200) }}",
+    }
+    step = {"id": "a", "type": "http", "retry": {"attempts": 3, "delay": 0, "errors": ["timeout", "5xx"]}}
+    async with Peer() as peer:
+        step["config"] = config | {"url": f"{peer.url}/echo"}
+        execution = await asyncio.to_thread(run, database, tenant, [step], given=given)
+        assert peer.requests == []
+        good = await asyncio.to_thread(run, database, tenant, [step])
+        assert good["status"] == "completed"
+        assert [request.method for request in peer.requests] == ["POST"]
+    error = execution["steps"]["a"]["error"]
+    assert (error["code"], error["class"], execution["steps"]["a"]["attempts"]) == (code, "validation", 1)
+    assert error["message"].startswith(told)
+
+
+@pytest.mark.parametrize("size", [1, 100_000], ids=["here", "where large values are read"])
+def test_what_expressions_give_to_steps_that_only_compute_is_checked(
+    database: Database, tenant: Tenant, runner: Runner, size: int
+) -> None:
+    steps = [
+        {"id": "a", "type": "log", "config": {"level": "{{ input.level }}", "message": f"{{{{ 'x' * {size} }}}}"}},
+        {"id": "b", "type": "delay", "depends_on": ["a"], "config": {"duration": "{{ input.wait }}"}},
+    ]
+    shouted = run(database, tenant, steps, given={"level": "loud", "wait": 0})
+    assert shouted["steps"]["a"]["error"] == {
+        "code": "config_invalid",
+        "class": "validation",
+        "message": "config.level: the word is not known here (One of: debug, error, info, warning.)",
+        "details": [{"path": "config.level", "code": "unknown_word", "message": "the word is not known here"}],
+    }
+    never = run(database, tenant, steps, given={"level": "INFO", "wait": None})
+    assert never["steps"]["a"]["output"]["level"] == "info"
+    error = never["steps"]["b"]["error"]
+    assert (error["code"], error["message"]) == (
+        "config_invalid",
+        "config.duration: expected number or text, found null",
+    )
+    assert run(database, tenant, steps, given={"level": "info", "wait": "10ms"})["status"] == "completed"
