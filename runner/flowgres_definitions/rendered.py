@@ -29,7 +29,7 @@ _UNQUOTED: Final = {
     "invalid_value": _INVALID,
 }
 
-_ABOUT: Final = frozenset({"title", "description", "default", "examples", "doNotSuggest"})
+_ABOUT: Final = frozenset({"title", "description", "default", "examples", "doNotSuggest", "enumDescriptions"})
 _APART: Final = frozenset({"$defs", "$schema", "$id", "$comment"})
 _OF_SCALARS: Final = frozenset(
     {"pattern", "format", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}

@@ -54,6 +54,19 @@ def test_every_member_says_what_it_is_for() -> None:
     assert silent == []
 
 
+def test_words_are_explained_one_by_one_and_types_as_where_they_are_described() -> None:
+    root = description()
+    for path, schema in parts(dict(root)):
+        if "enumDescriptions" in schema:
+            assert len(schema["enumDescriptions"]) == len(schema["enum"]), path
+            assert all(schema["enumDescriptions"]), path
+    for name in ("core_type", "undoing_core_type"):
+        types = root["$defs"][name]
+        assert types["enumDescriptions"] == [root["$defs"][kind]["description"] for kind in types["enum"]]
+    refused = next(one["not"]["enum"] for one in root["$defs"]["undoing_type"]["allOf"] if "enum" in one["not"])
+    assert set(root["$defs"]["undoing_core_type"]["enum"]) == core_step_types() - set(refused)
+
+
 def test_defaults_and_examples_are_what_they_are_examples_of() -> None:
     root = description()
     shown = 0
