@@ -9,7 +9,8 @@ import gc
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -25,13 +26,14 @@ from flowgres_runner.execution.contexts import ContextCache
 from flowgres_runner.execution.executor import Executor
 from flowgres_runner.execution.running import RESERVE_PART, RunningSteps
 from flowgres_runner.execution.secret_store import SecretStore
-from flowgres_runner.execution.versions import VersionCache
-from flowgres_runner.http import Client, EgressPolicy
+from flowgres_runner.execution.versions import ChooseHandler, VersionCache
+from flowgres_runner.http import Client, EgressPolicy, Transport
 from flowgres_runner.reading.reader import Reader
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.settings import RunnerSettings
 from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.http import HttpStep
+from flowgres_runner.steps.offered import OfferedHandler
 from flowgres_runner.steps.registry import (
     core_handlers,
     custom_handlers,
@@ -39,6 +41,7 @@ from flowgres_runner.steps.registry import (
     published_types,
     start_handlers,
 )
+from flowgres_runner.timing import REAL_TIME, Timing
 from flowgres_runner.upkeep.checking import VersionChecker
 from flowgres_runner.upkeep.timekeeper import Timekeeper
 from flowgres_runner.work.heartbeat import DatabaseClock, Heartbeat
@@ -66,6 +69,20 @@ _LAST_CALL_SECONDS = 5.0
 """For calls that are under way when the grace is over."""
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a runner meets besides its database; left alone it is the world as it is.
+
+    `transport` takes the place of the network under the HTTP client, `timing` that of the machine's clock for attempts,
+    `offered` that of the installed step types, and `choose` says which handler runs a step.
+    """
+
+    transport: Transport | None = None
+    timing: Timing = REAL_TIME
+    offered: Mapping[str, OfferedHandler] | None = None
+    choose: ChooseHandler | None = None
+
+
 class Runner:
     """One runner: `run` works until `request_stop`, then finishes within the grace, and returns.
 
@@ -73,7 +90,14 @@ class Runner:
     held and goes on under a new id.
     """
 
-    def __init__(self, settings: RunnerSettings, *, http_policy: EgressPolicy | None = None) -> None:
+    def __init__(
+        self,
+        settings: RunnerSettings,
+        *,
+        http_policy: EgressPolicy | None = None,
+        surroundings: Surroundings | None = None,
+    ) -> None:
+        around = surroundings or Surroundings()
         self._settings = settings
         self._id = str(uuid.uuid4())
         self._stop = asyncio.Event()
@@ -88,12 +112,18 @@ class Runner:
         self._heartbeat_link = link("heartbeat", LOOKUP_SECONDS)
         self._timekeeper_link = link("timekeeper", SWEEP_SECONDS)
 
-        self._clock = DatabaseClock()
+        self._clock = DatabaseClock(around.timing)
         self._reader = Reader()
         connections = settings.concurrency + settings.concurrency // RESERVE_PART
-        self._http = Client(policy=http_policy or EgressPolicy(), concurrency=connections, reader=self._reader)
+        self._http = Client(
+            policy=http_policy or EgressPolicy(),
+            concurrency=connections,
+            transport=around.transport,
+            reader=self._reader,
+            timing=around.timing,
+        )
         self._core = core_handlers(http=HttpStep(self._http), now=self._clock.now)
-        self._custom = custom_handlers(frozenset(self._core))
+        self._custom = custom_handlers(frozenset(self._core)) if around.offered is None else dict(around.offered)
         self._handlers: dict[str, Handler] = dict(self._core)
 
         self._outbox = Outbox()
@@ -109,6 +139,7 @@ class Runner:
             secret_store=SecretStore(self._lookup_link, secret_keys),
             client=self._http,
             belief=self._belief,
+            timing=around.timing,
         )
         self._executor = Executor(
             link=self._lookup_link,
@@ -117,6 +148,7 @@ class Runner:
                 self._handlers,
                 max_output_bytes=settings.max_output_bytes,
                 step_timeout_seconds=settings.http_step_seconds,
+                choose=around.choose,
             ),
             contexts=self._contexts,
             pool=self._pool,
@@ -149,6 +181,10 @@ class Runner:
     def request_stop(self) -> None:
         """Finish what runs, give the rest back, and end."""
         self._stop.set()
+
+    def look_for_work(self) -> None:
+        """Look at once instead of in its turn: something may have become ready."""
+        self._loop.look_for_work()
 
     async def run(self) -> None:
         """Work until asked to stop. Raises RegistrationError when the database does not want this runner."""

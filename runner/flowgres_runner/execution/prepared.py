@@ -106,6 +106,7 @@ class Prepared:
             tools=tools,
             round=None if step.until is None else claimed.round or 1,
             check=step.check,
+            item=self.item,
         )
 
     @property

@@ -37,6 +37,7 @@ from flowgres_runner.steps.base import (
 )
 from flowgres_runner.steps.failures import internal_failure
 from flowgres_runner.steps.tools import make_tools
+from flowgres_runner.timing import REAL_TIME, Timing
 from flowgres_runner.turns import Turns
 
 log = get_logger(__name__)
@@ -49,14 +50,18 @@ _TICK_SECONDS = 0.1
 
 
 class RunningStep:
-    """A step whose task exists; `began` is None while it waits for a free slot."""
+    """A step whose task exists; `began` is None while it waits for a free slot.
 
-    __slots__ = ("began", "is_announced", "prepared", "taken_at", "task")
+    `began_at` is the same by the time that attempts are measured by.
+    """
+
+    __slots__ = ("began", "began_at", "is_announced", "prepared", "taken_at", "task")
 
     def __init__(self, prepared: Prepared, now: float) -> None:
         self.prepared = prepared
         self.taken_at = now
         self.began: float | None = None
+        self.began_at = 0.0
         self.is_announced = False
         self.task: asyncio.Task[None] | None = None
 
@@ -77,6 +82,7 @@ class RunningSteps:
         client: Client,
         belief: Belief | None = None,
         budget: ByteBudget | None = None,
+        timing: Timing = REAL_TIME,
     ) -> None:
         self._turns = Turns(concurrency, reserve=concurrency // RESERVE_PART)
         self._by_tenant: dict[str, int] = {}
@@ -85,6 +91,7 @@ class RunningSteps:
         self._client = client
         self._belief = belief or Belief()
         self._budget = budget or ByteBudget()
+        self._timing = timing
         self._steps: dict[int, RunningStep] = {}
         self._executor: Executor | None = None
         self._send: Callable[[Result], None] | None = None
@@ -180,7 +187,7 @@ class RunningSteps:
                 if not running.is_announced and running.began is not None and running.began <= before:
                     running.is_announced = True
                     if self._send is not None:
-                        elapsed = (time.monotonic() - running.began) * 1000
+                        elapsed = (self._timing.monotonic() - running.began_at) * 1000
                         self._send(encode_started(running.prepared.claimed, milliseconds=elapsed))
 
     async def _run(self, running: RunningStep, config: Json) -> None:
@@ -191,7 +198,7 @@ class RunningSteps:
         await self._turns.take(claimed.tenant_id)
         try:
             await self._belief.restored()
-            running.began = time.monotonic()
+            running.began, running.began_at = time.monotonic(), self._timing.monotonic()
             with self._budget.room(claimed.tenant_id) as room:
                 current_room.set(room)
                 try:
@@ -205,7 +212,7 @@ class RunningSteps:
         if self._steps.get(claimed.queue_id) is not running:
             return  # aborted, and the handler did not mind
         self._remove(claimed.queue_id)
-        elapsed = (time.monotonic() - running.began) * 1000
+        elapsed = (self._timing.monotonic() - running.began_at) * 1000
         executor.report(claimed, prepared, ended, milliseconds=elapsed)
 
     async def _outcome(self, prepared: Prepared, config: Json) -> Outcome:
@@ -223,7 +230,7 @@ class RunningSteps:
         if handler.uses_tools:
             tools = make_tools(self._client, timeout_seconds=prepared.timeout_seconds, secret_values=secret_values)
         pass_failpoint("before_http")
-        outcome = await run_handler(handler, prepared.task(config, tools))
+        outcome = await run_handler(handler, prepared.task(config, tools), self._timing)
         if tools is not None:
             outcome = _with_logs(outcome, tools.log.lines)
         pass_failpoint("after_http")

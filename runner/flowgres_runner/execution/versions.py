@@ -6,9 +6,9 @@ import asyncio
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
@@ -28,12 +28,16 @@ MAX_BYTES = 32 << 20
 LIMITS_SECONDS = 60.0
 """How old a tenant's limits may be."""
 
+ChooseHandler: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any], Handler], Handler]
+"""What runs a step: told its version and the step itself, as get_version gives them, and the handler of its type."""
+
 
 class VersionCache:
     """Versions by id, least recently used out first. Their limits may change, so these are read again now and then.
 
     `max_output_bytes` and `step_timeout_seconds` are what this runner's environment says: outputs are never larger, and
-    its time of an attempt stands in place of the tenant's.
+    its time of an attempt stands in place of the tenant's. `choose` may put other handlers in the place of those that
+    serve the types.
     """
 
     def __init__(
@@ -43,9 +47,11 @@ class VersionCache:
         *,
         max_output_bytes: int | None = None,
         step_timeout_seconds: float | None = None,
+        choose: ChooseHandler | None = None,
     ) -> None:
         self._link = link
         self._handlers = handlers
+        self._choose = choose
         self._max_output_bytes = max_output_bytes
         self._step_timeout_seconds = step_timeout_seconds
         self._versions: OrderedDict[str, Version | None] = OrderedDict()
@@ -80,7 +86,7 @@ class VersionCache:
         text = await retry_until_answered(
             lambda: queries.get_version(self._link, version_id=version_id), purpose="get_version"
         )
-        version = None if text is None else compile_version(json.loads(text), self._handlers)
+        version = None if text is None else compile_version(json.loads(text), self._handlers, self._choose)
         weight = 0 if text is None else weight_of(text)
         self._weight += weight - self._weights.get(version_id, 0)
         self._weights[version_id] = weight
@@ -119,10 +125,17 @@ class VersionCache:
             self._refreshing = None
 
 
-def compile_version(raw: Mapping[str, Any], handlers: Mapping[str, Handler]) -> Version:
+def compile_version(
+    raw: Mapping[str, Any], handlers: Mapping[str, Handler], choose: ChooseHandler | None = None
+) -> Version:
     """A version as get_version gives it, with the handlers of its steps."""
     version_id = str(raw["version_id"])
-    steps = {step["index"]: _compile_step(version_id, step, handlers) for step in raw["steps"]}
+
+    def find(step: Mapping[str, Any]) -> Handler | None:
+        handler = handlers.get(step["type"])
+        return handler if choose is None or handler is None or handler.is_hidden else choose(raw, step, handler)
+
+    steps = {step["index"]: _compile_step(version_id, step, find) for step in raw["steps"]}
     chained: dict[int, CompiledStep] = {}
     for step in raw["steps"]:
         head = steps[step["index"]]
@@ -147,11 +160,14 @@ def _limits(raw: Mapping[str, Any]) -> Limits:
     )
 
 
-def _compile_step(version_id: str, raw: Mapping[str, Any], handlers: Mapping[str, Handler]) -> CompiledStep:
+FindHandler: TypeAlias = Callable[[Mapping[str, Any]], Handler | None]
+
+
+def _compile_step(version_id: str, raw: Mapping[str, Any], find: FindHandler) -> CompiledStep:
     items = raw.get("items")
     if items is None:
-        return _compile_one(version_id, raw, handlers)
-    each = _compile_one(version_id, {**raw, "when": None}, handlers)
+        return _compile_one(version_id, raw, find)
+    each = _compile_one(version_id, {**raw, "when": None}, find)
     listed = {
         "type": ForeachHandler.type,
         "config": items,
@@ -160,11 +176,11 @@ def _compile_step(version_id: str, raw: Mapping[str, Any], handlers: Mapping[str
         "timeout_seconds": None,
         "until": None,
     }
-    return replace(_compile_one(f"{version_id}:items", {**raw, **listed}, handlers), each=each)
+    return replace(_compile_one(f"{version_id}:items", {**raw, **listed}, find), each=each)
 
 
-def _compile_one(version_id: str, raw: Mapping[str, Any], handlers: Mapping[str, Handler]) -> CompiledStep:
-    handler = handlers.get(raw["type"])
+def _compile_one(version_id: str, raw: Mapping[str, Any], find: FindHandler) -> CompiledStep:
+    handler = find(raw)
     pure = handler if handler is not None and not handler.waits else None
     key = f"{version_id}:{raw['index']}"
     output = raw.get("output")

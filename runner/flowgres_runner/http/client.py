@@ -21,6 +21,7 @@ from flowgres_runner.payloads.codings import codings_of, undo_codings
 from flowgres_runner.payloads.failures import BodyError
 from flowgres_runner.payloads.masks import Masker
 from flowgres_runner.payloads.texts import Reading
+from flowgres_runner.timing import REAL_TIME, Timing
 
 MAX_RESPONSE_BYTES = 5 << 20
 MAX_REDIRECTS = 5
@@ -33,7 +34,8 @@ class Client:
     """Sends requests under an egress policy. Use as an async context manager, or call `close`.
 
     `concurrency` bounds open connections, `resolve` replaces DNS, `transport` replaces aiohttp, `reader` reads large
-    bodies. A request takes from the room of its step (`current_room`); outside of one, from a budget of the client.
+    bodies, `timing` bounds and measures requests. A request takes from the room of its step (`current_room`); outside
+    of one, from a budget of the client.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Client:
         user_agent: str = "flowgres",
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         reader: BodyReader | None = None,
+        timing: Timing = REAL_TIME,
     ) -> None:
         self._policy = policy or EgressPolicy()
         self._transport = transport or AiohttpTransport(concurrency=concurrency, resolve=resolve)
         self._max_response_bytes = max_response_bytes
         self._reader = reader or ThreadReader()
         self._budget = ByteBudget()
+        self._timing = timing
         # Identity: a compressed answer costs CPU here and invites bombs.
         self._own_headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": user_agent}
 
@@ -75,7 +79,7 @@ class Client:
         `timeout_seconds` bounds everything from the lookup to the last byte. `redact` lists secret values, which are
         replaced by `***` wherever they would appear in the result.
         """
-        exchange = Exchange(request, tuple(redact))
+        exchange = Exchange(request, tuple(redact), self._timing)
         room = current_room.get()
         if room is not None:
             return await self._bounded(exchange, room, timeout_seconds)
@@ -84,7 +88,7 @@ class Client:
 
     async def _bounded(self, exchange: Exchange, room: Room, timeout_seconds: float) -> Response | Failure:
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with self._timing.timeout(timeout_seconds):
                 return await self._exchange(exchange, room)
         except TimeoutError:
             late = HttpError("http_timeout", f"no complete answer within {timeout_seconds:g} s", "timeout")

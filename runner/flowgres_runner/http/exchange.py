@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
@@ -13,6 +12,7 @@ from flowgres_runner.http.transport import Answer
 from flowgres_runner.http.urls import Target, parse
 from flowgres_runner.payloads.masks import masker
 from flowgres_runner.payloads.texts import ReadBody
+from flowgres_runner.timing import REAL_TIME, Timing
 
 MAX_REQUEST_BYTES = 5 << 20
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -55,10 +55,11 @@ class Response:
 class Exchange:
     """A request, aimed: where it goes next, with which method, headers and body."""
 
-    __slots__ = ("_started", "body", "headers", "mask", "method", "request", "secrets", "target")
+    __slots__ = ("_started", "_timing", "body", "headers", "mask", "method", "request", "secrets", "target")
 
-    def __init__(self, request: Request, secrets: tuple[str, ...]) -> None:
-        self._started = time.perf_counter()
+    def __init__(self, request: Request, secrets: tuple[str, ...], timing: Timing = REAL_TIME) -> None:
+        self._timing = timing
+        self._started = timing.monotonic()
         self.secrets = secrets
         self.request = request
         self.mask = masker(secrets)
@@ -144,4 +145,4 @@ class Exchange:
         )
 
     def _elapsed_ms(self) -> float:
-        return round((time.perf_counter() - self._started) * 1000, 3)
+        return round((self._timing.monotonic() - self._started) * 1000, 3)

@@ -65,13 +65,15 @@ class Completed:
     """The step is done; `output` (at most MAX_OUTPUT_BYTES as JSON) feeds the steps that depend on it.
 
     `taken` names the steps of the chosen branch (condition, switch). `logs` are (level, message) pairs that become
-    events. `detail` is kept with the attempt. A large output may be given as its canonical text.
+    events. `detail` is kept with the attempt. A large output may be given as its canonical text. An output that
+    `is_final` is the step's own: its `output` makes nothing else of it.
     """
 
     output: Json | JsonText
     taken: tuple[str, ...] | None = None
     logs: tuple[tuple[str, str], ...] = ()
     detail: Json = None
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +188,9 @@ class StepTask:
     """One attempt of one step, as a handler sees it.
 
     `config` is rendered (secrets put in where the type's `secret_places` allow it), `timeout_seconds` bounds this
-    attempt, `resume` is set when a suspended step goes on, `trace_id` is 32 hexadecimal digits. `round` counts from 1
-    where a step repeats. `check` says what of `config` is left to check; without one nobody has looked, so that is all
-    of it.
+    attempt, `resume` is set when a suspended step goes on, `trace_id` is 32 hexadecimal digits. `item` is that of a
+    `foreach`, `round` counts from 1 where a step repeats. `check` says what of `config` is left to check; without one
+    nobody has looked, so that is all of it.
     """
 
     tenant_id: str
@@ -203,6 +205,7 @@ class StepTask:
     tools: StepTools | None = field(default=None, repr=False)
     round: int | None = None
     check: ConfigCheck | None = field(default=None, repr=False)
+    item: Json = None
 
     @property
     def idempotency_key(self) -> str:

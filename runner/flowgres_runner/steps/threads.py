@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import sys
 import threading
 import time
@@ -105,10 +106,14 @@ class Threads:
         self._free = asyncio.Semaphore(limit)
 
     async def call(self, function: Callable[[], T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
-        """Call a function that raises nothing in a thread and wait for it; after a cancel it goes on unheard."""
+        """Call a function that raises nothing in a thread and wait for it; after a cancel it goes on unheard.
+
+        It has the context of the caller, as with asyncio.to_thread.
+        """
         await self._free.acquire()
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
+        context = contextvars.copy_context()
 
         def finish(result: T) -> None:
             self._free.release()
@@ -116,7 +121,7 @@ class Threads:
                 done.set_result(result)
 
         def work() -> None:
-            result = function()
+            result = context.run(function)
             # The runner may have ended meanwhile, and its loop with it.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(finish, result)
