@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Json = Any
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+CASE_SUFFIXES = (".test.yaml", ".test.yml", ".test.json")
+"""Files of cases, for `flowgres test`: no definitions, though they lie beside them."""
 STDIN = "-"
 # A little above the loader's own limit, so that it is the loader that refuses, with its own words.
 _MOST_BYTES = (1 << 20) + 4096
@@ -253,7 +255,7 @@ def _walk(root: Path) -> Iterator[Path]:
         directories[:] = sorted(d for d in directories if not d.startswith(".") and d not in _SKIPPED_DIRECTORIES)
         for name in sorted(files):
             path = Path(folder) / name
-            if path.suffix.lower() in SUFFIXES and not name.startswith("."):
+            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and not name.endswith(CASE_SUFFIXES):
                 yield path
 
 

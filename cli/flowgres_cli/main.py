@@ -27,6 +27,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "import": ("author", "import_definitions"),
         "schema": ("author", "schema"),
         "graph": ("graph", "graph"),
+        "test": ("test", "test"),
     },
     "Run": {
         "run": ("run", "run"),

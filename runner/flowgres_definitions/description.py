@@ -17,6 +17,7 @@ from .problems import Json
 Schema = Mapping[str, Json] | bool
 
 _FILE: Final = "definition.schema.json"
+_CASES_FILE: Final = "test.schema.json"
 _ABOUT: Final = frozenset({"title", "description", "default", "examples", "doNotSuggest"})
 _BOUNDS: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength"})
 
@@ -30,6 +31,18 @@ def description_text() -> str:
 def description() -> Mapping[str, Json]:
     """The same, read once; nobody changes it."""
     schema: dict[str, Json] = json.loads(description_text())
+    return schema
+
+
+def case_description_text() -> str:
+    """The published schema of files with cases (`*.test.yaml`), as it is."""
+    return (files("flowgres_definitions") / _CASES_FILE).read_text(encoding="utf-8")
+
+
+@cache
+def case_description() -> Mapping[str, Json]:
+    """The same, read once; nobody changes it."""
+    schema: dict[str, Json] = json.loads(case_description_text())
     return schema
 
 

@@ -12,6 +12,7 @@ from flowgres_runner.http.failures import Failure, HttpError, SsrfBlockedError
 from flowgres_runner.http.guard import EgressPolicy, Resolve, is_public
 from flowgres_runner.http.headers import basic_authorization
 from flowgres_runner.http.transport import AiohttpTransport, Answer, Transport
+from flowgres_runner.http.urls import Target
 
 __all__ = [
     "MAX_REDIRECTS",
@@ -26,6 +27,7 @@ __all__ = [
     "Resolve",
     "Response",
     "SsrfBlockedError",
+    "Target",
     "Transport",
     "basic_authorization",
     "is_public",
