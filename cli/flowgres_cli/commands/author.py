@@ -103,20 +103,23 @@ def import_definitions(session: Session, paths: tuple[str, ...], is_dry: bool, i
             session.output.rows(rows, _IMPORT_COLUMNS, id_field="name")
 
 
-@click.command(epilog="Example: flowgres schema > flowgres.schema.json")
+@click.command(
+    epilog="Examples: flowgres schema > flowgres.schema.json · flowgres schema --tests > flowgres.test.schema.json"
+)
+@click.option("--tests", "is_of_tests", is_flag=True, help="That of files with cases (*.test.yaml) instead.")
 @output_option
 @pass_session
-def schema(session: Session) -> None:
+def schema(session: Session, is_of_tests: bool) -> None:
     """Print the JSON Schema of definitions, for editors.
 
     In YAML, the first line `# yaml-language-server: $schema=flowgres.schema.json` makes an editor complete and check.
     """
-    from flowgres_definitions.description import description, description_text
+    from flowgres_definitions.description import case_description, case_description_text, description, description_text
 
     if session.config.output == "yaml":
-        session.output.record(description())
+        session.output.record(case_description() if is_of_tests else description())
     else:
-        session.output.line(description_text().rstrip())
+        session.output.line((case_description_text() if is_of_tests else description_text()).rstrip())
 
 
 def _checked(paths: tuple[str, ...]) -> list[DefinitionFile]:

@@ -171,8 +171,10 @@ def _print_next_steps() -> None:
 
 def _definitions(examples: Path) -> Iterator[Path]:
     """One form of each example: some exist as YAML and as JSON."""
+    from flowgres_cli.definitions import CASE_SUFFIXES
+
     for folder in sorted(path for path in examples.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))):
-        found = sorted(folder.glob("*.yaml"))
+        found = sorted(path for path in folder.glob("*.yaml") if not path.name.endswith(CASE_SUFFIXES))
         yield from found or sorted(folder.glob("workflow.json"))
 
 

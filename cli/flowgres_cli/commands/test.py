@@ -14,7 +14,7 @@ FORMATS = ("text", "tap", "junit", "json")
 
 @click.command(
     epilog="Examples: flowgres test workflows/ · flowgres test order.test.yaml -k refund · "
-    "flowgres test . --format junit --output-file report.xml · flowgres test --record EXECUTION --output-file a.test.yaml",
+    "flowgres test . --format junit --output-file report.xml · flowgres test --record EXECUTION",
 )
 @click.argument("paths", nargs=-1, metavar="PATH...")
 @click.option("-k", "chosen", metavar="TEXT", help="Run only the cases that have this text in their names.")
@@ -37,11 +37,19 @@ FORMATS = ("text", "tap", "junit", "json")
     metavar="DSN",
     help="A server on which a database is made and dropped, by a login that may; without it a private PostgreSQL.",
 )
+@click.option(
+    "--record", "recorded", metavar="EXECUTION", help="Write a file of cases from this execution of a server."
+)
+@click.option(
+    "--workflow", metavar="FILE", help="With --record: the workflow's file; otherwise it is looked for, or written."
+)
 @server_options
 @pass_session
 def test(
     session: Session,
     paths: tuple[str, ...],
+    recorded: str | None,
+    workflow: str | None,
     chosen: str | None,
     form: str,
     target: str | None,
@@ -70,6 +78,12 @@ def test(
     workflow is invalid.
     """
     from flowgres_cli.errors import UsageProblemError
+
+    if recorded is not None:
+        _record(session, paths, recorded, workflow, target)
+        return
+    if workflow is not None:
+        raise UsageProblemError("--workflow goes with --record", hint="The file of cases names its workflow.")
     from flowgres_cli.testing.course import run_files
 
     if not paths:
@@ -83,3 +97,16 @@ def test(
         timeout_seconds=timeout_seconds,
         database_url=database_url,
     )
+
+
+def _record(session: Session, paths: tuple[str, ...], recorded: str, workflow: str | None, target: str | None) -> None:
+    from flowgres_cli.commands.executions import execution_id
+    from flowgres_cli.errors import UsageProblemError
+    from flowgres_cli.testing.keeping import record_execution
+
+    if paths:
+        raise UsageProblemError("--record writes a file, and runs none", hint="Leave out the paths.")
+    target = None if target == "-" else target
+    text = record_execution(session.client, execution_id(recorded), workflow=workflow, target=target)
+    if text:
+        session.output.line(text.rstrip())

@@ -34,7 +34,7 @@ class Workflows:
     @classmethod
     def of(cls, workflow: Mapping[str, Json], others: Sequence[Mapping[str, Json]]) -> Workflows:
         """Of definitions in our words."""
-        return cls(workflow["name"], {one["name"]: _steps_of(one) for one in (workflow, *others)})
+        return cls(workflow["name"], {one["name"]: steps_of(one) for one in (workflow, *others)})
 
 
 def split_item(name: str) -> tuple[str, int | None]:
@@ -57,7 +57,8 @@ def find_problems(formed: Mapping[str, Json], known: Workflows) -> Found:
         yield from _check_expect(case.get("expect", {}), known, (*path, "expect"))
 
 
-def _steps_of(document: Mapping[str, Json]) -> dict[str, Mapping[str, Json]]:
+def steps_of(document: Mapping[str, Json]) -> dict[str, Mapping[str, Json]]:
+    """All steps of a definition by name, in their canonical form; a compensation is called step.compensate."""
     formed = form_definition(dict(document), {})
     steps: dict[str, Mapping[str, Json]] = {}
     for at in list_sections(formed):

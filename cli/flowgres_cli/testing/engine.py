@@ -12,7 +12,8 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.types.json import Jsonb
 
-from flowgres_cli.testing.cases import Case, Execution
+from flowgres_cli.definitions import DefinitionFile
+from flowgres_cli.testing.cases import Case, Execution, Source
 from flowgres_cli.testing.clock import AttemptKey
 from flowgres_process.secret_keys import SecretKeys
 
@@ -72,6 +73,7 @@ class Engine:
     def __init__(self, connection: psycopg.AsyncConnection[Any], keys: SecretKeys) -> None:
         self._connection = connection
         self._keys = keys
+        self._checked: dict[tuple[str, ...], Mapping[str, Json]] = {}
 
     async def runner_count(self) -> int:
         """How many runners have registered."""
@@ -97,11 +99,7 @@ class Engine:
                 ciphertext=sealed.ciphertext,
             )
         for definition in case.source.definitions:
-            # `validate` has parsed its expressions, as the front does before it calls this.
-            await self._value(
-                "select flowgres.import_checked_workflow(p_definition => %(d)s, p_activate => true)",
-                d=Jsonb(definition.document),
-            )
+            await self._import(case.source, definition)
         # Jitter is chance, and cases are not to depend on it: each backoff is as long as it may be.
         await self._connection.execute(
             "update flowgres.workflow_steps set retry_jitter = false where tenant_id = %s and retry_jitter", [tenant_id]
@@ -172,6 +170,31 @@ class Engine:
         """Give an execution up that nobody waits for any more."""
         await self._use(tenant_id)
         await self._value("select flowgres_api.cancel_execution(execution_id => %(id)s)", id=execution_id)
+
+    async def _import(self, source: Source, definition: DefinitionFile) -> None:
+        """Import a definition. Its check takes most of that time, and is made once for all cases that have the same."""
+        key = (definition.file, *(one.file for one in source.definitions))
+        checked = self._checked.get(key)
+        if checked is None:
+            # `validate` has parsed its expressions, as the front does before it calls this.
+            imported = await self._value(
+                "select flowgres.import_checked_workflow(p_definition => %(d)s, p_activate => true)",
+                d=Jsonb(definition.document),
+            )
+            self._checked[key] = await self._value(
+                "select v.definition from flowgres.workflow_versions as v where v.id = %(id)s",
+                id=imported["version_id"],
+            )
+            return
+        await self._value(
+            "select flowgres.request_version(p_workflow => w, p_version => (v).version)"
+            " from flowgres.lock_workflow("
+            "   p_tenant_id => flowgres.require_tenant(), p_name => %(name)s, p_kind => 'dag') as w,"
+            " lateral flowgres.write_version("
+            "   p_workflow => w, p_source => %(d)s, p_definition => %(d)s, p_state => 'ready') as v",
+            name=checked["name"],
+            d=Jsonb(checked),
+        )
 
     async def _use(self, tenant_id: str) -> None:
         await self._connection.execute("select set_config('flowgres.tenant_id', %s, false)", [tenant_id])

@@ -8,6 +8,7 @@ from typing import Any
 
 from flowgres_cli.testing.cases import Case, Failure, Outcome
 from flowgres_cli.testing.checking import branch_name
+from flowgres_cli.testing.durations import describe_seconds
 from flowgres_cli.testing.matching import ABSENT, Difference, Path, compare, fits_url
 from flowgres_cli.testing.ordering import in_order
 from flowgres_cli.testing.world import Sent
@@ -46,7 +47,7 @@ class _Judge:
         if "duration" in self._expect:
             wanted, got = float(self._expect["duration"]), self._outcome.virtual_seconds
             if abs(wanted - got) >= _DURATION_SLACK_SECONDS:
-                yield self._failure(("duration",), f"{wanted:g} s", f"{got:g} s")
+                yield self._failure(("duration",), describe_seconds(wanted), describe_seconds(got))
 
     @property
     def _error(self) -> Mapping[str, Json] | None:

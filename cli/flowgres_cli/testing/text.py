@@ -8,6 +8,7 @@ from typing import TextIO
 
 from flowgres_cli.output import clean
 from flowgres_cli.testing.cases import Failure, Result
+from flowgres_cli.testing.durations import describe_seconds
 
 _STYLES = {"green": "32", "red": "31", "dim": "2", "bold": "1"}
 
@@ -54,13 +55,3 @@ def describe_times(result: Result) -> str:
     """How long it took, and how long that was by the virtual clock where that is longer."""
     real = f"{result.seconds:.2f} s"
     return real if result.virtual_seconds < 1 else f"{real}, {describe_seconds(result.virtual_seconds)} virtual"
-
-
-def describe_seconds(seconds: float) -> str:
-    """A duration as people write it: 2d 4h, 40s."""
-    left, parts = round(seconds), []
-    for name, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count}{name}")
-    return " ".join(parts[:2]) or "0s"
