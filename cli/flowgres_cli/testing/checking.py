@@ -87,7 +87,7 @@ def _check_mock(mock: Mapping[str, Json], known: Workflows, path: Path) -> Found
     kind = None if name is None else steps[name].get("type")
     if kind in _UNMOCKABLE:
         hint = "Mock the steps that it looks at, or choose the input."
-        yield (*path, "step"), Problem("", "step_not_mockable", f"a {kind} decides for itself", hint)
+        yield (*path, "step"), Problem("", "step_not_mockable", f"a step of the type {kind} decides for itself", hint)
     for below, answer in answers:
         yield from _check_answer(answer, mock, kind, below)
     when = mock.get("when", {})
@@ -153,7 +153,15 @@ def _check_branch(
         return
     kind = steps[name].get("type")
     if kind not in _BRANCHING:
-        yield path, Problem("", "no_branches", f"a {kind} has no branches", "Only conditions and switches have them.")
+        yield (
+            path,
+            Problem(
+                "",
+                "no_branches",
+                f"steps of the type {kind} have no branches",
+                "Only conditions and switches have them.",
+            ),
+        )
         return
     if kind == "condition":
         names = ["true", "false"]

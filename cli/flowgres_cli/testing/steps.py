@@ -84,12 +84,13 @@ class MockedStep(Handler):
         current_attempt.set(attempt)
         # What it was suspended for was its own doing, and so is going on.
         answer = self._world.answers.of_step(asked) if task.resume is None else None
-        if answer is not None and (answer.is_http or (answer.error is not None and isinstance(self._inner, HttpStep))):
-            attempt.answer = answer
-        elif answer is not None:
+        # The failure of a request is answered as one: it has been made, and counts among the requests.
+        is_of_request = answer is not None and (answer.is_http or isinstance(self._inner, HttpStep))
+        if answer is not None and (not is_of_request or answer.output is not ABSENT):
             return await self._replaced(answer)
-        elif not self._is_safe:
+        if not self._is_safe:
             return self._refused(task)
+        attempt.answer = answer
         return await self._inner.run(task) if self._inner.waits else self._inner.run_now(task)
 
     async def _replaced(self, answer: Answer) -> Outcome:
