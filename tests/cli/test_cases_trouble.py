@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.packages import beside, install_example
+from tests.support.packages import beside, install_example, install_module
 from tests.support.server import Server
 
 from . import cases
@@ -165,7 +165,7 @@ def test_step_type_of_a_package_is_mocked_or_asked_for(
                 "7:9: cases[0].mocks[2]: this mock answers nothing",
                 '8:29: cases[0].mocks[3].when.item: the step "ship" has no items',
                 '9:10: cases[0].mocks[4].workflow: no workflow here has the name "ships" (One of: orders.)',
-                "10:31: cases[0].mocks[5].output: a request is answered with a body, no output",
+                "10:29: cases[0].mocks[5].output: a request is answered with a body, no output",
                 "11:35: cases[0].mocks[6].body_encoding: the body is no base64",
                 "12:31: cases[0].mocks[7].when.json: only requests have a body",
                 "13:6: cases[1].name: the name is that of cases[0] already",
@@ -228,3 +228,31 @@ def test_schema_of_cases_is_printed(flowgres: Flowgres) -> None:
     answer = flowgres("schema", "--tests")
     assert answer.code == 0
     assert answer.json["title"] == "flowgres test"
+
+
+def test_case_that_waits_for_nothing_that_is_due_is_told(
+    flowgres: Flowgres, server: Server, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    code = (
+        "from flowgres_runner.steps import StepType, Suspended\n"
+        "class Sleeper(StepType):\n"
+        "    type = 'sleeper'\n"
+        "    def run(self, task):\n"
+        "        return Suspended(None)\n"
+    )
+    with_package = flowgres.with_environment(
+        **beside(install_module(tmp_path / "package", "sleepy", code, sleeper="Sleeper"))
+    )
+    write(
+        "asleep.yaml",
+        "name: asleep\nsteps:\n  - {id: nap, type: delay, config: {seconds: 60}}\n  - {id: bed, type: sleeper}\n",
+    )
+    write(
+        "asleep.test.yaml", "workflow: asleep.yaml\nrun_types: sleeper\nnow: 2026-03-01T08:00:00Z\ncases: [{name: x}]\n"
+    )
+    answer = with_package("test", ".", "--database-url", server.superuser_dsn)
+    assert answer.code == 1
+    assert (
+        "asleep.test.yaml:4:9: it cannot go on: nothing that it waits for is due; the execution is waiting: "
+        "bed (sleeper) is waiting since 2026-03-01T08:01:00" in answer.out
+    )

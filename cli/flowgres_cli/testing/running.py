@@ -255,7 +255,7 @@ def _describe(outcome: Outcome) -> str:
     execution: Any = outcome.execution
     named = [
         f"{step['step']} ({step['type']}) is {step['status']}"
-        + (f" since {step['started_at'] or step['ready_at']}" if step["started_at"] or step["ready_at"] else "")
+        + (f" since {step['ready_at']}" if step["ready_at"] else "")
         for step in execution["steps"] or ()
         if step["status"] in ("ready", "running", "waiting", "retrying")
     ]
