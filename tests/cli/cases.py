@@ -284,6 +284,32 @@ cases:
       requests: [{step: first}, {step: second}, {step: third}, {step: last}]
 """
 
+BOUNDED = """\
+name: bounded
+settings: {timeout: 60s}
+steps:
+  - {id: first, type: http, depends_on: [], config: {url: "https://a.example/"}, timeout: 5m, retry: {attempts: 1}}
+  - {id: nap, type: delay, depends_on: [], config: {seconds: 3600}}
+  - {id: after, type: log, depends_on: [nap], config: {message: awake}}
+  - {id: always, type: log, depends_on: [after, first], join: always, config: {message: over}}
+"""
+
+BOUNDED_CASES = """\
+workflow: bounded.yaml
+cases:
+  - name: an execution that is active for too long fails, whatever it waits for
+    mocks: [{step: first, takes: 2m}]
+    expect:
+      status: failed
+      error: {code: execution_timeout}
+      steps: {first: cancelled, nap: cancelled, always: completed}
+      duration: 60s
+
+  - name: waiting is not being active
+    mocks: [{step: first, takes: 30s}]
+    expect: {duration: 1h, steps: {first: completed, after: completed}}
+"""
+
 FAILING_CASES = """\
 workflow: orders.yaml
 also: shipping.yaml

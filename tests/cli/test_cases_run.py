@@ -17,11 +17,13 @@ FILES = {
     "shipping.yaml": cases.SHIPPING,
     "each.yaml": cases.EACH,
     "way.yaml": cases.WAY,
+    "bounded.yaml": cases.BOUNDED,
     "passing/orders.test.yaml": cases.ORDER_CASES.replace(": orders.yaml", ": ../orders.yaml").replace(
         ": shipping.yaml", ": ../shipping.yaml"
     ),
     "passing/deeper/each.test.yaml": cases.EACH_CASES.replace(": each.yaml", ": ../../each.yaml"),
     "passing/way.test.yaml": cases.WAY_CASES.replace(": way.yaml", ": ../way.yaml"),
+    "passing/bounded.test.yaml": cases.BOUNDED_CASES.replace(": bounded.yaml", ": ../bounded.yaml"),
     "failing.test.yaml": cases.FAILING_CASES,
 }
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.support.packages import beside, install_example, install_module
-from tests.support.server import Server
+from tests.support.server import INSTALLER, ROLE_PASSWORD, Server
 
 from . import cases
 from .conftest import Flowgres
@@ -75,7 +77,7 @@ def test_case_that_takes_too_long_is_given_up(flowgres: Flowgres, server: Server
     write("nap.test.yaml", NAPS)
     answer = flowgres("test", ".", "-k", "one", "--timeout", "0.000001", "--database-url", server.superuser_dsn)
     assert answer.code == 1
-    assert "nap.test.yaml:3:5: it has not ended within 1e-06 s of real time; the execution is " in answer.out
+    assert "nap.test.yaml:3:5: 1e-06 s of real time were not enough; the execution is " in answer.out
 
 
 def test_step_type_of_a_package_is_mocked_or_asked_for(
@@ -256,3 +258,22 @@ def test_case_that_waits_for_nothing_that_is_due_is_told(
         "asleep.test.yaml:4:9: it cannot go on: nothing that it waits for is due; the execution is waiting: "
         "bed (sleeper) is waiting since 2026-03-01T08:01:00" in answer.out
     )
+
+
+def test_login_that_is_no_superuser_will_do(flowgres: Flowgres, server: Server, write: Callable[..., Path]) -> None:
+    write("nap.yaml", NAP)
+    write("nap.test.yaml", NAPS)
+    dsn = make_conninfo(server.superuser_dsn, user=INSTALLER, password=ROLE_PASSWORD)
+    answer = flowgres("test", ".", "-k", "one", "--database-url", dsn)
+    assert answer.code == 0, answer.err
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
+        left = connection.execute("select datname from pg_database where datname like 'flowgres\\_test\\_%'").fetchall()
+    assert left == []
+
+
+def test_server_that_cannot_be_used_is_told(flowgres: Flowgres, write: Callable[..., Path]) -> None:
+    write("nap.yaml", NAP)
+    write("nap.test.yaml", NAPS)
+    answer = flowgres("test", ".", "--database-url", "postgresql://nobody@127.0.0.1:1/none")
+    assert (answer.code, answer.out) == (9, "")
+    assert "Traceback" not in answer.err

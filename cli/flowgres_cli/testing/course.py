@@ -12,6 +12,7 @@ from typing import TextIO
 
 from flowgres_cli.definitions import print_findings
 from flowgres_cli.errors import CliError, InvalidDefinitionError, UsageProblemError
+from flowgres_cli.signals import signals_as_interrupt
 from flowgres_cli.testing.cases import Case, Result
 from flowgres_cli.testing.reading import Reader, find_case_files
 from flowgres_cli.testing.reports import report_of
@@ -51,7 +52,7 @@ def run_files(
             results.append(result)
             report.case(result)
 
-        with throw_away_database(database_url) as database:
+        with signals_as_interrupt(), throw_away_database(database_url) as database:
             harness = Harness(
                 database,
                 run_types={name for case in cases for name in case.source.run_types},

@@ -36,9 +36,11 @@ from flowgres_runner.http import EgressPolicy
 from flowgres_runner.runner import Runner, Surroundings
 from flowgres_runner.settings import RunnerSettings
 
-AT_ONCE = 200
+AT_ONCE = 100
 """Cases of a group that run together."""
-_PAUSE_SECONDS = 0.004
+_PAUSE_SECONDS = 0.003
+_LONGEST_PAUSE_SECONDS = 0.025
+"""Between looks; the longer nothing has changed, the longer."""
 _START_SECONDS = 30.0
 _STUCK_LOOKS = 3
 """So often nothing must be due before that is believed: what was about to be written is there by then."""
@@ -86,15 +88,16 @@ class Harness:
         keys = SecretKeys(self._secret_key)
         try:
             async with await psycopg.AsyncConnection.connect(self._database.owner_dsn, autocommit=True) as connection:
-                engine = Engine(connection, keys)
-                going = asyncio.create_task(self._run_groups(engine, runner, cases))
-                await asyncio.wait([working, going], return_when=asyncio.FIRST_COMPLETED)
-                if not going.done():
+                going = asyncio.create_task(self._run_groups(Engine(connection, keys), runner, cases))
+                try:
+                    await asyncio.wait([working, going], return_when=asyncio.FIRST_COMPLETED)
+                    if not going.done():
+                        working.result()
+                        raise CliError("the runner ended before the cases did")
+                    going.result()
+                finally:
                     going.cancel()
                     await asyncio.gather(going, return_exceptions=True)
-                    working.result()
-                    raise CliError("the runner ended before the cases did")
-                going.result()
         except ProcessError as error:
             raise CliError(error.message, code=error.code, hint=error.hint) from error
         finally:
@@ -142,32 +145,30 @@ class Harness:
             one = await self._start(engine, case)
             if one is not None:
                 running[one.tenant_id] = one
-        stuck = 0
+        # Until here the clock stood still for all of them.
+        ends_at = time.monotonic() + self._timeout_seconds
+        stuck, pause = 0, _PAUSE_SECONDS
         while running and not self._is_over:
             look = await engine.look(list(running))
             for tenant_id in running.keys() - look.open:
-                await self._end(engine, running.pop(tenant_id), now)
-            if not running:
-                break
-            late = [one for one in running.values() if time.monotonic() - one.began > self._timeout_seconds]
-            for one in late:
-                del running[one.tenant_id]
-                await self._give_up(engine, one, f"it has not ended within {self._timeout_seconds:g} s of real time")
-            if look.has_expired or look.has_wakes or look.has_orphans:
+                await self._end(engine, running.pop(tenant_id))
+                pause = _PAUSE_SECONDS
+            if time.monotonic() > ends_at:
+                await self._give_up_all(engine, running, f"{self._timeout_seconds:g} s of real time were not enough")
+            elif look.has_expired or look.has_wakes or look.has_orphans:
                 await engine.sweep()
                 runner.look_for_work()
-            elif self._is_quiet(look):
+            elif self._is_quiet(look) and running:
                 due_at = self._next(look)
                 stuck = stuck + 1 if due_at is None else 0
                 if due_at is not None:
                     await self._move(engine, due_at)
                     runner.look_for_work()
+                    pause = _PAUSE_SECONDS
                 elif stuck >= _STUCK_LOOKS:
-                    for one in list(running.values()):
-                        del running[one.tenant_id]
-                        await self._give_up(engine, one, "it cannot go on: nothing that it waits for is due")
-                    break
-            await asyncio.sleep(_PAUSE_SECONDS)
+                    await self._give_up_all(engine, running, "it cannot go on: nothing that it waits for is due")
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE_SECONDS, pause * 1.3)
 
     def _is_quiet(self, look: Look) -> bool:
         """Whether nothing can happen but by the clock."""
@@ -201,7 +202,7 @@ class Harness:
             return None
         return _Running(case, tenant_id, execution_id, world, began)
 
-    async def _end(self, engine: Engine, one: _Running, now: datetime) -> None:
+    async def _end(self, engine: Engine, one: _Running) -> None:
         outcome = await self._outcome(engine, one)
         self._tell(
             Result(
@@ -226,6 +227,11 @@ class Harness:
             unanswered=tuple(one.world.unanswered),
             virtual_seconds=(ended - datetime.fromisoformat(created)).total_seconds(),
         )
+
+    async def _give_up_all(self, engine: Engine, running: dict[str, _Running], why: str) -> None:
+        while running:
+            _, one = running.popitem()
+            await self._give_up(engine, one, why)
 
     async def _give_up(self, engine: Engine, one: _Running, why: str) -> None:
         outcome = await self._outcome(engine, one)
