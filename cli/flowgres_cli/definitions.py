@@ -111,7 +111,8 @@ def find_files(paths: Sequence[str]) -> Found:
     foreign: dict[str, None] = {}
     for path in paths:
         if path == STDIN or Path(path).is_file():
-            found[path] = None
+            # `*.yaml` of a shell names those with cases as well.
+            (foreign if path.endswith(CASE_SUFFIXES) else found)[path] = None
         elif Path(path).is_dir():
             for file in _walk(Path(path)):
                 (found if _may_be_definition(file) else foreign)[str(file)] = None

@@ -9,8 +9,9 @@ import gc
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -74,11 +75,13 @@ class Surroundings:
     """What a runner meets besides its database; left alone it is the world as it is.
 
     `transport` takes the place of the network under the HTTP client, `timing` that of the machine's clock for attempts,
-    `offered` that of the installed step types, and `choose` says which handler runs a step.
+    `database_now` that of what the database said last of its clock, `offered` that of the installed step types, and
+    `choose` says which handler runs a step.
     """
 
     transport: Transport | None = None
     timing: Timing = REAL_TIME
+    database_now: Callable[[], datetime] | None = None
     offered: Mapping[str, OfferedHandler] | None = None
     choose: ChooseHandler | None = None
 
@@ -112,7 +115,7 @@ class Runner:
         self._heartbeat_link = link("heartbeat", LOOKUP_SECONDS)
         self._timekeeper_link = link("timekeeper", SWEEP_SECONDS)
 
-        self._clock = DatabaseClock(around.timing)
+        self._clock = DatabaseClock()
         self._reader = Reader()
         connections = settings.concurrency + settings.concurrency // RESERVE_PART
         self._http = Client(
@@ -122,7 +125,7 @@ class Runner:
             reader=self._reader,
             timing=around.timing,
         )
-        self._core = core_handlers(http=HttpStep(self._http), now=self._clock.now)
+        self._core = core_handlers(http=HttpStep(self._http), now=around.database_now or self._clock.now)
         self._custom = custom_handlers(frozenset(self._core)) if around.offered is None else dict(around.offered)
         self._handlers: dict[str, Handler] = dict(self._core)
 

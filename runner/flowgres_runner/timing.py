@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 
@@ -19,10 +18,6 @@ class Timing(Protocol):
         """Seconds, of which only differences mean anything."""
         ...
 
-    def utc(self) -> datetime:
-        """The wall clock; the database's is told from it by what that said last."""
-        ...
-
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[Any]:
         """Raise TimeoutError at the end of a block that took longer, which is cancelled, as asyncio.timeout does."""
         ...
@@ -34,10 +29,6 @@ class RealTime:
     def monotonic(self) -> float:
         """See Timing."""
         return time.monotonic()
-
-    def utc(self) -> datetime:
-        """See Timing."""
-        return datetime.now(UTC)
 
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[Any]:
         """See Timing."""

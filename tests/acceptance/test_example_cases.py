@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("examples/**/*.test.yaml"))
 
@@ -30,6 +32,7 @@ def test_cases_of_all_examples_pass() -> None:
     assert len(FILES) >= 5
 
 
+@pytest.mark.slow
 def test_cases_of_the_documentation_pass(tmp_path: Path) -> None:
     blocks = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "cli" / "TESTING.md").read_text(), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2

@@ -16,6 +16,8 @@ from tests.support.server import Server
 
 from .conftest import Flowgres
 
+pytestmark = pytest.mark.slow
+
 SECRET = "a-secret-that-is-long-enough"
 WORKFLOW = """\
 name: recorded

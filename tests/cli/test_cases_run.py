@@ -56,6 +56,16 @@ def test_all_cases_pass(passing: Answer) -> None:
     assert passing.json["passed"] == sum(text.count("- name: ") for name, text in FILES.items() if "passing" in name)
 
 
+@pytest.mark.slow
+def test_a_hundred_cases_are_run_at_once(folder: Path) -> None:
+    head = cases.ORDER_CASES.partition("cases:\n")[0]
+    case = "  - {{name: case {0}, input: {{amount: {0}}}, expect: {{outputs: {{shipment: 1Z, said: null}}}}}}\n"
+    text = f"{head}cases:\n{''.join(case.format(number) for number in range(51, 151))}"
+    (folder / "hundred.test.yaml").write_text(text)
+    answer = Flowgres(folder)("test", "hundred.test.yaml", "--format", "json")
+    assert (answer.code, answer.json["passed"], answer.json["failed"]) == (0, 100, 0)
+
+
 def test_days_of_the_virtual_clock_take_no_time(passing: Answer) -> None:
     waited: dict[str, Any] = next(case for case in passing.json["cases"] if "thirty days" in case["name"])
     assert waited["virtual_seconds"] == 30 * 86_400

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from junitparser import JUnitXml
 from psycopg.conninfo import make_conninfo
 
 from tests.support.packages import beside, install_example, install_module
@@ -68,10 +69,15 @@ def test_cases_can_be_chosen_and_stop_at_the_first_failure(
     nobody = flowgres("test", ".", "-k", "sleepz", *on)
     assert (nobody.code, nobody.out) == (2, "")
     assert "'sleepz'" in nobody.err
+    kept = flowgres("test", ".", "-k", "sleeps", "--format", "junit", "--output-file", "report.xml", *on)
+    assert kept.code == 0
+    assert "ok     nap.test.yaml: one sleeps" in kept.out
+    assert JUnitXml.fromfile(str(flowgres.folder / "report.xml")).tests == 2
     fast = flowgres("test", ".", "-k", "two", "--fail-fast", "--format", "json", *on)
     assert (fast.code, fast.json["failed"], fast.json["passed"]) == (1, 1, 0)
 
 
+@pytest.mark.slow
 def test_case_that_takes_too_long_is_given_up(flowgres: Flowgres, server: Server, write: Callable[..., Path]) -> None:
     write("nap.yaml", NAP)
     write("nap.test.yaml", NAPS)
@@ -80,6 +86,7 @@ def test_case_that_takes_too_long_is_given_up(flowgres: Flowgres, server: Server
     assert "nap.test.yaml:3:5: 1e-06 s of real time were not enough; the execution is " in answer.out
 
 
+@pytest.mark.slow
 def test_step_type_of_a_package_is_mocked_or_asked_for(
     flowgres: Flowgres, server: Server, write: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -224,6 +231,9 @@ def test_files_of_cases_are_no_definitions(flowgres: Flowgres, write: Callable[.
     answer = flowgres("validate", ".")
     assert answer.code == 0, answer.err
     assert "1 file valid" in answer.err
+    by_shell = flowgres("validate", "nap.test.yaml", "nap.yaml")
+    assert by_shell.code == 0, by_shell.err
+    assert "passed over, as there is no workflow in it: nap.test.yaml" in by_shell.err
 
 
 def test_schema_of_cases_is_printed(flowgres: Flowgres) -> None:
@@ -232,6 +242,7 @@ def test_schema_of_cases_is_printed(flowgres: Flowgres) -> None:
     assert answer.json["title"] == "flowgres test"
 
 
+@pytest.mark.slow
 def test_case_that_waits_for_nothing_that_is_due_is_told(
     flowgres: Flowgres, server: Server, write: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -260,6 +271,7 @@ def test_case_that_waits_for_nothing_that_is_due_is_told(
     )
 
 
+@pytest.mark.slow
 def test_login_that_is_no_superuser_will_do(flowgres: Flowgres, server: Server, write: Callable[..., Path]) -> None:
     write("nap.yaml", NAP)
     write("nap.test.yaml", NAPS)

@@ -68,10 +68,6 @@ class VirtualClock:
             self._keys[task] = key
         _current_key.set(key)
 
-    def utc(self) -> datetime:
-        """See Timing."""
-        return self._now
-
     def monotonic(self) -> float:
         """See Timing."""
         return self._elapsed / 1e6

@@ -46,11 +46,15 @@ def run_files(
             raise UsageProblemError(f"no case has {chosen!r} in its name")
     results: list[Result] = []
     with _opened(target) as stream:
-        report = report_of(form, stream)
+        reports = [report_of(form, stream)]
+        if stream is not sys.stdout and form != "text":
+            # The file is for programs; whoever waits wants to see how it goes.
+            reports.append(report_of("text", sys.stdout))
 
         def on_result(result: Result) -> None:
             results.append(result)
-            report.case(result)
+            for report in reports:
+                report.case(result)
 
         with signals_as_interrupt(), throw_away_database(database_url) as database:
             harness = Harness(
@@ -61,7 +65,10 @@ def run_files(
                 on_result=on_result,
             )
             asyncio.run(harness.run(cases))
-        report.end(results, time.monotonic() - began)
+        places = {case.title: place for place, case in enumerate(cases)}
+        results.sort(key=lambda result: places[result.case.title])
+        for report in reports:
+            report.end(results, time.monotonic() - began)
     failed = sum(not result.is_passed for result in results)
     if failed:
         raise CasesFailedError(f"{failed} of {len(results)} cases failed", where=target)

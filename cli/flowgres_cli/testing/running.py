@@ -118,6 +118,8 @@ class Harness:
         surroundings = Surroundings(
             transport=MockedTransport(self._clock),
             timing=self._clock,
+            # What it said may be of before it was moved.
+            database_now=lambda: self._clock.now,
             offered=stagehand.offered(),
             choose=stagehand.choose,
         )

@@ -14,7 +14,6 @@ from flowgres_runner.database.connection import Link
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import DatabaseError, DatabaseUnreachableError
 from flowgres_runner.execution.running import REPORT_AFTER_SECONDS, RunningSteps
-from flowgres_runner.timing import REAL_TIME, Timing
 
 log = get_logger(__name__)
 
@@ -24,18 +23,17 @@ _LEAST_PAUSE_SECONDS = 0.05
 class DatabaseClock:
     """The database's time, from what it said last; no runner's own clock decides anything."""
 
-    def __init__(self, timing: Timing = REAL_TIME) -> None:
-        self._timing = timing
+    def __init__(self) -> None:
         self._offset = timedelta(0)
 
     def observe(self, text: str, *, round_trip_seconds: float) -> None:
         """Take the database's `now`, said in the middle of a round trip that has just ended."""
-        said_at = self._timing.utc() - timedelta(seconds=round_trip_seconds / 2)
+        said_at = datetime.now(UTC) - timedelta(seconds=round_trip_seconds / 2)
         self._offset = datetime.fromisoformat(text).astimezone(UTC) - said_at
 
     def now(self) -> datetime:
         """The database's time."""
-        return self._timing.utc() + self._offset
+        return datetime.now(UTC) + self._offset
 
 
 class Heartbeat:
