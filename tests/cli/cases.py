@@ -339,7 +339,7 @@ cases:
   - name: a secret is not named
     input: {amount: 5}
     secrets: {STRIPE_KEY: other_secret_2}
-    mocks: [{step: ship, output: {tracking: 1Z}}]
+    mocks: [{step: ship, output: {tracking: 1Z}}, {step: ship, when: {attempt: 2}, output: 1}]
     expect:
       requests: [{headers: {authorization: other_secret_2}}, {}]
 """

@@ -111,6 +111,12 @@ def test_secrets_are_in_no_report(failing: Answer) -> None:
     assert "secret_2" not in failing.out
 
 
+def test_mock_of_a_case_that_nobody_asked_is_noted(failing: Answer) -> None:
+    assert [line.strip() for line in failing.out.splitlines() if "  note  " in line] == [
+        "note  failing.test.yaml:29:51: nobody asked this mock"
+    ]
+
+
 def test_sum_and_exit_code_tell_of_failures(failing: Answer) -> None:
     assert failing.out.splitlines()[-1].startswith("0 passed, 3 failed in ")
     assert "error: 3 of 3 cases failed" in failing.err

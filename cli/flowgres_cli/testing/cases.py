@@ -94,13 +94,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A case that has ended; it passed when there are no failures. `seconds` are real ones."""
+    """A case that has ended; it passed when there are no failures. `seconds` are real ones.
+
+    `notes` are worth a look, and no failures: each a sentence with its place.
+    """
 
     case: Case
     failures: tuple[Failure, ...]
     seconds: float
     virtual_seconds: float = 0.0
-    execution_id: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def is_passed(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowgres_cli.testing.matching import ABSENT, fits, fits_url
+from flowgres_cli.testing.matching import ABSENT, Path, fits, fits_url
 
 Json = Any
 
@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mock:
-    """Whom it answers, and how. What is None does not matter; two mocks are never the same."""
+    """Whom it answers, and how. What is None does not matter; two mocks are never the same. `path`: where it stands."""
 
     step: str | None
     workflow: str
@@ -39,6 +39,7 @@ class Mock:
     method: str | None
     when: Mapping[str, Json]
     answers: tuple[Answer, ...]
+    path: Path = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Asked:
     config: Json
 
 
-def read_mock(given: Mapping[str, Json], workflow: str) -> Mock:
+def read_mock(given: Mapping[str, Json], workflow: str, path: Path = ()) -> Mock:
     """A mock as its file has it, in its canonical form; `workflow` is that under test."""
     listed = given.get("answers", [given])
     return Mock(
@@ -64,6 +65,7 @@ def read_mock(given: Mapping[str, Json], workflow: str) -> Mock:
         method=given.get("method"),
         when=given.get("when", {}),
         answers=tuple(_read_answer(answer) for answer in listed),
+        path=path,
     )
 
 
@@ -77,6 +79,12 @@ class Answers:
     def is_mocked(self, workflow: str, step: str) -> bool:
         """Whether there is a mock for a step as such, and not only for its requests."""
         return any(mock.url is None and mock.step == step and mock.workflow == workflow for mock in self._mocks)
+
+    @property
+    def unasked(self) -> list[Mock]:
+        """Mocks that nobody has asked."""
+        asked = {key[0] for key in self._given}
+        return [mock for mock in self._mocks if mock not in asked]
 
     def of_step(self, asked: Asked) -> Answer | None:
         """The answer of the first mock that is for this step. Each item, and each child, begins with the first one."""

@@ -119,7 +119,9 @@ class Reader:
 def _case(source: Source, formed: Mapping[str, Json], number: int) -> Case:
     given = formed["cases"][number]
     now = given.get("now", formed.get("now"))
-    mocks = [*given.get("mocks", ()), *formed.get("mocks", ())]
+    path: ValuePath = ("cases", number, "mocks")
+    mocks = [(mock, (*path, place)) for place, mock in enumerate(given.get("mocks", ()))]
+    mocks += [(mock, ("mocks", place)) for place, mock in enumerate(formed.get("mocks", ()))]
     return Case(
         source=source,
         number=number,
@@ -127,7 +129,7 @@ def _case(source: Source, formed: Mapping[str, Json], number: int) -> Case:
         input=given.get("input", {}),
         now=_moment(now),
         secrets={**formed.get("secrets", {}), **given.get("secrets", {})},
-        mocks=tuple(read_mock(mock, source.workflow.name) for mock in mocks),
+        mocks=tuple(read_mock(mock, source.workflow.name, path) for mock, path in mocks),
         expect=given.get("expect", {}),
     )
 

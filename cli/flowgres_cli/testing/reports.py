@@ -67,6 +67,7 @@ def _as_json(result: Result) -> dict[str, Json]:
         "seconds": round(result.seconds, 3),
         "virtual_seconds": result.virtual_seconds,
         "failures": [_failure(failure) for failure in result.failures],
+        "notes": list(result.notes),
     }
 
 

@@ -212,7 +212,7 @@ class Harness:
                 judge(one.case, outcome),
                 time.monotonic() - one.began,
                 virtual_seconds=outcome.virtual_seconds,
-                execution_id=one.execution_id,
+                notes=_notes(one),
             )
         )
 
@@ -247,7 +247,6 @@ class Harness:
                 (failure, *notes),
                 time.monotonic() - one.began,
                 virtual_seconds=outcome.virtual_seconds,
-                execution_id=one.execution_id,
             )
         )
 
@@ -256,6 +255,15 @@ class Harness:
             return
         self._on_result(result)
         self._is_over = self._stops_at_failure and not result.is_passed
+
+
+def _notes(one: _Running) -> tuple[str, ...]:
+    """Mocks of the case itself that were for nothing; those of its file are for other cases, too."""
+    return tuple(
+        f"{one.case.source.place(mock.path)}: nobody asked this mock"
+        for mock in one.world.answers.unasked
+        if mock.path[0] == one.case.path[0]
+    )
 
 
 def _describe(outcome: Outcome) -> str:

@@ -29,6 +29,8 @@ class TextReport:
         self._line(f"{word} {clean(result.case.title)} {times}")
         for failure in result.failures:
             self._failure(failure)
+        for note in result.notes:
+            self._line(f"  {self._styled('note', 'dim')}  {clean(note)}")
 
     def end(self, results: Sequence[Result], seconds: float) -> None:
         """The sum of it all."""

@@ -86,7 +86,8 @@ def _on_server(server_dsn: str) -> Iterator[ThrowAway]:
         migrate.upgrade(owner_dsn, settings=_SETTINGS)
         with connected(owner_dsn, application_name="flowgres-test") as connection, told():
             # The passwords of the login roles are those of whatever else is on that server, so this login does it all.
-            connection.execute("grant flowgres_runner, flowgres_operator, flowgres_owner to current_user")
+            if connection.info.parameter_status("is_superuser") != "on":
+                connection.execute("grant flowgres_runner, flowgres_operator, flowgres_owner to current_user")
         _stop_clock(owner_dsn)
         yield ThrowAway(owner_dsn, owner_dsn)
     finally:

@@ -76,6 +76,12 @@ def test_item_and_body_decide() -> None:
     assert given.of_request(ASKED, "GET", "https://a.example/", ABSENT) is None
 
 
+def test_mocks_that_nobody_asked_are_known() -> None:
+    given = answers({"step": "charge", "output": 1}, {"step": "charge", "output": 2}, {"url": "*", "status": 200})
+    given.of_step(ASKED)
+    assert [mock.answers[0].output for mock in given.unasked] == [2, ABSENT]
+
+
 def test_step_is_mocked_as_such_or_by_its_requests_alone() -> None:
     given = answers({"step": "charge", "output": 1}, {"step": "ship", "url": "https://a.example", "status": 200})
     assert given.is_mocked("orders", "charge")
