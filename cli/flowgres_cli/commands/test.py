@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from flowgres_cli.session import Session, pass_session, server_options
 
-Json = Any
 FORMATS = ("text", "tap", "junit", "json")
 
 

@@ -73,7 +73,6 @@ class Outcome:
     """
 
     execution: Mapping[str, Json] | None
-    execution_id: str = ""
     items: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     executions: Mapping[str, Execution] = field(default_factory=dict)
     sent: Sequence[Sent] = ()

@@ -222,7 +222,6 @@ class Harness:
         ended = self._clock.now if finished is None else datetime.fromisoformat(finished)
         return Outcome(
             execution=execution,
-            execution_id=one.execution_id,
             items=await engine.read_items(one.tenant_id, one.execution_id),
             executions=await engine.read_executions(one.tenant_id),
             sent=tuple(one.world.sent),

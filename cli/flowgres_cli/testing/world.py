@@ -12,8 +12,6 @@ from typing import Any
 from flowgres_cli.testing.matching import ABSENT
 from flowgres_cli.testing.mocks import Answer, Answers, Asked
 
-Json = Any
-
 
 @dataclass(frozen=True, slots=True)
 class Sent:
