@@ -11,6 +11,7 @@ from flowgres_cli.testing.matching import ABSENT
 from flowgres_cli.testing.mocks import Answer, Asked
 from flowgres_cli.testing.world import Attempt, World, current_attempt
 from flowgres_definitions.description import core_step_types
+from flowgres_definitions.rendered import ConfigCheck
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, JsonText, Outcome, StepError, StepTask
 from flowgres_runner.steps.http import HttpStep
 from flowgres_runner.steps.offered import OfferedHandler
@@ -67,6 +68,10 @@ class MockedStep(Handler):
         self.output_name = inner.output_name
         self.resumes_unrendered = inner.resumes_unrendered
 
+    def compile_check(self, config: Json) -> ConfigCheck | None:
+        """What the step that it stands for has to look at."""
+        return self._inner.compile_check(config)
+
     async def run(self, task: StepTask) -> Outcome:
         """Run one attempt."""
         iteration = -1 if task.iteration is None else task.iteration
@@ -87,9 +92,11 @@ class MockedStep(Handler):
         # The failure of a request is answered as one: it has been made, and counts among the requests.
         is_of_request = answer is not None and (answer.is_http or isinstance(self._inner, HttpStep))
         if answer is not None and (not is_of_request or answer.output is not ABSENT):
-            return await self._replaced(answer)
+            # What it would have been given has to be sound all the same.
+            checked = self._inner.checked(task)
+            return checked if isinstance(checked, Failed) else await self._replaced(answer)
         if not self._is_safe:
-            return self._refused(task)
+            return self._not_mocked(task)
         attempt.answer = answer
         return await self._inner.run(task) if self._inner.waits else self._inner.run_now(task)
 
@@ -110,7 +117,7 @@ class MockedStep(Handler):
             )
         )
 
-    def _refused(self, task: StepTask) -> Outcome:
+    def _not_mocked(self, task: StepTask) -> Outcome:
         sentence = f"no mock is for the step {task.step_id}, and its type {self.type} would do what it does for real"
         self._world.unanswered.append(sentence)
         hint = "Give its output in a mock with `step`; a package's code runs when its type is among `run_types`."
