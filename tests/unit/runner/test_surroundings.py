@@ -24,7 +24,7 @@ seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
 class _Late(Handler):
     type = "late"
-    is_hidden = True  # no definition describes it
+    rules = None  # no definition describes it
     waits = True
 
     def __init__(self, clock: VirtualClock) -> None:
