@@ -126,12 +126,13 @@ def _step_line(step: StepState, *, is_ascii: bool) -> Text:
     elapsed = _elapsed(step.started_at, step.finished_at)
     if elapsed and step.status != "skipped":
         line.append(f"  {elapsed}", style="dim")
-    if step.attempts > 1:
+    rounds = step.round if isinstance(step.round, int) else 1
+    if step.attempts > rounds:
         line.append(f"  attempt {step.attempts}", style="yellow")
     if isinstance(step.items, dict):
         line.append(f"  {step.items.get('done')} of {step.items.get('count')} items", style="dim")
-    if isinstance(step.round, int) and step.round > 1:
-        line.append(f"  round {step.round}", style="dim")
+    if rounds > 1:
+        line.append(f"  round {rounds}", style="dim")
     problem = error_text(step.error)
     if step.reason:
         line.append(f"  {one_line(step.reason, 160)}", style="yellow")

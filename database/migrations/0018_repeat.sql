@@ -9,6 +9,7 @@ alter table flowgres.work_queue
 add column round integer,
 add column past_attempts smallint;
 comment on column flowgres.work_queue.round is $$Of a step that repeats: which round is next or under way; null in the first one$$;
+comment on column flowgres.work_queue.is_new is $$The execution has not begun, or another round of a step has not: what has begun goes first.$$;
 comment on column flowgres.work_queue.past_attempts is $$How many attempts the rounds before this one took$$;
 
 alter table flowgres.step_executions

@@ -209,6 +209,7 @@ def test_items_have_rounds_of_their_own(database: Database, db: Db, tenant: Tena
     assert sorted(seen, key=str) == [(0, "a", 1, None), (1, "b", 1, None), (1, "b", 2, "b1"), (1, "b", 3, "b2")]
     execution = get(database, tenant, execution_id)
     assert (execution["status"], execution["steps"]["each"]["output"]) == ("completed", [1, 3])
+    assert execution["steps"]["each"]["round"] is None
     assert_invariants(db)
 
 
@@ -237,3 +238,83 @@ def test_large_output_of_a_round_is_left_to_be_fetched(
     rows = [[str(lease["tenant_id"]), str(lease["execution_id"]), lease["queue_id"], lease["token"]]]
     (row,) = runner.db.all("select previous from flowgres.get_contexts(%s, %s::jsonb)", runner.id, json.dumps(rows))
     assert row["previous"] == text
+
+
+def test_rounds_do_not_go_before_executions_that_have_not_begun(
+    database: Database, db: Db, tenant: Tenant, runner: Hands
+) -> None:
+    _, lease = _begin(database, db, tenant, runner)
+    start(database, tenant, import_workflow(db, tenant, dag("other", [{"id": "a"}])), input={})
+    runner.report([runner.result(lease, again(1))])
+    assert [runner.step_name(row) for row in (*runner.claim(want=1), *runner.claim(want=1))] == ["a", "poll"]
+
+
+def test_runners_lost_in_other_rounds_make_no_suspect(
+    database: Database, db: Db, tenant: Tenant, runner: Hands
+) -> None:
+    _, lease = _begin(database, db, tenant, runner)
+    line = "select capability from flowgres.work_queue"
+    lost = {"o": "lost", "error": {"code": "lease_expired", "class": "lease_expired", "message": "gone"}}
+    for _ in range(3):
+        runner.report([runner.result(lease, lost)])
+        assert db.value(line) == "core"
+        (lease,) = runner.claim()
+        lease = _next(runner, lease, again(1))
+    for _ in range(2):
+        runner.report([runner.result(lease, lost)])
+        (lease,) = runner.claim()
+    assert db.value(line) == "alone:core"
+    runner.report([runner.result(lease, again(1))])
+    assert db.value(line) == "core"
+
+
+def test_each_attempt_has_its_own_times(
+    database: Database, db: Db, tenant: Tenant, runner: Hands, clock: Clock
+) -> None:
+    _, lease = _begin(database, db, tenant, runner, repeat={"delay": 3600})
+    runner.report([runner.result(lease, again(1))])
+    clock.advance(seconds=3601)
+    (lease,) = runner.claim()
+    runner.report([runner.result(lease, enough(2))])
+    with database.as_role("viewer", tenant_id=tenant.tenant_id) as viewer:
+        times = viewer.column(
+            "select extract(epoch from finished_at - started_at)::float8 from flowgres_api.attempts where step = 'poll'"
+        )
+    assert len(times) == 2
+    assert max(times) < 60
+
+
+def test_round_that_may_begin_at_once_wakes_whoever_sleeps(
+    database: Database, db: Db, tenant: Tenant, runner: Hands
+) -> None:
+    _, lease = _begin(database, db, tenant, runner)
+    other = Hands(runner.db)
+    other.db.call("flowgres.declare_idle", p_runner_id=other.id, p_idle=True)
+    with database.connect() as listener:
+        listener.run("listen flowgres_work")
+        # As one that drains does.
+        runner.report_once([runner.result(lease, again(1))], room=0)
+        assert [notified.channel for notified in listener.connection.notifies(timeout=5, stop_after=1)] == [
+            "flowgres_work"
+        ]
+
+
+def test_round_that_is_cancelled_leaves_its_number_and_nothing_more(
+    database: Database, db: Db, tenant: Tenant, runner: Hands
+) -> None:
+    execution_id, lease = _begin(database, db, tenant, runner)
+    _next(runner, lease, again("kept"))
+    with database.as_role("member", tenant_id=tenant.tenant_id) as caller:
+        caller.call("flowgres_api.cancel_execution", execution_id=execution_id)
+        attempts = caller.all("select attempt, status, round from flowgres_api.attempts order by attempt")
+    assert [tuple(row.values()) for row in attempts] == [(1, "completed", 1), (2, "cancelled", 2)]
+    assert db.column("select previous from flowgres.step_executions where step = 'poll'") == [None]
+
+
+def test_rounds_that_take_too_many_attempts_are_told_so(
+    database: Database, db: Db, tenant: Tenant, runner: Hands
+) -> None:
+    execution_id, lease = _begin(database, db, tenant, runner)
+    db.run("update flowgres.work_queue set attempt = 32000")
+    runner.report([runner.result(lease, again(1))])
+    assert get(database, tenant, execution_id)["steps"]["poll"]["error"]["code"] == "too_many_attempts"

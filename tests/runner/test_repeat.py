@@ -145,3 +145,28 @@ def test_every_item_has_its_rounds(database: Database, db: Db, tenant: Tenant) -
     )
     execution = _run(database, db, tenant, step, items=[1, 3, 2])
     assert execution["output"] == {"r": [[11], [31, 32, 33], [21, 22]]}
+
+
+@pytest.mark.parametrize(
+    "value", ["{{ 1e23 }}", "{{ 1.5e300 }}", "{{ [5.0, 1 / 3] }}", "{{ {'b': 1, 'aa': 2} | list }}"]
+)
+def test_output_that_does_not_change_is_what_was_before(database: Database, db: Db, tenant: Tenant, value: str) -> None:
+    step = repeated("{{ round > 1 and output == previous }}", {"expression": value}, repeat={"max_times": 3})
+    assert _run(database, db, tenant, step)["steps"]["r"]["round"] == 2
+
+
+async def test_answer_that_does_not_change_has_the_order_that_it_had_before(
+    database: Database, db: Db, tenant: Tenant
+) -> None:
+    async def same(peer: Peer, request: Received, writer: StreamWriter) -> None:
+        writer.write(answer(b'{"zz": 1, "a": 2, "bbb": 3}'))
+
+    async with Peer(behaviour=same) as peer:
+        step = repeated(
+            "{{ round > 1 and output.body | list == previous.body | list }}",
+            {"url": peer.url},
+            type="http",
+            repeat={"max_times": 3},
+        )
+        execution = await asyncio.to_thread(_run, database, db, tenant, step)
+    assert execution["steps"]["r"]["round"] == 2, execution["error"]

@@ -38,7 +38,7 @@ begin
     select
       s.slot, p_state.tenant_ids[s.slot] as tenant_id, p_state.execution_ids[s.slot] as execution_id, w.index, -1 as iteration,
       w.id, w.type, w.join_rule, w.children, r.is_recorded, r.child_execution_id, h.id as queue_id, h.runner_id, h.attempt, h.generation,
-      h.claimed_at, h.ready_at,
+      h.claimed_at, h.ready_at, h.round,
       -- Nobody has told yet that it was begun.
       (h.runner_id is not null and not h.is_announced) is true as is_unannounced
     from (select distinct s.slot, s.index from unnest(p_slots, p_indexes) as s (slot, index)) as s
@@ -58,7 +58,7 @@ begin
     union all
     -- Iterations that are under way.
     select
-      h.slot, h.tenant_id, h.execution_id, w.index, h.iteration, w.id, w.type, w.join_rule, w.children, r.step_index is not null, r.child_execution_id, h.id, h.runner_id, h.attempt, h.generation, h.claimed_at, h.ready_at,
+      h.slot, h.tenant_id, h.execution_id, w.index, h.iteration, w.id, w.type, w.join_rule, w.children, r.step_index is not null, r.child_execution_id, h.id, h.runner_id, h.attempt, h.generation, h.claimed_at, h.ready_at, h.round,
       (h.runner_id is not null and not h.is_announced) is true
     from held as h
     join flowgres.workflow_steps as w
@@ -99,7 +99,7 @@ begin
     set
       status = 'cancelled', edge = 'dead', finished_at = excluded.finished_at, due_at = null, seq = excluded.seq,
       attempts = greatest(s.attempts, excluded.attempts), started_at = coalesce(s.started_at, excluded.started_at),
-      is_logged = true, done_count = s.item_count
+      is_logged = true, done_count = s.item_count, previous = null
   ),
   told as (
     -- A step that had a row before has told of itself in events so far; its end is told there, too.
@@ -112,10 +112,10 @@ begin
   ),
   tried as (
     insert into flowgres.attempts (
-      tenant_id, execution_id, step_index, iteration, generation, attempt, step, status, runner_id, started_at, finished_at, error)
+      tenant_id, execution_id, step_index, iteration, generation, attempt, step, status, runner_id, started_at, finished_at, error, round)
     select
       n.tenant_id, n.execution_id, n.index, n.iteration, n.generation, n.attempt, n.id, 'cancelled', n.runner_id, n.claimed_at, p_state.now,
-      jsonb_build_object('code', 'cancelled', 'message', p_reason, 'class', 'cancelled')
+      jsonb_build_object('code', 'cancelled', 'message', p_reason, 'class', 'cancelled'), n.round
     from numbered as n
     where n.runner_id is not null
     on conflict (tenant_id, execution_id, step_index, iteration, generation, attempt) do nothing

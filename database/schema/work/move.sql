@@ -210,6 +210,8 @@ begin
       when o.outcome = 'detached' then jsonb_build_object('status', 'detached', 'execution_id', o.child_execution_id)
       when o.outcome not in ('retrying', 'again') then q.resume
     end,
+    -- Rounds may be thousands: who asked for them once is not to go before all who come after.
+    is_new = q.is_new or o.outcome = 'again',
     -- Each round has its attempts for itself.
     round = case when o.outcome = 'again' then o.round + 1 else q.round end,
     past_attempts = case when o.outcome = 'again' then q.attempt else q.past_attempts end,
@@ -220,16 +222,25 @@ begin
     -- and nobody knows which. From here on it goes to a runner without any other suspect, so that who merely stood beside it
     -- does not fail with it.
     capability = case
+      when o.outcome = 'again' then regexp_replace(q.capability, '^alone:', '')
       when o.outcome = 'lost' and q.capability not like 'alone:%' and (
         select count(*) from flowgres.attempts as a
         where a.tenant_id = o.tenant_id and a.execution_id = o.execution_id and a.step_index = o.step_index
-          and a.iteration = o.iteration and a.generation = o.generation and a.status = 'lost') >= 2
+          and a.iteration = o.iteration and a.generation = o.generation and a.status = 'lost'
+          and a.attempt > coalesce(q.past_attempts, 0)) >= 2
         then 'alone:' || q.capability
       else q.capability end
   from unnest(p_state.outcomes) as o
   where q.tenant_id = o.tenant_id and q.execution_id = o.execution_id and q.id = o.queue_id and o.edge is null
     -- That one went on to its first iteration.
     and o.outcome <> 'expand' and q.runner_id is not distinct from p_state.runner_id;
+  if exists (
+    select from unnest(p_state.outcomes) as o
+    where o.edge is null and o.due_at is null and o.outcome in ('again', 'detached', 'lost')
+  ) then
+    -- They stand in their lines again, and whoever reports may want nothing.
+    perform flowgres.wake_runners();
+  end if;
 end;
 $$;
 comment on function flowgres.settle_queue(flowgres.advance_state) is $$Delete the rows of steps that ended, park those that wait or are tried again.$$;

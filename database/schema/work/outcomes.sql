@@ -188,7 +188,7 @@ begin
       l.is_announced, l.is_resumed,
       -- The step has a row already: it was tried, announced, suspended, or marked because it was decided early.
       l.attempt > 1 or l.generation > 1 or l.is_announced or l.is_resumed or l.is_early or l.repeats is not null as is_recorded,
-      case when l.repeats is not null then coalesce(l.round, 1) end as round,
+      case when l.repeats is not null and (l.iterates is null or l.iteration >= 0) then coalesce(l.round, 1) end as round,
       l.ready_at,
       p_state.now - make_interval(secs => greatest(coalesce(l.ms, 0), 0) / 1000) as began_at,
       case l.outcome
@@ -208,6 +208,9 @@ begin
         when l.o = 'expand' then jsonb_build_object(
           'code', 'too_few_items', 'class', 'validation', 'message', format(
             'the list has %s items, and at_least asks for %s', jsonb_array_length(l."out"), l.iterates ->> 'at_least'))
+        when l.repeats is not null and l.o = 'again' and l.attempt >= 32000 then jsonb_build_object(
+          'code', 'too_many_attempts', 'class', 'repeat', 'message', 'the rounds of this step took 32,000 attempts',
+          'hint', 'Let a sub_workflow do a part of the rounds.')
         when l.repeats is not null and l.o = 'again' then jsonb_build_object(
           'code', 'repeat_exhausted', 'class', 'repeat', 'message', format(
             'after %s rounds until is still not true', coalesce(l.round, 1)),

@@ -43,7 +43,7 @@ begin
     end,
     p_state.runner_id, o.began_at, p_state.now, o.error, o.detail, o.round
   from unnest(p_state.outcomes) as o
-  where o.outcome in ('failed', 'retrying', 'lost', 'again') or (o.outcome = 'completed' and o.detail is not null)
+  where o.outcome in ('failed', 'retrying', 'lost', 'again') or (o.outcome = 'completed' and (o.detail is not null or o.attempt > 1))
   on conflict (tenant_id, execution_id, step_index, iteration, generation, attempt) do update
   set status = excluded.status, finished_at = excluded.finished_at, error = excluded.error, detail = excluded.detail;
 end;

@@ -13,7 +13,8 @@ from flowgres_runner.execution.preparing import Preparer
 from flowgres_runner.execution.rendering import GatheredRenderer
 from flowgres_runner.execution.results import Ended, RoundEnded, render_failure
 from flowgres_runner.http.budget import Room
-from flowgres_runner.steps.base import Completed, Outcome
+from flowgres_runner.json_values import canonical_json
+from flowgres_runner.steps.base import Completed, JsonText, Outcome
 from flowgres_runner.steps.failures import internal_failure, output_failure
 from flowgres_runner.turns import Turns
 
@@ -56,6 +57,11 @@ class Reshaper:
             outcome = await self.take(item, given, await self._renderer.render(item.output_job(given)))
         if item.step.until is None or not isinstance(outcome, Completed):
             return outcome
+        try:
+            # As it will be `previous`: what the two are compared by must not be their form.
+            outcome = _as_kept(outcome)
+        except OutputError as error:
+            return output_failure(error)
         answer = await self._renderer.render(item.until_job(given, outcome))
         if isinstance(answer, RenderFailed):
             return _failed(answer, outcome)
@@ -78,6 +84,12 @@ class Reshaper:
 
 def _is_reshaped(item: Prepared, outcome: Completed) -> bool:
     return item.step.output is not None and not outcome.is_final
+
+
+def _as_kept(outcome: Completed) -> Completed:
+    """The outcome with its output in the form that the database gives back. Raises OutputError."""
+    output = outcome.output
+    return outcome if isinstance(output, JsonText) else replace(outcome, output=canonical_json(output))
 
 
 def _failed(answer: RenderFailed, outcome: Completed) -> Outcome:
