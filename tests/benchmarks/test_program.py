@@ -50,7 +50,7 @@ def test_every_workload_has_parts_of_its_own_name() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--only", "W9"], "unknown workload 'W9'"),
+        (["--only", "W99"], "unknown workload 'W99'"),
         (["--parts", "lists,nothing"], "no part is called 'nothing'"),
         (["--before", "/usr"], "/usr is no checkout of flowgres"),
         (["--before-ref", "no-such-commit"], "no-such-commit cannot be checked out"),

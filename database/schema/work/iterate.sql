@@ -21,6 +21,52 @@ end;
 $$;
 comment on function flowgres.read_item(uuid, uuid, smallint, integer, bigint) is $$The item of an iteration; null when it lies among such as weigh more than p_most.$$;
 
+create or replace function flowgres.read_items(
+  p_tenant_id uuid, p_execution_id uuid, p_step_index smallint, p_iterations integer[], p_most bigint
+)
+  returns json[] language plpgsql stable
+as $$
+begin
+  return array(
+    select case when flowgres.weight_of(i.items) <= p_most then (i.items -> (n.iteration - i.first))::json end
+    from unnest(p_iterations) with ordinality as n (iteration, place)
+    left join flowgres.step_items as i
+      on i.tenant_id = p_tenant_id and i.execution_id = p_execution_id and i.step_index = p_step_index
+        and i.first = flowgres.first_beside(n.iteration)
+    order by n.place);
+end;
+$$;
+comment on function flowgres.read_items(uuid, uuid, smallint, integer[], bigint) is $$The items of these iterations, in their order; as read_item, for many at once.$$;
+
+create or replace function flowgres.add_items(p_claimed flowgres.claimed_step[])
+  returns flowgres.claimed_step[] language plpgsql stable
+as $$
+begin
+  -- Once for all iterations of a step: a call for each would be a fifth of what a list costs.
+  return array(
+    select r from unnest(p_claimed) as r where r.iteration = -1
+    union all
+    select flowgres.make_claimed_step(
+      p_queue_id => i.queue_id, p_token => i.token, p_tenant_id => i.tenant_id, p_execution_id => i.execution_id,
+      p_version_id => i.version_id, p_step_index => i.step_index, p_iteration => i.iteration, p_attempt => i.attempt,
+      p_generation => i.generation, p_handed => i.handed, p_item => i.own_item)
+    from (
+      select
+        array_agg(r order by r.iteration) as rows,
+        flowgres.read_items(
+          p_tenant_id => r.tenant_id, p_execution_id => r.execution_id, p_step_index => r.step_index,
+          p_iterations => array_agg(r.iteration order by r.iteration), p_most => flowgres.light_weight()) as items
+      from unnest(p_claimed) as r
+      where r.iteration >= 0
+      group by r.tenant_id, r.execution_id, r.step_index
+    ) as g
+    cross join lateral rows from (unnest(g.rows), unnest(g.items)) as i (
+      queue_id, token, tenant_id, execution_id, version_id, step_index, iteration, attempt, generation, handed, context, resume,
+      is_passed_over, item, round, previous, own_item));
+end;
+$$;
+comment on function flowgres.add_items(flowgres.claimed_step[]) is $$Steps that are handed over, each iteration with its item.$$;
+
 create or replace function flowgres.read_previous(
   p_tenant_id uuid, p_execution_id uuid, p_step_index smallint, p_iteration integer, p_most bigint default 9223372036854775807
 )

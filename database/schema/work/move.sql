@@ -87,6 +87,7 @@ declare
   v_fit_all boolean;
   v_handed flowgres.claimed_step[];
   v_count integer;
+  v_has_items boolean;
 begin
   -- Mostly there is room for all, and each has its own row or none: then nobody has to be ranked.
   select
@@ -146,13 +147,10 @@ begin
     array_agg(flowgres.make_claimed_step(
       p_queue_id => q.id, p_token => q.token, p_tenant_id => q.tenant_id, p_execution_id => q.execution_id,
       p_version_id => q.version_id, p_step_index => q.step_index, p_iteration => q.iteration, p_attempt => q.attempt,
-      p_generation => q.generation, p_handed => true,
-      p_item => case when q.iteration >= 0 then flowgres.read_item(
-        p_tenant_id => q.tenant_id, p_execution_id => q.execution_id, p_step_index => q.step_index, p_iteration => q.iteration,
-        p_most => flowgres.light_weight()) end))
+      p_generation => q.generation, p_handed => true))
       filter (where q.runner_id is not null),
-    count(*)
-  into v_handed, v_count
+    count(*), bool_or(q.iteration >= 0)
+  into v_handed, v_count, v_has_items
   from (select m.* from moved as m union all select a.* from added as a) as q;
   if v_count <> cardinality(p_state.ready) then
     raise exception 'of % ready steps % have a row in the queue', cardinality(p_state.ready), v_count;
@@ -161,7 +159,7 @@ begin
     -- Nobody but the poll would find them.
     perform flowgres.wake_runners();
   end if;
-  return v_handed;
+  return case when v_has_items and v_handed is not null then flowgres.add_items(p_claimed => v_handed) else v_handed end;
 end;
 $$;
 comment on function flowgres.move_ready is $$Re-point queue rows at the steps that became ready; returns those handed over to this runner
