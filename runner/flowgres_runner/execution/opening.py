@@ -41,6 +41,11 @@ def is_large(row: ClaimedStep) -> bool:
     return len(row.context or "") > LARGE_BYTES or len(row.resume or "") > LARGE_BYTES
 
 
+def open_context(text: str) -> tuple[dict[str, Any], int]:
+    """The members of a small context, and their weight."""
+    return json.loads(text), weight_of(text)
+
+
 class Opener:
     """Opens contexts, resumes and results; runs what is large where that is read."""
 
@@ -50,7 +55,7 @@ class Opener:
     async def context(self, row: ClaimedStep, text: str) -> tuple[dict[str, Any], int]:
         """The members of a context, and their weight. Raises OutputError."""
         if len(text) <= LARGE_BYTES:
-            return json.loads(text), weight_of(text)
+            return open_context(text)
         return await self._reader.split(text, PATHS, tenant_id=row.tenant_id)
 
     async def resume(self, row: ClaimedStep, text: str | None) -> Any:

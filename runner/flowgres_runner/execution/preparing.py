@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
@@ -12,7 +13,7 @@ from flowgres_runner.database.queries import Brought, ClaimedStep
 from flowgres_runner.errors import OutputError
 from flowgres_runner.execution.compiled import CompiledStep, Version
 from flowgres_runner.execution.contexts import ContextCache, ExecutionContext
-from flowgres_runner.execution.opening import Opener
+from flowgres_runner.execution.opening import Opener, is_large, open_context
 from flowgres_runner.execution.prepared import Prepared
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.steps.base import Failed, Outcome, StepError
@@ -63,9 +64,10 @@ class Preparer:
                     known = entry if not step.sees_error or entry.error is not None else None
             if known is None or row.lacks:
                 lacking.append((row, step, version))
-            elif row.resume is None and not isinstance(known, str):
-                # Most steps: nothing is to be opened.
-                prepared.append(Prepared(row, step, version, known, None))
+            elif row.resume is None and not is_large(row):
+                # Most steps: nobody has to be waited for.
+                entry = self._store(row, *open_context(known)) if isinstance(known, str) else known
+                prepared.append(Prepared(row, step, version, entry, None))
             else:
                 await self._add(prepared, (row, step, version), known, row.resume)
         while lacking:
@@ -109,7 +111,9 @@ class Preparer:
             self._refuse(row, output_failure(error))
 
     async def _open(self, row: ClaimedStep, context: str) -> ExecutionContext:
-        given, weight = await self._opener.context(row, context)
+        return self._store(row, *await self._opener.context(row, context))
+
+    def _store(self, row: ClaimedStep, given: dict[str, Any], weight: int) -> ExecutionContext:
         return self._contexts.store(row.execution_id, row.generation, given, weight)
 
     async def recall(self, item: Prepared) -> bool:
