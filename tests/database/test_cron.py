@@ -1,0 +1,76 @@
+"""Cron in SQL, beside a calculation of its own kind: a walk along the clocks of a zone."""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import cache
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.support.database import Db
+
+BEGIN, END = dt.datetime(2025, 1, 1, 12, tzinfo=dt.UTC), dt.datetime(2028, 1, 1, 12, tzinfo=dt.UTC)
+ZONES = [
+    "UTC",
+    "Europe/Berlin",
+    "America/New_York",
+    "America/Sao_Paulo",
+    "Asia/Kolkata",
+    "Australia/Lord_Howe",  # half an hour
+    "Pacific/Apia",
+    "America/St_Johns",
+    "Africa/Casablanca",  # goes back for Ramadan
+    "Asia/Tehran",
+    "Pacific/Auckland",
+    "America/Havana",  # at midnight
+]
+SLOTS = """
+with recursive slots as (
+  select flowgres.next_slot(f.p_fields, %s, %s) as at, f.p_fields from flowgres.read_cron(%s) as f
+  union all
+  select flowgres.next_slot(s.p_fields, %s, s.at), s.p_fields from slots as s where s.at < %s
+)
+select at from slots where at < %s order by at
+"""
+
+
+STEP = 5
+"""Minutes: all that is asked for here, and every change of clocks, are at multiples of it."""
+
+
+@cache
+def shown(zone: str) -> list[tuple[dt.datetime, dt.datetime]]:
+    """Each local time once, with the first moment at which the clocks show it, or have gone past it."""
+    tz, step = ZoneInfo(zone), dt.timedelta(minutes=STEP)
+    at, found = BEGIN, []
+    last = at.astimezone(tz).replace(tzinfo=None) - step
+    while at < END:
+        local = at.astimezone(tz).replace(tzinfo=None)
+        while last < local:
+            last += step
+            found.append((at, last))
+        at += step
+    return found
+
+
+def walk(zone: str, wanted: tuple[range | list[int], ...]) -> list[dt.datetime]:
+    minutes, hours, weekdays = (frozenset(values) for values in wanted)
+    found = (
+        at
+        for at, local in shown(zone)
+        if local.minute in minutes and local.hour in hours and local.isoweekday() % 7 in weekdays
+    )
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_every_local_slot_is_there_once_for_three_years(db: Db, zone: str) -> None:
+    for cron, wanted in (
+        ("30 2 * * *", ([30], [2], range(7))),
+        ("0 0 * * *", ([0], [0], range(7))),
+        ("*/20 0-3 * * *", ([0, 20, 40], range(4), range(7))),
+        ("15 * * * sat,sun", ([15], range(24), [0, 6])),
+    ):
+        found = db.column(SLOTS, zone, BEGIN - dt.timedelta(seconds=1), cron, zone, END, END)
+        assert [at.astimezone(dt.UTC) for at in found] == walk(zone, wanted), cron
