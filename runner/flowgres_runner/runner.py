@@ -44,6 +44,7 @@ from flowgres_runner.steps.registry import (
 )
 from flowgres_runner.timing import REAL_TIME, Timing
 from flowgres_runner.upkeep.checking import VersionChecker
+from flowgres_runner.upkeep.scheduling import Scheduler
 from flowgres_runner.upkeep.timekeeper import Timekeeper
 from flowgres_runner.work.heartbeat import DatabaseClock, Heartbeat
 from flowgres_runner.work.leases import Leases
@@ -114,6 +115,7 @@ class Runner:
         self._lookup_link = link("lookup", LOOKUP_SECONDS)
         self._heartbeat_link = link("heartbeat", LOOKUP_SECONDS)
         self._timekeeper_link = link("timekeeper", SWEEP_SECONDS)
+        self._schedule_link = link("schedules", WORK_SECONDS)
 
         self._clock = DatabaseClock()
         self._reader = Reader()
@@ -225,6 +227,7 @@ class Runner:
             self._loop.run(),
             heartbeat.run(),
             Timekeeper(self._timekeeper_link, on_work=self._loop.look_for_work).run(),
+            Scheduler(self._schedule_link, on_work=self._loop.look_for_work).run(),
             self._checker.run(),
             Listener(self._settings.direct_url, self._loop.look_for_work).run(),
             self._running.announce_forever(),
@@ -360,7 +363,8 @@ class Runner:
         await self._checker.close()
         await self._http.close()
         await self._reader.close()
-        links = [*self._work_links, self._lookup_link, self._heartbeat_link, self._timekeeper_link]
+        single = [self._lookup_link, self._heartbeat_link, self._timekeeper_link, self._schedule_link]
+        links = [*self._work_links, *single]
         await asyncio.gather(*(link.close() for link in links))
 
 

@@ -2,7 +2,7 @@
 
 `ALIKE`: both check it and say the same codes at the same paths; {} is a valid definition. `ALIASES`: in the words of
 other systems, which are translated first; the codes that both say then. `PARSED`: only Python reads it (what takes a
-parser, cron). `STORED`: only SQL can know it.
+parser). `STORED`: only SQL can know it.
 """
 
 from __future__ import annotations
@@ -150,6 +150,13 @@ ALIKE: list[tuple[Definition, Said]] = [
     (closed() | one("condition", field="input.name", operator="exists"), {}),
     (triggers({"type": "webhook", "path": "orders", "scheme": "github", "secret": "ORDERS_HMAC"}), {}),
     (triggers({"type": "cron", "cron": "0 6 * * 1-5", "timezone": "Europe/Berlin", "catch_up": "latest"}), {}),
+    (triggers({"type": "cron", "cron": "0 0 31 2 *", "timezone": "Mars/Olympus"}), {
+        "triggers[0].cron": "cron_invalid", "triggers[0].timezone": "timezone_unknown"}),
+    (triggers({"type": "cron", "cron": "*/10 3 L * fri#2", "timezone": "CEST", "jitter": "2h",
+        "until": "2027-01-31"}), {"triggers[0].timezone": "timezone_unknown"}),
+    (triggers({"type": "cron", "cron": "@daily", "jitter": "2d", "until": "soon", "input": [1], "catch_up": "some"}), {
+        "triggers[0].jitter": "out_of_range", "triggers[0].until": "invalid_text", "triggers[0].input": "wrong_kind",
+        "triggers[0].catch_up": "unknown_word"}),
     (triggers({"type": "cron"}, {}), {"triggers[0].cron": "missing_key", "triggers[1].type": "missing_key"}),
     (triggers({"type": "hook"}, 1), {"triggers[0].type": "unknown_word", "triggers[1]": "wrong_kind"}),
     (triggers({"type": "event"}), {"triggers[0].type": "not_available_yet"}),
@@ -377,8 +384,6 @@ PARSED: list[tuple[Definition, Said]] = [
     (one("log", message="{{ {1: {1: {1: {1: inptu}}}} }}"), at("message", "expression_name")),
     (one("log", message="{{ 1" + " + 1" * 70 + " }}"), at("message", "expression_limit")),
     (http(body="{{ (input.x ~ secrets.KEY) | upper }}"), at("body", "secret_misuse")),
-    (triggers({"type": "cron", "cron": "0 0 31 2 *", "timezone": "Mars/Olympus"}), {
-        "triggers[0].cron": "cron_invalid", "triggers[0].timezone": "timezone_unknown"}),
 ]  # fmt: skip
 
 STORED: list[tuple[Definition, Said]] = [

@@ -38,13 +38,14 @@ with named (schema, owner, roles, names) as (
     'flowgres_api', 'flowgres_owner', '{flowgres_viewer}', array[
       'validate_workflow', 'get_execution', 'execution_metrics',
       'step_executions', 'attempts', 'execution_events', 'workflow', 'parent', 'children', 'execution', 'executions',
-      'workflows', 'workflow_versions', 'workflow_steps'
+      'workflows', 'workflow_versions', 'workflow_steps', 'preview_schedule'
     ]
   ),
   (
     'flowgres_api', 'flowgres_owner', '{flowgres_member}', array[
       'import_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow', 'delete_workflow', 'update_workflow',
-      'add_step', 'start_execution', 'start_executions', 'cancel_execution'
+      'add_step', 'start_execution', 'start_executions', 'cancel_execution', 'pause_schedule', 'resume_schedule',
+      'trigger_schedule', 'backfill_schedule'
     ]
   ),
   (
@@ -55,11 +56,12 @@ with named (schema, owner, roles, names) as (
   ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login']),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', array['register_tenant']),
-  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', array['validate_workflow', 'get_execution']),
+  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', array['validate_workflow', 'get_execution', 'preview_schedule']),
   (
     'flowgres', 'flowgres_definer', '{flowgres_member}', array[
       'import_workflow', 'import_checked_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow',
-      'delete_workflow', 'update_workflow', 'add_step', 'start_execution', 'start_executions', 'cancel_execution'
+      'delete_workflow', 'update_workflow', 'add_step', 'start_execution', 'start_executions', 'cancel_execution',
+      'pause_schedule', 'resume_schedule', 'trigger_schedule', 'backfill_schedule'
     ]
   ),
   (
@@ -87,7 +89,7 @@ with named (schema, owner, roles, names) as (
       'register_runner', 'heartbeat', 'claim', 'complete_and_claim', 'complete_chains', 'get_contexts', 'release',
       'release_unknown', 'declare_idle', 'stop_runner', 'get_version', 'rescue_expired_leases', 'expire_executions', 'prune',
       'cancel_orphan', 'wake_pending', 'get_secrets', 'unchecked_versions', 'confirm_version', 'engine_metrics',
-      'custom_step_types'
+      'custom_step_types', 'fire_schedules', 'realign_schedules'
     ]
   ),
   ('flowgres', 'flowgres_engine', '{}', array['check_invariants', 'oldest_ready_at', 'unserved_types', 'give_back'])
@@ -110,7 +112,7 @@ readable (roles, names, columns) as (
     array[
       'flowgres.tenants', 'flowgres.settings', 'flowgres.workflows', 'flowgres.workflow_versions', 'flowgres.workflow_steps',
       'flowgres.step_types', 'flowgres.executions', 'flowgres.step_executions', 'flowgres.step_items', 'flowgres.attempts',
-      'flowgres.events'
+      'flowgres.events', 'flowgres.schedules'
     ],
     null::text[]
   ),
@@ -139,7 +141,7 @@ readable (roles, names, columns) as (
     array[
       'flowgres_api.tenants', 'flowgres_api.settings', 'flowgres_api.workflows', 'flowgres_api.workflow_versions',
       'flowgres_api.workflow_steps', 'flowgres_api.executions', 'flowgres_api.step_executions', 'flowgres_api.attempts',
-      'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners'
+      'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners', 'flowgres_api.schedules'
     ],
     null
   ),

@@ -42,6 +42,7 @@ begin
     p_action => 'workflow_activated', p_subject => v_workflow.name,
     p_details => jsonb_build_object('version', (p_version).version, 'previous_version', (p_workflow).active_version),
     p_tenant_id => v_workflow.tenant_id, p_actor => p_actor);
+  perform flowgres.follow_workflow(v_workflow);
   return v_workflow;
 end;
 $$;
@@ -56,6 +57,7 @@ as $$
 declare
   v_workflow flowgres.workflows;
 begin
+  perform flowgres.check_schedule_count(p_workflow => p_workflow, p_version => p_version);
   if (p_version).state <> 'checking' or coalesce((p_workflow).active_version, (p_version).version) = (p_version).version then
     return flowgres.switch_version(p_workflow => p_workflow, p_version => p_version);
   end if;
@@ -129,6 +131,8 @@ begin
     where v.tenant_id = v_workflow.tenant_id and v.workflow_id = v_workflow.id and v.version = p_pending[1];
     v_workflow := flowgres.switch_version(
       p_workflow => v_workflow, p_version => v_next, p_pending => p_pending[2 :], p_actor => 'engine');
+  else
+    perform flowgres.follow_workflow(v_workflow);
   end if;
   return v_workflow;
 end;

@@ -165,7 +165,7 @@ begin
     'active_version', v_workflow.active_version,
     'pending_version', flowgres.pending_version(v_workflow.pending_versions),
     'webhooks', '[]'::jsonb,
-    'schedules', '[]'::jsonb,
+    'schedules', flowgres.describe_schedules(v_workflow),
     'warnings', v_check -> 'warnings');
 end;
 $$;

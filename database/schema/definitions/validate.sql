@@ -114,10 +114,11 @@ as $$
     select flowgres.problem(
       p_path => format('triggers[%s]', t.position - 1), p_code => 'trigger_not_active',
       p_message => format('the %s trigger is kept, but does not start anything yet', t.value ->> 'type'),
-      p_hint => 'Webhooks and cron come in a later release; start executions through the API until then.')
+      p_hint => 'Webhooks come in a later release; start executions through the API until then.')
     from jsonb_array_elements(coalesce(p_definition -> 'triggers', '[]')) with ordinality as t (value, position)
+    where t.value ->> 'type' = 'webhook'
     order by t.position
-  ) || array(
+  ) || flowgres.check_schedule_inputs(p_definition) || array(
     select flowgres.problem(
       p_path => coalesce(
         (flowgres.find_paths('steps', p_definition -> 'steps', 'secrets', n.name))[1],
@@ -129,7 +130,7 @@ as $$
     where not exists (select from flowgres.secrets as s where s.tenant_id = p_tenant_id and s.name = n.name)
   );
 $$;
-comment on function flowgres.check_warnings(uuid, jsonb) is $$What a sound definition still lacks: triggers that are not active yet, secrets that are not stored yet.$$;
+comment on function flowgres.check_warnings(uuid, jsonb) is $$What a sound definition still lacks: webhooks that are not active yet, inputs of schedules, secrets that are not stored yet.$$;
 
 create or replace function flowgres.check_definition(p_tenant_id uuid, p_definition jsonb)
   returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
@@ -208,6 +209,7 @@ begin
   )
   || flowgres.check_secrets(p_definition => v_whole)
   || flowgres.check_trigger_names(p_definition => v_whole)
+  || flowgres.check_triggers(p_definition => v_whole)
   || flowgres.check_expressions(p_definition => v_whole);
   v_errors := v_errors || flowgres.check_jsonpath(p_path => v_definition #>> '{settings,correlation_id}', p_found => v_errors);
   v_errors := flowgres.distinct_problems(v_errors);
@@ -222,8 +224,7 @@ end;
 $$;
 comment on function flowgres.check_definition(uuid, jsonb) is $$Everything wrong with a definition: {valid, errors, warnings, definition}
 
-`definition` is the canonical form, as far as there is one. Of expressions only what expressions.sql can see is told, and cron
-is not parsed here.$$;
+`definition` is the canonical form, as far as there is one. Of expressions only what expressions.sql can see is told.$$;
 
 create or replace function flowgres.check_document(p_definition jsonb, p_most_bytes integer, p_most_depth integer)
   returns jsonb[] language plpgsql immutable parallel safe

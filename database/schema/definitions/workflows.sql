@@ -87,6 +87,7 @@ begin
   perform flowgres.record_audit(
     p_action => p_action, p_subject => v_workflow.name,
     p_details => jsonb_build_object('version', v_workflow.active_version, 'previous_status', (p_workflow).status));
+  perform flowgres.follow_workflow(v_workflow);
   return v_workflow;
 end;
 $$;
@@ -332,6 +333,7 @@ begin
   set deleted_at = flowgres.now(), status = 'archived', pending_versions = '{}', updated_at = flowgres.now()
   where w.tenant_id = v_tenant_id and w.id = v_workflow.id
   returning w.* into v_workflow;
+  perform flowgres.follow_workflow(v_workflow);
   perform flowgres.record_audit(
     p_action => 'workflow_deleted', p_subject => v_workflow.name,
     p_details => jsonb_build_object('workflow_id', v_workflow.id, 'cancelled_count', v_cancelled));

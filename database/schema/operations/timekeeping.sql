@@ -8,6 +8,7 @@ as $$
 declare
   v_now timestamptz := flowgres.now();
   v_count integer;
+  v_slots integer;
 begin
   delete from flowgres.idempotency_keys as k
   where (k.tenant_id, k.workflow_id, k.key) in (
@@ -18,13 +19,22 @@ begin
     limit p_limit
     for update skip locked);
   get diagnostics v_count = row_count;
+  delete from flowgres.schedule_slots as s
+  where (s.tenant_id, s.schedule_id, s.slot) in (
+    select d.tenant_id, d.schedule_id, d.slot
+    from flowgres.schedule_slots as d
+    where d.expires_at <= v_now
+    order by d.expires_at
+    limit p_limit
+    for update skip locked);
+  get diagnostics v_slots = row_count;
   delete from flowgres.runners as r
   where r.stopped_at < v_now - interval '7 days'
     and not exists (select from flowgres.work_queue as q where q.runner_id = r.id);
-  return v_count;
+  return greatest(v_count, v_slots);
 end;
 $$;
-comment on function flowgres.prune(integer) is $$Delete idempotency keys that have expired and runners long gone, a bounded number.$$;
+comment on function flowgres.prune(integer) is $$Delete keys of starts and slots of schedules that have expired, and runners long gone, a bounded number.$$;
 
 create or replace function flowgres.get_secrets(p_tenant_id uuid, p_names text[])
   returns table (name text, key_id text, nonce bytea, ciphertext bytea) language sql stable security definer set search_path to pg_catalog, pg_temp

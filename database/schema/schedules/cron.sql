@@ -4,6 +4,13 @@
 
 set local role flowgres_owner;
 
+create or replace function flowgres.read_cron_value(p_value text, p_low integer, p_names text[])
+  returns integer language sql immutable parallel safe
+as $$
+  select case when p_value ~ '^[0-9]' then p_value::integer else array_position(p_names, p_value) - 1 + p_low end;
+$$;
+comment on function flowgres.read_cron_value(text, integer, text[]) is $$A number, or what a name stands for.$$;
+
 create or replace function flowgres.read_cron_values(
   p_field text, p_low integer, p_high integer, p_names text[] default null
 )
@@ -15,49 +22,45 @@ declare
   v_from integer;
   v_to integer;
   v_step integer;
-  v_count integer := p_high - p_low + 1;
   v_values integer[] := '{}';
 begin
-  foreach v_item in array string_to_array(lower(p_field), ',') loop
-    v_match := regexp_match(v_item, '^(?:(\*)|([0-9]{1,2}|[a-z]{3})(?:-([0-9]{1,2}|[a-z]{3}))?)(?:/([0-9]{1,2}))?$');
+  if p_field = '' then
+    return null;
+  end if;
+  foreach v_item in array string_to_array(p_field, ',') loop
+    v_match := regexp_match(
+      v_item, '^(?:(?:(\*)|([0-9]{1,2}|[a-z]{3})-([0-9]{1,2}|[a-z]{3}))(?:/([0-9]{1,2}))?|([0-9]{1,2}|[a-z]{3}))$');
     if v_match is null then
       return null;
     end if;
     v_step := coalesce(v_match[4], '1')::integer;
-    v_from := case when v_match[1] is not null then p_low else flowgres.read_cron_value(v_match[2], p_low, p_names) end;
-    v_to := case
-      when v_match[1] is not null then p_high
-      when v_match[3] is not null then flowgres.read_cron_value(v_match[3], p_low, p_names)
-      -- 5/15: from 5 on.
-      when v_match[4] is not null then p_high
-      else v_from end;
-    if v_from is null or v_to is null or v_step not between 1 and v_count or v_from not between p_low and p_high
-      or v_to not between p_low and p_high
+    v_from := case when v_match[1] is not null then p_low
+      else flowgres.read_cron_value(coalesce(v_match[2], v_match[5]), p_low, p_names) end;
+    v_to := case when v_match[1] is not null then p_high
+      -- A Sunday ends a week that it does not begin.
+      when v_match[3] = 'sun' and v_from > 0 then 7
+      else flowgres.read_cron_value(coalesce(v_match[3], v_match[5]), p_low, p_names) end;
+    if v_from is null or v_to is null or v_from < p_low or v_to > p_high or v_from > v_to
+      or v_step not between 1 and p_high - p_low + 1
     then
       return null;
     end if;
-    -- fri-mon and 22-2 go over the end.
-    v_values := v_values || array(
-      select p_low + (g.value - p_low) % v_count
-      from generate_series(v_from, case when v_to < v_from then v_to + v_count else v_to end, v_step) as g (value));
+    v_values := v_values || array(select generate_series(v_from, v_to, v_step));
   end loop;
   return array(select distinct v.value::smallint from unnest(v_values) as v (value) order by 1);
 end;
 $$;
-comment on function flowgres.read_cron_values(text, integer, integer, text[]) is $$The values that a field lists, in order; null when it is none: *, 5, 1-5, fri-mon, */15, 10-40/5, 5/15, and lists of these.$$;
-
-create or replace function flowgres.read_cron_value(p_value text, p_low integer, p_names text[])
-  returns integer language sql immutable parallel safe
-as $$
-  select case when p_value ~ '^[0-9]' then p_value::integer else array_position(p_names, p_value) - 1 + p_low end;
-$$;
-comment on function flowgres.read_cron_value(text, integer, text[]) is $$A number, or what a name stands for.$$;
+comment on function flowgres.read_cron_values(text, integer, integer, text[]) 
+is $$The values that a field lists, in order; null when it is none: *, 5, 1-5, mon-fri, */15, 10-40/5, and lists of these.$$;
 
 create or replace function flowgres.read_cron(p_cron text, out p_fields flowgres.cron_fields, out p_fault text)
   language plpgsql immutable parallel safe
 as $$
 declare
   c_weekdays constant text[] := '{sun,mon,tue,wed,thu,fri,sat}';
+  -- Which weekday of the month: fri#2, fri#L, friL.
+  c_nth constant text := '^([0-7]|sun|mon|tue|wed|thu|fri|sat)(?:#([1-5l])|(l))$';
+  v_text text := btrim(p_cron, e' \t');
   v_parts text[];
   v_items text[];
 begin
@@ -65,57 +68,56 @@ begin
     p_fault := 'a cron expression has at most 256 characters';
     return;
   end if;
-  v_parts := string_to_array(case lower(p_cron)
-    when '@yearly' then '0 0 1 1 *' when '@annually' then '0 0 1 1 *' when '@monthly' then '0 0 1 * *' when '@weekly' then '0 0 * * 0'
-    when '@daily' then '0 0 * * *' when '@midnight' then '0 0 * * *' when '@hourly' then '0 * * * *' else p_cron end, ' ');
-  if p_cron like '@%' and cardinality(v_parts) = 1 then
-    p_fault := 'the alias is not known';
-  elsif cardinality(v_parts) <> 5 or '' = any(v_parts) then
-    p_fault := 'a cron expression has five fields with single spaces between them';
-  else
-    p_fields.minutes := flowgres.read_cron_values(p_field => v_parts[1], p_low => 0, p_high => 59);
-    p_fields.hours := flowgres.read_cron_values(p_field => v_parts[2], p_low => 0, p_high => 23);
-    -- L, the last day of the month, and fri#2 and friL, which weekday of the month, stand in lists as any value.
-    v_items := string_to_array(upper(v_parts[3]), ',');
-    p_fields.has_last_day := 'L' = any(v_items);
-    v_items := array_remove(v_items, 'L');
-    p_fields.days := case when v_items = '{}' then '{}'
-      else flowgres.read_cron_values(p_field => array_to_string(v_items, ','), p_low => 1, p_high => 31) end;
-    p_fields.months := flowgres.read_cron_values(
-      p_field => v_parts[4], p_low => 1, p_high => 12, p_names => '{jan,feb,mar,apr,may,jun,jul,aug,sep,oct,nov,dec}');
-    p_fields.nth_weekdays := array(
-      select distinct (d.day % 7 * 10 + case when m.match[2] = 'l' then 9 else right(m.match[2], 1)::integer end)::smallint
-      from unnest(string_to_array(lower(v_parts[5]), ',')) as i (item)
-      cross join lateral regexp_match(i.item, '^([0-7]|[a-z]{3})(#[1-5]|l)$') as m (match)
-      cross join lateral flowgres.read_cron_value(m.match[1], 0, c_weekdays) as d (day)
-      where d.day is not null
-      order by 1);
-    v_items := array(
-      select i.item from unnest(string_to_array(lower(v_parts[5]), ',')) as i (item)
-      where i.item !~ '^([0-7]|sun|mon|tue|wed|thu|fri|sat)(#[1-5]|l)$');
-    p_fields.weekdays := case when v_items = '{}' then '{}' else array(
-      -- 7 is a Sunday as well.
-      select distinct (w.day % 7)::smallint
-      from unnest(flowgres.read_cron_values(
-        p_field => array_to_string(v_items, ','), p_low => 0, p_high => case when '7' = any(regexp_split_to_array(v_parts[5], '[^0-9]')) then 7 else 6 end,
-        p_names => c_weekdays)) as w (day)
-      order by 1) end;
-    if flowgres.read_cron_values(
-      p_field => array_to_string(v_items, ','), p_low => 0, p_high => 7, p_names => c_weekdays) is null and v_items <> '{}'
-    then
-      p_fields.weekdays := null;
+  if v_text like '@%' then
+    -- Lower-case, as the specification has them.
+    v_text := case v_text
+      when '@yearly' then '0 0 1 1 *' when '@annually' then '0 0 1 1 *' when '@monthly' then '0 0 1 * *' when '@weekly' then '0 0 * * 0'
+      when '@daily' then '0 0 * * *' when '@midnight' then '0 0 * * *' when '@hourly' then '0 * * * *' when '@reboot' then '@reboot' end;
+    if v_text is null or v_text = '@reboot' then
+      p_fault := case when v_text is null then 'the alias is not known' else '@reboot names no time: there is no start here that it could mean' end;
+      return;
     end if;
-    p_fields.counts_days := v_parts[3] not like '*%';
-    p_fields.counts_weekdays := v_parts[5] not like '*%';
-    p_fault := case
-      when p_fields.minutes is null then format('the minutes %s are not valid', left(v_parts[1], 40))
-      when p_fields.hours is null then format('the hours %s are not valid', left(v_parts[2], 40))
-      when p_fields.days is null then format('the days %s are not valid', left(v_parts[3], 40))
-      when p_fields.months is null then format('the months %s are not valid', left(v_parts[4], 40))
-      when p_fields.weekdays is null then format('the weekdays %s are not valid', left(v_parts[5], 40))
-      when flowgres.next_cron_day(p_fields => p_fields, p_from => '2024-01-01') is null then 'it never fires'
-    end;
   end if;
+  v_parts := regexp_split_to_array(lower(v_text collate "C"), e'[ \t]+');
+  if cardinality(v_parts) <> 5 then
+    p_fault := 'a cron expression has five fields: minute, hour, day, month, weekday';
+    return;
+  end if;
+  p_fields.minutes := flowgres.read_cron_values(p_field => v_parts[1], p_low => 0, p_high => 59);
+  p_fields.hours := flowgres.read_cron_values(p_field => v_parts[2], p_low => 0, p_high => 23);
+  -- L, the last day of the month, stands in a list as any value; so do fri#2 and friL.
+  v_items := array_remove(string_to_array(v_parts[3], ','), 'l');
+  p_fields.has_last_day := 'l' = any(string_to_array(v_parts[3], ','));
+  p_fields.days := case when v_items = '{}' then '{}'
+    else flowgres.read_cron_values(p_field => array_to_string(v_items, ','), p_low => 1, p_high => 31) end;
+  p_fields.months := flowgres.read_cron_values(
+    p_field => v_parts[4], p_low => 1, p_high => 12, p_names => '{jan,feb,mar,apr,may,jun,jul,aug,sep,oct,nov,dec}');
+  p_fields.nth_weekdays := array(
+    select distinct (
+      flowgres.read_cron_value(m.match[1], 0, c_weekdays) % 7 * 10
+      + case when coalesce(m.match[3], m.match[2]) = 'l' then 9 else m.match[2]::integer end)::smallint
+    from unnest(string_to_array(v_parts[5], ',')) as i (item)
+    cross join lateral regexp_match(i.item, c_nth) as m (match)
+    where m.match is not null
+    order by 1);
+  v_items := array(select i.item from unnest(string_to_array(v_parts[5], ',')) as i (item) where i.item !~ c_nth);
+  -- 7 is a Sunday as well.
+  p_fields.weekdays := case when v_items = '{}' then '{}'
+    else flowgres.read_cron_values(p_field => array_to_string(v_items, ','), p_low => 0, p_high => 7, p_names => c_weekdays) end;
+  if p_fields.weekdays is not null then
+    p_fields.weekdays := array(select distinct (w.day % 7)::smallint from unnest(p_fields.weekdays) as w (day) order by 1);
+  end if;
+  -- Only what begins with a bare * leaves the choice to the other field.
+  p_fields.counts_days := split_part(v_parts[3], ',', 1) <> '*';
+  p_fields.counts_weekdays := split_part(v_parts[5], ',', 1) <> '*';
+  p_fault := case
+    when p_fields.minutes is null then format('the minutes %s are not valid', left(v_parts[1], 40))
+    when p_fields.hours is null then format('the hours %s are not valid', left(v_parts[2], 40))
+    when p_fields.days is null then format('the days %s are not valid', left(v_parts[3], 40))
+    when p_fields.months is null then format('the months %s are not valid', left(v_parts[4], 40))
+    when p_fields.weekdays is null then format('the weekdays %s are not valid', left(v_parts[5], 40))
+    when flowgres.next_cron_day(p_fields => p_fields, p_from => '2024-01-01') is null then 'it never fires: no such date comes'
+  end;
   if p_fault is not null then
     p_fields := null;
   end if;
@@ -123,7 +125,8 @@ end;
 $$;
 comment on function flowgres.read_cron(text) is $$What a cron expression means, or why it is none
 
-Five fields (minute, hour, day, month, weekday) or an alias such as @daily.$$;
+Five fields (minute, hour, day, month, weekday) or an alias such as @daily: OCPS 1.1, with L and # of its later increments. A date
+that never comes is refused.$$;
 
 create or replace function flowgres.is_cron_day(p_fields flowgres.cron_fields, p_day date)
   returns boolean language plpgsql immutable parallel safe
@@ -146,8 +149,8 @@ create or replace function flowgres.next_cron_day(p_fields flowgres.cron_fields,
 as $$
 declare
   v_day date := p_from;
-  -- 29 February is at most eight years away, and after those the calendar has nothing new.
-  v_last date := p_from + 366 * 8 + 40;
+  -- A weekday on 29 February comes within forty years, also across a century without one; later ones bring nothing new.
+  v_last date := p_from + 366 * 40;
 begin
   while v_day <= v_last loop
     if extract(month from v_day)::smallint <> all(p_fields.months) then

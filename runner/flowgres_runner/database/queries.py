@@ -242,6 +242,25 @@ async def prune(link: Link, *, limit: int) -> int:
     return int(await _value(link, "select flowgres.prune(%s::int)", (limit,)) or 0)
 
 
+class Fired(NamedTuple):
+    """What came of firing schedules: how many were taken, what they started, and when the next one is due."""
+
+    picked: int
+    started: int
+    next_seconds: float | None
+
+
+async def fire_schedules(link: Link, *, limit: int) -> Fired:
+    """Start what schedules have due, of at most so many schedules."""
+    query = "select p_picked, p_started, p_next_seconds from flowgres.fire_schedules(%s::int)"
+    return Fired(*(await link.call(query, (limit,)))[0])
+
+
+async def realign_schedules(link: Link, *, limit: int) -> int:
+    """Let schedules that fired by a clock which was ahead go by the clock again; returns how many."""
+    return int(await _value(link, "select flowgres.realign_schedules(%s::int)", (limit,)) or 0)
+
+
 async def unchecked_version(link: Link, *, lease_seconds: float) -> tuple[str, str] | None:
     """A version imported by SQL alone, whose expressions nobody has parsed yet: (id, definition as JSON).
 

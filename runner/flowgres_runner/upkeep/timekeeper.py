@@ -54,6 +54,7 @@ class Timekeeper:
             await self._attempt("history", self._create_history)
             await self._attempt("retirement", self._retire_history)
             await self._attempt("prune", self._prune)
+            await self._attempt("schedules", self._realign_schedules)
 
     async def _attempt(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -109,6 +110,11 @@ class Timekeeper:
                 log.info("history_retired", **done)
             if not done.get("retired") and not done.get("deleted"):
                 return
+
+    async def _realign_schedules(self) -> None:
+        count = await queries.realign_schedules(self._link, limit=PRUNE_LIMIT)
+        if count:
+            log.warning("schedules_realigned", schedules=count)
 
     async def _prune(self) -> None:
         count = await queries.prune(self._link, limit=PRUNE_LIMIT)

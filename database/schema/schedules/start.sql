@@ -1,0 +1,92 @@
+-- What a schedule starts: the execution of a slot, once.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.find_scheduled_version(p_schedule flowgres.schedules)
+  returns flowgres.workflow_versions language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_workflow flowgres.workflows;
+  v_version flowgres.workflow_versions;
+begin
+  -- No more than a start needs: definitions can be large.
+  select
+    v.tenant_id, v.id, v.workflow_id, v.version, v.step_count, v.hidden_step_count, v.root_indexes, v.inputs,
+    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path
+  into
+    v_version.tenant_id, v_version.id, v_version.workflow_id, v_version.version, v_version.step_count,
+    v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.takes_additional_inputs,
+    v_version.timeout_seconds, v_version.priority, v_version.correlation_path
+  from flowgres.tenants as t
+  join flowgres.workflows as w on w.tenant_id = t.tenant_id
+  join flowgres.workflow_versions as v on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.active_version
+  where t.tenant_id = (p_schedule).tenant_id and t.status <> 'suspended' and w.id = (p_schedule).workflow_id
+    and w.deleted_at is null and w.status = 'active' and v.state not in ('draft', 'invalid');
+  if v_version.id is null then
+    perform flowgres.check_tenant_may_start((p_schedule).tenant_id);
+    v_workflow := flowgres.find_workflow(p_tenant_id => (p_schedule).tenant_id, p_workflow => (p_schedule).workflow_id::text);
+    v_version := flowgres.find_version(p_workflow => v_workflow, p_version => null);
+  end if;
+  return v_version;
+end;
+$$;
+comment on function flowgres.find_scheduled_version(flowgres.schedules) is $$The version that a schedule starts now, or why it may not: what any start refuses.$$;
+
+create or replace function flowgres.start_scheduled(
+  p_id uuid, p_schedule flowgres.schedules, p_version flowgres.workflow_versions, p_scheduled_for timestamptz,
+  p_begins_at timestamptz, p_now timestamptz, p_created_by text
+)
+  returns uuid language plpgsql
+as $$
+declare
+  v_count integer;
+begin
+  v_count := flowgres.insert_executions(
+    p_version => p_version,
+    p_ids => array[p_id],
+    p_inputs => array[flowgres.check_input(
+      p_inputs => p_version.inputs, p_takes_additional => p_version.takes_additional_inputs, p_input => (p_schedule).input)],
+    p_now => p_now,
+    p_scheduled_at => case when p_begins_at > p_now then p_begins_at end,
+    p_trigger_type => 'cron',
+    p_trigger => jsonb_build_object(
+      'type', 'cron', 'scheduled_for', flowgres.slot_text(p_scheduled_for), 'schedule', (p_schedule).id, 'payload', (p_schedule).input),
+    p_created_by => p_created_by);
+  return p_id;
+end;
+$$;
+comment on function flowgres.start_scheduled is $$Start an execution of a schedule's workflow; returns its id
+
+Expressions see trigger.type (cron), trigger.scheduled_for (the slot, in UTC) and trigger.schedule.$$;
+
+create or replace function flowgres.start_slot(
+  p_schedule flowgres.schedules, p_version flowgres.workflow_versions, p_slot timestamptz, p_now timestamptz, p_expires_at timestamptz,
+  p_created_by text
+)
+  returns uuid language plpgsql
+as $$
+declare
+  v_id uuid := flowgres.uuid_v7(p_now);
+begin
+  insert into flowgres.schedule_slots (tenant_id, schedule_id, slot, execution_id, expires_at)
+  values ((p_schedule).tenant_id, (p_schedule).id, p_slot, v_id, p_expires_at)
+  on conflict (tenant_id, schedule_id, slot) do nothing;
+  if not found then
+    return null;
+  end if;
+  return flowgres.start_scheduled(
+    p_id => v_id, p_schedule => p_schedule, p_version => p_version, p_scheduled_for => p_slot,
+    p_begins_at => flowgres.slot_begin(p_schedule_id => (p_schedule).id, p_slot => p_slot, p_jitter_seconds => (p_schedule).jitter_seconds),
+    p_now => p_now, p_created_by => p_created_by);
+end;
+$$;
+comment on function flowgres.start_slot is $$Start the execution of a slot; null when it has started one before.$$;
+
+create or replace function flowgres.slots_expire_at(p_tenant_id uuid, p_now timestamptz)
+  returns timestamptz language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return p_now + make_interval(days => greatest((flowgres.setting(p_tenant_id, 'idempotency_key_days'))::integer, 1));
+end;
+$$;
+comment on function flowgres.slots_expire_at(uuid, timestamptz) is $$Until when a slot that starts now is known: as long as the key of a start, a day at least.$$;
