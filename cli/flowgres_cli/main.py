@@ -36,6 +36,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Inspect": {
         "workflows": ("workflows", "workflows"),
         "executions": ("executions", "executions"),
+        "schedules": ("schedules", "schedules"),
     },
     "Admin": {
         "tenants": ("tenants", "tenants"),

@@ -25,6 +25,7 @@ create table flowgres.schedules (
   place smallint not null,
   cron text not null,
   timezone text not null,
+  fields flowgres.cron_fields,
   in_words text,
   catch_up text not null,
   input jsonb not null,
@@ -52,6 +53,7 @@ comment on column flowgres.schedules.workflow_id is $$The workflow that it start
 comment on column flowgres.schedules.place is $$Which of the triggers of the definition it is, from 0$$;
 comment on column flowgres.schedules.cron is $$The expression, as the author wrote it$$;
 comment on column flowgres.schedules.timezone is $$Time zone whose clocks it goes by$$;
+comment on column flowgres.schedules.fields is $$The expression as it was read$$;
 comment on column flowgres.schedules.in_words is $$When it fires, for people$$;
 comment on column flowgres.schedules.catch_up is $$What becomes of slots that were missed: none, latest or all (ten at most)$$;
 comment on column flowgres.schedules.input is $$Input of its executions$$;

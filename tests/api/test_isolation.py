@@ -17,6 +17,7 @@ VIEWS = (
     "execution_events",
     "executions",
     "runners",
+    "schedules",
     "secrets",
     "settings",
     "step_executions",
@@ -29,13 +30,17 @@ RELATIONSHIPS = {
     "attempts", "children", "execution", "execution_events", "executions", "parent", "step_executions", "workflow",
     "workflow_steps", "workflow_versions", "workflows",
 }  # fmt: skip
-# What Bob calls with what is Alice's, and the answer. {execution}, {prefix}: an id and a key's prefix of Alice's.
+# What Bob calls with what is Alice's, and the answer. {execution}, {schedule}, {prefix}: ids and a key's prefix.
 CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "activate_workflow": ({"workflow": "pipe"}, 404),
     "adopt_installation": ({}, 403),
     "add_tenant_login": ({"login": "flowgres_sql", "tenant": "alice"}, 403),
     "add_step": ({"workflow": "pipe", "step": {"id": "x", "type": "log", "config": {"message": "x"}}}, 404),
     "archive_workflow": ({"workflow": "pipe"}, 404),
+    "backfill_schedule": (
+        {"schedule": "{schedule}", "since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"},
+        404,
+    ),
     "cancel_execution": ({"execution_id": "{execution}"}, 404),
     "create_api_key": ({"name": "mine"}, 201),
     "deactivate_workflow": ({"workflow": "pipe"}, 404),
@@ -45,13 +50,17 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "health": ({}, 200),
     "import_workflow": ({"definition": {**DEFINITION, "name": "mine"}}, 200),
     "openapi": ({}, 200),
+    "pause_schedule": ({"schedule": "pipe"}, 404),
+    "preview_schedule": ({"schedule": "{schedule}"}, 404),
     "register_tenant": ({"name": "Carol"}, 403),
     "remove_tenant_login": ({"login": "flowgres_sql"}, 403),
+    "resume_schedule": ({"schedule": "{schedule}"}, 404),
     "revoke_api_key": ({"prefix": "{prefix}"}, 404),
     "rotate_api_key": ({"prefix": "{prefix}"}, 404),
     "set_setting": ({"name": "rate_limit_per_minute", "value": 3}, 200),
     "start_execution": ({"workflow": "pipe"}, 404),
     "start_executions": ({"workflow": "pipe", "inputs": [{}]}, 404),
+    "trigger_schedule": ({"schedule": "{schedule}"}, 404),
     "update_workflow": ({"workflow": "pipe", "changes": {"title": "stolen"}}, 404),
     "validate_workflow": ({"definition": DEFINITION}, 200),
 }
@@ -126,7 +135,8 @@ def test_function_does_not_reach_another_tenant(
         "select id::text from flowgres.executions where tenant_id = %s and idempotency_key = 'queued'", alice.tenant_id
     )
     arguments, status = CALLS[function]
-    given = {"{execution}": execution, "{prefix}": alice.key.split("_")[-1][:8]}
+    schedule = operator.value("select id::text from flowgres.schedules where tenant_id = %s", alice.tenant_id)
+    given = {"{execution}": execution, "{schedule}": schedule, "{prefix}": alice.key.split("_")[-1][:8]}
     arguments = {
         name: given.get(value, value) if isinstance(value, str) else value for name, value in arguments.items()
     }

@@ -171,14 +171,15 @@ create or replace function flowgres.local_instant(p_local timestamp, p_timezone 
 as $$
 declare
   v_at timestamptz := p_local at time zone p_timezone;
-  v_early timestamptz;
+  v_early timestamptz := (p_local - interval '4 hours') at time zone p_timezone + interval '4 hours';
   v_late timestamptz;
   v_middle timestamptz;
 begin
+  -- Mostly clocks have gone on as ever for hours.
+  if v_early = v_at and v_at at time zone p_timezone = p_local then
+    return v_at;
   -- By the offset of some hours before: where clocks go back, that is the first of two.
-  v_early := v_at + ((v_at at time zone p_timezone) - (v_at at time zone 'UTC'))
-    - (((v_at - interval '4 hours') at time zone p_timezone) - ((v_at - interval '4 hours') at time zone 'UTC'));
-  if v_early < v_at and v_early at time zone p_timezone = p_local then
+  elsif v_early < v_at and v_early at time zone p_timezone = p_local then
     return v_early;
   elsif v_at at time zone p_timezone = p_local then
     return v_at;
@@ -203,26 +204,33 @@ create or replace function flowgres.next_slot(p_fields flowgres.cron_fields, p_t
   returns timestamptz language plpgsql stable
 as $$
 declare
-  v_from timestamp := date_trunc('minute', p_after at time zone p_timezone);
+  v_from timestamp := p_after at time zone p_timezone;
   v_day date := flowgres.next_cron_day(p_fields => p_fields, p_from => v_from::date);
-  v_hour smallint;
-  v_minute smallint;
-  v_local timestamp;
+  v_first_hour integer := 0;
+  v_first_minute integer := 0;
   v_at timestamptz;
 begin
+  if v_day = v_from::date then
+    v_first_hour := extract(hour from v_from);
+    v_first_minute := extract(minute from v_from);
+  end if;
   while v_day is not null loop
-    foreach v_hour in array p_fields.hours loop
-      continue when v_day + make_interval(hours => v_hour + 1) <= v_from;
-      foreach v_minute in array p_fields.minutes loop
-        v_local := v_day + make_interval(hours => v_hour, mins => v_minute);
-        continue when v_local < v_from;
-        v_at := flowgres.local_instant(p_local => v_local, p_timezone => p_timezone);
+    -- How many are before the first that may be: the values are in order.
+    for v_hour in width_bucket(v_first_hour - 1, p_fields.hours) + 1 .. cardinality(p_fields.hours) loop
+      if p_fields.hours[v_hour] > v_first_hour then
+        v_first_minute := 0;
+      end if;
+      for v_minute in width_bucket(v_first_minute - 1, p_fields.minutes) + 1 .. cardinality(p_fields.minutes) loop
+        v_at := flowgres.local_instant(
+          p_local => v_day + make_time(p_fields.hours[v_hour], p_fields.minutes[v_minute], 0), p_timezone => p_timezone);
         -- What clocks show for the second time was then when they showed it first.
         if v_at > p_after then
           return v_at;
         end if;
       end loop;
     end loop;
+    v_first_hour := 0;
+    v_first_minute := 0;
     v_day := flowgres.next_cron_day(p_fields => p_fields, p_from => v_day + 1);
   end loop;
   return null;

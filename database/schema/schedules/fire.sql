@@ -4,7 +4,7 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.due_slots(p_schedule flowgres.schedules, p_fields flowgres.cron_fields, p_next timestamptz, p_now timestamptz)
+create or replace function flowgres.due_slots(p_schedule flowgres.schedules, p_next timestamptz, p_now timestamptz)
   returns timestamptz[] language plpgsql stable
 as $$
 declare
@@ -21,10 +21,10 @@ begin
     return case when v_since <= (p_schedule).next_at then array[(p_schedule).next_at] else '{}' end;
   end if;
   return flowgres.last_slots(
-    p_fields => p_fields, p_timezone => (p_schedule).timezone, p_since => v_since, p_until => v_until, p_most => c_most);
+    p_fields => (p_schedule).fields, p_timezone => (p_schedule).timezone, p_since => v_since, p_until => v_until, p_most => c_most);
 end;
 $$;
-comment on function flowgres.due_slots(flowgres.schedules, flowgres.cron_fields, timestamptz, timestamptz) 
+comment on function flowgres.due_slots(flowgres.schedules, timestamptz, timestamptz) 
 is $$The slots of a schedule that start something now, by what it says of those that were missed
 
 none: at most a minute late, latest: the last one, all: the last ten. p_next is the slot after the one that was waited for.$$;
@@ -34,7 +34,6 @@ create or replace function flowgres.fire_schedule(p_schedule flowgres.schedules,
 as $$
 declare
   v_version flowgres.workflow_versions;
-  v_read record;
   v_next timestamptz;
   v_slot timestamptz;
   v_id uuid;
@@ -46,12 +45,11 @@ declare
   v_expires_at timestamptz;
 begin
   begin
-    v_read := flowgres.read_cron((p_schedule).cron);
     v_next := flowgres.next_slot(
-      p_fields => v_read.p_fields, p_timezone => (p_schedule).timezone, p_after => (p_schedule).next_at);
+      p_fields => (p_schedule).fields, p_timezone => (p_schedule).timezone, p_after => (p_schedule).next_at);
     v_expires_at := flowgres.slots_expire_at(p_tenant_id => (p_schedule).tenant_id, p_now => p_now);
     v_version := flowgres.find_scheduled_version(p_schedule);
-    foreach v_slot in array flowgres.due_slots(p_schedule => p_schedule, p_fields => v_read.p_fields, p_next => v_next, p_now => p_now) loop
+    foreach v_slot in array flowgres.due_slots(p_schedule => p_schedule, p_next => v_next, p_now => p_now) loop
       v_id := flowgres.start_slot(
         p_schedule => p_schedule, p_version => v_version, p_slot => v_slot, p_now => p_now, p_expires_at => v_expires_at,
         p_created_by => 'schedule:' || (p_schedule).id);
@@ -74,7 +72,7 @@ begin
     v_last_id := (p_schedule).last_execution_id;
   end;
   if v_next <= p_now then
-    v_next := flowgres.next_slot(p_fields => v_read.p_fields, p_timezone => (p_schedule).timezone, p_after => p_now);
+    v_next := flowgres.next_slot(p_fields => (p_schedule).fields, p_timezone => (p_schedule).timezone, p_after => p_now);
   end if;
   update flowgres.schedules as s
   set
@@ -144,7 +142,6 @@ declare
   v_now timestamptz := flowgres.now();
   v_ahead flowgres.schedules[];
   v_schedule flowgres.schedules;
-  v_read record;
 begin
   v_ahead := array(
     select s
@@ -154,11 +151,10 @@ begin
     limit p_limit
     for update of s skip locked);
   foreach v_schedule in array v_ahead loop
-    v_read := flowgres.read_cron(v_schedule.cron);
     update flowgres.schedules as s
     set
       next_at = flowgres.first_slot(
-        p_fields => v_read.p_fields, p_timezone => s.timezone, p_after => v_now, p_ends_at => s.ends_at),
+        p_fields => s.fields, p_timezone => s.timezone, p_after => v_now, p_ends_at => s.ends_at),
       updated_at = v_now
     where s.tenant_id = v_schedule.tenant_id and s.id = v_schedule.id;
   end loop;

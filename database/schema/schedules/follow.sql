@@ -89,17 +89,17 @@ begin
       else flowgres.first_slot(
         p_fields => v_read.p_fields, p_timezone => v_trigger.timezone, p_after => v_now, p_ends_at => v_trigger.ends_at) end;
     insert into flowgres.schedules as s (
-      tenant_id, id, workflow_id, place, cron, timezone, in_words, catch_up, input, jitter_seconds, ends_at, next_at, last_error,
+      tenant_id, id, workflow_id, place, cron, timezone, fields, in_words, catch_up, input, jitter_seconds, ends_at, next_at, last_error,
       created_at, updated_at)
     values (
       (p_workflow).tenant_id, coalesce(v_trigger.schedule_id, flowgres.uuid_v7(v_now)), (p_workflow).id, v_trigger.place,
-      v_trigger.cron, v_trigger.timezone, flowgres.schedule_in_words(p_fields => v_read.p_fields, p_timezone => v_trigger.timezone),
+      v_trigger.cron, v_trigger.timezone, v_read.p_fields, flowgres.schedule_in_words(p_fields => v_read.p_fields, p_timezone => v_trigger.timezone),
       v_trigger.catch_up, v_trigger.input, v_trigger.jitter_seconds, v_trigger.ends_at, v_next,
       case when v_read.p_fault is not null then jsonb_build_object('code', 'cron_invalid', 'message', v_read.p_fault, 'at', v_now) end,
       v_now, v_now)
     on conflict (tenant_id, id) do update
     set
-      place = excluded.place, cron = excluded.cron, timezone = excluded.timezone, in_words = excluded.in_words,
+      place = excluded.place, cron = excluded.cron, timezone = excluded.timezone, fields = excluded.fields, in_words = excluded.in_words,
       catch_up = excluded.catch_up, input = excluded.input, jitter_seconds = excluded.jitter_seconds, ends_at = excluded.ends_at,
       next_at = excluded.next_at, last_error = excluded.last_error, updated_at = excluded.updated_at;
   end loop;
