@@ -34,11 +34,12 @@ from tests.benchmarks.workloads import (
     peers,
     periods,
     pgbench,
+    schedules,
     start,
     wide,
 )
 
-WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9")
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10")
 
 # What is divided by each other stands together, so that the same disturbance meets both.
 PARTS: tuple[Part, ...] = (
@@ -66,6 +67,7 @@ PARTS: tuple[Part, ...] = (
     Part("W7 chain of 40", "W7", wide.measure_chain),
     Part("W7 fan of 40", "W7", wide.measure_fan),
     Part("W9 items", "W9", items.measure),
+    Part("W10 schedules", "W10", schedules.measure),
     Part("W8 lists", "W8", lists.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
 )
 

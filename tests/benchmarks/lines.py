@@ -126,4 +126,9 @@ LINES: tuple[Line, ...] = (
     Line("w9.single", "  as many executions of one step, starts included", "s"),
     Line("w9.items/single", "  items against executions", "x", at_most(1.2), ("w9.items", "w9.single")),
     Line("w9.few.p50", "  one execution of 100 items, p50", "ms", at_most(100)),
+    Line("w10.late.p50", "W10 {schedules} schedules due in the same minute, from slot to first step, p50", "ms"),
+    Line("w10.late.p99", "  p99", "ms", at_most(1000)),
+    Line("w10.look.none", "  a look for what is due, without schedules, p50", "ms"),
+    Line("w10.look.many", "  with {idle_schedules} that are due later", "ms", at_most(0.5)),
+    Line("w10.look.many/none", "  against none", "x", None, ("w10.look.many", "w10.look.none")),
 )

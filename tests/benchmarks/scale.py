@@ -30,6 +30,8 @@ class Scale:
     wide_executions: int = 150
     items: int = 10_000
     short_lists: int = 30
+    schedules: int = 1_000
+    idle_schedules: int = 10_000
     few_foreign: int = 20_000
     many_foreign: int = 2_000_000
     lists: int = 100
@@ -58,6 +60,8 @@ class Scale:
             "timers": f"{self.timers:,}",
             "in_flight": f"{self.in_flight:,}",
             "items": f"{self.items:,}",
+            "schedules": f"{self.schedules:,}",
+            "idle_schedules": f"{self.idle_schedules:,}",
             "few_foreign": f"{self.few_foreign:,}",
             "many_foreign": f"{self.many_foreign:,}",
             "held": f"{self.held_seconds:,}",
@@ -82,6 +86,8 @@ QUICK = Scale(
     wide_executions=30,
     items=1_000,
     short_lists=10,
+    schedules=1_000,
+    idle_schedules=10_000,
     few_foreign=2_000,
     many_foreign=200_000,
     lists=30,
@@ -121,6 +127,8 @@ TINY = replace(
     wide_executions=5,
     items=50,
     short_lists=2,
+    schedules=20,
+    idle_schedules=50,
     few_foreign=200,
     many_foreign=2_000,
     lists=5,

@@ -209,7 +209,7 @@ begin
   )
   || flowgres.check_secrets(p_definition => v_whole)
   || flowgres.check_trigger_names(p_definition => v_whole)
-  || flowgres.check_triggers(p_definition => v_whole)
+  || flowgres.check_cron_triggers(p_definition => v_whole)
   || flowgres.check_expressions(p_definition => v_whole);
   v_errors := v_errors || flowgres.check_jsonpath(p_path => v_definition #>> '{settings,correlation_id}', p_found => v_errors);
   v_errors := flowgres.distinct_problems(v_errors);

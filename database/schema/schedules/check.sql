@@ -32,7 +32,7 @@ as $$
 $$;
 comment on function flowgres.is_timezone(text) is $$Whether a name is that of a time zone.$$;
 
-create or replace function flowgres.check_triggers(p_definition jsonb)
+create or replace function flowgres.check_cron_triggers(p_definition jsonb)
   returns jsonb[] language plpgsql stable parallel safe
 as $$
 declare
@@ -66,7 +66,7 @@ begin
   return v_errors;
 end;
 $$;
-comment on function flowgres.check_triggers(jsonb) is $$Cron expressions and time zones of triggers that are none.$$;
+comment on function flowgres.check_cron_triggers(jsonb) is $$Cron expressions and time zones of triggers that are none.$$;
 
 create or replace function flowgres.check_schedule_inputs(p_definition jsonb)
   returns jsonb[] language plpgsql stable set search_path to pg_catalog, pg_temp

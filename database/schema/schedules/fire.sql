@@ -99,8 +99,15 @@ declare
   v_due flowgres.schedules[];
   v_schedule flowgres.schedules;
   v_is_told boolean;
+  -- One entry of the index, however many there are: mostly nothing is due.
+  v_first timestamptz := (select i.next_at from flowgres.schedules as i where i.next_at is not null order by i.next_at limit 1);
 begin
+  p_picked := 0;
   p_started := 0;
+  if v_first is null or v_first > v_now then
+    p_next_seconds := extract(epoch from v_first - v_now);
+    return;
+  end if;
   v_due := array(
     select s
     from (
