@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.database import Database, Tenant
+from tests.support.database import Clock, Database, Tenant
+from tests.support.definitions import Author
 from tests.support.engine import Hands, hands
+from tests.support.schedules import Schedules
 from tests.support.server import Server
 
 
@@ -29,3 +31,10 @@ def runner(database: Database) -> Iterator[Hands]:
 def reference_tenant(module_database: Database) -> Tenant:
     """The tenant of the tests that share one database."""
     return module_database.make_tenant("Reference")
+
+
+@pytest.fixture
+def schedules(database: Database, clock: Clock) -> Iterator[Schedules]:
+    """A tenant that makes schedules, at noon."""
+    with database.connect() as own:
+        yield Schedules(Author(database, own), clock)

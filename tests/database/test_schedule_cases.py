@@ -10,10 +10,8 @@ import psycopg
 import pytest
 
 from tests.cases import Case, load_cases
-from tests.database.test_schedules import NOON, Schedules, cron, schedules
 from tests.support.database import Database
-
-__all__ = ["schedules"]  # the fixture
+from tests.support.schedules import NOON, Schedules, cron
 
 CASES = load_cases("cron")
 FIRING = [case for case in CASES if "fires" in case.outcomes]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.support.api import Api
 from tests.support.database import Clock, Db, Tenant
 from tests.support.definitions import log_step, workflow
@@ -29,6 +31,8 @@ def test_runner_fires_a_schedule_and_runs_what_it_starts(
     assert client.get("/schedules").json()[0]["last_slot"] == "2026-06-01T12:00:00+00:00"
 
 
+@pytest.mark.slow
+@pytest.mark.chaos
 def test_five_runners_that_are_killed_lose_and_double_no_slot(
     api: Api, tenant: Tenant, db: Db, clock: Clock, start_runner: Callable[..., Runner]
 ) -> None:

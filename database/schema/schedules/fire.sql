@@ -108,6 +108,8 @@ begin
     p_next_seconds := extract(epoch from v_first - v_now);
     return;
   end if;
+  -- In a copy of the database the original's slots are not to start once more.
+  perform flowgres.require_original();
   v_due := array(
     select s
     from (

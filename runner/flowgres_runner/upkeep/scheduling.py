@@ -20,7 +20,10 @@ LOOK_SECONDS = 1.0
 """The longest sleep: a schedule that was added meanwhile tells nobody."""
 LEAST_SECONDS = 0.005
 FIRE_LIMIT = 50
-"""Schedules of one call, which is one transaction: the first ones are seen while the next ones are fired."""
+"""Schedules of one call, which is one transaction: the first ones are seen while the next ones are fired.
+
+Each is a subtransaction, and more than 64 of these make every snapshot dearer.
+"""
 
 
 class Scheduler:
