@@ -43,6 +43,7 @@ def test_commands_of_this_version_are_complete() -> None:
         keys.create keys.list keys.rotate keys.revoke secrets.set secrets.list secrets.delete
         workflows.list workflows.show workflows.versions workflows.activate workflows.deactivate workflows.delete
         executions.list executions.show executions.events executions.cancel executions.watch
+        schedules.list schedules.preview schedules.pause schedules.resume schedules.trigger schedules.backfill
         runner.start runner.list"""
     assert {".".join(command) for command in ALL_COMMANDS} == set(expected.split())
 
