@@ -9,9 +9,7 @@ import gc
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -27,14 +25,13 @@ from flowgres_runner.execution.contexts import ContextCache
 from flowgres_runner.execution.executor import Executor
 from flowgres_runner.execution.running import RESERVE_PART, RunningSteps
 from flowgres_runner.execution.secret_store import SecretStore
-from flowgres_runner.execution.versions import ChooseHandler, VersionCache
-from flowgres_runner.http import Client, EgressPolicy, Transport
+from flowgres_runner.execution.versions import VersionCache
+from flowgres_runner.http import Client, EgressPolicy
 from flowgres_runner.reading.reader import Reader
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.settings import RunnerSettings
 from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.http import HttpStep
-from flowgres_runner.steps.offered import OfferedHandler
 from flowgres_runner.steps.registry import (
     core_handlers,
     custom_handlers,
@@ -42,7 +39,7 @@ from flowgres_runner.steps.registry import (
     published_types,
     start_handlers,
 )
-from flowgres_runner.timing import REAL_TIME, Timing
+from flowgres_runner.surroundings import Surroundings as Surroundings
 from flowgres_runner.upkeep.checking import VersionChecker
 from flowgres_runner.upkeep.scheduling import Scheduler
 from flowgres_runner.upkeep.timekeeper import Timekeeper
@@ -69,22 +66,6 @@ _MALLOPT_TRIM_THRESHOLD, _MALLOPT_MMAP_THRESHOLD = -1, -3
 _DRAIN_LOOK_SECONDS = 0.02
 _LAST_CALL_SECONDS = 5.0
 """For calls that are under way when the grace is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a runner meets besides its database; left alone it is the world as it is.
-
-    `transport` takes the place of the network under the HTTP client, `timing` that of the machine's clock for attempts,
-    `database_now` that of what the database said last of its clock, `offered` that of the installed step types, and
-    `choose` says which handler runs a step.
-    """
-
-    transport: Transport | None = None
-    timing: Timing = REAL_TIME
-    database_now: Callable[[], datetime] | None = None
-    offered: Mapping[str, OfferedHandler] | None = None
-    choose: ChooseHandler | None = None
 
 
 class Runner:
