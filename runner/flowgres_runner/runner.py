@@ -39,7 +39,7 @@ from flowgres_runner.steps.registry import (
     published_types,
     start_handlers,
 )
-from flowgres_runner.surroundings import Surroundings as Surroundings
+from flowgres_runner.surroundings import Surroundings
 from flowgres_runner.upkeep.checking import VersionChecker
 from flowgres_runner.upkeep.scheduling import Scheduler
 from flowgres_runner.upkeep.timekeeper import Timekeeper

@@ -33,8 +33,9 @@ from flowgres_process.errors import ProcessError
 from flowgres_process.logs import configure_logs
 from flowgres_process.secret_keys import SecretKeys
 from flowgres_runner.http import EgressPolicy
-from flowgres_runner.runner import Runner, Surroundings
+from flowgres_runner.runner import Runner
 from flowgres_runner.settings import RunnerSettings
+from flowgres_runner.surroundings import Surroundings
 
 AT_ONCE = 100
 """Cases of a group that run together."""
