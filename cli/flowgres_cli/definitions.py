@@ -227,6 +227,42 @@ def called_workflows(document: Mapping[str, Json]) -> set[str]:
     return names
 
 
+def named_secrets(document: Json) -> set[str]:
+    """Secrets that the expressions of a definition name."""
+    from flowgres_definitions.expressions import find_references, has_expression
+
+    names: set[str] = set()
+    todo: list[Json] = [document]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            todo.extend(value.values())
+        elif isinstance(value, list):
+            todo.extend(value)
+        elif isinstance(value, str) and has_expression(value):
+            names |= find_references(value, secrets_allowed=True).secrets
+    return names
+
+
+def left_to_server(definitions: Sequence[DefinitionFile]) -> str | None:
+    """What no file can tell of these, as a sentence; None when they name nothing that is elsewhere."""
+    own = {definition.name for definition in definitions}
+    called = {name for one in definitions for name in called_workflows(one.document) if "{{" not in name} - own
+    secrets = {name for one in definitions for name in named_secrets(one.document)}
+    parts = [
+        f"the {word}{'s' * (len(names) > 1)} {', '.join(sorted(names))}"
+        for word, names in (("workflow", called), ("secret", secrets))
+        if names
+    ]
+    if not parts:
+        return None
+    return f"Only a server can tell whether {' and '.join(parts)} {_are(called | secrets)} there: --server asks it."
+
+
+def _are(names: set[str]) -> str:
+    return "are" if len(names) > 1 else "is"
+
+
 def print_findings(findings: Iterable[Finding]) -> tuple[int, int]:
     """Say each one on stderr; return the number of errors and of warnings."""
     from flowgres_cli.output import say

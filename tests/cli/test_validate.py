@@ -67,6 +67,23 @@ def test_valid_file_is_exit_0(flowgres: Flowgres, write: Callable[..., Path]) ->
     assert "1 file valid" in answer.err
 
 
+def test_what_no_file_can_tell_is_said(flowgres: Flowgres, write: Callable[..., Path]) -> None:
+    calls = """\
+name: caller
+steps:
+  - {id: here, type: sub_workflow, config: {workflow: greet}}
+  - {id: there, type: sub_workflow, config: {workflow: elsewhere}}
+  - {id: any, type: sub_workflow, config: {workflow: "{{ input.name }}"}}
+  - {id: send, type: http, config: {url: "https://x.example", headers: {Key: "{{ secrets.SHOP_KEY }}"}}}
+"""
+    write("greet.yaml", GOOD.replace("hello", "greet"))
+    write("caller.yaml", calls)
+    answer = flowgres("validate", "greet.yaml", "caller.yaml")
+    assert answer.code == 0
+    assert "whether the workflow elsewhere and the secret SHOP_KEY are there: --server asks it" in answer.err
+    assert "Only a server" not in flowgres("validate", "greet.yaml").err
+
+
 def test_every_problem_is_told_at_once_with_its_place(flowgres: Flowgres, write: Callable[..., Path]) -> None:
     text = GOOD.replace("hello", "Hello").replace("}}", "") + "  - {id: b, type: transfrom, config: {}}\n"
     write("greet.yaml", text)

@@ -41,15 +41,30 @@ def validate(session: Session, paths: tuple[str, ...], is_asking_server: bool) -
 
     PATH is a file, a directory (walked for *.yaml, *.yml, *.json with a workflow in them), or - for stdin. Without
     --server nothing is asked over the network. Exit code 4 when there is an error; warnings do not count.
+
+    \b
+    What no file can tell is left to the server: whether the workflows and
+    secrets that are named are there, which step types its runners serve,
+    and the limits of its tenant.
     """
-    from flowgres_cli.definitions import SERVER_DECIDES, check_file, find_files, print_findings, server_findings
+    from flowgres_cli.definitions import (
+        SERVER_DECIDES,
+        check_file,
+        find_files,
+        left_to_server,
+        print_findings,
+        server_findings,
+    )
     from flowgres_cli.errors import InvalidDefinitionError
 
     chosen = find_files(paths)
     files = chosen.files
     findings = []
+    sound = []
     for file in files:
         definition, found = check_file(file)
+        if definition is not None:
+            sound.append(definition)
         if is_asking_server:
             found = [finding for finding in found if finding.code not in SERVER_DECIDES]
         findings += found
@@ -66,6 +81,8 @@ def validate(session: Session, paths: tuple[str, ...], is_asking_server: bool) -
     if errors:
         raise InvalidDefinitionError(f"{errors} error{'s' * (errors != 1)} in {counted}")
     say(f"{counted} valid" + (f", {warnings} warning{'s' * (warnings != 1)}" if warnings else ""))
+    if not is_asking_server and (left := left_to_server(sound)) is not None:
+        say(left)
 
 
 @click.command("import", epilog="Examples: flowgres import order.yaml · flowgres import workflows/ --dry-run")
