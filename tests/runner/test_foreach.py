@@ -12,23 +12,14 @@ import pytest
 
 from tests.support.behaviours import Received, answer
 from tests.support.database import Database, Db, Tenant
-from tests.support.engine import assert_invariants, dag, get, import_workflow, start
+from tests.support.engine import dag, import_workflow
 from tests.support.peers import Peer
-from tests.support.runner import Runner, wait_for
+from tests.support.runner import Runner, run_to_end
 
 
 @pytest.fixture(autouse=True)
 def _runner(start_runner: Callable[..., Runner]) -> None:
     start_runner(HTTP_ALLOW_PRIVATE_NETWORKS="true")
-
-
-def _run(database: Database, db: Db, tenant: Tenant, *steps: dict[str, Any], **given: Any) -> dict[str, Any]:
-    """An execution when it has ended."""
-    execution_id = start(database, tenant, import_workflow(db, tenant, dag("items", list(steps))), input=given)
-    ended = "select finished_at is not null from flowgres.executions where id = %s"
-    wait_for(lambda: bool(db.value(ended, execution_id)), timeout_seconds=60, what="the end")
-    assert_invariants(db)
-    return get(database, tenant, execution_id)
 
 
 def each(config: Any, **more: Any) -> dict[str, Any]:
@@ -42,7 +33,7 @@ def test_an_item_is_seen_in_every_part_of_its_step(database: Database, db: Db, t
         output="{{ output.name ~ output.at }}",
     )
     after = {"id": "after", "depends_on": ["each"], "config": {"expression": "{{ steps.each.output | join(' ') }}"}}
-    execution = _run(database, db, tenant, step, after, items=[{"name": "a"}, {"name": "b"}, {"name": "c"}])
+    execution = run_to_end(database, db, tenant, step, after, items=[{"name": "a"}, {"name": "b"}, {"name": "c"}])
     assert execution["output"] == {"after": "A0 B1 C2"}
 
 
@@ -52,14 +43,14 @@ def test_an_item_is_seen_in_every_part_of_its_step(database: Database, db: Db, t
 def test_what_is_no_list_or_too_long_is_refused(
     database: Database, db: Db, tenant: Tenant, items: Any, code: str
 ) -> None:
-    execution = _run(database, db, tenant, each({"expression": "{{ item }}"}), items=items)
+    execution = run_to_end(database, db, tenant, each({"expression": "{{ item }}"}), items=items)
     assert (execution["status"], execution["error"]["code"]) == ("failed", code)
 
 
 def test_list_that_is_large_is_worked_on_to_its_end(database: Database, db: Db, tenant: Tenant) -> None:
     # Nothing that the runner's loop would parse.
     items = [{"n": n, "text": "x" * 200} for n in range(1_000)]
-    execution = _run(database, db, tenant, each({"expression": "{{ item.n }}"}), items=items)
+    execution = run_to_end(database, db, tenant, each({"expression": "{{ item.n }}"}), items=items)
     assert execution["status"] == "completed", execution["error"]
     assert execution["output"] == {"each": list(range(1_000))}
 
@@ -67,27 +58,27 @@ def test_list_that_is_large_is_worked_on_to_its_end(database: Database, db: Db, 
 def test_items_that_are_large_are_fetched_a_few_at_a_time(database: Database, db: Db, tenant: Tenant) -> None:
     items = [{"text": letter * 60_000} for letter in "abcd"]
     step = each({"expression": "{{ item.text[0] ~ (item.text | length) }}"})
-    execution = _run(database, db, tenant, step, items=items)
+    execution = run_to_end(database, db, tenant, step, items=items)
     assert execution["status"] == "completed", execution["error"]
     assert execution["output"] == {"each": [f"{letter}60000" for letter in "abcd"]}
 
 
 def test_when_decides_once_for_all_items(database: Database, db: Db, tenant: Tenant) -> None:
     step = each({"expression": "{{ item }}"}, when="{{ input.items | length > 5 }}")
-    execution = _run(database, db, tenant, step, items=[1, 2])
+    execution = run_to_end(database, db, tenant, step, items=[1, 2])
     assert (execution["status"], execution["steps"]["each"]["status"]) == ("completed", "skipped")
 
 
 def test_items_that_wait_hold_no_runner(database: Database, db: Db, tenant: Tenant) -> None:
     step = each({"seconds": "{{ item }}"}, type="delay")
-    execution = _run(database, db, tenant, step, items=[0.1] * 200)
+    execution = run_to_end(database, db, tenant, step, items=[0.1] * 200)
     assert execution["output"] == {"each": [{"seconds": 0.1}] * 200}
 
 
 def test_items_may_be_workflows(database: Database, db: Db, tenant: Tenant) -> None:
     import_workflow(db, tenant, dag("double", [{"id": "two", "config": {"expression": "{{ input.n * 2 }}"}}]))
     config = {"workflow": "double", "input": {"n": "{{ item }}"}}
-    execution = _run(database, db, tenant, each(config, type="sub_workflow"), items=list(range(30)))
+    execution = run_to_end(database, db, tenant, each(config, type="sub_workflow"), items=list(range(30)))
     assert execution["output"] == {"each": [{"two": 2 * n} for n in range(30)]}
 
 
@@ -115,7 +106,7 @@ async def test_each_item_is_tried_again_by_itself_under_its_own_key(database: Da
             output="{{ response.body.sku }}",
             retry={"attempts": 2, "delay": 0.05},
         )
-        execution = await asyncio.to_thread(_run, database, db, tenant, step, items=["tea", "none", "cup"])
+        execution = await asyncio.to_thread(run_to_end, database, db, tenant, step, items=["tea", "none", "cup"])
     assert execution["status"] == "completed", execution["error"]
     assert execution["output"] == {"each": ["tea", None, "cup"]}
     prefix = f"{execution['id']}/each"

@@ -12,23 +12,14 @@ import pytest
 
 from tests.support.behaviours import Received, answer
 from tests.support.database import Database, Db, Tenant
-from tests.support.engine import assert_invariants, dag, get, import_workflow, start
+from tests.support.engine import dag, import_workflow
 from tests.support.peers import Peer
-from tests.support.runner import Runner, wait_for
+from tests.support.runner import Runner, run_to_end
 
 
 @pytest.fixture(autouse=True)
 def _runner(start_runner: Callable[..., Runner]) -> None:
     start_runner(HTTP_ALLOW_PRIVATE_NETWORKS="true")
-
-
-def _run(database: Database, db: Db, tenant: Tenant, *steps: dict[str, Any], **given: Any) -> dict[str, Any]:
-    """An execution when it has ended."""
-    execution_id = start(database, tenant, import_workflow(db, tenant, dag("rounds", list(steps))), input=given)
-    ended = "select finished_at is not null from flowgres.executions where id = %s"
-    wait_for(lambda: bool(db.value(ended, execution_id)), timeout_seconds=60, what="the end")
-    assert_invariants(db)
-    return get(database, tenant, execution_id)
 
 
 def repeated(until: str, config: Any, **more: Any) -> dict[str, Any]:
@@ -41,7 +32,7 @@ def test_round_and_previous_are_seen_in_every_part(database: Database, db: Db, t
         {"output": {"n": "{{ round }}", "before": "{{ previous.total if previous else 0 }}"}},
         output={"total": "{{ output.before + output.n }}", "was": "{{ previous }}"},
     )
-    execution = _run(database, db, tenant, step)
+    execution = run_to_end(database, db, tenant, step)
     r = execution["steps"]["r"]
     assert (r["status"], r["round"], r["attempts"]) == ("completed", 4, 4)
     assert r["output"]["total"] == 10
@@ -60,16 +51,18 @@ def test_round_and_previous_are_seen_in_every_part(database: Database, db: Db, t
 def test_until_that_never_is_true_fails_the_step(
     database: Database, db: Db, tenant: Tenant, until: str, code: str
 ) -> None:
-    execution = _run(database, db, tenant, repeated(until, {"expression": "{{ round }}"}, repeat={"max_times": 3}))
+    execution = run_to_end(
+        database, db, tenant, repeated(until, {"expression": "{{ round }}"}, repeat={"max_times": 3})
+    )
     assert (execution["status"], execution["error"]["code"]) == ("failed", code)
 
 
 def test_when_is_asked_in_the_first_round_only(database: Database, db: Db, tenant: Tenant) -> None:
     first = {"id": "first", "config": {"expression": "{{ 1 }}"}}
     step = repeated("{{ round == 3 }}", {"expression": "{{ round }}"}, depends_on=["first"], when="{{ input.go }}")
-    execution = _run(database, db, tenant, first, step, go=True)
+    execution = run_to_end(database, db, tenant, first, step, go=True)
     assert execution["output"] == {"r": 3}
-    execution = _run(database, db, tenant, first, step, go=False)
+    execution = run_to_end(database, db, tenant, first, step, go=False)
     assert execution["steps"]["r"]["status"] == "skipped"
 
 
@@ -101,7 +94,7 @@ async def test_pages_are_gathered_under_a_key_for_each(database: Database, db: D
             },
             retry={"attempts": 2, "delay": 0.05},
         )
-        execution = await asyncio.to_thread(_run, database, db, tenant, step)
+        execution = await asyncio.to_thread(run_to_end, database, db, tenant, step)
     assert execution["status"] == "completed", execution["error"]
     assert execution["output"]["r"] == {"rows": [10, 11, 12, 20, 21, 22, 30, 31, 32, 40, 41, 42], "next": None}
     assert pages.keys == [f"{execution['id']}/r/r{number}" for number in (1, 2, 3, 4) for _ in range(2)]
@@ -114,7 +107,7 @@ def test_large_outputs_go_from_round_to_round(database: Database, db: Db, tenant
         "{{ round == 4 and previous.text | length == 150000 }}",
         {"output": {"text": "{{ (previous.text if previous else '') ~ input.text }}"}},
     )
-    execution = _run(database, db, tenant, step, text="x" * 50_000)
+    execution = run_to_end(database, db, tenant, step, text="x" * 50_000)
     assert (execution["status"], execution["steps"]["r"]["round"]) == ("completed", 4)
     assert len(execution["output"]["r"]["text"]) == 200_000
 
@@ -122,14 +115,14 @@ def test_large_outputs_go_from_round_to_round(database: Database, db: Db, tenant
 def test_each_round_runs_a_sub_workflow(database: Database, db: Db, tenant: Tenant) -> None:
     child = import_workflow(db, tenant, dag("child", [{"id": "c", "config": {"expression": "{{ input.n * 2 }}"}}]))
     step = repeated("{{ output.c >= 6 }}", {"workflow": child, "input": {"n": "{{ round }}"}}, type="sub_workflow")
-    execution = _run(database, db, tenant, step)
+    execution = run_to_end(database, db, tenant, step)
     assert (execution["status"], execution["output"]) == ("completed", {"r": {"c": 6}})
     assert db.value("select count(*) from flowgres.executions where parent_execution_id is not null") == 3
 
 
 def test_rounds_wait_between(database: Database, db: Db, tenant: Tenant) -> None:
     step = repeated("{{ round == 3 }}", {"seconds": 0.05}, type="delay", repeat={"delay": "150ms"})
-    execution = _run(database, db, tenant, step)
+    execution = run_to_end(database, db, tenant, step)
     seconds = db.value(
         "select extract(epoch from finished_at - started_at) from flowgres.executions where id = %s", execution["id"]
     )
@@ -143,7 +136,7 @@ def test_every_item_has_its_rounds(database: Database, db: Db, tenant: Tenant) -
         {"expression": "{{ (previous or []) + [item * 10 + round] }}"},
         foreach={"items": "{{ input.items }}"},
     )
-    execution = _run(database, db, tenant, step, items=[1, 3, 2])
+    execution = run_to_end(database, db, tenant, step, items=[1, 3, 2])
     assert execution["output"] == {"r": [[11], [31, 32, 33], [21, 22]]}
 
 
@@ -152,7 +145,7 @@ def test_every_item_has_its_rounds(database: Database, db: Db, tenant: Tenant) -
 )
 def test_output_that_does_not_change_is_what_was_before(database: Database, db: Db, tenant: Tenant, value: str) -> None:
     step = repeated("{{ round > 1 and output == previous }}", {"expression": value}, repeat={"max_times": 3})
-    assert _run(database, db, tenant, step)["steps"]["r"]["round"] == 2
+    assert run_to_end(database, db, tenant, step)["steps"]["r"]["round"] == 2
 
 
 async def test_answer_that_does_not_change_has_the_order_that_it_had_before(
@@ -168,5 +161,5 @@ async def test_answer_that_does_not_change_has_the_order_that_it_had_before(
             type="http",
             repeat={"max_times": 3},
         )
-        execution = await asyncio.to_thread(_run, database, db, tenant, step)
+        execution = await asyncio.to_thread(run_to_end, database, db, tenant, step)
     assert execution["steps"]["r"]["round"] == 2, execution["error"]

@@ -7,9 +7,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from flowgres_cli.stack.process import ManagedProcess
-from tests.support.database import Database
+from tests.support.database import Database, Db, Tenant
+from tests.support.engine import assert_invariants, dag, get, import_workflow, start
 from tests.support.front import SECRET_KEY
 
 READY_TIMEOUT_SECONDS = 30
@@ -66,3 +68,12 @@ def wait_for(condition: Callable[[], object], *, timeout_seconds: float = 15, wh
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true within {timeout_seconds:g} s"
         time.sleep(0.02)
+
+
+def run_to_end(database: Database, db: Db, tenant: Tenant, *steps: dict[str, Any], **given: Any) -> dict[str, Any]:
+    """Run a workflow of these steps; the execution when it has ended."""
+    execution_id = start(database, tenant, import_workflow(db, tenant, dag("subject", list(steps))), input=given)
+    ended = "select finished_at is not null from flowgres.executions where id = %s"
+    wait_for(lambda: bool(db.value(ended, execution_id)), timeout_seconds=60, what="the end")
+    assert_invariants(db)
+    return get(database, tenant, execution_id)
