@@ -85,6 +85,7 @@ GRAPH: list[tuple[Definition, Said]] = [
     (rounds({}), {"steps[0].repeat.until": "missing_key"}),
     (rounds(3), {"steps[0].repeat": "wrong_kind"}),
     (rounds({"until": True}), {"steps[0].repeat.until": "wrong_kind"}),
+    (rounds({"until": ["{{ steps.b.output }}"]}), {"steps[0].repeat.until": "wrong_kind"}),
     (rounds({"until": "done"}), {"steps[0].repeat.until": "expression_not_boolean"}),
     (rounds({"until": "{{ round }} or more"}), {"steps[0].repeat.until": "expression_not_boolean"}),
     (rounds({"until": "{{ response.status == 200 }}"}), {"steps[0].repeat.until": "expression_name"}),

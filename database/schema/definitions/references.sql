@@ -54,7 +54,7 @@ as $$
       else p_step -> 'config'
     end,
     'foreach', case when jsonb_typeof(p_step -> 'foreach') = 'object' then jsonb_build_object('items', p_step #> '{foreach,items}') end,
-    'repeat', case when jsonb_typeof(p_step -> 'repeat') = 'object' then jsonb_build_object('until', p_step #> '{repeat,until}') end,
+    'repeat', case when jsonb_typeof(p_step #> '{repeat,until}') = 'string' then jsonb_build_object('until', p_step #> '{repeat,until}') end,
     'when', case when jsonb_typeof(p_step -> 'when') = 'string' then p_step -> 'when' end, 'output', p_step -> 'output'));
 $$;
 comment on function flowgres.step_expressions(jsonb) is $$The parts of a step in which expressions are rendered.$$;
