@@ -81,7 +81,7 @@ def _find_parents(steps: Sequence[Json], graph: Graph) -> list[list[int]]:
                 parent = graph.numbers.get(name) if isinstance(name, str) else None
                 if not isinstance(name, str):
                     continue
-                if name == graph.ids[number]:
+                if parent == number:
                     _add(graph, path, "self_dependency", f'the step "{name[:60]}" depends on itself')
                 elif parent is None:
                     unknown += 1

@@ -90,7 +90,7 @@ def _check_step(at: Place, graph: Graph, custom_types: CustomTypes) -> Iterator[
     step, path = at.step, at.path
     join, kind = step.get("join"), step.get("type")
     joins = (isinstance(join, str) and join in _JOINS) or (isinstance(join, dict) and "at_least" in join)
-    if at.section == "steps" and joins and not graph.parents[at.number] and not step.get("depends_on"):
+    if at.section == "steps" and joins and not graph.parents[at.number] and step.get("depends_on") in (None, []):
         message = f'"{str(step.get("id"))[:60]}" waits for nothing, so it has nothing to join'
         yield (*path, "join"), Problem("", "join_without_dependencies", message, "Name the steps in depends_on.")
     if not isinstance(kind, str) or kind in core_step_types() or kind in later_step_types():

@@ -96,6 +96,7 @@ GRAPH: list[tuple[Definition, Said]] = [
     (rounds({"until": "{{ true }}", "delay": "soon"}), {"steps[0].repeat.delay": "duration_invalid"}),
     (rounds({"until": "{{ true }}", "times": 2}), {"steps[0].repeat.times": "unknown_key"}),
     (rounds({"until": "{{ true }}"}, when="{{ round == 1 }}"), {"steps[0].when": "expression_name"}),
+    (workflow({"id": "a", "type": "condition", "config": {"expression": [" {{ input.x }}"]}}), {"steps[0].config.expression": "wrong_kind"}),
     (workflow(logs("a", "{{ previous }}")), {"steps[0].config.message": "expression_name"}),
     (workflow({"id": "a", "type": "stop", "repeat": {"until": "{{ true }}"}}), {"steps[0]": "repeat_not_allowed"}),
     (each({"items": "{{ input.rows }}", "max_parallel": 5, "tolerate": "10%", "at_least": 2, "rest": "cancel"}), {}),

@@ -261,7 +261,9 @@ begin
     select s.position, s.path || '.config', s.config - '{expression,true_branch,false_branch}'::text[], s.names || s.own_names, false
     from steps as s where s.is_condition
     union all
-    select s.position, s.path || '.config.expression', s.config -> 'expression', s.names || s.own_names, true
+    select
+      s.position, s.path || '.config.expression', s.config -> 'expression', s.names || s.own_names,
+      jsonb_typeof(s.config -> 'expression') = 'string'
     from steps as s where s.is_condition
     union all
     select s.position, s.path || '.foreach.items', s.step #> '{foreach,items}', s.names, false from steps as s
