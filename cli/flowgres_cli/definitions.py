@@ -229,19 +229,13 @@ def called_workflows(document: Mapping[str, Json]) -> set[str]:
 
 def named_secrets(document: Json) -> set[str]:
     """Secrets that the expressions of a definition name."""
-    from flowgres_definitions.expressions import find_references, has_expression
+    from flowgres_definitions.expressions import find_references, texts_with_expressions
 
-    names: set[str] = set()
-    todo: list[Json] = [document]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, dict):
-            todo.extend(value.values())
-        elif isinstance(value, list):
-            todo.extend(value)
-        elif isinstance(value, str) and has_expression(value):
-            names |= find_references(value, secrets_allowed=True).secrets
-    return names
+    return {
+        name
+        for text in texts_with_expressions(document)
+        for name in find_references(text, secrets_allowed=True).secrets
+    }
 
 
 def left_to_server(definitions: Sequence[DefinitionFile]) -> str | None:

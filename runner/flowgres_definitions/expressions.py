@@ -23,7 +23,7 @@ from .language import (
     PLACED_NAMES,
     TESTS,
 )
-from .problems import Problem, did_you_mean
+from .problems import Json, Problem, did_you_mean
 
 _PLAIN_NODES = (
     nodes.Const,
@@ -113,6 +113,24 @@ class Findings:
 def has_expression(text: str) -> bool:
     """Whether a text has anything that Jinja would read; all other texts are data and stay as they are."""
     return "{{" in text or "{%" in text or "{#" in text
+
+
+def texts_with_expressions(value: Json) -> Iterator[str]:
+    """Texts at any depth of a value that have expressions, in no order."""
+    todo: list[Json] = [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            todo.extend(value.values())
+        elif isinstance(value, list):
+            todo.extend(value)
+        elif isinstance(value, str) and has_expression(value):
+            yield value
+
+
+def holds_expression(value: Json) -> bool:
+    """Whether an expression stands in a value, at any depth."""
+    return any(True for _ in texts_with_expressions(value))
 
 
 def parse_expression(text: str) -> Expression:

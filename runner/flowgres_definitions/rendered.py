@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from .custom_types import MAX_CONFIG_PROBLEMS
 from .description import Schema, config_schema, resolve_schema
+from .expressions import holds_expression
 from .form import form_value
 from .problems import Json, Path, Problem, format_path
-from .schema import Found, check_value, has_kind, holds_expression, schema_kinds
+from .schema import Found, check_value, has_kind, schema_kinds
 
 _MAX_QUOTED: Final = 60
 _INVALID: Final = "the value is not valid here"

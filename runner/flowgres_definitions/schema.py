@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from .description import Schema, resolve_schema
 from .durations import parse_moment
-from .expressions import has_expression
+from .expressions import holds_expression
 from .problems import Json, Path, Problem, did_you_mean
 from .strict_json import frozen, is_same
 
@@ -94,20 +94,6 @@ def fits(value: Json, schema: Schema, root: Schema, *, is_open: bool = False) ->
         if not more and schema["required"] == [key] and isinstance(of, dict) and of.keys() == {"const"}:
             return key in value and is_same(value[key], of["const"])
     return not check_value(value, schema, root, is_open=is_open)
-
-
-def holds_expression(value: Json) -> bool:
-    """Whether an expression stands in a value, at any depth."""
-    todo: list[Json] = [value]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, dict):
-            todo.extend(value.values())
-        elif isinstance(value, list):
-            todo.extend(value)
-        elif isinstance(value, str) and has_expression(value):
-            return True
-    return False
 
 
 def schema_kinds(schema: Schema, root: Schema) -> list[str] | None:

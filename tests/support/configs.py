@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
+from flowgres_definitions.expressions import holds_expression
 from flowgres_definitions.problems import Path
-from flowgres_definitions.schema import holds_expression
 from tests.support.schemas import is_valid
 
 Json = Any

@@ -48,6 +48,11 @@ def rounds(repeat: Any, **changes: Any) -> Definition:
     return workflow(logs("a", "{{ round }} {{ previous }}", repeat=repeat, **changes))
 
 
+def condition(expression: Any) -> Definition:
+    """A workflow of one step that decides nothing."""
+    return workflow({"id": "a", "type": "condition", "config": {"expression": expression}})
+
+
 def calls(**config: Any) -> Definition:
     """A workflow of one step that calls another."""
     return workflow({"id": "a", "type": "sub_workflow", "config": {"workflow": "{{ input.name }}"} | config})
@@ -68,6 +73,7 @@ GRAPH: list[tuple[Definition, Said]] = [
     (joined("most"), {"steps[2].join": "unknown_word"}),
     (joined(2), {"steps[2].join": "wrong_kind"}),
     (workflow(log_step("a", join={"at_least": 1}, depends_on=[])), {"steps[0].join": "join_without_dependencies"}),
+    (workflow(log_step("a"), logs("b", depends_on={}, join={"at_least": 1})), {"steps[1].depends_on": "wrong_kind"}),
     (joined("any", cancels=["a", "b"]), {}),
     (joined("any", cancels="a"), {}),
     (joined("any", cancels=["z"]), {"steps[2].cancels[0]": "unknown_step"}),
@@ -96,7 +102,8 @@ GRAPH: list[tuple[Definition, Said]] = [
     (rounds({"until": "{{ true }}", "delay": "soon"}), {"steps[0].repeat.delay": "duration_invalid"}),
     (rounds({"until": "{{ true }}", "times": 2}), {"steps[0].repeat.times": "unknown_key"}),
     (rounds({"until": "{{ true }}"}, when="{{ round == 1 }}"), {"steps[0].when": "expression_name"}),
-    (workflow({"id": "a", "type": "condition", "config": {"expression": [" {{ input.x }}"]}}), {"steps[0].config.expression": "wrong_kind"}),
+    (condition(["{{ input.x }}"]), {"steps[0].config.expression": "wrong_kind"}),
+    (condition("{{ input.x }}"), {}),
     (workflow(logs("a", "{{ previous }}")), {"steps[0].config.message": "expression_name"}),
     (workflow({"id": "a", "type": "stop", "repeat": {"until": "{{ true }}"}}), {"steps[0]": "repeat_not_allowed"}),
     (each({"items": "{{ input.rows }}", "max_parallel": 5, "tolerate": "10%", "at_least": 2, "rest": "cancel"}), {}),

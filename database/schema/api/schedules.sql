@@ -15,12 +15,7 @@ select
   s.input,
   s.jitter_seconds,
   s.ends_at,
-  case
-    when s.paused_at is not null then 'paused'
-    when w.status <> 'active' then 'inactive'
-    when s.next_at is null then 'ended'
-    else 'active'
-  end as status,
+  flowgres.schedule_status(p_paused_at => s.paused_at, p_workflow_status => w.status, p_next_at => s.next_at) as status,
   s.next_at,
   s.last_slot,
   s.last_execution_id,

@@ -35,6 +35,18 @@ end;
 $$;
 comment on function flowgres.find_schedule(uuid, text) is $$The schedule with this id, or the only one of the workflow with this name; refuses when there is none.$$;
 
+create or replace function flowgres.schedule_status(p_paused_at timestamptz, p_workflow_status text, p_next_at timestamptz)
+  returns text language sql immutable parallel safe
+as $$
+  select case
+    when p_paused_at is not null then 'paused'
+    when p_workflow_status <> 'active' then 'inactive'
+    when p_next_at is null then 'ended'
+    else 'active'
+  end;
+$$;
+comment on function flowgres.schedule_status(timestamptz, text, timestamptz) is $$What a schedule does: active, paused, inactive (its workflow is), ended (no slot comes any more).$$;
+
 create or replace function flowgres.describe_schedule(p_schedule flowgres.schedules)
   returns jsonb language sql stable set search_path to pg_catalog, pg_temp
 as $$
@@ -45,9 +57,8 @@ as $$
     'cron', (p_schedule).cron,
     'timezone', (p_schedule).timezone,
     'in_words', (p_schedule).in_words,
-    'status', case
-      when (p_schedule).paused_at is not null then 'paused' when w.status <> 'active' then 'inactive'
-      when (p_schedule).next_at is null then 'ended' else 'active' end,
+    'status', flowgres.schedule_status(
+      p_paused_at => (p_schedule).paused_at, p_workflow_status => w.status, p_next_at => (p_schedule).next_at),
     'next_at', (p_schedule).next_at)
   from flowgres.workflows as w
   where w.tenant_id = (p_schedule).tenant_id and w.id = (p_schedule).workflow_id;

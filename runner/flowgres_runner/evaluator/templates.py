@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from flowgres_definitions.expressions import has_expression
+from flowgres_definitions.expressions import holds_expression
 from flowgres_runner.json_values import LARGE_BYTES, encode_json, weight_of
 
 from .jobs import Follower, Rendered, RenderedLarge, RenderJob
@@ -105,7 +105,7 @@ class TemplateCache:
         if known is not None and known.is_for(job):
             return known
         text = encode_json(job.template)
-        constant = None if job.when is not None or has_expressions(job.template) else _as_given(job.template, text)
+        constant = None if job.when is not None or holds_expression(job.template) else _as_given(job.template, text)
         known = KnownTemplate(self._number(), job.template, job.when, constant, weight_of(text))
         self._templates.put(job.key, known, known.weight)
         return known
@@ -165,18 +165,3 @@ class SentTemplates:
         self._numbers[number] = weight
         self._weight += weight
         return True
-
-
-def has_expressions(template: Json) -> bool:
-    """Whether any text of a template has an expression."""
-    todo = [template]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, str):
-            if has_expression(value):
-                return True
-        elif isinstance(value, dict):
-            todo.extend(value.values())
-        elif isinstance(value, list):
-            todo.extend(value)
-    return False

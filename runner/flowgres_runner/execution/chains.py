@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flowgres_definitions.expressions import holds_expression
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.errors import OutputError
 from flowgres_runner.evaluator.jobs import Follower
-from flowgres_runner.evaluator.templates import has_expressions
 from flowgres_runner.execution.compiled import Chain, CompiledStep, PlainChain
 from flowgres_runner.execution.results import Member, Result, replacement
 from flowgres_runner.json_values import canonical_json, encode_json
@@ -41,7 +41,7 @@ def compile_plain_chain(head: CompiledStep, raw: Any, steps: Mapping[int, Compil
 
 def compile_chain(head: CompiledStep, plain: PlainChain | None, steps: Mapping[int, CompiledStep]) -> Chain | None:
     """What can be rendered together with a step; a template without expressions is not even sent to be rendered."""
-    if head.when is None and not has_expressions(head.config):
+    if head.when is None and not holds_expression(head.config):
         return None
     then: list[Follower] = []
     roots, members = set(head.roots), {head.id}

@@ -264,7 +264,7 @@ class Executor:
             batch.begun.add(item.claimed.queue_id)
             self._keep(self._rounds.end(item, outcome, began))
             return None
-        if item.step.output is not None and not outcome.is_final:
+        if item.reshapes(outcome):
             reshaped.append((item, outcome))
             return None
         return self._finish(item, outcome, began, batch)

@@ -157,6 +157,10 @@ class Prepared:
                 job.whole_bytes, job.max_depth = limits.max_output_bytes, limits.max_json_depth
         return job
 
+    def reshapes(self, outcome: Completed) -> bool:
+        """Whether the step's `output` makes something else of what its handler gave."""
+        return self.step.output is not None and not outcome.is_final
+
     def output_job(self, outcome: Completed) -> RenderJob:
         """Make the step's `output` of what its handler gave."""
         return self._job_after(self.step.output_key, self.step.output, self.step.output_roots, outcome, outcome)

@@ -34,7 +34,7 @@ class Reshaper:
 
     async def reshape(self, item: Prepared, outcome: Outcome, room: Room | None = None) -> Ended:
         """Apply a step's `output` to the outcome of its handler, and ask whether the round was the last one."""
-        if not isinstance(outcome, Completed) or not (_is_reshaped(item, outcome) or item.step.until is not None):
+        if not isinstance(outcome, Completed) or not (item.reshapes(outcome) or item.step.until is not None):
             return outcome
         if not item.lacks_context:
             return await self._shape(item, outcome)
@@ -53,7 +53,7 @@ class Reshaper:
 
     async def _shape(self, item: Prepared, given: Completed) -> Ended:
         outcome: Outcome = given
-        if _is_reshaped(item, given):
+        if item.reshapes(given):
             outcome = await self.take(item, given, await self._renderer.render(item.output_job(given)))
         if item.step.until is None or not isinstance(outcome, Completed):
             return outcome
@@ -80,10 +80,6 @@ class Reshaper:
         if not isinstance(answer, RenderFailed):
             return internal_failure()
         return _failed(answer, outcome)
-
-
-def _is_reshaped(item: Prepared, outcome: Completed) -> bool:
-    return item.step.output is not None and not outcome.is_final
 
 
 def _as_kept(outcome: Completed) -> Completed:
