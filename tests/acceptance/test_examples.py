@@ -223,26 +223,56 @@ async def test_one_price_too_many_is_missing(stack: Stack) -> None:
     assert execution["error"]["message"].startswith(told)
 
 
+def run_shown(stack: Stack, name: str, *more: str) -> list[Any]:
+    """What the calls of a README's `sh` block answer; the first starts the execution, with `more` to its command."""
+    readme = (EXAMPLES / name / "README.md").read_text()
+    commands = "".join(re.findall(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)).splitlines()
+    started = re.fullmatch(r"ID=\$\((.*)\)", commands[0])
+    assert started
+    execution_id = stack.flowgres(" ".join((started[1], *more)), folder=EXAMPLES.parent).strip()
+    answers: list[Any] = []
+    for command in commands[1:]:
+        line = command.replace("$ID", execution_id)
+        address = re.fullmatch(r'curl -H "X-API-Key: \$KEY" "\$API(/.*)"', line)
+        answers.append(stack.api.get(address[1]).json() if address else stack.flowgres(line, folder=EXAMPLES.parent))
+    return answers
+
+
+async def test_the_commands_for_rounds_work(stack: Stack) -> None:
+    await run_example(stack, "all_pages", Shop())
+
+    async with Peer(behaviour=Shop()) as peer:
+        given = ("-f", f"url={peer.url}/tags", "-f", "per_page=3")
+        log, steps, attempts = await asyncio.to_thread(run_shown, stack, "all_pages", *given)
+
+    assert log.count("step_repeated") == 2
+    assert steps == [{"status": "completed", "round": 3, "attempts": 3}]
+    assert [(row["round"], row["attempt"], row["status"]) for row in attempts] == [
+        (number, number, "completed") for number in (1, 2, 3)
+    ]
+
+
+async def test_the_commands_for_schedules_work(stack: Stack) -> None:
+    await run_example(stack, "morning_report", Shop())
+    readme = (EXAMPLES / "morning_report" / "README.md").read_text()
+    commands = re.findall(r"^flowgres schedules (\w+).*$", readme, re.MULTILINE)
+    lines = re.findall(r"^flowgres schedules .*$", readme, re.MULTILINE)
+
+    answers = [await asyncio.to_thread(stack.flowgres, line, folder=EXAMPLES.parent) for line in lines]
+
+    said = {command: json.loads(answer) for command, answer in zip(commands, answers, strict=True)}
+    assert [row["workflow_name"] for row in said["list"]] == ["morning_report"]
+    assert len(said["preview"]["slots"]) == 10
+    assert said["trigger"]["status"] == "queued"
+    assert (said["backfill"]["slots"], said["backfill"]["started"]) == (5, 5)
+
+
 async def test_the_commands_for_single_iterations_work(stack: Stack) -> None:
     await run_example(stack, "price_list", Shop())
     readme = (EXAMPLES / "price_list" / "README.md").read_text()
-    commands = "".join(re.findall(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)).splitlines()
     shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", readme, re.DOTALL)]
 
-    def run() -> list[Any]:
-        started = re.fullmatch(r"ID=\$\((.*)\)", commands[0])
-        assert started
-        execution_id = stack.flowgres(started[1], folder=EXAMPLES.parent).strip()
-        answers: list[Any] = []
-        for command in commands[1:]:
-            line = command.replace("$ID", execution_id)
-            address = re.fullmatch(r'curl -H "X-API-Key: \$KEY" "\$API(/.*)"', line)
-            answers.append(
-                stack.api.get(address[1]).json() if address else stack.flowgres(line, folder=EXAMPLES.parent)
-            )
-        return answers
-
-    execution, log, errors, rows, attempts, failed = await asyncio.to_thread(run)
+    execution, log, errors, rows, attempts, failed = await asyncio.to_thread(run_shown, stack, "price_list")
     assert json.loads(execution)["status"] == "completed"
     lines = [line.split(maxsplit=3)[1:] for line in log.splitlines()]
     assert ["info", "label[0]", "tea 5.25"] in lines
