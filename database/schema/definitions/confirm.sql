@@ -57,7 +57,7 @@ as $$
 declare
   v_workflow flowgres.workflows;
 begin
-  perform flowgres.check_schedule_count(p_workflow => p_workflow, p_version => p_version);
+  perform flowgres.check_trigger_counts(p_workflow => p_workflow, p_version => p_version);
   if (p_version).state <> 'checking' or coalesce((p_workflow).active_version, (p_version).version) = (p_version).version then
     return flowgres.switch_version(p_workflow => p_workflow, p_version => p_version);
   end if;

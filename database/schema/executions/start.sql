@@ -105,63 +105,6 @@ comment on function flowgres.start_versions is $$Start executions of a version f
 
 The inputs are checked; returns the ids in their order. The caller decides whether that version may start.$$;
 
-create or replace function flowgres.find_version(p_workflow flowgres.workflows, p_version integer)
-  returns flowgres.workflow_versions language plpgsql stable set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_version flowgres.workflow_versions;
-begin
-  select v.* into v_version
-  from flowgres.workflow_versions as v
-  where v.tenant_id = (p_workflow).tenant_id and v.workflow_id = (p_workflow).id
-    -- Where none is active, the newest that was meant to be is the one to speak of.
-    and (v.version = coalesce(p_version, (p_workflow).active_version)
-      or coalesce(p_version, (p_workflow).active_version) is null and v.state <> 'draft')
-  order by v.version desc
-  limit 1;
-  if v_version.state = 'invalid' and (p_version is not null or (p_workflow).active_version is null) then
-    perform flowgres.fail_version(p_workflow => p_workflow, p_version => v_version);
-  end if;
-  if p_version is null and (p_workflow).status <> 'active' then
-    perform flowgres.fail(
-      p_status => 409, p_code => 'workflow_not_active',
-      p_message => format('workflow %L is %s', (p_workflow).name, (p_workflow).status),
-      p_hint => format('Activate it: flowgres workflows activate %s', (p_workflow).name));
-  end if;
-  if v_version.id is null then
-    perform flowgres.fail(
-      p_status => 404, p_code => 'version_not_found',
-      p_message => format('workflow %L has no version %s', (p_workflow).name, p_version),
-      p_hint => 'List /workflow_versions.');
-  end if;
-  if v_version.state = 'draft' then
-    perform flowgres.fail(
-      p_status => 409, p_code => 'version_not_ready',
-      p_message => format('version %s of workflow %L is a draft', v_version.version, (p_workflow).name),
-      p_hint => format(
-        'Activate it: flowgres workflows activate %s --version %s', (p_workflow).name, v_version.version));
-  end if;
-  return v_version;
-end;
-$$;
-comment on function flowgres.find_version(flowgres.workflows, integer) is $$The version to start: the one asked for, else the active one.$$;
-
-create or replace function flowgres.check_tenant_may_start(p_tenant_id uuid)
-  returns void language plpgsql stable set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_status text;
-begin
-  select t.status into v_status from flowgres.tenants as t where t.tenant_id = p_tenant_id;
-  if v_status = 'suspended' then
-    perform flowgres.fail(
-      p_status => 403, p_code => 'tenant_suspended', p_message => 'this tenant is suspended',
-      p_hint => 'Ask the operator of this installation.');
-  end if;
-end;
-$$;
-comment on function flowgres.check_tenant_may_start(uuid) is $$Refuse starts of a suspended tenant.$$;
-
 set local role flowgres_definer;
 
 create or replace function flowgres.start_execution(

@@ -206,7 +206,7 @@ declare
   v_is_told boolean;
 begin
   v_id := flowgres.start_scheduled(
-    p_id => flowgres.uuid_v7(v_now), p_schedule => v_schedule, p_version => flowgres.find_scheduled_version(v_schedule),
+    p_id => flowgres.uuid_v7(v_now), p_schedule => v_schedule, p_version => flowgres.find_active_version(p_tenant_id => v_schedule.tenant_id, p_workflow_id => v_schedule.workflow_id),
     p_scheduled_for => v_now, p_begins_at => v_now, p_now => v_now, p_created_by => flowgres.actor());
   v_is_told := flowgres.wake_runners();
   if nullif(current_setting('request.method', true), '') is not null then
@@ -250,7 +250,7 @@ begin
       p_hint => 'Take a shorter range, or a larger max.');
   end if;
   if v_slots <> '{}' then
-    v_version := flowgres.find_scheduled_version(v_schedule);
+    v_version := flowgres.find_active_version(p_tenant_id => v_schedule.tenant_id, p_workflow_id => v_schedule.workflow_id);
   end if;
   foreach v_slot in array v_slots loop
     if flowgres.start_slot(

@@ -48,7 +48,7 @@ begin
     v_next := flowgres.next_slot(
       p_fields => (p_schedule).fields, p_timezone => (p_schedule).timezone, p_after => (p_schedule).next_at);
     v_expires_at := flowgres.slots_expire_at(p_tenant_id => (p_schedule).tenant_id, p_now => p_now);
-    v_version := flowgres.find_scheduled_version(p_schedule);
+    v_version := flowgres.find_active_version(p_tenant_id => (p_schedule).tenant_id, p_workflow_id => (p_schedule).workflow_id);
     foreach v_slot in array flowgres.due_slots(p_schedule => p_schedule, p_next => v_next, p_now => p_now) loop
       v_id := flowgres.start_slot(
         p_schedule => p_schedule, p_version => v_version, p_slot => v_slot, p_now => p_now, p_expires_at => v_expires_at,

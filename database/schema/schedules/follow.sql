@@ -47,7 +47,7 @@ comment on function flowgres.match_schedules(flowgres.workflows, jsonb) is $$Whi
 
 Those that fire at the same times are the same, wherever they stand now: none is lost or repeated because another one was added.$$;
 
-create or replace function flowgres.follow_workflow(p_workflow flowgres.workflows)
+create or replace function flowgres.follow_schedules(p_workflow flowgres.workflows)
   returns void language plpgsql set search_path to pg_catalog, pg_temp
 as $$
 declare
@@ -105,7 +105,7 @@ begin
   end loop;
 end;
 $$;
-comment on function flowgres.follow_workflow(flowgres.workflows) is $$Make the schedules of a workflow what its active version says
+comment on function flowgres.follow_schedules(flowgres.workflows) is $$Make the schedules of a workflow what its active version says
 
 One whose times have changed, or that begins again, fires from now on: what was before is not caught up. A pause stays. The caller
 holds the lock of the workflow.$$;

@@ -2,36 +2,6 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.find_scheduled_version(p_schedule flowgres.schedules)
-  returns flowgres.workflow_versions language plpgsql stable set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_workflow flowgres.workflows;
-  v_version flowgres.workflow_versions;
-begin
-  -- No more than a start needs: definitions can be large.
-  select
-    v.tenant_id, v.id, v.workflow_id, v.version, v.step_count, v.hidden_step_count, v.root_indexes, v.inputs,
-    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path
-  into
-    v_version.tenant_id, v_version.id, v_version.workflow_id, v_version.version, v_version.step_count,
-    v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.takes_additional_inputs,
-    v_version.timeout_seconds, v_version.priority, v_version.correlation_path
-  from flowgres.tenants as t
-  join flowgres.workflows as w on w.tenant_id = t.tenant_id
-  join flowgres.workflow_versions as v on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.active_version
-  where t.tenant_id = (p_schedule).tenant_id and t.status <> 'suspended' and w.id = (p_schedule).workflow_id
-    and w.deleted_at is null and w.status = 'active' and v.state not in ('draft', 'invalid');
-  if v_version.id is null then
-    perform flowgres.check_tenant_may_start((p_schedule).tenant_id);
-    v_workflow := flowgres.find_workflow(p_tenant_id => (p_schedule).tenant_id, p_workflow => (p_schedule).workflow_id::text);
-    v_version := flowgres.find_version(p_workflow => v_workflow, p_version => null);
-  end if;
-  return v_version;
-end;
-$$;
-comment on function flowgres.find_scheduled_version(flowgres.schedules) is $$The version that a schedule starts now, or why it may not: what any start refuses.$$;
-
 create or replace function flowgres.start_scheduled(
   p_id uuid, p_schedule flowgres.schedules, p_version flowgres.workflow_versions, p_scheduled_for timestamptz,
   p_begins_at timestamptz, p_now timestamptz, p_created_by text
