@@ -13,10 +13,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
-from flowgres_front import health, problems, secrets, tokens, workflows
+from flowgres_front import problems
 from flowgres_front.connections import Connections
 from flowgres_front.context import Front
 from flowgres_front.middleware import AccessLog, LastResort, SecurityHeaders
+from flowgres_front.routes import health, secrets, tokens, workflows
 from flowgres_front.settings import FrontSettings
 from flowgres_front.visits import Line, Visits
 

@@ -16,7 +16,7 @@ from flowgres_front.context import Front, Visitor, front_of
 from flowgres_front.database import Caller
 from flowgres_front.definitions import unknown_problems
 from flowgres_front.problems import Problem, from_database
-from flowgres_front.secrets import check_value, store_secret
+from flowgres_front.routes.secrets import check_value, store_secret
 
 INVALID = "definition_invalid"
 INLINE_SECRET = "inline_secret"  # noqa: S105 - a code

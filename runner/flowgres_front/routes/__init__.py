@@ -1,0 +1,1 @@
+"""What the front answers, a module per topic; each has its ROUTES."""
