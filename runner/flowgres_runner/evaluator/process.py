@@ -300,9 +300,10 @@ def _read_results(body: Frame) -> list[Any]:
     for index, result in enumerate(results):
         if type(result) is not list or not result or result[0] not in (3, 6):
             continue
+        if len(result) == 2 and result[0] == 3:
+            results[index] = RenderedWhole(take(result[1]))
+            continue
         match result:
-            case [3, length]:
-                results[index] = RenderedWhole(take(length))
             case [6, rest, [*pieces]]:
                 taken: list[Piece] = []
                 for piece in pieces:

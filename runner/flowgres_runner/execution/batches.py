@@ -97,10 +97,12 @@ def divide(
     # Of most rows nothing more is asked than whether they bring a context, or their execution is known here.
     if any(
         [
-            (row.context is None and not (row.handed and size_of(row.execution_id)))
+            (row.context is None and not row.handed)
             or ((row.resume is not None or row.iteration >= 0 or row.round is not None) and row.lacks)
             for row in claimed
         ]
+    ) or not all(
+        [size_of(execution_id) for execution_id in {row.execution_id for row in claimed if row.context is None}]
     ):
         brought = {row.execution_id for row in claimed if row.context is not None}
         heavy = [row for row in claimed if row.lacks or (row.execution_id not in brought and _lacks(row, size_of))]

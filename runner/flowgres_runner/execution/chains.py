@@ -80,10 +80,11 @@ def is_as_shown(step: CompiledStep, config: Any, outcome: Outcome) -> bool:
 class ChainResult:
     """A whole chain of plain ends: one row of the arrays that complete_chains takes.
 
-    `text` is [[milliseconds, output], ...], if what an evaluator said is true: PostgreSQL checks it.
+    `text` is [[milliseconds, output], ...], if what an evaluator said is true: PostgreSQL checks it. `size` is that of
+    the text, in characters.
     """
 
-    __slots__ = ("claimed", "opened_count", "passed_over", "step_indexes", "text")
+    __slots__ = ("claimed", "opened_count", "passed_over", "size", "step_indexes", "text")
     is_final = True
     is_replaced = False
 
@@ -92,12 +93,8 @@ class ChainResult:
         self.step_indexes = plain.indexes
         self.opened_count = plain.opened_count
         self.text = text
+        self.size = len(text)
         self.passed_over = 0
-
-    @property
-    def size(self) -> int:
-        """Of the text, in characters."""
-        return len(self.text)
 
     def outputs(self) -> list[Json] | None:
         """The outputs of its steps, if it is the text that it should be."""

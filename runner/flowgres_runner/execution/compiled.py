@@ -109,8 +109,3 @@ class Version:
     tenant: dict[str, Json]
     steps: dict[int, CompiledStep]
     limits: Limits
-
-    def find(self, index: int, iteration: int) -> CompiledStep | None:
-        """What runs under a lease: a step, or an iteration of it."""
-        step = self.steps.get(index)
-        return step if step is None or iteration < 0 or step.each is None else step.each

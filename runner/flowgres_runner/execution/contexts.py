@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from flowgres_runner.steps.base import Json
@@ -31,10 +31,10 @@ class ExecutionContext:
         self.execution: dict[str, Json] = {}
         self.steps: dict[str, dict[str, Any]] = {}
 
-    def knows(self, references: Iterable[str]) -> bool:
+    def knows(self, references: Sequence[str]) -> bool:
         """Whether all these steps have ended, as far as we know."""
         steps = self.steps
-        return all([name in steps and steps[name]["status"] in _ENDED for name in references])
+        return not references or all([name in steps and steps[name]["status"] in _ENDED for name in references])
 
     def take(self, given: dict[str, Any], weight: int) -> None:
         """Take over what the database says; it knows better than we do."""

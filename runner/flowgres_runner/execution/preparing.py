@@ -52,7 +52,10 @@ class Preparer:
         lacking: list[tuple[ClaimedStep, CompiledStep, Version]] = []
         for row in claimed:
             version = versions[row.version_id]
-            step = version.find(row.step_index, row.iteration) if version is not None else None
+            step = None if version is None else version.steps.get(row.step_index)
+            is_iteration = row.iteration >= 0
+            if is_iteration and step is not None:
+                step = step.each or step
             if version is None or step is None or (step.pure is None and step.handler is None):
                 self._refuse(row, _unknown_step(step))
                 continue
@@ -62,9 +65,10 @@ class Preparer:
                 if entry is not None and entry.knows(step.references):
                     # What a runner knows of the time before a failure has no error.
                     known = entry if not step.sees_error or entry.error is not None else None
-            if known is None or row.lacks:
+            brings_more = is_iteration or row.resume is not None or row.round is not None
+            if known is None or (brings_more and row.lacks):
                 lacking.append((row, step, version))
-            elif row.resume is None and not is_large(row):
+            elif row.resume is None and (row.context is None or not is_large(row)):
                 # Most steps: nobody has to be waited for.
                 entry = self._store(row, *open_context(known)) if isinstance(known, str) else known
                 prepared.append(Prepared(row, step, version, entry, None))
