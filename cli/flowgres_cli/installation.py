@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowgres_cli.errors import UsageProblemError
+from flowgres_definitions.cron import is_timezone
 
 Json = Any
 
@@ -48,6 +49,13 @@ def seeded_settings(environment: Mapping[str, str], *, is_change: bool = False) 
         text = environment.get(variable, "").strip()
         if text:
             seeds[name] = _number(variable, text, least)
+    zone = environment.get("CRON_TIMEZONE", "").strip()
+    if zone:
+        if not is_timezone(zone):
+            raise UsageProblemError(
+                f"{zone!r} is no time zone", where="CRON_TIMEZONE", hint="A name such as Europe/Berlin."
+            )
+        seeds["cron_timezone"] = zone
     mode = environment.get("ENV", "").strip()
     if mode:
         seeds["environment"] = mode

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.support.schedules import UTC, Schedules, at, cron, noon, scheduled
 
@@ -20,6 +21,21 @@ def test_import_makes_a_schedule_and_names_it(schedules: Schedules) -> None:
     assert row["in_words"] == "at 06:00 on Monday to Friday, Europe/Berlin"
     assert [told["id"] for told in answer["schedules"]] == [str(row["id"])]
     assert answer["warnings"] == []
+
+
+def test_trigger_without_a_zone_goes_by_the_settings(schedules: Schedules) -> None:
+    daily = {"type": "cron", "cron": "0 6 * * *"}
+    setting = "update flowgres.settings set value = %s::jsonb where name = 'cron_timezone' and tenant_id = %s"
+    schedules.db.run(setting, '"Asia/Tokyo"', "00000000-0000-0000-0000-000000000000")
+    (row,) = schedules.add(daily)
+    assert (row["timezone"], row["next_at"]) == ("Asia/Tokyo", dt.datetime(2026, 6, 1, 21, tzinfo=UTC))
+    assert schedules.db.call("flowgres_api.preview_schedule", cron="0 6 * * *")["timezone"] == "Asia/Tokyo"
+    schedules.db.call("flowgres_api.set_setting", name="cron_timezone", value=Jsonb("Europe/Berlin"))
+    assert schedules.row()["timezone"] == "Asia/Tokyo"
+    (row,) = schedules.add({**daily, "input": {"n": 2}})
+    assert row["timezone"] == "Europe/Berlin"
+    (row,) = schedules.add({**daily, "timezone": "UTC"})
+    assert row["timezone"] == "UTC"
 
 
 def test_paused_schedule_fires_nothing_and_goes_on_from_now(schedules: Schedules) -> None:

@@ -177,6 +177,8 @@ def test_administrator_stays_within_the_installations_settings(as_role: Callable
         ("environment", '"production"', "setting_not_yours"),
         ("lease_seconds", "1", "setting_not_yours"),
         ("nothing", "1", "setting_not_found"),
+        ("cron_timezone", '"CEST"', "timezone_unknown"),
+        ("cron_timezone", "1", "argument_invalid"),
     ],
 )
 def test_administrator_cannot_go_further(

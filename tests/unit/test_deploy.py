@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flowgres_cli.errors import UsageProblemError
 from flowgres_cli.installation import login_passwords, seeded_settings
 from flowgres_cli.migrate import LOGIN_ROLES
 from flowgres_cli.stack.environment import RUNNER_SETTINGS
@@ -141,6 +142,12 @@ def test_the_migration_sets_every_password_that_the_others_use(compose: dict[str
     for role, url in re.findall(r"postgresql://(flowgres_\w+):(\S+?)@", json.dumps(filled(urls, made))):
         assert passwords[role] == url
     assert seeded_settings(environment) == {"environment": "production"}
+
+
+def test_zone_of_schedules_is_one_or_refused() -> None:
+    assert seeded_settings({"CRON_TIMEZONE": "Europe/Berlin"}) == {"cron_timezone": "Europe/Berlin"}
+    with pytest.raises(UsageProblemError, match="no time zone"):
+        seeded_settings({"CRON_TIMEZONE": "CEST"})
 
 
 def test_postgrest_gets_the_same_from_file_and_from_compose(compose: dict[str, Any]) -> None:

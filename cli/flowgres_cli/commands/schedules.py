@@ -65,7 +65,7 @@ def list_schedules(session: Session, workflow: str | None, status: str | None, l
 )
 @click.argument("schedule", required=False)
 @click.option("--cron", metavar="TEXT", help="A cron expression instead of a schedule.")
-@click.option("--timezone", metavar="NAME", help="The time zone of --cron; UTC unless told.")
+@click.option("--timezone", metavar="NAME", help="The time zone of --cron; that of the tenant unless told.")
 @click.option("--count", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many.")
 @server_options
 @output_option

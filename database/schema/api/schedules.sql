@@ -60,8 +60,8 @@ as $$
 $$;
 comment on function flowgres_api.preview_schedule(text, text, text, integer) is $$Preview the next slots of a schedule
 
-schedule is an id, or the name of a workflow that has one; or give cron and timezone (UTC) instead. Returns {schedule, cron, timezone,
-in_words, slots: [{slot, local_time, begins_at}]}, up to 1,000 slots.$$;
+schedule is an id, or the name of a workflow that has one; or give cron and timezone (that of the setting cron_timezone unless
+given) instead. Returns {schedule, cron, timezone, in_words, slots: [{slot, local_time, begins_at}]}, up to 1,000 slots.$$;
 
 create or replace function flowgres_api.pause_schedule(schedule text)
   returns jsonb language sql

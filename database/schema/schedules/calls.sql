@@ -117,7 +117,7 @@ begin
     v_schedule := flowgres.find_schedule(p_tenant_id => v_tenant_id, p_schedule => p_schedule);
   else
     v_schedule.cron := p_cron;
-    v_schedule.timezone := coalesce(p_timezone, 'UTC');
+    v_schedule.timezone := coalesce(p_timezone, flowgres.setting(v_tenant_id, 'cron_timezone') #>> '{}');
     v_schedule.jitter_seconds := 0;
   end if;
   v_fields := flowgres.read_schedule_times(p_cron => v_schedule.cron, p_timezone => v_schedule.timezone);

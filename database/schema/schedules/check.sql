@@ -75,7 +75,7 @@ declare
   v_trigger record;
   v_warnings jsonb[] := '{}';
 begin
-  for v_trigger in select t.place, t.input from flowgres.list_cron_triggers(p_definition) as t loop
+  for v_trigger in select t.place, t.input from flowgres.list_cron_triggers(p_definition, 'UTC') as t loop
     begin
       perform flowgres.check_input(
         p_inputs => p_definition -> 'inputs', p_takes_additional => flowgres.takes_additional_inputs(p_definition),

@@ -6,19 +6,19 @@ insert into flowgres.settings (name, value, description) values
   ('max_schedules', '1000', 'Schedules of one tenant')
 on conflict (tenant_id, name) do nothing;
 
-create or replace function flowgres.list_cron_triggers(p_definition jsonb)
+create or replace function flowgres.list_cron_triggers(p_definition jsonb, p_timezone text)
   returns table (place smallint, cron text, timezone text, catch_up text, input jsonb, jitter_seconds double precision, ends_at timestamptz)
   -- A time without a zone is in UTC.
   language sql immutable set search_path to pg_catalog, pg_temp set timezone to 'UTC'
 as $$
   select
-    (t.place - 1)::smallint, t.value ->> 'cron', coalesce(t.value ->> 'timezone', 'UTC'), coalesce(t.value ->> 'catch_up', 'latest'),
+    (t.place - 1)::smallint, t.value ->> 'cron', coalesce(t.value ->> 'timezone', p_timezone), coalesce(t.value ->> 'catch_up', 'latest'),
     coalesce(t.value -> 'input', '{}'), coalesce((t.value ->> 'jitter')::double precision, 0), (t.value ->> 'until')::timestamptz
   from jsonb_array_elements(p_definition -> 'triggers') with ordinality as t (value, place)
   where t.value ->> 'type' = 'cron'
   order by t.place;
 $$;
-comment on function flowgres.list_cron_triggers(jsonb) is $$The cron triggers of a canonical definition, with their defaults.$$;
+comment on function flowgres.list_cron_triggers(jsonb, text) is $$The cron triggers of a canonical definition, with their defaults; p_timezone is that of those that name none.$$;
 
 create or replace function flowgres.match_schedules(p_workflow flowgres.workflows, p_definition jsonb)
   returns table (schedule_id uuid, place smallint, cron text, timezone text, catch_up text, input jsonb, jitter_seconds double precision, ends_at timestamptz)
@@ -26,7 +26,8 @@ create or replace function flowgres.match_schedules(p_workflow flowgres.workflow
 as $$
   with wanted as (
     select t.*, row_number() over (partition by t.cron, t.timezone order by t.place) as turn
-    from flowgres.list_cron_triggers(p_definition) as t
+    from flowgres.list_cron_triggers(
+      p_definition, flowgres.setting((p_workflow).tenant_id, 'cron_timezone') #>> '{}') as t
   ),
   found as (
     select s.*, row_number() over (partition by s.cron, s.timezone order by s.place) as turn
@@ -114,7 +115,7 @@ create or replace function flowgres.check_schedule_count(p_workflow flowgres.wor
   returns void language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
 declare
-  v_added integer := (select count(*) from flowgres.list_cron_triggers((p_version).definition));
+  v_added integer := (select count(*) from flowgres.list_cron_triggers((p_version).definition, 'UTC'));
   v_most integer := (flowgres.setting((p_version).tenant_id, 'max_schedules'))::integer;
   v_count integer;
 begin

@@ -24,6 +24,7 @@ insert into flowgres.settings (name, value, description) values
   ('delivery_retention_days', '7', 'How long webhook deliveries are kept'),
   ('idempotency_key_days', '30', 'How long the key of a start is kept'),
   ('rate_limit_per_minute', '600', 'Starts of one tenant in a minute'),
+  ('cron_timezone', '"UTC"', 'Time zone of cron triggers that name none, from when they are activated'),
   ('environment', '"development"', 'Which environment this database is: a runner of another one refuses to work')
 on conflict (tenant_id, name) do nothing;
 
@@ -61,9 +62,10 @@ as $$
     'max_steps_per_workflow', 'max_definition_bytes', 'max_payload_bytes', 'max_output_bytes', 'max_json_depth',
     'max_sub_workflow_depth', 'max_bulk_starts', 'execution_timeout_seconds', 'http_step_timeout_seconds',
     'max_delay_seconds', 'log_retention_days', 'delivery_retention_days', 'idempotency_key_days',
-    'rate_limit_per_minute', 'api_key_grace_seconds', 'max_schedules'
+    'rate_limit_per_minute', 'api_key_grace_seconds', 'max_schedules', 'cron_timezone'
   ];
 $$;
-comment on function flowgres.tenant_settings() is $$Settings that limit a tenant
+comment on function flowgres.tenant_settings() is $$Settings that hold for a tenant
 
-A tenant sees the installation's values of these alone (policy tenant_select), and its administrator may go below them.$$;
+A tenant sees the installation's values of these alone (policy tenant_select), and its administrator may change them: what limits it,
+only to something lower.$$;

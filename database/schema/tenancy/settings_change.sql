@@ -49,6 +49,11 @@ begin
         when 'number' then 'number that is not negative' else jsonb_typeof(v_default) end),
       p_details => 'value');
   end if;
+  if p_name = 'cron_timezone' and not flowgres.is_timezone(v_value #>> '{}') then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'timezone_unknown', p_message => 'the time zone is not known', p_details => 'value',
+      p_hint => 'A name of the IANA database, such as Europe/Berlin.');
+  end if;
 
   if v_tenant_id is null then
     if v_value is null then
@@ -66,7 +71,7 @@ begin
         p_status => 403, p_code => 'setting_not_yours', p_message => format('%s belongs to the whole installation', p_name),
         p_hint => 'Ask its operator.');
     end if;
-    if v_value::numeric > v_default::numeric then
+    if jsonb_typeof(v_default) = 'number' and v_value::numeric > v_default::numeric then
       perform flowgres.fail(
         p_status => 403, p_code => 'setting_above_limit',
         p_message => format('%s may be %s at most', p_name, v_default), p_details => v_default::text,
