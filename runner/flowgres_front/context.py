@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
@@ -17,6 +19,7 @@ from flowgres_front.parties import Parties
 from flowgres_front.probes import Health
 from flowgres_front.readers import Readers
 from flowgres_front.settings import FrontSettings
+from flowgres_front.streams.watcher import Watcher
 from flowgres_front.visits import visit_of
 from flowgres_process.secret_keys import SecretKeys
 
@@ -57,6 +60,10 @@ class Front:
             "definitions", Shares(whole=READERS, tenant=1, anonymous=0), wait_seconds=_READING_WAIT_SECONDS
         )
 
+        # Whoever waits holds a connection of its own and nothing else, and may do so for hours.
+        self.streams = Budget("streams and waiting calls", Shares(whole=640, tenant=256, anonymous=0))
+        self.watcher = Watcher(settings, self.database, self.transactions)
+
     async def open(self) -> None:
         """Open the pool, and have a reading process at hand."""
         self.readers.prepare()
@@ -65,6 +72,7 @@ class Front:
     async def close(self) -> None:
         """End what runs beside the requests, then close the pool."""
         await self.health.close()
+        await self.watcher.close()
         await self.readers.close()
         await self.database.close()
 
@@ -115,6 +123,12 @@ class Visitor:
                 visit_of(self._request).is_proven = True
             yield caller
 
+    @property
+    def lifetime_seconds(self) -> float:
+        """For how long the credentials are good at most, as far as they say so themselves."""
+        claims = self._credentials.claims
+        return math.inf if not claims else max(0.0, float(claims["exp"]) - time.time())
+
     async def identity(self) -> Identity:
         """Who the sender is, by SQL."""
         if self._identity is None:
@@ -133,8 +147,11 @@ class Visitor:
         return await read_body(self._request, limits, budget=self._front.bytes, party=self.party, holding=self._holding)
 
     async def object(self, limits: BodyLimits) -> dict[str, Any]:
-        """The body as a JSON object; what is long is looked at by a reading process first."""
-        raw = await self.body(limits)
+        """The body as a JSON object."""
+        return await self.parse(await self.body(limits), limits)
+
+    async def parse(self, raw: bytes, limits: BodyLimits) -> dict[str, Any]:
+        """A body as a JSON object; what is long is looked at by a reading process first."""
         if len(raw) > _PARSED_AT_ONCE_BYTES:
             await self.read("object", raw, **asdict(limits))
         return read_object(self._request, raw, limits)

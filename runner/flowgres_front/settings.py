@@ -19,12 +19,14 @@ MIN_JWT_SECRET_LENGTH = 32
 class FrontSettings:
     """Addresses, keys and bounds of the front.
 
-    `dsn` logs in as flowgres_front. `secret_key` is FLOWGRES_SECRET_KEY as written ("" when secrets cannot be stored).
+    `dsn` logs in as flowgres_front, and so does `direct_dsn`, which goes past a pooler ("" when there is none).
+    `secret_key` is FLOWGRES_SECRET_KEY as written ("" when secrets cannot be stored).
     `cors_origins` mirrors PostgREST: any origin, because callers send a bearer token or key and never a cookie.
     """
 
     dsn: str
     jwt_secret: str
+    direct_dsn: str = ""
     secret_key: str = ""
     previous_secret_key: str = ""
     api_url: str = ""
@@ -58,7 +60,8 @@ class FrontSettings:
                 "PGRST_JWT_SECRET must be a shared text: the front signs by HS256 and takes no JSON Web Key"
             )
         return cls(
-            dsn=_front_dsn(read),
+            dsn=_front_dsn(read, "DATABASE_URL"),
+            direct_dsn=_front_dsn(read, "DATABASE_DIRECT_URL"),
             jwt_secret=jwt_secret,
             secret_key=read.text("FLOWGRES_SECRET_KEY"),
             previous_secret_key=read.text("FLOWGRES_SECRET_KEY_PREVIOUS"),
@@ -73,13 +76,15 @@ class FrontSettings:
         )
 
 
-def _front_dsn(read: Environment) -> str:
-    """FRONT_DATABASE_URL, else DATABASE_URL with the front's login in place of its own."""
-    given = read.text("FRONT_DATABASE_URL")
-    text = given or read.text("DATABASE_URL")
+def _front_dsn(read: Environment, name: str) -> str:
+    """FRONT_<name>, else <name> with the front's login in place of its own; "" when there is no direct address."""
+    given = read.text(f"FRONT_{name}")
+    text = given or read.text(name)
     if not text:
+        if name == "DATABASE_DIRECT_URL":
+            return ""
         raise SettingsError("FRONT_DATABASE_URL or DATABASE_URL must name the database")
-    check_url("FRONT_DATABASE_URL" if given else "DATABASE_URL", text)
+    check_url(f"FRONT_{name}" if given else name, text)
     parts = conninfo_to_dict(text)
     if not given:
         parts["user"] = FRONT_ROLE
