@@ -62,6 +62,10 @@ class Front:
 
         # Whoever waits holds a connection of its own and nothing else, and may do so for hours.
         self.streams = Budget("streams and waiting calls", Shares(whole=640, tenant=256, anonymous=0))
+        # When a front or a proxy was restarted all come back at once, and a browser gives up at the first refusal.
+        self.openings = Budget(
+            "streams being opened", Shares(whole=640, tenant=256, anonymous=256), wait_seconds=_WAIT_SECONDS
+        )
         self.watcher = Watcher(settings, self.database, self.transactions)
 
     async def open(self) -> None:
@@ -81,14 +85,18 @@ class Front:
         return BodyLimits(bytes=min(most_bytes, self.settings.max_body_bytes), seconds=self.settings.body_seconds)
 
     @asynccontextmanager
-    async def visitor(self, request: Request, credentials: Credentials | None = None) -> AsyncIterator[Visitor]:
+    async def visitor(
+        self, request: Request, credentials: Credentials | None = None, *, under: Budget | None = None
+    ) -> AsyncIterator[Visitor]:
         """Whoever sent the request, by its headers or the `credentials` that are given; counts as under way meanwhile.
+
+        `under` is the budget that it counts in, in the place of `requests`.
 
         Refuses what is no credential without asking anybody.
         """
         known = require_credentials(credentials or read_credentials(request, self.settings))
         party = self.parties.party_of(known)
-        async with self.requests.take(party), AsyncExitStack() as holding:
+        async with (under or self.requests).take(party), AsyncExitStack() as holding:
             yield Visitor(self, request, known, party, holding)
 
     async def stranger_object(self, request: Request, limits: BodyLimits) -> dict[str, Any]:

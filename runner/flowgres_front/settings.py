@@ -40,6 +40,9 @@ class FrontSettings:
     pool_size: int = 8
     pool_wait_seconds: float = 3.0
     cors_origins: tuple[str, ...] = ("*",)
+    stream_heartbeat_seconds: float = 15.0
+    stream_check_seconds: float = 60.0
+    stream_stall_seconds: float = 20.0
     log_level: str = "info"
     log_format: str = "auto"
 
@@ -72,6 +75,9 @@ class FrontSettings:
             log_level=read.log_level(),
             log_format=read.log_format(),
             body_seconds=read.seconds("FRONT_BODY_TIMEOUT", 30, low=1, high=3600),
+            stream_heartbeat_seconds=read.seconds("FRONT_STREAM_HEARTBEAT", 15, low=0.1, high=600),
+            stream_check_seconds=read.seconds("FRONT_STREAM_CHECK", 60, low=0.1, high=3600),
+            stream_stall_seconds=read.seconds("FRONT_STREAM_STALL", 20, low=0.1, high=600),
             max_body_bytes=read.whole("MAX_PAYLOAD_BYTES", 1 << 20, low=1024, high=64 << 20),
         )
 

@@ -11,8 +11,8 @@ from flowgres_front.database import Caller
 from flowgres_front.streams.positions import Snapshot, TenantPosition
 from flowgres_front.streams.topics import EVERYBODYS, Event
 
-PAGE_EVENTS = 300
-PAGE_CHANGES = 100
+EVENTS_PER_CHANGE = 8
+"""About so many: of a tenant pages are measured in changes."""
 _READ = (
     "select * from flowgres.read_events(p_execution_ids => %(ids)s::uuid[], p_after => %(after)s::integer[],"
     " p_until => %(until)s::integer[], p_limit => %(limit)s)"
@@ -39,29 +39,30 @@ class TenantPage:
     is_complete: bool
 
 
-async def read_execution(caller: Caller, execution_id: str, after: int) -> ExecutionPage:
+async def read_execution(caller: Caller, execution_id: str, after: int, most: int) -> ExecutionPage:
     """The next events of one execution. Raises the 404 of an execution that the caller's tenant does not have."""
     # First the end, and then the events: so none can be missing before an end that was seen.
     found = await caller.call("select flowgres.find_stream(p_execution_id => %(id)s)", id=execution_id)
-    events = await read_executions(caller, [(execution_id, after)])
-    is_last = len(events) < PAGE_EVENTS
+    events = await read_executions(caller, [(execution_id, after)], most)
+    is_last = len(events) < most
     return ExecutionPage(events, is_last, is_last and found["has_ended"], found["event_seq"])
 
 
-async def read_executions(caller: Caller, wanted: Sequence[tuple[str, int]]) -> list[Event]:
-    """The next events of several executions, each after its number: up to PAGE_EVENTS of each, in order."""
+async def read_executions(caller: Caller, wanted: Sequence[tuple[str, int]], most: int) -> list[Event]:
+    """The next events of several executions, each after its number: up to `most` of each, in order."""
     rows = await caller.rows(
         _READ,
         ids=[execution_id for execution_id, _ in wanted],
         after=[after for _, after in wanted],
         until=[None] * len(wanted),
-        limit=PAGE_EVENTS,
+        limit=most,
     )
     return [_event(row, id=str(row["seq"])) for row in rows]
 
 
-async def read_tenant(caller: Caller, position: TenantPosition) -> TenantPage:
-    """The next events of the caller's tenant behind a position."""
+async def read_tenant(caller: Caller, position: TenantPosition, most: int) -> TenantPage:
+    """The next events of the caller's tenant behind a position, about so many."""
+    most_changes = max(1, most // EVENTS_PER_CHANGE)
     found = await caller.call(
         "select flowgres.read_changes(p_seen => %(seen)s::pg_snapshot, p_xid => %(xid)s::bigint,"
         " p_execution_id => %(execution_id)s::uuid, p_seq => %(seq)s::integer, p_limit => %(limit)s)",
@@ -69,11 +70,11 @@ async def read_tenant(caller: Caller, position: TenantPosition) -> TenantPage:
         xid=position.xid,
         execution_id=position.execution_id,
         seq=position.seq,
-        limit=PAGE_CHANGES,
+        limit=most_changes,
     )
     changes: list[tuple[int, str, int, int]] = [tuple(change) for change in found["changes"]]
     snapshot = Snapshot.parse(found["snapshot"])
-    is_last = len(changes) < PAGE_CHANGES
+    is_last = len(changes) < most_changes
     rows = await _read_ranges(caller, changes)
     events = []
     for row in rows:

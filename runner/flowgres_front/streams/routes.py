@@ -16,7 +16,7 @@ from flowgres_front.credentials import Credentials, read_credentials, verify_tok
 from flowgres_front.problems import Problem
 from flowgres_front.streams.positions import Snapshot, TenantPosition, parse_seq
 from flowgres_front.streams.sources import ExecutionSource, Filter, Source, TenantSource, Turn, turns
-from flowgres_front.streams.sse import EventStream
+from flowgres_front.streams.sse import FIRST_PAGE_EVENTS, EventStream
 from flowgres_front.streams.topics import Event
 from flowgres_front.visits import visit_of
 
@@ -41,7 +41,7 @@ async def stream_execution(request: Request) -> Response:
         source = ExecutionSource(topic, subscriber, seq)
         turn = turns(front, tenant_id, credentials)
         async with turn() as caller:
-            first, has_caught_up = await source.page(caller)
+            first, has_caught_up = await source.page(caller, FIRST_PAGE_EVENTS)
         if not first and source.has_ended:
             return Response(status_code=204)
         return _answer(request, front, source, turn, stack, first, has_caught_up)
@@ -63,7 +63,7 @@ async def stream_tenant(request: Request) -> Response:
         beginning = await _begin(turn)
         source = TenantSource(topic, subscriber, position or beginning, filter)
         async with turn() as caller:
-            first, has_caught_up = await source.page(caller)
+            first, has_caught_up = await source.page(caller, FIRST_PAGE_EVENTS)
         return _answer(request, front, source, turn, stack, first, has_caught_up)
 
 
@@ -82,7 +82,7 @@ async def _enter(request: Request) -> tuple[Credentials, str]:
                 400, "ambiguous_credentials", "send credentials once: in a header, or a token as access_token"
             )
         credentials = Credentials(claims=verify_token(token, front.settings.jwt_secret) or {})
-    async with front.visitor(request, credentials) as visitor:
+    async with front.visitor(request, credentials, under=front.openings) as visitor:
         identity = await visitor.identity()
     return credentials, identity.tenant_id
 
@@ -117,6 +117,7 @@ def _answer(
     return EventStream(
         source,
         turn,
+        settings=front.settings,
         watcher=front.watcher,
         visit=visit_of(request),
         holding=stack.pop_all(),

@@ -48,8 +48,8 @@ class Source(Protocol):
     def mark(self) -> str | None:
         """What tells a client how far it is when nothing was for it; None where each event does."""
 
-    async def page(self, caller: Caller) -> tuple[Sequence[Event], bool]:
-        """Read on from the database: the next events, and whether the topic has what comes next."""
+    async def page(self, caller: Caller, most: int) -> tuple[Sequence[Event], bool]:
+        """Read on from the database: the next events, about so many, and whether the topic has what comes next."""
 
     def take(self, events: Sequence[Event]) -> list[Event]:
         """Those events of the topic that come next and are wanted."""
@@ -75,8 +75,8 @@ class ExecutionSource:
     def mark(self) -> str | None:
         return None
 
-    async def page(self, caller: Caller) -> tuple[Sequence[Event], bool]:
-        page = await read_execution(caller, self.topic.execution_id, self.seq)
+    async def page(self, caller: Caller, most: int) -> tuple[Sequence[Event], bool]:
+        page = await read_execution(caller, self.topic.execution_id, self.seq, most)
         if self.seq > page.event_seq:
             raise Problem(
                 400,
@@ -135,8 +135,8 @@ class TenantSource:
     def mark(self) -> str | None:
         return str(self.position)
 
-    async def page(self, caller: Caller) -> tuple[Sequence[Event], bool]:
-        page = await read_tenant(caller, self.position)
+    async def page(self, caller: Caller, most: int) -> tuple[Sequence[Event], bool]:
+        page = await read_tenant(caller, self.position, most)
         self.position = page.position
         if page.is_last and self.topic.position is None:
             self.topic.position = self.position

@@ -27,7 +27,7 @@ from flowgres_front.credentials import Credentials
 from flowgres_front.database import KEEPALIVES, Caller, Database
 from flowgres_front.problems import Problem
 from flowgres_front.settings import FrontSettings
-from flowgres_front.streams.reading import PAGE_EVENTS, read_executions, read_tenant, reset_at
+from flowgres_front.streams.reading import read_executions, read_tenant, reset_at
 from flowgres_front.streams.topics import Event, ExecutionTopic, Subscriber, TenantTopic, Topic
 from flowgres_process.logs import get_logger
 
@@ -37,6 +37,8 @@ CHANNEL = "flowgres_ends"
 _SHORTEST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.25
 _REST_PER_WORK = 9
+_READ_EVENTS = 500
+"""At a time, of an execution or of a tenant."""
 _LOOK_SECONDS = 5.0
 _IDLE_SECONDS = 60.0
 _LONGEST_BACKOFF_SECONDS = 5.0
@@ -313,17 +315,17 @@ class Watcher:
         if executions:
             events: dict[str, list[Event]] = defaultdict(list)
             wanted = [(execution_id, seq) for execution_id, (_, seq) in executions.items()]
-            for event in await read_executions(caller, wanted):
+            for event in await read_executions(caller, wanted, _READ_EVENTS):
                 events[event.execution_id].append(event)
             for execution_id, found in events.items():
                 topic, _ = executions[execution_id]
                 topic.seq = found[-1].seq
-                if len(found) < PAGE_EVENTS:
+                if len(found) < _READ_EVENTS:
                     topic.known_seq = max(topic.known_seq, topic.seq)
                 topic.append(found)
         tenant = self._tenants.get(tenant_id)
         if tenant is not None and tenant.has_news and tenant.position is not None:
-            page = await read_tenant(caller, tenant.position)
+            page = await read_tenant(caller, tenant.position, _READ_EVENTS)
             tenant.has_news = False
             tenant.position = page.position
             tenant.append(page.events if page.is_complete else [reset_at(page.position), *page.events])
