@@ -11,7 +11,7 @@ as $$
   select
     x.place::integer, e.id, v.seq, v.type, w.name, p.status,
     jsonb_build_object(
-      'type', v.type, 'execution_id', e.id, 'workflow', w.name, 'seq', v.seq, 'level', v.level, 'step', v.step,
+      'type', v.type, 'tenant_id', e.tenant_id, 'execution_id', e.id, 'workflow', w.name, 'seq', v.seq, 'level', v.level, 'step', v.step,
       'message', v.message, 'details', v.details, 'actor', v.actor, 'at', v.at, 'status', p.status,
       'steps_completed', p.completed, 'total_steps', e.step_count,
       'progress', case when p.status = 'completed' then 100 else least(99, 100 * p.done / greatest(e.step_count, 1)) end
