@@ -148,10 +148,11 @@ class Visitor:
     async def body(self, limits: BodyLimits) -> bytes:
         """All of the body, at the expense of the sender's tenant for as long as the request is under way.
 
-        Nothing of it is read before SQL knows the sender, or when its declared size is too much.
+        Nothing of it is read before SQL has known the sender at least once, or when its declared size is too much.
         """
         check_declared_size(self._request, limits)
-        await self.identity()
+        if self.party == ANONYMOUS:
+            await self.identity()
         return await read_body(self._request, limits, budget=self._front.bytes, party=self.party, holding=self._holding)
 
     async def object(self, limits: BodyLimits) -> dict[str, Any]:

@@ -25,11 +25,14 @@ DEFAULT_WAIT_SECONDS = 30.0
 MAX_WAIT_SECONDS = 300.0
 _ENDED = frozenset({"completed", "failed", "cancelled"})
 _ARGUMENTS = frozenset({"input", "idempotency_key", "version", "priority", "correlation_id", "metadata"})
+# Both in one, for the sake of a round trip: the second sees what the first has written.
 _START = (
-    "select flowgres_api.start_execution(workflow => %(workflow)s, input => b.body -> 'input',"
+    "select s.started, %(waits)s and flowgres.await_end(p_execution_id => (s.started ->> 'execution_id')::uuid)"
+    " from (select flowgres_api.start_execution(workflow => %(workflow)s, input => b.body -> 'input',"
     " idempotency_key => b.body ->> 'idempotency_key', version => (b.body ->> 'version')::integer,"
     " priority => (b.body ->> 'priority')::integer, correlation_id => b.body ->> 'correlation_id',"
-    " metadata => nullif(b.body -> 'metadata', 'null')) from (values (%(body)s::jsonb)) as b (body)"
+    " metadata => nullif(b.body -> 'metadata', 'null')) as started"
+    " from (values (%(body)s::jsonb)) as b (body) offset 0) as s"
 )
 MAX_VALUES = 250_000
 """In a body; as many as a megabyte has in any sensible form."""
@@ -62,12 +65,15 @@ async def run_workflow(request: Request) -> JSONResponse:
                 await front.watcher.listen()
             async with visitor.caller() as caller:
                 # As it was sent: here a number would lose digits.
-                started = await caller.call(_START, workflow=request.path_params["workflow"], body=raw.decode() or "{}")
+                started = await caller.call(
+                    _START,
+                    workflow=request.path_params["workflow"],
+                    body=raw.decode() or "{}",
+                    waits=wait_seconds > 0,
+                )
                 execution_id = str(started["execution_id"])
                 # Before it is committed, so that its end cannot come unheard.
                 end = stack.enter_context(front.watcher.end_of(visitor.party, execution_id))
-                if wait_seconds > 0 and started["status"] not in _ENDED:
-                    await caller.call("select flowgres.await_end(p_execution_id => %(id)s)", id=execution_id)
         # It is no longer under way: it holds its connection, and its share of those who wait.
         if started["status"] not in _ENDED:
             visit_of(request).may_take(wait_seconds)
