@@ -98,6 +98,11 @@ class Client:
             return self._body(response, base)
         self._refuse(response, base, "front")
 
+    def address_at_front(self, path: str) -> tuple[str, dict[str, str]]:
+        """Where somebody else may send a request to the front, and with which headers; refused as `front` refuses."""
+        self._recognise_front()
+        return self._front_url + path, {**self._headers, **self._credentials}
+
     def installation(self, *, is_strict: bool = False) -> str:
         """Which installation answers at the address of the API. Refuses what is not flowgres, or not the one meant.
 
@@ -220,7 +225,7 @@ class Client:
             ) from error
 
     def _pool(self, base: str) -> httpx.Client:
-        is_local = _is_loopback(base)
+        is_local = is_loopback(base)
         if is_local not in self._pools:
             # A proxy of the environment is for the network, never for this machine.
             self._pools[is_local] = httpx.Client(timeout=TIMEOUT, trust_env=not is_local)
@@ -372,7 +377,7 @@ def _credentials(config: Config) -> dict[str, str]:
     return {"X-API-Key": value} if config.api_key else {"Authorization": f"Bearer {value}"}
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
     try:
         host = httpx.URL(url).host
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -39,8 +39,8 @@ def follow(session: Session, execution_id: str, *, is_watching: bool, timeout_se
 
 
 def show_tree(watcher: Watcher, output: Output) -> Snapshot:
-    """Draw the execution again and again until it has ended; the last drawing stays."""
-    from rich.console import Group
+    """Draw the execution until it has ended; the last drawing stays."""
+    from rich.console import Group, RenderableType
     from rich.live import Live
     from rich.text import Text
 
@@ -49,13 +49,20 @@ def show_tree(watcher: Watcher, output: Output) -> Snapshot:
     screen = console(output.stdout)
     is_ascii = screen.options.ascii_only
     snapshot: Snapshot | None = None
-    with Live(console=screen, auto_refresh=False, vertical_overflow="ellipsis") as live:
+
+    def draw() -> RenderableType:
+        if snapshot is None:
+            return Text()
+        drawing = render(snapshot, is_ascii=is_ascii)
+        notice = None if snapshot.has_ended else watcher.notice
+        return drawing if notice is None else Group(drawing, Text(notice, style="yellow"))
+
+    # Drawn again by itself: what goes round and what counts seconds does so between two looks, too.
+    with Live(console=screen, get_renderable=draw, refresh_per_second=10, vertical_overflow="ellipsis") as live:
         for snapshot in watcher.snapshots(with_children=True):
             if snapshot.has_ended:
                 live.vertical_overflow = "visible"
-            drawing = render(snapshot, is_ascii=is_ascii)
-            notice = None if snapshot.has_ended else watcher.notice
-            live.update(drawing if notice is None else Group(drawing, Text(notice, style="yellow")), refresh=True)
+            live.refresh()
     assert snapshot is not None  # noqa: S101  the iterator ends with the snapshot of the end
     return snapshot
 

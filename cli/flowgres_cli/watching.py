@@ -1,4 +1,4 @@
-"""Following an execution: polls PostgREST until it ends."""
+"""Following an execution until it ends: looks at PostgREST whenever the front streams an event, or again and again."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from flowgres_cli.errors import (
 )
 from flowgres_cli.output import one_line
 from flowgres_cli.serving import Lookout
+from flowgres_cli.streaming import EVENT_KEYS, Feed
 
 Json = Any
 ENDED = frozenset({"completed", "failed", "cancelled"})
 DEEPEST_NESTING = 8
 EVENTS_AT_ONCE = 1000
 _OUTAGE_SECONDS = 30.0
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Watcher:
         self._edges: dict[tuple[Json, Json], dict[str, tuple[str, ...]]] = {}
         self._seen_seq = 0
         self._unreachable_since: float | None = None
+        self._has_ended = False
+        self._feed: Feed | None = None
         self._lookout = Lookout(client, execution_id, has_deadline=timeout_seconds is not None)
 
     @property
@@ -97,21 +101,34 @@ class Watcher:
 
     def snapshots(self, *, with_children: bool = False) -> Iterator[Snapshot]:
         """The execution now and after every pause, until it has ended. A short outage of the server is waited out."""
-        while True:
-            snapshot = self._patiently(with_children=with_children)
-            if snapshot is not None:
-                yield snapshot
-                if snapshot.has_ended:
-                    return
-                self._lookout.look(snapshot.document)
-            self.pause()
+        try:
+            while True:
+                snapshot = self._patiently(with_children=with_children)
+                if snapshot is not None:
+                    self._has_ended = snapshot.has_ended
+                    yield snapshot
+                    if snapshot.has_ended:
+                        return
+                    self._lookout.look(snapshot.document)
+                    # Not before the execution is known to exist, and to be worth it.
+                    self._feed = self._feed or Feed(self._client.config, self.execution_id, after=self._seen_seq)
+                self.pause()
+        finally:
+            if self._feed is not None:
+                self._feed.close()
 
     def events(self) -> Iterator[dict[str, Json]]:
         """The events since the last call, in order."""
-        while True:
+        for event in self._feed.take() if self._feed is not None else ():
+            if int(event["seq"]) > self._seen_seq:
+                self._seen_seq = int(event["seq"])
+                yield event
+        # What the stream has not brought yet when all is over, and everything where there is none.
+        while self._has_ended or self._feed is None or not self._feed.is_live:
             rows = self._client.select(
                 "execution_events",
                 {
+                    "select": ",".join(EVENT_KEYS),
                     "execution_id": f"eq.{self.execution_id}",
                     "seq": f"gt.{self._seen_seq}",
                     "order": "seq.asc",
@@ -125,9 +142,13 @@ class Watcher:
                 return
 
     def pause(self) -> None:
-        """Wait for the next look: often at first, once a second later. Raises WaitTimeoutError at the deadline."""
+        """Wait for the next look. Raises WaitTimeoutError at the deadline.
+
+        Where the front streams, that is the next event; else it comes often at first, and once a second later.
+        """
         now = time.monotonic()
         age = now - self._started
+        longest = _LONGEST_PAUSE_SECONDS
         pause = 0.1 if age < 3 else 0.25 if age < 30 else 1.0
         if self._deadline is not None:
             if now >= self._deadline:
@@ -135,8 +156,11 @@ class Watcher:
                     f"execution {self.execution_id} has not ended in time; it goes on",
                     hint=f"flowgres executions watch {self.execution_id}",
                 )
-            pause = min(pause, self._deadline - now)
-        time.sleep(pause)
+            longest = min(longest, self._deadline - now)
+        if self._feed is not None and self._feed.is_live:
+            self._feed.wait(longest)
+        else:
+            time.sleep(min(pause, longest))
 
     def _patiently(self, *, with_children: bool) -> Snapshot | None:
         try:

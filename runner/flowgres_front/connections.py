@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -26,6 +27,9 @@ _READ_BYTES = 16 << 10
 """Read at once of a body that is waited for."""
 _HEAD_READ_BYTES = 2 << 10
 """Of a head, which may have a body behind it: it stays in memory for as long as a stranger waits for the answer."""
+_STREAM_BUFFER_BYTES = 16 << 10
+_STREAM_KERNEL_BYTES = 64 << 10
+"""Left to itself, the system would keep megabytes for a client that takes nothing."""
 _MAX_DRAINED_BYTES = 64 << 10
 _DRAIN_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
@@ -212,6 +216,18 @@ class Connection(asyncio.BufferedProtocol):
             self._enter(_Phase.DRAIN, _DRAIN_SECONDS)
         else:
             self._enter(_Phase.NEXT, self._connections.patience.idle_seconds)
+
+    def may_take(self, seconds: float) -> None:
+        """The answer takes so much longer than another would."""
+        self._set_timer(self._connections.patience.answer_seconds + seconds)
+
+    def stream(self) -> None:
+        """The answer has no end in sight; whoever writes it watches how it is taken, and little of it waits here."""
+        self._set_timer(None)
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(high=_STREAM_BUFFER_BYTES)
+            connected = self._transport.get_extra_info("socket")
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _STREAM_KERNEL_BYTES)
 
     def wait_for(self, turn: asyncio.Future[None]) -> None:
         """The answer is decided and holds nothing; it only waits for its turn, and may give way to others."""

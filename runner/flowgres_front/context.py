@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
@@ -17,6 +19,7 @@ from flowgres_front.parties import Parties
 from flowgres_front.probes import Health
 from flowgres_front.readers import Readers
 from flowgres_front.settings import FrontSettings
+from flowgres_front.streams.watcher import Watcher
 from flowgres_front.visits import visit_of
 from flowgres_process.secret_keys import SecretKeys
 
@@ -57,6 +60,14 @@ class Front:
             "definitions", Shares(whole=READERS, tenant=1, anonymous=0), wait_seconds=_READING_WAIT_SECONDS
         )
 
+        # Whoever waits holds a connection of its own and nothing else, and may do so for hours.
+        self.streams = Budget("streams and waiting calls", Shares(whole=640, tenant=256, anonymous=0))
+        # When a front or a proxy was restarted all come back at once, and a browser gives up at the first refusal.
+        self.openings = Budget(
+            "streams being opened", Shares(whole=640, tenant=256, anonymous=256), wait_seconds=_WAIT_SECONDS
+        )
+        self.watcher = Watcher(settings, self.database, self.transactions)
+
     async def open(self) -> None:
         """Open the pool, and have a reading process at hand."""
         self.readers.prepare()
@@ -65,6 +76,7 @@ class Front:
     async def close(self) -> None:
         """End what runs beside the requests, then close the pool."""
         await self.health.close()
+        await self.watcher.close()
         await self.readers.close()
         await self.database.close()
 
@@ -73,14 +85,18 @@ class Front:
         return BodyLimits(bytes=min(most_bytes, self.settings.max_body_bytes), seconds=self.settings.body_seconds)
 
     @asynccontextmanager
-    async def visitor(self, request: Request, credentials: Credentials | None = None) -> AsyncIterator[Visitor]:
+    async def visitor(
+        self, request: Request, credentials: Credentials | None = None, *, under: Budget | None = None
+    ) -> AsyncIterator[Visitor]:
         """Whoever sent the request, by its headers or the `credentials` that are given; counts as under way meanwhile.
+
+        `under` is the budget that it counts in, in the place of `requests`.
 
         Refuses what is no credential without asking anybody.
         """
         known = require_credentials(credentials or read_credentials(request, self.settings))
         party = self.parties.party_of(known)
-        async with self.requests.take(party), AsyncExitStack() as holding:
+        async with (under or self.requests).take(party), AsyncExitStack() as holding:
             yield Visitor(self, request, known, party, holding)
 
     async def stranger_object(self, request: Request, limits: BodyLimits) -> dict[str, Any]:
@@ -115,6 +131,12 @@ class Visitor:
                 visit_of(self._request).is_proven = True
             yield caller
 
+    @property
+    def lifetime_seconds(self) -> float:
+        """For how long the credentials are good at most, as far as they say so themselves."""
+        claims = self._credentials.claims
+        return math.inf if not claims else max(0.0, float(claims["exp"]) - time.time())
+
     async def identity(self) -> Identity:
         """Who the sender is, by SQL."""
         if self._identity is None:
@@ -126,15 +148,19 @@ class Visitor:
     async def body(self, limits: BodyLimits) -> bytes:
         """All of the body, at the expense of the sender's tenant for as long as the request is under way.
 
-        Nothing of it is read before SQL knows the sender, or when its declared size is too much.
+        Nothing of it is read before SQL has known the sender at least once, or when its declared size is too much.
         """
         check_declared_size(self._request, limits)
-        await self.identity()
+        if self.party == ANONYMOUS:
+            await self.identity()
         return await read_body(self._request, limits, budget=self._front.bytes, party=self.party, holding=self._holding)
 
     async def object(self, limits: BodyLimits) -> dict[str, Any]:
-        """The body as a JSON object; what is long is looked at by a reading process first."""
-        raw = await self.body(limits)
+        """The body as a JSON object."""
+        return await self.parse(await self.body(limits), limits)
+
+    async def parse(self, raw: bytes, limits: BodyLimits) -> dict[str, Any]:
+        """A body as a JSON object; what is long is looked at by a reading process first."""
         if len(raw) > _PARSED_AT_ONCE_BYTES:
             await self.read("object", raw, **asdict(limits))
         return read_object(self._request, raw, limits)

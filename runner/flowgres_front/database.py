@@ -19,7 +19,12 @@ from flowgres_front.settings import FRONT_ROLE, FrontSettings
 from flowgres_postgres import State, state_of_connect, state_of_server
 from flowgres_process.logs import get_logger
 
-_KEEPALIVES = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 5000}
+KEEPALIVES: dict[str, Any] = {
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5000,
+}
 
 
 ANONYMOUS_ROLE = "flowgres_anon"
@@ -57,6 +62,11 @@ class Caller:
         """Run one statement and return its first row."""
         cursor = await self.connection.execute(sql, arguments)
         return await cursor.fetchone()
+
+    async def rows(self, sql: LiteralString, /, **arguments: Any) -> list[DictRow]:
+        """Run one statement and return all its rows."""
+        cursor = await self.connection.execute(sql, arguments)
+        return await cursor.fetchall()
 
     async def identity(self) -> Identity:
         """Who the caller is; refused by SQL when it belongs to no tenant."""
@@ -117,7 +127,7 @@ class Database:
                 "prepare_threshold": None,
                 "connect_timeout": 3,
                 "application_name": "flowgres-front",
-                **_KEEPALIVES,
+                **KEEPALIVES,
             },
         )
 

@@ -40,9 +40,7 @@ def main() -> None:
 def _serve(settings: FrontSettings) -> None:
     """Serve until a signal. Raises ProcessError when it cannot begin."""
     # Imported here, so that --help and errors of settings are quick.
-    import uvicorn
-
-    from flowgres_front.server import server_config
+    from flowgres_front.server import FrontServer, server_config
 
     config = server_config(settings)
     place = f"{settings.host}:{settings.port}"
@@ -58,7 +56,7 @@ def _serve(settings: FrontSettings) -> None:
     # uvicorn serves what is under way, and then hands the signal on to whoever had it before.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    server = uvicorn.Server(config)
+    server = FrontServer(config)
     log.info("front_started", address=place)
     try:
         server.run(sockets=[listening])

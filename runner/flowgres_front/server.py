@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import resource
+import socket
 from typing import Any, cast
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from flowgres_front.app import create_app
@@ -26,6 +28,17 @@ def most_connections() -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return max(1, min(MAX_CONNECTIONS, soft - _OTHER_FILES))
+
+
+class FrontServer(uvicorn.Server):
+    """A server whose streams end when it is told to stop: it waits for what is under way, and they have no end."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let those who wait go, then do as ever."""
+        app = self.config.app
+        assert isinstance(app, Starlette)  # noqa: S101 - server_config made it
+        app.state.front.watcher.end_streams()
+        await super().shutdown(sockets)
 
 
 def server_config(settings: FrontSettings) -> uvicorn.Config:

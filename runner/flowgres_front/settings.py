@@ -19,12 +19,14 @@ MIN_JWT_SECRET_LENGTH = 32
 class FrontSettings:
     """Addresses, keys and bounds of the front.
 
-    `dsn` logs in as flowgres_front. `secret_key` is FLOWGRES_SECRET_KEY as written ("" when secrets cannot be stored).
+    `dsn` logs in as flowgres_front, and so does `direct_dsn`, which goes past a pooler ("" when there is none).
+    `secret_key` is FLOWGRES_SECRET_KEY as written ("" when secrets cannot be stored).
     `cors_origins` mirrors PostgREST: any origin, because callers send a bearer token or key and never a cookie.
     """
 
     dsn: str
     jwt_secret: str
+    direct_dsn: str = ""
     secret_key: str = ""
     previous_secret_key: str = ""
     api_url: str = ""
@@ -38,6 +40,9 @@ class FrontSettings:
     pool_size: int = 8
     pool_wait_seconds: float = 3.0
     cors_origins: tuple[str, ...] = ("*",)
+    stream_heartbeat_seconds: float = 15.0
+    stream_check_seconds: float = 60.0
+    stream_stall_seconds: float = 20.0
     log_level: str = "info"
     log_format: str = "auto"
 
@@ -58,7 +63,8 @@ class FrontSettings:
                 "PGRST_JWT_SECRET must be a shared text: the front signs by HS256 and takes no JSON Web Key"
             )
         return cls(
-            dsn=_front_dsn(read),
+            dsn=_front_dsn(read, "DATABASE_URL"),
+            direct_dsn=_front_dsn(read, "DATABASE_DIRECT_URL"),
             jwt_secret=jwt_secret,
             secret_key=read.text("FLOWGRES_SECRET_KEY"),
             previous_secret_key=read.text("FLOWGRES_SECRET_KEY_PREVIOUS"),
@@ -69,17 +75,22 @@ class FrontSettings:
             log_level=read.log_level(),
             log_format=read.log_format(),
             body_seconds=read.seconds("FRONT_BODY_TIMEOUT", 30, low=1, high=3600),
+            stream_heartbeat_seconds=read.seconds("FRONT_STREAM_HEARTBEAT", 15, low=0.1, high=600),
+            stream_check_seconds=read.seconds("FRONT_STREAM_CHECK", 60, low=0.1, high=3600),
+            stream_stall_seconds=read.seconds("FRONT_STREAM_STALL", 20, low=0.1, high=600),
             max_body_bytes=read.whole("MAX_PAYLOAD_BYTES", 1 << 20, low=1024, high=64 << 20),
         )
 
 
-def _front_dsn(read: Environment) -> str:
-    """FRONT_DATABASE_URL, else DATABASE_URL with the front's login in place of its own."""
-    given = read.text("FRONT_DATABASE_URL")
-    text = given or read.text("DATABASE_URL")
+def _front_dsn(read: Environment, name: str) -> str:
+    """FRONT_<name>, else <name> with the front's login in place of its own; "" when there is no direct address."""
+    given = read.text(f"FRONT_{name}")
+    text = given or read.text(name)
     if not text:
+        if name == "DATABASE_DIRECT_URL":
+            return ""
         raise SettingsError("FRONT_DATABASE_URL or DATABASE_URL must name the database")
-    check_url("FRONT_DATABASE_URL" if given else "DATABASE_URL", text)
+    check_url(f"FRONT_{name}" if given else name, text)
     parts = conninfo_to_dict(text)
     if not given:
         parts["user"] = FRONT_ROLE

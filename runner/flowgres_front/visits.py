@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flowgres_front.connections import Connections
+from flowgres_front.connections import Connection, Connections
 
 _KEY = "flowgres.visit"
 
@@ -25,6 +25,22 @@ class Visit:
     """What is known of whoever sent a request."""
 
     is_proven: bool = False
+    connection: Connection | None = None
+
+    def may_take(self, seconds: float) -> None:
+        """Give the answer this much more time than any other has."""
+        if self.connection is not None:
+            self.connection.may_take(seconds)
+
+    def stream(self) -> None:
+        """Take every clock off: from now on whoever writes the answer watches how it is taken."""
+        if self.connection is not None:
+            self.connection.stream()
+
+    def cut(self) -> None:
+        """End the connection, with what was written and not taken."""
+        if self.connection is not None:
+            self.connection.abort()
 
 
 def visit_of(request: Request) -> Visit:
@@ -87,8 +103,8 @@ class Visits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        visit = scope[_KEY] = Visit()
         connection = self._connections.of(scope["client"])
+        visit = scope[_KEY] = Visit(connection=connection)
         if connection is None:  # it was lost in the meantime
             await self._app(scope, receive, send)
             return

@@ -118,6 +118,7 @@ class Site:
         also: dict[str, Any] | None = None,
         per_call: int = MAX_BULK,
         timeout_seconds: float = 150,
+        until: str = "not exists (select from flowgres.work_queue)",
     ) -> float:
         """Start executions in one transaction; return the seconds from its commit to the end of the last of them.
 
@@ -127,7 +128,7 @@ class Site:
             self.start_many(workflow, count, also=also, per_call=per_call)
             began = self.service.value("select clock_timestamp()")
         at, busy = time.monotonic(), busy_seconds()
-        self.wait_until("not exists (select from flowgres.work_queue)", timeout_seconds=timeout_seconds)
+        self.wait_until(until, timeout_seconds=timeout_seconds)
         self.busy_percent = 100 * (busy_seconds() - busy) / ((time.monotonic() - at) * (os.cpu_count() or 1))
         row = self.admin.one(
             "select count(*) filter (where status = 'completed') as completed, count(*) as started,"

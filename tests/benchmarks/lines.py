@@ -131,4 +131,12 @@ LINES: tuple[Line, ...] = (
     Line("w10.look.none", "  a look for what is due, without schedules, p50", "ms"),
     Line("w10.look.many", "  with {idle_schedules} that are due later", "ms", at_most(0.5)),
     Line("w10.look.many/none", "  against none", "x", None, ("w10.look.many", "w10.look.none")),
+    Line("w11.run.p50", "W11 POST /run of one step, all idle, p50", "ms", at_most(8)),
+    Line("w11.run.p99", "  p99", "ms"),
+    Line("w11.sql.p50", "  the same start by SQL, until its end is seen, p50", "ms"),
+    Line("w11.none", "W11 W1 beside a front, no stream open", "steps/s"),
+    Line("w11.many", "  500 streams of executions that wait", "steps/s"),
+    Line("w11.many/none", "  against none", "x", at_least(0.9), ("w11.many", "w11.none")),
+    Line("w11.tenant", "  one stream of the tenant, of all that happens", "steps/s"),
+    Line("w11.tenant/none", "  against none", "x", None, ("w11.tenant", "w11.none")),
 )

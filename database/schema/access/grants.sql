@@ -57,6 +57,7 @@ with named (schema, owner, roles, names) as (
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', array['register_tenant']),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', array['validate_workflow', 'get_execution', 'preview_schedule']),
+  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', array['find_stream', 'read_events', 'read_changes', 'watch_tenant']),
   (
     'flowgres', 'flowgres_definer', '{flowgres_member}', array[
       'import_workflow', 'import_checked_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow',
@@ -69,6 +70,7 @@ with named (schema, owner, roles, names) as (
       'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting', 'put_secret', 'delete_secret'
     ]
   ),
+  ('flowgres', 'flowgres_definer', '{flowgres_member}', array['await_end']),
   ('flowgres', 'flowgres_definer', '{}', array['find_api_key']),
   -- SECURITY DEFINER, and sees all tenants.
   (
@@ -84,6 +86,8 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', array['write_installation_setting']),
   ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', array['has_sleepers']),
   ('flowgres', 'flowgres_engine', '{flowgres_front,flowgres_runner}', array['engine_health']),
+  -- For those who wait, of any tenant: that something happened, and never what.
+  ('flowgres', 'flowgres_engine', '{flowgres_front}', array['look_at_executions', 'look_at_tenants']),
   (
     'flowgres', 'flowgres_engine', '{flowgres_runner}', array[
       'register_runner', 'heartbeat', 'claim', 'complete_and_claim', 'complete_chains', 'get_contexts', 'release',
@@ -92,7 +96,7 @@ with named (schema, owner, roles, names) as (
       'custom_step_types', 'fire_schedules', 'realign_schedules'
     ]
   ),
-  ('flowgres', 'flowgres_engine', '{}', array['check_invariants', 'oldest_ready_at', 'unserved_types', 'give_back'])
+  ('flowgres', 'flowgres_engine', '{}', array['check_invariants', 'oldest_ready_at', 'unserved_types', 'give_back', 'prune_streams'])
 ),
 
 -- Functions of the owner that the definer's and the engine's do not call: inside the engine all others may be.

@@ -23,6 +23,8 @@ comment on function flowgres.hold_executions(uuid[], uuid[]) is $$The state of a
 create or replace function flowgres.cancel_held(p_state flowgres.advance_state, p_reasons text[], p_actor text)
   returns integer language plpgsql
 as $$
+declare
+  v_is_awaited boolean;
 begin
   if p_state.execution_ids is null then
     return 0;
@@ -40,11 +42,18 @@ begin
       resolved_count = e.step_count + e.hidden_step_count
     from unnest(p_state.touched_slots) as s (slot)
     where e.tenant_id = p_state.tenant_ids[s.slot] and e.id = p_state.execution_ids[s.slot]
-    returning e.tenant_id, e.id, e.event_seq, e.error
+    returning e.tenant_id, e.id, e.event_seq, e.error, e.is_awaited
+  ),
+  told as (
+    insert into flowgres.events (tenant_id, execution_id, seq, at, type, message, actor, details)
+    select e.tenant_id, e.id, e.event_seq, p_state.now, 'execution_cancelled', e.error ->> 'message', p_actor, e.error
+    from ended as e
   )
-  insert into flowgres.events (tenant_id, execution_id, seq, at, type, message, actor, details)
-  select e.tenant_id, e.id, e.event_seq, p_state.now, 'execution_cancelled', e.error ->> 'message', p_actor, e.error
-  from ended as e;
+  select bool_or(e.is_awaited) into v_is_awaited from ended as e;
+  if v_is_awaited then perform flowgres.tell_ends(); end if;
+  perform flowgres.tell_streams(
+    p_tenant_ids => p_state.tenant_ids, p_execution_ids => p_state.execution_ids, p_event_seqs => p_state.event_seqs,
+    p_now => p_state.now);
   perform flowgres.wake_later(p_tenant_ids => p_state.tenant_ids, p_child_ids => p_state.execution_ids);
   return cardinality(p_state.execution_ids);
 end;

@@ -31,10 +31,10 @@ begin
   delete from flowgres.runners as r
   where r.stopped_at < v_now - interval '7 days'
     and not exists (select from flowgres.work_queue as q where q.runner_id = r.id);
-  return greatest(v_count, v_slots);
+  return greatest(v_count, v_slots, flowgres.prune_streams(p_limit => 10 * p_limit));
 end;
 $$;
-comment on function flowgres.prune(integer) is $$Delete keys of starts and slots of schedules that have expired, and runners long gone, a bounded number.$$;
+comment on function flowgres.prune(integer) is $$Delete what has expired, a bounded number: keys of starts, slots of schedules, changes told to streams; and runners long gone.$$;
 
 create or replace function flowgres.get_secrets(p_tenant_id uuid, p_names text[])
   returns table (name text, key_id text, nonce bytea, ciphertext bytea) language sql stable security definer set search_path to pg_catalog, pg_temp

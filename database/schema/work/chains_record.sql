@@ -29,21 +29,24 @@ as $$
 declare
   v_now timestamptz;
   v_seqs integer[];
+  v_event_seqs integer[];
   v_has_any boolean;
   v_first uuid;
   v_last uuid;
   v_done integer[];
   v_tenant_ids uuid[];
   v_woken uuid[];
+  v_is_awaited boolean;
 begin
   select c.execution_id into v_first from unnest(p_chains) as c order by c.execution_id limit 1;
   select c.execution_id into v_last from unnest(p_chains) as c order by c.execution_id desc limit 1;
   -- Locks in the order of the ids, as the chains come, and for nobody's sake waited for. What is looked at here holds until the
   -- end. The numbers before the first events of each chain, -1 for one that is not plain: arrays beside each other need no join.
-  select array_agg(f.seq order by f.i), bool_or(f.seq >= 0) into v_seqs, v_has_any
+  select array_agg(f.seq order by f.i), array_agg(f.event_seq order by f.i), bool_or(f.seq >= 0)
+  into v_seqs, v_event_seqs, v_has_any
   from (
     select
-      c.i,
+      c.i, l.event_seq,
       case when l.finished_at is null and l.phase = 'run' and l.version_id = c.version_id
         and l.resolved_count + c.step_count = l.step_count + l.hidden_step_count
         -- The number of the first event is 1: no row needs to tell of it.
@@ -102,13 +105,26 @@ begin
         else jsonb_build_object(d.steps[d.step_count], d.outputs -> -1 -> 1) end
     from done as d
     where e.tenant_id = d.tenant_id and e.id = d.execution_id and e.id between v_first and v_last
-    returning d.place, e.tenant_id, e.id, e.parent_execution_id
+    returning d.place, e.tenant_id, e.id, e.parent_execution_id, e.is_awaited
   )
   select
     array_agg(n.place), array_agg(n.tenant_id) filter (where n.parent_execution_id is not null),
-    array_agg(n.id) filter (where n.parent_execution_id is not null)
-  into v_done, v_tenant_ids, v_woken
+    array_agg(n.id) filter (where n.parent_execution_id is not null), bool_or(n.is_awaited)
+  into v_done, v_tenant_ids, v_woken, v_is_awaited
   from ended as n;
+  if v_is_awaited then perform flowgres.tell_ends(); end if;
+  if exists (select from flowgres.stream_watches) then
+    perform flowgres.tell_streams(
+      p_tenant_ids => array_agg(c.tenant_id), p_execution_ids => array_agg(c.execution_id),
+      p_event_seqs => array_agg(v_event_seqs[c.i]), p_now => v_now)
+    from (
+      select c.tenant_id, c.execution_id, c.i
+      from unnest(p_chains) with ordinality as c (
+        place, tenant_id, execution_id, queue_id, token, version_id, head, step_count, outputs, indexes, steps, types, event_count,
+        children, opens, open_capabilities, open_computes, i)
+      where c.place = any(v_done)
+    ) as c;
+  end if;
   if v_woken is not null then
     perform flowgres.wake_parked(p_tenant_ids => v_tenant_ids, p_child_ids => v_woken);
   end if;

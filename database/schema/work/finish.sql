@@ -35,6 +35,8 @@ begin
   if not p_state.touched_slots <@ v_plain then
     perform flowgres.turn_executions(p_state => p_state, p_plain_slots => v_plain);
   end if;
+  perform flowgres.tell_streams(
+    p_tenant_ids => v_tenant_ids, p_execution_ids => v_execution_ids, p_event_seqs => p_state.event_seqs, p_now => p_state.now);
 end;
 $$;
 comment on function flowgres.finish_advance(flowgres.advance_state) is $$Bring the executions of a batch up to date: one update each, however many of their steps are in it.$$;
@@ -55,6 +57,7 @@ declare
   v_began_at timestamptz[] := p_state.began_at;
   v_woken_tenants uuid[];
   v_woken uuid[];
+  v_is_awaited boolean;
 begin
   with turning as materialized (
     select
@@ -108,7 +111,7 @@ begin
         ) as o) end
     from turning as t
     where e.tenant_id = t.tenant_id and e.id = t.id
-    returning t.slot, t.is_finished, e.tenant_id, e.id, e.status, e.event_seq, e.error, e.parent_execution_id
+    returning t.slot, t.is_finished, e.tenant_id, e.id, e.status, e.event_seq, e.error, e.parent_execution_id, e.is_awaited
   ),
   ended as (
     insert into flowgres.events (tenant_id, execution_id, seq, at, type, level, message, details)
@@ -118,8 +121,12 @@ begin
     from updated as u
     where u.is_finished and u.status in ('failed', 'cancelled')
   )
-  select array_agg(u.tenant_id order by u.id), array_agg(u.id order by u.id) into v_woken_tenants, v_woken
-  from updated as u where u.is_finished and u.parent_execution_id is not null;
+  select
+    array_agg(u.tenant_id order by u.id) filter (where u.parent_execution_id is not null),
+    array_agg(u.id order by u.id) filter (where u.parent_execution_id is not null), bool_or(u.is_awaited)
+  into v_woken_tenants, v_woken, v_is_awaited
+  from updated as u where u.is_finished;
+  if v_is_awaited then perform flowgres.tell_ends(); end if;
 
   if v_woken is not null then
     perform flowgres.wake_parked(p_tenant_ids => v_woken_tenants, p_child_ids => v_woken);

@@ -1,0 +1,37 @@
+"""Watching through the front's stream, and without one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from .conftest import Flowgres
+
+
+def front_log(live: Flowgres) -> str:
+    return (live.folder / "front.log").read_text()
+
+
+@pytest.mark.parametrize("has_front", [True, False])
+def test_events_are_told_once_and_in_order_with_a_front_and_without(live: Flowgres, has_front: bool) -> None:
+    address = {} if has_front else {"FLOWGRES_FRONT_URL": "http://127.0.0.1:9"}
+
+    started = live("run", "sleep", "--detach", "-o", "id").out.strip()
+    watched = live("executions", "watch", started, "--timeout", "3", "-o", "jsonl", **address)
+
+    assert watched.code == 124
+    assert (f"/executions/{started}/stream" in front_log(live)) is has_front
+    followed = subprocess.Popen(
+        live.command("logs", started, "-f", "-o", "jsonl"),
+        env=live.environment | address,
+        cwd=live.folder,
+        stdout=subprocess.PIPE,
+    )
+    live("executions", "cancel", started)
+    out, _ = followed.communicate(timeout=60)
+    stored = live("executions", "events", started, "-o", "jsonl").lines
+    assert [json.loads(line) for line in out.splitlines()] == stored
+    assert [event["seq"] for event in stored] == list(range(1, len(stored) + 1))
+    assert watched.lines == [event for event in stored if event["seq"] <= len(watched.lines)]
