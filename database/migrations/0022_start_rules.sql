@@ -62,16 +62,20 @@ create table flowgres.start_counts (
   id bigint generated always as identity,
   start_count integer not null,
   constraint start_counts_pkey primary key (tenant_id, at, id)
-) with (fillfactor = 50, autovacuum_analyze_threshold = 2000000000);
-comment on table flowgres.start_counts is $$Starts of tenants that start much, by the second
-
-As many rows a second as there are transactions at once: nobody waits for another one's.$$;
+) with (autovacuum_analyze_threshold = 2000000000);
+comment on table flowgres.start_counts is $$Starts of tenants in the last minutes: rows are written and deleted, and never updated$$;
 comment on column flowgres.start_counts.tenant_id is $$Tenant that owns it$$;
-comment on column flowgres.start_counts.at is $$The second$$;
+comment on column flowgres.start_counts.at is $$When$$;
 comment on column flowgres.start_counts.id is $$Number of the row$$;
-comment on column flowgres.start_counts.start_count is $$How many starts$$;
+comment on column flowgres.start_counts.start_count is $$How many starts it stands for: those that were not noted are in the count of one that was$$;
 
 create index start_counts_at_idx on flowgres.start_counts (at);
+
+alter table flowgres.tenants
+add column start_weight integer,
+add column starts_watched_until timestamptz;
+comment on column flowgres.tenants.start_weight is $$One of so many starts is noted, for all of them; null: it is to be found out what the limit is$$;
+comment on column flowgres.tenants.starts_watched_until is $$Until when each start is held against the limit, and not only those that are noted$$;
 
 -- The limit was a number that nothing asked for. Who left it as it was gets the new default, and is refused nothing that went before.
 update flowgres.settings as s

@@ -32,18 +32,20 @@ declare
   v_xid xid8 := pg_current_xact_id();
   v_plan flowgres.start_plan;
   v_queue_ids uuid[];
+  v_new_begins_at timestamptz[];
   v_begins_at timestamptz[];
   v_is_within boolean;
 begin
   ids := p_ids;
   v_queue_ids := p_ids;
   -- Children are steps of their parent, which waits for them: no rule of starts holds for them.
-  if (p_version.start_rule).kind is not null and p_trigger_type <> 'sub_workflow' then
+  if p_trigger_type <> 'sub_workflow' and not p_version.start_rule is null then
     v_plan := flowgres.plan_starts(p_version => p_version, p_ids => p_ids, p_inputs => p_inputs, p_scheduled_at => p_scheduled_at);
     ids := v_plan.ids;
     p_ids := coalesce(v_plan.new_ids, '{}');
     p_inputs := v_plan.new_inputs;
-    v_begins_at := v_plan.new_begins_at || v_plan.moved_begins_at;
+    v_new_begins_at := v_plan.new_begins_at;
+    v_begins_at := v_new_begins_at || v_plan.moved_begins_at;
     v_queue_ids := p_ids || v_plan.moved_ids;
     p_scheduled_at := null;
     for i in 1..coalesce(cardinality(v_plan.moved_ids), 0) loop
@@ -54,7 +56,7 @@ begin
         p_created_by => p_created_by);
     end loop;
   end if;
-  if flowgres.counts_as_start(p_trigger_type) and p_ids <> '{}' then
+  if flowgres.is_start_from_outside(p_trigger_type) and p_ids <> '{}' then
     v_is_within := flowgres.check_start_rate(p_tenant_id => v_tenant_id, p_count => cardinality(p_ids), p_now => p_now);
   end if;
   -- One statement for both tables: to begin and to end one costs as much as a row.
@@ -69,7 +71,7 @@ begin
       s.parent_step_index, s.parent_queue_id, p_trigger_type, p_trigger,
       coalesce(p_correlation_id, flowgres.read_correlation_id(s.input, p_version.correlation_path)),
       p_idempotency_key, coalesce(p_created_by, 'execution:' || s.parent_id), p_replayed_from, s.input, p_metadata
-    from unnest(p_ids, p_inputs, v_plan.new_begins_at, p_parent_execution_ids, p_parent_step_indexes, p_parent_queue_ids)
+    from unnest(p_ids, p_inputs, v_new_begins_at, p_parent_execution_ids, p_parent_step_indexes, p_parent_queue_ids)
       as s (id, input, begins_at, parent_id, parent_step_index, parent_queue_id)
   )
   insert into flowgres.work_queue (
@@ -183,6 +185,10 @@ declare
   v_version flowgres.workflow_versions;
   v_hash bytea;
   v_key flowgres.idempotency_keys;
+  v_start_weight integer;
+  v_watched_until timestamptz;
+  v_is_drawn boolean;
+  v_is_within boolean;
   v_ids uuid[];
   v_is_told boolean;
   v_status text;
@@ -190,11 +196,13 @@ begin
   -- When all is well, one query finds all that a start needs, and no more: the definitions themselves can be large.
   select
     v.tenant_id, v.id, v.workflow_id, v.version, v.step_count, v.hidden_step_count, v.root_indexes, v.inputs,
-    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path, v.start_rule
+    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path, v.start_rule,
+    t.start_weight, t.starts_watched_until
   into
     v_version.tenant_id, v_version.id, v_version.workflow_id, v_version.version, v_version.step_count,
     v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.takes_additional_inputs,
-    v_version.timeout_seconds, v_version.priority, v_version.correlation_path, v_version.start_rule
+    v_version.timeout_seconds, v_version.priority, v_version.correlation_path, v_version.start_rule,
+    v_start_weight, v_watched_until
   from flowgres.tenants as t
   join flowgres.workflows as w on w.tenant_id = t.tenant_id
   join flowgres.workflow_versions as v
@@ -263,6 +271,11 @@ begin
   if v_version.id is null then
     v_version := flowgres.find_version(p_workflow => v_workflow, p_version => p_version);
   end if;
+  -- Of a tenant that is far from its limit few are looked at: starts/rate.sql says why that is enough.
+  v_is_drawn := coalesce(random() * v_start_weight < 1, true);
+  if v_is_drawn or v_watched_until > v_now then
+    v_is_within := flowgres.check_start_rate(p_tenant_id => v_tenant_id, p_count => 1, p_now => v_now, p_is_drawn => v_is_drawn);
+  end if;
   if p_scheduled_at is not null then
     perform flowgres.check_may_schedule(p_version => v_version, p_scheduled_at => p_scheduled_at, p_now => v_now);
   end if;
@@ -281,7 +294,7 @@ begin
     p_idempotency_key => p_idempotency_key,
     p_created_by => flowgres.actor());
   v_is_told := flowgres.wake_runners();
-  if (v_version.start_rule).kind is not null then
+  if not v_version.start_rule is null then
     return flowgres.answer_ruled_start(
       p_tenant_id => v_tenant_id, p_execution_id => v_ids[1], p_is_created => v_ids[1] = v_id, p_workflow_id => v_workflow_id,
       p_idempotency_key => p_idempotency_key);
@@ -340,6 +353,7 @@ begin
   from unnest(v_inputs) as i
   where pg_column_size(i) >= 512 or octet_length(i::text) > 4000;
   if cardinality(v_inputs) > 0 then
+    perform flowgres.check_start_rate(p_tenant_id => v_tenant_id, p_count => cardinality(v_inputs), p_now => v_now);
     v_ids := flowgres.insert_executions(
       p_version => v_version, p_ids => flowgres.uuids_v7(p_at => v_now, p_count => cardinality(v_inputs)), p_inputs => v_inputs, p_now => v_now, p_created_by => flowgres.actor());
     perform flowgres.wake_runners();
