@@ -90,8 +90,9 @@ begin
     -- As many as may begin in the time are known: the next one begins when the first of them is that far back.
     v_begins_at := greatest(v_now, v_begins[cardinality(v_begins) - v_rule.start_limit + 1] + v_window);
     if v_begins_at > v_now and v_rule.response = 'reject' or v_begins_at > v_now + interval '1827 days' then
-      perform flowgres.fail_later(
-        p_code => 'start_throttled', p_seconds => extract(epoch from v_begins_at - v_now)::double precision,
+      perform flowgres.fail(
+        p_status => 429, p_code => 'start_throttled',
+        p_headers => flowgres.retry_after(v_begins_at - v_now), p_hint => flowgres.retry_hint(v_begins_at - v_now),
         p_message => format('workflow %s lets %s executions begin in %s s%s', p_version.workflow_id, v_rule.start_limit,
           v_rule.window_seconds, case when p_key.key <> '' then format(' for the key %s', left(p_key.key, 100)) else '' end));
     end if;
@@ -195,18 +196,15 @@ end;
 $$;
 comment on function flowgres.plan_starts is $$What becomes of starts of a version that has a rule for them; locks their keys.$$;
 
-create or replace function flowgres.fail_later(p_code text, p_message text, p_seconds double precision)
-  returns void language plpgsql set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_seconds integer := greatest(ceil(least(p_seconds, 2000000000)), 1);
-begin
-  perform flowgres.fail(
-    p_status => 429, p_code => p_code, p_message => p_message, p_details => format('Retry after %s s.', v_seconds),
-    p_hint => format('Start again in %s s.', v_seconds), p_headers => jsonb_build_object('Retry-After', v_seconds::text));
-end;
-$$;
-comment on function flowgres.fail_later(text, text, double precision) is $$Refuse a start that may come again in so many seconds: 429 with Retry-After.$$;
+create or replace function flowgres.retry_after(p_wait interval)
+  returns jsonb language sql immutable set search_path to pg_catalog, pg_temp
+as $$ select jsonb_build_object('Retry-After', greatest(ceil(extract(epoch from p_wait)), 1)::bigint::text); $$;
+comment on function flowgres.retry_after(interval) is $$The header that says when a call may come again.$$;
+
+create or replace function flowgres.retry_hint(p_wait interval)
+  returns text language sql immutable set search_path to pg_catalog, pg_temp
+as $$ select format('Start again in %s s.', flowgres.retry_after(p_wait) ->> 'Retry-After'); $$;
+comment on function flowgres.retry_hint(interval) is $$The same for people.$$;
 
 create or replace function flowgres.check_may_schedule(
   p_version flowgres.workflow_versions, p_scheduled_at timestamptz, p_now timestamptz

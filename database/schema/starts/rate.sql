@@ -109,9 +109,11 @@ begin
   where u.start_count > p_most - p_count
   order by u.at desc
   limit 1;
-  perform flowgres.fail_later(
-    p_code => 'start_rate_exceeded', p_seconds => extract(epoch from v_until + interval '1 minute' - p_now)::double precision,
-    p_message => format('this tenant may make %s starts in a minute', p_most));
+  perform flowgres.fail(
+    p_status => 429, p_code => 'start_rate_exceeded',
+    p_message => format('this tenant may make %s starts in a minute', p_most),
+    p_headers => flowgres.retry_after(v_until + interval '1 minute' - p_now),
+    p_hint => flowgres.retry_hint(v_until + interval '1 minute' - p_now));
 end;
 $$;
 comment on function flowgres.refuse_start_rate(uuid, integer, timestamptz, double precision) is $$Say when so many starts more have room.$$;
