@@ -30,7 +30,6 @@ declare
   v_priority smallint := coalesce(p_priority, p_version.priority);
   -- Before the rows take their ranks: next_rank() says why.
   v_xid xid8 := pg_current_xact_id();
-  v_plan flowgres.start_plan;
   v_queue_ids uuid[];
   v_new_begins_at timestamptz[];
   v_begins_at timestamptz[];
@@ -40,21 +39,25 @@ begin
   v_queue_ids := p_ids;
   -- Children are steps of their parent, which waits for them: no rule of starts holds for them.
   if p_trigger_type <> 'sub_workflow' and not p_version.start_rule is null then
-    v_plan := flowgres.plan_starts(p_version => p_version, p_ids => p_ids, p_inputs => p_inputs, p_scheduled_at => p_scheduled_at);
-    ids := v_plan.ids;
-    p_ids := coalesce(v_plan.new_ids, '{}');
-    p_inputs := v_plan.new_inputs;
-    v_new_begins_at := v_plan.new_begins_at;
-    v_begins_at := v_new_begins_at || v_plan.moved_begins_at;
-    v_queue_ids := p_ids || v_plan.moved_ids;
-    p_scheduled_at := null;
-    for i in 1..coalesce(cardinality(v_plan.moved_ids), 0) loop
-      perform flowgres.rewrite_start(
-        p_version => p_version, p_id => v_plan.moved_ids[i], p_input => v_plan.moved_inputs[i], p_priority => v_priority,
-        p_scheduled_at => v_plan.moved_begins_at[i], p_correlation_id => p_correlation_id, p_max_retries => p_max_retries,
-        p_metadata => p_metadata, p_trigger_type => p_trigger_type, p_trigger => p_trigger, p_idempotency_key => p_idempotency_key,
-        p_created_by => p_created_by);
-    end loop;
+    declare
+      v_plan flowgres.start_plan := flowgres.plan_starts(
+        p_version => p_version, p_ids => p_ids, p_inputs => p_inputs, p_scheduled_at => p_scheduled_at);
+    begin
+      ids := v_plan.ids;
+      p_ids := coalesce(v_plan.new_ids, '{}');
+      p_inputs := v_plan.new_inputs;
+      v_new_begins_at := v_plan.new_begins_at;
+      v_begins_at := v_new_begins_at || v_plan.moved_begins_at;
+      v_queue_ids := p_ids || v_plan.moved_ids;
+      p_scheduled_at := null;
+      for i in 1..coalesce(cardinality(v_plan.moved_ids), 0) loop
+        perform flowgres.rewrite_start(
+          p_version => p_version, p_id => v_plan.moved_ids[i], p_input => v_plan.moved_inputs[i], p_priority => v_priority,
+          p_scheduled_at => v_plan.moved_begins_at[i], p_correlation_id => p_correlation_id, p_max_retries => p_max_retries,
+          p_metadata => p_metadata, p_trigger_type => p_trigger_type, p_trigger => p_trigger, p_idempotency_key => p_idempotency_key,
+          p_created_by => p_created_by);
+      end loop;
+    end;
   end if;
   if flowgres.is_start_from_outside(p_trigger_type) and p_ids <> '{}' then
     v_is_within := flowgres.check_start_rate(p_tenant_id => v_tenant_id, p_count => cardinality(p_ids), p_now => p_now);

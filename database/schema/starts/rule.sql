@@ -44,3 +44,14 @@ begin
 end;
 $$;
 comment on function flowgres.start_key(jsonb, jsonpath) is $$The key of a start; empty where the rule names none, or the input has none.$$;
+
+create or replace function flowgres.describe_start_rule(p_rule flowgres.start_rule)
+  returns text language sql immutable set search_path to pg_catalog, pg_temp
+as $$
+  select case (p_rule).kind
+    when 'debounce' then format('debounce %s s, at most %s s', (p_rule).window_seconds, (p_rule).most_seconds)
+    when 'throttle' then format('throttle %s in %s s, then %s', (p_rule).start_limit, (p_rule).window_seconds, (p_rule).response)
+    when 'singleton' then format('singleton, then %s', (p_rule).response)
+  end || coalesce(' by ' || (p_rule).key_path::text, '');
+$$;
+comment on function flowgres.describe_start_rule(flowgres.start_rule) is $$A rule of starts, for people; null where there is none.$$;
