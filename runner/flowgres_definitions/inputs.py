@@ -44,16 +44,25 @@ def closed_inputs(document: Mapping[str, Json]) -> Set[str] | None:
     return inputs.keys() if isinstance(inputs, dict) and document.get("additional_inputs") is not True else None
 
 
+def _input_paths(document: Mapping[str, Json]) -> Iterator[tuple[Path, Json]]:
+    """The jsonpaths on the input, with where they stand."""
+    settings = document.get("settings")
+    if isinstance(settings, dict):
+        yield ("settings", "correlation_id"), settings.get("correlation_id")
+        start = settings.get("start")
+        if isinstance(start, dict):
+            yield ("settings", "start", "key"), start.get("key")
+
+
 def find_unknown_inputs(document: Mapping[str, Json]) -> Iterator[tuple[Path, Problem]]:
-    """Undeclared inputs that the correlation id reads, or that triggers send. Expressions are looked at elsewhere."""
+    """Undeclared inputs that jsonpaths read, or that triggers send. Expressions are looked at elsewhere."""
     known = closed_inputs(document)
     if known is None:
         return
-    settings = document.get("settings")
-    path = settings.get("correlation_id") if isinstance(settings, dict) else None
-    member = _MEMBER.match(path) if isinstance(path, str) else None
-    if member is not None and (name := member[1] if member[1] is not None else member[2]) not in known:
-        yield ("settings", "correlation_id"), unknown_input(name, known)
+    for place, path in _input_paths(document):
+        member = _MEMBER.match(path) if isinstance(path, str) else None
+        if member is not None and (name := member[1] if member[1] is not None else member[2]) not in known:
+            yield place, unknown_input(name, known)
     triggers = document.get("triggers")
     for index, trigger in enumerate(triggers if isinstance(triggers, list) else ()):
         sent = trigger.get("input") if isinstance(trigger, dict) else None

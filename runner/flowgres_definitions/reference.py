@@ -20,6 +20,8 @@ _PARTS: Final = (
     ("input", "An input", "Members of `inputs`, by the name of the input."),
     ("trigger", "A trigger", "Members of `triggers`."),
     ("settings", "Settings", "`settings`."),
+    ("start", "Starts that come close together", "`start` of the settings: one of debounce, throttle and singleton."),
+    ("throttle", "A throttle", "`throttle` of `start`."),
     ("step", "A step", "Members of `steps`. What a type needs stands under `config`, and below by type."),
     ("foreach", "Each item of a list", "`foreach` of a step."),
     ("repeat", "Rounds", "`repeat` of a step."),

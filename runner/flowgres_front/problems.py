@@ -6,6 +6,7 @@ Exception
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -139,14 +140,15 @@ def from_database(error: Exception) -> Problem:
 def _from_refusal(error: Error, status: int) -> Problem:
     diagnostics = error.diag
     details = diagnostics.message_detail or None
-    headers = {"Retry-After": RETRY_SECONDS} if status in (429, 503) else None
+    headers = {"Retry-After": RETRY_SECONDS} if status in (429, 503) else {}
     return Problem(
         status,
         diagnostics.constraint_name or "refused",
         diagnostics.message_primary or "the database refused this",
         hint=diagnostics.message_hint or "",
         extra={"details": details} if details else None,
-        headers=headers,
+        # What the database says of them is more exact.
+        headers=headers | json.loads(diagnostics.datatype_name or "{}") or None,
     )
 
 

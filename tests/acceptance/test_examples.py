@@ -267,6 +267,19 @@ async def test_the_commands_for_schedules_work(stack: Stack) -> None:
     assert (said["backfill"]["slots"], said["backfill"]["started"]) == (5, 5)
 
 
+async def test_changes_that_come_close_together_are_one_execution(stack: Stack) -> None:
+    await run_example(stack, "search_index", Shop())
+    readme = (EXAMPLES / "search_index" / "README.md").read_text()
+    first, second = re.findall(r"^flowgres run .*$", readme, re.MULTILINE)
+
+    waiting = json.loads(await asyncio.to_thread(stack.flowgres, first, folder=EXAMPLES.parent))
+    ended = json.loads(await asyncio.to_thread(stack.flowgres, second, folder=EXAMPLES.parent))
+
+    assert (waiting["status"], ended["status"]) == ("queued", "completed")
+    assert ended["execution_id"] == waiting["execution_id"]
+    assert ended["output"] == {"indexed": {"product": "tea", "last_change": "stock"}}
+
+
 async def test_the_commands_for_single_iterations_work(stack: Stack) -> None:
     await run_example(stack, "price_list", Shop())
     readme = (EXAMPLES / "price_list" / "README.md").read_text()

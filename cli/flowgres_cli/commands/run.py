@@ -76,7 +76,8 @@ def run(
         watchable = session.output.is_table and is_interactive()
         mode = "detach" if scheduled_at is not None else "watch" if watchable else "wait"
     if not started.get("created", True):
-        announce(f"this key has already started execution {execution_id}", session.output)
+        why = "this key has already started" if idempotency_key is not None else "by the rule of starts this is"
+        announce(f"{why} execution {execution_id}", session.output)
     if mode == "detach":
         if session.output.is_table:
             session.output.line(execution_id)

@@ -24,7 +24,7 @@ with named (schema, owner, roles, names) as (
   (
     'flowgres', 'flowgres_owner', '{flowgres_viewer,flowgres_operator}', array[
       'require_tenant', 'setting', 'tenant_settings', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics',
-      'is_operator', 'runner_name', 'describe_outcome', 'step_label', 'schedule_status'
+      'is_operator', 'runner_name', 'describe_outcome', 'step_label', 'schedule_status', 'describe_start_rule'
     ]
   ),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', array[

@@ -69,7 +69,8 @@ select
   v.errors,
   v.created_by,
   v.created_at,
-  v.version = any(w.pending_versions) as is_pending
+  v.version = any(w.pending_versions) as is_pending,
+  flowgres.describe_start_rule(v.start_rule) as starts
 from flowgres.workflow_versions as v
 join flowgres.workflows as w on w.tenant_id = v.tenant_id and w.id = v.workflow_id
 where w.deleted_at is null;
@@ -96,6 +97,7 @@ comment on column flowgres_api.workflow_versions.errors is $$What is wrong with 
 comment on column flowgres_api.workflow_versions.created_by is $$Who imported it$$;
 comment on column flowgres_api.workflow_versions.created_at is $$When it was imported$$;
 comment on column flowgres_api.workflow_versions.is_pending is $$Whether it becomes active when a runner has confirmed its expressions$$;
+comment on column flowgres_api.workflow_versions.starts is $$What becomes of starts that come close together, in words; null: each is an execution$$;
 
 create or replace view flowgres_api.workflow_steps with (security_invoker = true) as
 select

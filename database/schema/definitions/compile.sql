@@ -189,7 +189,7 @@ begin
   insert into flowgres.workflow_versions (
     tenant_id, id, workflow_id, version, version_label, state, checksum, source, definition, step_count,
     hidden_step_count, root_indexes, sink_indexes, inputs, takes_additional_inputs, timeout_seconds, priority, correlation_path,
-    created_by, created_at)
+    start_rule, created_by, created_at)
   values (
     p_tenant_id, v_id, p_workflow_id, p_version, p_definition ->> 'version', p_state,
     flowgres.definition_checksum(p_definition), p_source, p_definition,
@@ -200,6 +200,7 @@ begin
       (flowgres.setting(p_tenant_id, 'execution_timeout_seconds'))::double precision),
     coalesce((p_definition #>> '{settings,priority}')::numeric::smallint, 5::smallint),
     (p_definition #>> '{settings,correlation_id}')::jsonpath,
+    flowgres.read_start_rule(p_definition),
     flowgres.actor(), v_now);
   perform flowgres.compile_steps(p_tenant_id => p_tenant_id, p_version_id => v_id, p_definition => p_definition);
   if p_definition @? '$.steps[*].join ? (@.rest == "cancel")' then

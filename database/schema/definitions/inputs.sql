@@ -29,17 +29,17 @@ declare
   c_member constant text :=
     '^[ \t-\r]*(?:(?:lax|strict)[ \t-\r]+)?\$[ \t-\r]*\.[ \t-\r]*(?:([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_]|[ \t-\r]*\()|"([^"\\]*)")';
   v_known text[];
-  v_member text[];
 begin
   if jsonb_typeof(p_definition -> 'inputs') is distinct from 'object' or p_definition -> 'additional_inputs' = 'true' then
     return '{}';
   end if;
   v_known := array(select jsonb_object_keys(p_definition -> 'inputs'));
-  v_member := regexp_match(p_definition #>> '{settings,correlation_id}', c_member);
   return array(
     select flowgres.unknown_input(p_path => r.path, p_name => r.name, p_known => v_known)
     from (
-      select 'settings.correlation_id' as path, coalesce(v_member[1], v_member[2]) as name
+      select p.path, coalesce(m.member[1], m.member[2]) as name
+      from flowgres.list_input_paths(p_definition) as p
+      cross join lateral (select regexp_match(p.value, c_member) as member) as m
       union all
       select flowgres.join_path(format('triggers[%s].input', t.position - 1), k.name), k.name
       from jsonb_array_elements(
@@ -66,7 +66,7 @@ end;
 $$;
 comment on function flowgres.check_input_references(jsonb) is $$Inputs that are named and not declared, where a workflow declares its inputs
 
-In expressions, in the correlation id, and in what triggers send.$$;
+In expressions, in jsonpaths on the input, and in what triggers send.$$;
 
 create or replace function flowgres.unknown_input(p_path text, p_name text, p_known text[])
   returns jsonb language sql immutable parallel safe
@@ -181,19 +181,36 @@ comment on function flowgres.check_input(jsonb, boolean, jsonb, text) is $$The i
 Where inputs are declared, others are refused, unless the version takes additional ones. A trigger sends what is declared and keeps
 the rest in its payload. p_path is where the input stands in what was sent.$$;
 
-create or replace function flowgres.check_jsonpath(p_path text, p_found jsonb[])
+create or replace function flowgres.list_input_paths(p_definition jsonb)
+  returns table (path text, value text) language sql immutable parallel safe rows 2
+as $$
+  values
+  ('settings.correlation_id', p_definition #>> '{settings,correlation_id}'),
+  ('settings.start.key', p_definition #>> '{settings,start,key}');
+$$;
+comment on function flowgres.list_input_paths(jsonb) is $$The jsonpaths on the input that a definition has, null where it has none.$$;
+
+create or replace function flowgres.check_jsonpaths(p_definition jsonb, p_found jsonb[])
   returns jsonb[] language plpgsql immutable parallel safe
 as $$
+declare
+  v_path record;
+  v_errors jsonb[] := '{}';
 begin
-  -- What the description lets through is one. Nobody can be sure of that but who reads it.
-  if p_path is not null and not exists (select from unnest(p_found) as f where f ->> 'path' = 'settings.correlation_id') then
-    perform p_path::jsonpath;
-  end if;
-  return '{}';
-exception when syntax_error or invalid_text_representation or numeric_value_out_of_range then
-  return array[flowgres.problem(
-    p_path => 'settings.correlation_id', p_code => 'jsonpath_invalid', p_message => 'this is no jsonpath',
-    p_hint => 'Write a jsonpath that names a member of the input, such as $.order_id.')];
+  for v_path in
+    select p.path, p.value from flowgres.list_input_paths(p_definition) as p
+    where p.value is not null and not exists (select from unnest(p_found) as f where f ->> 'path' = p.path)
+  loop
+    -- What the description lets through is one. Nobody can be sure of that but who reads it.
+    begin
+      perform v_path.value::jsonpath;
+    exception when syntax_error or invalid_text_representation or numeric_value_out_of_range then
+      v_errors := v_errors || flowgres.problem(
+        p_path => v_path.path, p_code => 'jsonpath_invalid', p_message => 'this is no jsonpath',
+        p_hint => 'Write a jsonpath that names a member of the input, such as $.order_id.');
+    end;
+  end loop;
+  return v_errors;
 end;
 $$;
-comment on function flowgres.check_jsonpath(text, jsonb[]) is $$Whether PostgreSQL takes a jsonpath in which nothing else was found.$$;
+comment on function flowgres.check_jsonpaths(jsonb, jsonb[]) is $$Whether PostgreSQL takes the jsonpaths in which nothing else was found.$$;

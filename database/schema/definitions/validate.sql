@@ -211,7 +211,7 @@ begin
   || flowgres.check_trigger_names(p_definition => v_whole)
   || flowgres.check_cron_triggers(p_definition => v_whole)
   || flowgres.check_expressions(p_definition => v_whole);
-  v_errors := v_errors || flowgres.check_jsonpath(p_path => v_definition #>> '{settings,correlation_id}', p_found => v_errors);
+  v_errors := v_errors || flowgres.check_jsonpaths(p_definition => v_definition, p_found => v_errors);
   v_errors := flowgres.distinct_problems(v_errors);
 
   if cardinality(v_errors) = 0 then

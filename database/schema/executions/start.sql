@@ -20,16 +20,48 @@ create or replace function flowgres.insert_executions(
   p_depth smallint default 0,
   p_parent_execution_ids uuid[] default null,
   p_parent_step_indexes smallint[] default null,
-  p_parent_queue_ids bigint[] default null
+  p_parent_queue_ids bigint[] default null,
+  out ids uuid[]
 )
-  returns integer language plpgsql
+  language plpgsql
 as $$
 declare
   v_tenant_id uuid := p_version.tenant_id;
   v_priority smallint := coalesce(p_priority, p_version.priority);
   -- Before the rows take their ranks: next_rank() says why.
   v_xid xid8 := pg_current_xact_id();
+  v_queue_ids uuid[];
+  v_new_begins_at timestamptz[];
+  v_begins_at timestamptz[];
+  v_is_within boolean;
 begin
+  ids := p_ids;
+  v_queue_ids := p_ids;
+  -- Children are steps of their parent, which waits for them: no rule of starts holds for them.
+  if p_trigger_type <> 'sub_workflow' and not p_version.start_rule is null then
+    declare
+      v_plan flowgres.start_plan := flowgres.plan_starts(
+        p_version => p_version, p_ids => p_ids, p_inputs => p_inputs, p_scheduled_at => p_scheduled_at);
+    begin
+      ids := v_plan.ids;
+      p_ids := coalesce(v_plan.new_ids, '{}');
+      p_inputs := v_plan.new_inputs;
+      v_new_begins_at := v_plan.new_begins_at;
+      v_begins_at := v_new_begins_at || v_plan.moved_begins_at;
+      v_queue_ids := p_ids || v_plan.moved_ids;
+      p_scheduled_at := null;
+      for i in 1..coalesce(cardinality(v_plan.moved_ids), 0) loop
+        perform flowgres.rewrite_start(
+          p_version => p_version, p_id => v_plan.moved_ids[i], p_input => v_plan.moved_inputs[i], p_priority => v_priority,
+          p_scheduled_at => v_plan.moved_begins_at[i], p_correlation_id => p_correlation_id, p_max_retries => p_max_retries,
+          p_metadata => p_metadata, p_trigger_type => p_trigger_type, p_trigger => p_trigger, p_idempotency_key => p_idempotency_key,
+          p_created_by => p_created_by);
+      end loop;
+    end;
+  end if;
+  if flowgres.is_start_from_outside(p_trigger_type) and p_ids <> '{}' then
+    v_is_within := flowgres.check_start_rate(p_tenant_id => v_tenant_id, p_count => cardinality(p_ids), p_now => p_now);
+  end if;
   -- One statement for both tables: to begin and to end one costs as much as a row.
   with started as (
     insert into flowgres.executions (
@@ -38,29 +70,59 @@ begin
       correlation_id, idempotency_key, created_by, replayed_from, input, metadata)
     select
       v_tenant_id, s.id, p_version.workflow_id, p_version.id, p_version.version, v_priority, p_depth, p_version.step_count,
-      p_version.hidden_step_count, p_max_retries, p_version.timeout_seconds, p_scheduled_at, p_now, s.parent_id,
+      p_version.hidden_step_count, p_max_retries, p_version.timeout_seconds, coalesce(s.begins_at, p_scheduled_at), p_now, s.parent_id,
       s.parent_step_index, s.parent_queue_id, p_trigger_type, p_trigger,
-      coalesce(p_correlation_id, case when p_version.correlation_path is not null
-        then left(jsonb_path_query_first(s.input, p_version.correlation_path, '{}', true) #>> '{}', 255) end),
+      coalesce(p_correlation_id, flowgres.read_correlation_id(s.input, p_version.correlation_path)),
       p_idempotency_key, coalesce(p_created_by, 'execution:' || s.parent_id), p_replayed_from, s.input, p_metadata
-    from unnest(p_ids, p_inputs, p_parent_execution_ids, p_parent_step_indexes, p_parent_queue_ids)
-      as s (id, input, parent_id, parent_step_index, parent_queue_id)
+    from unnest(p_ids, p_inputs, v_new_begins_at, p_parent_execution_ids, p_parent_step_indexes, p_parent_queue_ids)
+      as s (id, input, begins_at, parent_id, parent_step_index, parent_queue_id)
   )
   insert into flowgres.work_queue (
     tenant_id, execution_id, version_id, due_at, waits_for, ready_at, step_index, priority, is_new, capability)
   select
-    v_tenant_id, s.id, p_version.id, case when p_scheduled_at > p_now then p_scheduled_at end,
-    case when p_scheduled_at > p_now then 'start' end, greatest(p_now, p_scheduled_at), w.index, v_priority, true, w.capability
+    v_tenant_id, s.id, p_version.id, case when b.begins_at > p_now then b.begins_at end,
+    case when b.begins_at > p_now then 'start' end, greatest(p_now, b.begins_at), w.index, v_priority, true, w.capability
   from flowgres.workflow_steps as w
-  cross join unnest(p_ids) as s (id)
+  cross join unnest(v_queue_ids, v_begins_at) as s (id, begins_at)
+  cross join lateral (select coalesce(s.begins_at, p_scheduled_at) as begins_at) as b
   where w.tenant_id = v_tenant_id and w.version_id = p_version.id and w.index = any(p_version.root_indexes);
-  return cardinality(p_ids);
 end;
 $$;
-comment on function flowgres.insert_executions is $$Write executions and the queue rows of their first steps; returns how many executions
+comment on function flowgres.insert_executions is $$Start executions: write them and the queue rows of their first steps; returns the ids that the starts stand for
 
-The tenant is that of the version. Set-based: ids, inputs and parents are parallel arrays. Checks nothing; its callers have. Of
-the version it reads only what start_execution fills in.$$;
+All starts come by here, whoever makes them: the rule that the version has for starts (settings.start) and the rate of the tenant hold
+for all. By the rule a start may stand for an execution that is there; of the ids that were given those are used that the answer
+has. The tenant is that of the version. Set-based: ids, inputs and parents are parallel arrays. Inputs and the like its callers
+have checked. Of the version it reads only what start_execution fills in.$$;
+
+create or replace function flowgres.read_correlation_id(p_input jsonb, p_path jsonpath)
+  returns text language sql immutable parallel safe
+as $$
+  select case when p_path is not null then left(jsonb_path_query_first(p_input, p_path, '{}', true) #>> '{}', 255) end;
+$$;
+comment on function flowgres.read_correlation_id(jsonb, jsonpath) is $$The correlation id in an input; null where the version names none.$$;
+
+create or replace function flowgres.rewrite_start(
+  p_version flowgres.workflow_versions, p_id uuid, p_input jsonb, p_priority smallint, p_scheduled_at timestamptz,
+  p_correlation_id text, p_max_retries smallint, p_metadata jsonb, p_trigger_type text, p_trigger jsonb, p_idempotency_key text,
+  p_created_by text
+)
+  returns void language plpgsql
+as $$
+begin
+  update flowgres.executions as e
+  set
+    version_id = p_version.id, version = p_version.version, step_count = p_version.step_count,
+    hidden_step_count = p_version.hidden_step_count, timeout_seconds = p_version.timeout_seconds, priority = p_priority,
+    scheduled_at = p_scheduled_at, max_retries = p_max_retries, trigger_type = p_trigger_type, trigger = p_trigger,
+    correlation_id = coalesce(p_correlation_id, flowgres.read_correlation_id(p_input, p_version.correlation_path)),
+    idempotency_key = p_idempotency_key, created_by = p_created_by, input = p_input, metadata = p_metadata
+  where e.tenant_id = p_version.tenant_id and e.id = p_id;
+  -- The version may be another one, with other first steps: insert_executions writes their rows.
+  delete from flowgres.work_queue as q where q.tenant_id = p_version.tenant_id and q.execution_id = p_id;
+end;
+$$;
+comment on function flowgres.rewrite_start is $$Make an execution that has not begun, and is held by the caller, what another start says, and take its rows from the queue.$$;
 
 create or replace function flowgres.start_versions(
   p_version flowgres.workflow_versions,
@@ -78,12 +140,10 @@ create or replace function flowgres.start_versions(
 )
   returns uuid[] language plpgsql
 as $$
-declare
-  v_ids uuid[] := flowgres.uuids_v7(p_at => p_now, p_count => cardinality(p_inputs));
 begin
-  perform flowgres.insert_executions(
+  return flowgres.insert_executions(
     p_version => p_version,
-    p_ids => v_ids,
+    p_ids => flowgres.uuids_v7(p_at => p_now, p_count => cardinality(p_inputs)),
     p_inputs => array(
       select flowgres.check_input(
         p_inputs => p_version.inputs, p_takes_additional => p_version.takes_additional_inputs, p_input => i.value)
@@ -98,12 +158,11 @@ begin
     p_parent_execution_ids => p_parent_execution_ids,
     p_parent_step_indexes => p_parent_step_indexes,
     p_parent_queue_ids => p_parent_queue_ids);
-  return v_ids;
 end;
 $$;
 comment on function flowgres.start_versions is $$Start executions of a version for its tenant, whoever calls: children, triggers, replays
 
-The inputs are checked; returns the ids in their order. The caller decides whether that version may start.$$;
+The inputs are checked; returns the ids that they stand for, in their order. The caller decides whether that version may start.$$;
 
 set local role flowgres_definer;
 
@@ -129,18 +188,24 @@ declare
   v_version flowgres.workflow_versions;
   v_hash bytea;
   v_key flowgres.idempotency_keys;
-  v_count integer;
+  v_start_weight integer;
+  v_watched_until timestamptz;
+  v_is_drawn boolean;
+  v_is_within boolean;
+  v_ids uuid[];
   v_is_told boolean;
   v_status text;
 begin
   -- When all is well, one query finds all that a start needs, and no more: the definitions themselves can be large.
   select
     v.tenant_id, v.id, v.workflow_id, v.version, v.step_count, v.hidden_step_count, v.root_indexes, v.inputs,
-    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path
+    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path, v.start_rule,
+    t.start_weight, t.starts_watched_until
   into
     v_version.tenant_id, v_version.id, v_version.workflow_id, v_version.version, v_version.step_count,
     v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.takes_additional_inputs,
-    v_version.timeout_seconds, v_version.priority, v_version.correlation_path
+    v_version.timeout_seconds, v_version.priority, v_version.correlation_path, v_version.start_rule,
+    v_start_weight, v_watched_until
   from flowgres.tenants as t
   join flowgres.workflows as w on w.tenant_id = t.tenant_id
   join flowgres.workflow_versions as v
@@ -209,8 +274,16 @@ begin
   if v_version.id is null then
     v_version := flowgres.find_version(p_workflow => v_workflow, p_version => p_version);
   end if;
+  -- Of a tenant that is far from its limit few are looked at: starts/rate.sql says why that is enough.
+  v_is_drawn := coalesce(random() * v_start_weight < 1, true);
+  if v_is_drawn or v_watched_until > v_now then
+    v_is_within := flowgres.check_start_rate(p_tenant_id => v_tenant_id, p_count => 1, p_now => v_now, p_is_drawn => v_is_drawn);
+  end if;
+  if p_scheduled_at is not null then
+    perform flowgres.check_may_schedule(p_version => v_version, p_scheduled_at => p_scheduled_at, p_now => v_now);
+  end if;
   -- Assignments, and not "perform": that would be a query around each call.
-  v_count := flowgres.insert_executions(
+  v_ids := flowgres.insert_executions(
     p_version => v_version,
     p_ids => array[v_id],
     p_inputs => array[flowgres.check_input(
@@ -224,6 +297,11 @@ begin
     p_idempotency_key => p_idempotency_key,
     p_created_by => flowgres.actor());
   v_is_told := flowgres.wake_runners();
+  if not v_version.start_rule is null then
+    return flowgres.answer_ruled_start(
+      p_tenant_id => v_tenant_id, p_execution_id => v_ids[1], p_is_created => v_ids[1] = v_id, p_workflow_id => v_workflow_id,
+      p_idempotency_key => p_idempotency_key);
+  end if;
   if nullif(current_setting('request.method', true), '') is not null then
     v_status := set_config('response.status', '201', true);
   end if;
@@ -278,9 +356,9 @@ begin
   from unnest(v_inputs) as i
   where pg_column_size(i) >= 512 or octet_length(i::text) > 4000;
   if cardinality(v_inputs) > 0 then
-    v_ids := flowgres.uuids_v7(p_at => v_now, p_count => cardinality(v_inputs));
-    perform flowgres.insert_executions(
-      p_version => v_version, p_ids => v_ids, p_inputs => v_inputs, p_now => v_now, p_created_by => flowgres.actor());
+    perform flowgres.check_start_rate(p_tenant_id => v_tenant_id, p_count => cardinality(v_inputs), p_now => v_now);
+    v_ids := flowgres.insert_executions(
+      p_version => v_version, p_ids => flowgres.uuids_v7(p_at => v_now, p_count => cardinality(v_inputs)), p_inputs => v_inputs, p_now => v_now, p_created_by => flowgres.actor());
     perform flowgres.wake_runners();
   end if;
   if nullif(current_setting('request.method', true), '') is not null then
@@ -289,7 +367,9 @@ begin
   return to_jsonb(coalesce(v_ids, '{}'));
 end;
 $$;
-comment on function flowgres.start_executions(text, jsonb) is $$Start many executions of one workflow in one transaction: all or none; returns their ids in the order of the inputs.$$;
+comment on function flowgres.start_executions(text, jsonb) is $$Start many executions of one workflow in one transaction: all or none
+
+Returns their ids in the order of the inputs; by a rule of starts (settings.start) several may stand for one execution.$$;
 
 set local role flowgres_owner;
 

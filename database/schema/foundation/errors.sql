@@ -24,10 +24,12 @@ begin
     message = p_message,
     detail = coalesce(p_details, ''),
     hint = coalesce(p_hint, ''),
-    -- Where a client without HTTP finds the stable code.
-    constraint = p_code;
+    -- Where a client without HTTP finds the stable code, and the front its headers.
+    constraint = p_code,
+    datatype = p_headers::text;
 end;
 $$;
 comment on function flowgres.fail(integer, text, text, text, text, jsonb) is $$Refuse a call
 
-Under PostgREST the status and the JSON error body; in SQL the SQLSTATE FG<status>, with the code in the field CONSTRAINT NAME.$$;
+Under PostgREST the status and the JSON error body; in SQL the SQLSTATE FG<status>, with the code in the field CONSTRAINT NAME and the
+headers, as JSON, in DATATYPE NAME.$$;

@@ -9,9 +9,9 @@ create or replace function flowgres.start_scheduled(
   returns uuid language plpgsql
 as $$
 declare
-  v_count integer;
+  v_ids uuid[];
 begin
-  v_count := flowgres.insert_executions(
+  v_ids := flowgres.insert_executions(
     p_version => p_version,
     p_ids => array[p_id],
     p_inputs => array[flowgres.check_input(
@@ -22,10 +22,10 @@ begin
     p_trigger => jsonb_build_object(
       'type', 'cron', 'scheduled_for', flowgres.slot_text(p_scheduled_for), 'schedule', (p_schedule).id, 'payload', (p_schedule).input),
     p_created_by => p_created_by);
-  return p_id;
+  return v_ids[1];
 end;
 $$;
-comment on function flowgres.start_scheduled is $$Start an execution of a schedule's workflow; returns its id
+comment on function flowgres.start_scheduled is $$Start an execution of a schedule's workflow; returns its id, or that of the one it stands for by the rule of starts
 
 Expressions see trigger.type (cron), trigger.scheduled_for (the slot, in UTC) and trigger.schedule.$$;
 
@@ -37,6 +37,7 @@ create or replace function flowgres.start_slot(
 as $$
 declare
   v_id uuid := flowgres.uuid_v7(p_now);
+  v_started_id uuid;
 begin
   insert into flowgres.schedule_slots (tenant_id, schedule_id, slot, execution_id, expires_at)
   values ((p_schedule).tenant_id, (p_schedule).id, p_slot, v_id, p_expires_at)
@@ -44,10 +45,15 @@ begin
   if not found then
     return null;
   end if;
-  return flowgres.start_scheduled(
+  v_started_id := flowgres.start_scheduled(
     p_id => v_id, p_schedule => p_schedule, p_version => p_version, p_scheduled_for => p_slot,
     p_begins_at => flowgres.slot_begin(p_schedule_id => (p_schedule).id, p_slot => p_slot, p_jitter_seconds => (p_schedule).jitter_seconds),
     p_now => p_now, p_created_by => p_created_by);
+  if v_started_id <> v_id then
+    update flowgres.schedule_slots as s set execution_id = v_started_id
+    where s.tenant_id = (p_schedule).tenant_id and s.schedule_id = (p_schedule).id and s.slot = p_slot;
+  end if;
+  return v_started_id;
 end;
 $$;
 comment on function flowgres.start_slot is $$Start the execution of a slot; null when it has started one before.$$;

@@ -14,6 +14,7 @@ begin
   update flowgres.settings as s
   set value = p_value, updated_at = flowgres.now()
   where s.tenant_id = flowgres.system_tenant_id() and s.name = p_name;
+  perform flowgres.forget_start_weights(p_tenant_id => null, p_name => p_name);
   insert into flowgres.audit_log (tenant_id, id, at, actor, action, subject, details)
   select flowgres.system_tenant_id(), flowgres.uuid_v7(n.now), n.now, flowgres.actor(), 'setting_changed', p_name,
     jsonb_build_object('value', p_value)
@@ -86,6 +87,7 @@ begin
     values (v_tenant_id, p_name, v_value, flowgres.now())
     on conflict (tenant_id, name) do update set value = excluded.value, updated_at = excluded.updated_at;
   end if;
+  perform flowgres.forget_start_weights(p_tenant_id => v_tenant_id, p_name => p_name);
   perform flowgres.record_audit(
     p_action => 'setting_changed', p_subject => p_name, p_details => jsonb_build_object('value', v_value));
   return jsonb_build_object('name', p_name, 'value', coalesce(v_value, v_default), 'is_override', v_value is not null);
