@@ -143,7 +143,6 @@ def test_documented_feature_that_is_not_built_is_refused(author: Author, step: d
         ({"settings": {"retention": "30d"}}, "settings.retention"),
         ({"settings": {"max_retries": 2}}, "settings.max_retries"),
         ({"dialect": "braces"}, "dialect"),
-        ({"triggers": [{"type": "event"}]}, "triggers[0].type"),
     ],
 )
 def test_setting_that_would_be_ignored_is_refused(author: Author, members: dict[str, Any], path: str) -> None:

@@ -106,15 +106,24 @@ def test_both_read_what_is_easily_read_otherwise(db: Db, schema: Any, value: Any
     assert in_python == said
 
 
-def test_what_the_description_takes_for_a_jsonpath_is_one(db: Db) -> None:
+@pytest.mark.parametrize(
+    ("place", "parts"),
+    [
+        ("correlation_id", [*'$.aä[]07*() -"\t\v', "_1", "12", "last", "size", "lax "]),
+        ("mapped", [*'$.aä[]07*() -"\t', "[0]", ".b", "[*]", "last"]),
+        ("filter", [*'$.aä ()!-"07', ' == "b"', " > 1.5", "<= -2", " && ", "||", "exists($.a)", "$.b", ".size()",
+            " starts with ", '"x"', "[*]", " <> null", "!="]),
+    ],
+)  # fmt: skip
+def test_what_the_description_takes_for_a_jsonpath_is_one(db: Db, place: str, parts: list[str]) -> None:
     root = description()
-    schema = root["$defs"]["settings"]["properties"]["correlation_id"]
+    schema = root["$defs"].get(place) or root["$defs"]["settings"]["properties"][place]
     rng = Random(3)
-    parts = [*'$.aä[]07*() -"\t\v', "_1", "12", "last", "size", "lax "]
     taken = 0
     for _ in range(20_000):
         text = "$" + "".join(rng.choices(parts, k=rng.randrange(1, 7)))
-        if not check_value(text, schema, root):
+        # Any other text of a mapping is taken as it is.
+        if not check_value(text, schema, root) and (place != "mapped" or text[1:2] in ("", ".", "[")):
             taken += 1
             db.value("select %s::jsonpath", text)
     assert taken > 200

@@ -154,10 +154,11 @@ def _walk_form(form: _Form, path: Path, build: Build) -> Iterator[KeyPlace | Wor
             for name in own.keys() & both.keys():
                 yield from _walk(both[name], (*path, name), _around(build, seed, name))
     for schema in form.schemas:
-        if isinstance(schema.get("additionalProperties"), Mapping):
-            yield from _walk([schema["additionalProperties"]], (*path, NAME), _around(build, {}, NAME))
-        if isinstance(schema.get("items"), Mapping):
-            yield from _walk([schema["items"]], (*path, 0), lambda part: build([part]))
+        # What holds itself has been told of.
+        if isinstance(of := schema.get("additionalProperties"), Mapping) and of not in form.schemas:
+            yield from _walk([of], (*path, NAME), _around(build, {}, NAME))
+        if isinstance(of := schema.get("items"), Mapping) and of not in form.schemas:
+            yield from _walk([of], (*path, 0), lambda part: build([part]))
 
 
 def _key_place(

@@ -159,7 +159,24 @@ ALIKE: list[tuple[Definition, Said]] = [
         "triggers[0].catch_up": "unknown_word"}),
     (triggers({"type": "cron"}, {}), {"triggers[0].cron": "missing_key", "triggers[1].type": "missing_key"}),
     (triggers({"type": "hook"}, 1), {"triggers[0].type": "unknown_word", "triggers[1]": "wrong_kind"}),
-    (triggers({"type": "event"}), {"triggers[0].type": "not_available_yet"}),
+    (triggers({"type": "event", "name": "order.paid", "when": '$.total > 100 && $.kind == "big" || !exists($.test)',
+        "input": {"id": "$.order.id", "price": "$$5", "all": ["$", {"x": "$.lines[*].sku"}], "n": 1, "t": "5 $"}}), {}),
+    (triggers({"type": "event"}, {"type": "event", "name": "order paid", "when": "$.total", "input": "$"}), {
+        "triggers[0].name": "missing_key", "triggers[1].name": "invalid_name", "triggers[1].when": "jsonpath_invalid",
+        "triggers[1].input": "wrong_kind"}),
+    (triggers({"type": "event", "name": "a", "when": "{{ x }}", "input": {"a": "{{ x }}", "b": [{"c": "$.a["}]}}), {
+        "triggers[0].when": "expression_not_allowed", "triggers[0].input.a": "expression_not_allowed",
+        "triggers[0].input.b[0].c": "jsonpath_invalid"}),
+    (triggers({"type": "event", "name": "a", "when": "$.a == $.b"},
+        {"type": "event", "name": "a", "when": "$.** > 1"}), {
+        "triggers[0].when": "jsonpath_invalid", "triggers[1].when": "jsonpath_invalid"}),
+    (triggers({"type": "table", "table": "shop.orders", "events": ["insert", "update"], "when": "$.new.n >= 1"}), {}),
+    (triggers({"type": "table", "table": "Orders", "events": ["truncate"]},
+        {"type": "table", "table": "a.b", "events": []}), {
+        "triggers[0].table": "invalid_name", "triggers[0].events[0]": "unknown_word",
+        "triggers[1].events": "invalid_text"}),
+    (closed("x", triggers=[{"type": "event", "name": "a", "input": {"name": "$.a", "nme": "$.b"}}]), {
+        "triggers[0].input.nme": "unknown_input"}),
     (triggers({"type": "webhook", "path": "a/b", "scheme": "githb"}), {
         "triggers[0].path": "invalid_name", "triggers[0].scheme": "unknown_word"}),
     (triggers({"type": "webhook", "path": "steps", "cron": "* * * * *"}), {
