@@ -45,7 +45,7 @@ with named (schema, owner, roles, names) as (
     'flowgres_api', 'flowgres_owner', '{flowgres_member}', array[
       'import_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow', 'delete_workflow', 'update_workflow',
       'add_step', 'start_execution', 'start_executions', 'cancel_execution', 'pause_schedule', 'resume_schedule',
-      'trigger_schedule', 'backfill_schedule'
+      'trigger_schedule', 'backfill_schedule', 'emit_event'
     ]
   ),
   (
@@ -61,7 +61,7 @@ with named (schema, owner, roles, names) as (
     'flowgres', 'flowgres_definer', '{flowgres_member}', array[
       'import_workflow', 'import_checked_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow',
       'delete_workflow', 'update_workflow', 'add_step', 'start_execution', 'start_executions', 'cancel_execution',
-      'pause_schedule', 'resume_schedule', 'trigger_schedule', 'backfill_schedule'
+      'pause_schedule', 'resume_schedule', 'trigger_schedule', 'backfill_schedule', 'emit_event'
     ]
   ),
   (
@@ -112,7 +112,7 @@ readable (roles, names, columns) as (
     array[
       'flowgres.tenants', 'flowgres.settings', 'flowgres.workflows', 'flowgres.workflow_versions', 'flowgres.workflow_steps',
       'flowgres.step_types', 'flowgres.executions', 'flowgres.step_executions', 'flowgres.step_items', 'flowgres.attempts',
-      'flowgres.events', 'flowgres.schedules'
+      'flowgres.events', 'flowgres.schedules', 'flowgres.subscriptions'
     ],
     null::text[]
   ),
@@ -141,7 +141,8 @@ readable (roles, names, columns) as (
     array[
       'flowgres_api.tenants', 'flowgres_api.settings', 'flowgres_api.workflows', 'flowgres_api.workflow_versions',
       'flowgres_api.workflow_steps', 'flowgres_api.executions', 'flowgres_api.step_executions', 'flowgres_api.attempts',
-      'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners', 'flowgres_api.schedules'
+      'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners', 'flowgres_api.schedules',
+      'flowgres_api.subscriptions'
     ],
     null
   ),

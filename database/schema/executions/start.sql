@@ -20,7 +20,8 @@ create or replace function flowgres.insert_executions(
   p_depth smallint default 0,
   p_parent_execution_ids uuid[] default null,
   p_parent_step_indexes smallint[] default null,
-  p_parent_queue_ids bigint[] default null
+  p_parent_queue_ids bigint[] default null,
+  p_triggers jsonb[] default null
 )
   returns integer language plpgsql
 as $$
@@ -39,12 +40,12 @@ begin
     select
       v_tenant_id, s.id, p_version.workflow_id, p_version.id, p_version.version, v_priority, p_depth, p_version.step_count,
       p_version.hidden_step_count, p_max_retries, p_version.timeout_seconds, p_scheduled_at, p_now, s.parent_id,
-      s.parent_step_index, s.parent_queue_id, p_trigger_type, p_trigger,
+      s.parent_step_index, s.parent_queue_id, p_trigger_type, coalesce(s.trigger, p_trigger),
       coalesce(p_correlation_id, case when p_version.correlation_path is not null
         then left(jsonb_path_query_first(s.input, p_version.correlation_path, '{}', true) #>> '{}', 255) end),
       p_idempotency_key, coalesce(p_created_by, 'execution:' || s.parent_id), p_replayed_from, s.input, p_metadata
-    from unnest(p_ids, p_inputs, p_parent_execution_ids, p_parent_step_indexes, p_parent_queue_ids)
-      as s (id, input, parent_id, parent_step_index, parent_queue_id)
+    from unnest(p_ids, p_inputs, p_parent_execution_ids, p_parent_step_indexes, p_parent_queue_ids, p_triggers)
+      as s (id, input, parent_id, parent_step_index, parent_queue_id, trigger)
   )
   insert into flowgres.work_queue (
     tenant_id, execution_id, version_id, due_at, waits_for, ready_at, step_index, priority, is_new, capability)
@@ -59,7 +60,7 @@ end;
 $$;
 comment on function flowgres.insert_executions is $$Write executions and the queue rows of their first steps; returns how many executions
 
-The tenant is that of the version. Set-based: ids, inputs and parents are parallel arrays. Checks nothing; its callers have. Of
+The tenant is that of the version. Set-based: ids, inputs, parents and p_triggers (where each has its own) are parallel arrays. Checks nothing; its callers have. Of
 the version it reads only what start_execution fills in.$$;
 
 create or replace function flowgres.start_versions(

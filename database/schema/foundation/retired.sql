@@ -105,3 +105,6 @@ drop function if exists flowgres.make_claimed_step(
   bigint, bigint, uuid, uuid, uuid, smallint, integer, smallint, smallint, boolean, json, jsonb, boolean);
 drop function if exists flowgres.build_context(uuid, jsonb, jsonb, text, timestamptz, json);
 drop function if exists flowgres.find_scheduled_version(flowgres.schedules);
+drop function if exists flowgres.insert_executions(
+  flowgres.workflow_versions, uuid[], jsonb[], timestamptz, smallint, timestamptz, text, smallint, jsonb, text, jsonb, text, text, uuid,
+  smallint, uuid[], smallint[], bigint[]);
