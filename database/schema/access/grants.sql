@@ -76,7 +76,7 @@ with named (schema, owner, roles, names) as (
       'authenticate_key', 'is_tenant_open', 'health'
     ]
   ),
-  ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['adopt_installation']),
+  ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['adopt_installation', 'capture_changes', 'list_table_triggers']),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners']),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', array['unserved_reason']),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login', 'list_tenant_logins']),
@@ -89,7 +89,7 @@ with named (schema, owner, roles, names) as (
       'register_runner', 'heartbeat', 'claim', 'complete_and_claim', 'complete_chains', 'get_contexts', 'release',
       'release_unknown', 'declare_idle', 'stop_runner', 'get_version', 'rescue_expired_leases', 'expire_executions', 'prune',
       'cancel_orphan', 'wake_pending', 'get_secrets', 'unchecked_versions', 'confirm_version', 'engine_metrics',
-      'custom_step_types', 'fire_schedules', 'realign_schedules'
+      'custom_step_types', 'fire_schedules', 'realign_schedules', 'start_changes'
     ]
   ),
   ('flowgres', 'flowgres_engine', '{}', array['check_invariants', 'oldest_ready_at', 'unserved_types', 'give_back'])

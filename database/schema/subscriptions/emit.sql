@@ -77,7 +77,7 @@ comment on function flowgres.check_event(uuid, text, jsonb, text) is $$Refuse an
 
 set local role flowgres_definer;
 
-create or replace function flowgres.emit_event(p_name text, p_payload jsonb, p_key text)
+create or replace function flowgres.emit_event(p_name text, p_payload jsonb, p_key text, p_attributes jsonb default null)
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
@@ -95,6 +95,9 @@ declare
 begin
   perform flowgres.check_tenant_may_start(v_tenant_id);
   perform flowgres.check_event(p_tenant_id => v_tenant_id, p_name => p_name, p_payload => v_payload, p_key => p_key);
+  if p_attributes is not null then
+    perform flowgres.check_metadata(p_metadata => p_attributes);
+  end if;
   v_hops := flowgres.count_hops(v_tenant_id);
   perform flowgres.refuse_loop(p_tenant_id => v_tenant_id, p_hops => v_hops);
   if p_key is not null then
@@ -116,7 +119,8 @@ begin
     end if;
   end if;
   v_trigger := jsonb_strip_nulls(jsonb_build_object(
-    'type', 'event', 'name', p_name, 'id', flowgres.uuid_v7(v_now), 'key', p_key, 'at', v_now, 'hops', nullif(v_hops, 0)))
+    'type', 'event', 'name', p_name, 'id', flowgres.uuid_v7(v_now), 'key', p_key, 'at', v_now, 'hops', nullif(v_hops, 0),
+    'attributes', p_attributes))
     || jsonb_build_object('payload', v_payload);
   for v_subscriber in
     select * from flowgres.list_subscribers(p_tenant_id => v_tenant_id, p_name => p_name, p_payload => v_payload)
@@ -143,6 +147,7 @@ begin
     'started', cardinality(v_ids), 'woken', 0, 'refused', v_refused, 'executions', to_jsonb(v_ids), 'created', true);
 end;
 $$;
-comment on function flowgres.emit_event(text, jsonb, text) is $$Tell of something that has happened: starts what subscribed to it, in the caller's transaction
+comment on function flowgres.emit_event(text, jsonb, text, jsonb) is $$Tell of something that has happened: starts what subscribed to it, in the caller's transaction
 
-Returns {started, woken, refused, executions, created}. With a key it is told once: a repeated call answers with what the first one started.$$;
+Returns {started, woken, refused, executions, created}. With a key it is told once: a repeated call answers with what the first one started. p_attributes is
+what a CloudEvent says beside its data, for trigger.attributes.$$;

@@ -96,9 +96,11 @@ begin
   if found then
     perform flowgres.fail(
       p_status => 409, p_code => 'too_many_subscribers',
-      p_message => format('%s triggers for the %s "%s" are more than the %s of one', v_crowded.count, v_crowded.kind, v_crowded.name, v_most_alike),
+      p_message => format(
+        '%s triggers for the %s "%s" are more than the %s of one', v_crowded.count, v_crowded.kind, v_crowded.name, v_most_alike),
       p_hint => 'Let one workflow start the others, or ask an operator to raise max_event_subscribers.');
   end if;
 end;
 $$;
-comment on function flowgres.check_subscription_count(flowgres.workflows, flowgres.workflow_versions) is $$Refuse a version with which its tenant, or one event or table, would have too many subscriptions.$$;
+comment on function flowgres.check_subscription_count(flowgres.workflows, flowgres.workflow_versions)
+is $$Refuse a version with which its tenant, or one event or table, would have too many subscriptions.$$;
