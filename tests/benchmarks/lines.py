@@ -131,4 +131,16 @@ LINES: tuple[Line, ...] = (
     Line("w10.look.none", "  a look for what is due, without schedules, p50", "ms"),
     Line("w10.look.many", "  with {idle_schedules} that are due later", "ms", at_most(0.5)),
     Line("w10.look.many/none", "  against none", "x", None, ("w10.look.many", "w10.look.none")),
+    Line("w12.many.plain", "W12 one insert of {changed_rows} rows into a table with three indexes", "ms"),
+    Line("w12.many.watched", "  when a workflow follows the table", "ms"),
+    Line(
+        "w12.many.watched/plain",
+        "  against one that none follows",
+        "x",
+        at_most(2),
+        ("w12.many.watched", "w12.many.plain"),
+    ),
+    Line("w12.one.plain", "  one row", "ms"),
+    Line("w12.one.watched", "  one row, when a workflow follows the table", "ms"),
+    Line("w12.started", "  executions that one runner starts from them", "/s"),
 )

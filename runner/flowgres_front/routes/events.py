@@ -28,7 +28,8 @@ _MAX_VALUES: Final = 200_000
 # The payloads are never made into objects of this process: the numbers in them stay as they were written.
 _EMIT: Final = """
 select coalesce(jsonb_agg(flowgres.emit_event(
-  p_name => e.name, p_payload => case e.place when -1 then b.body else coalesce(b.body -> e.place, b.body) -> 'data' end,
+  p_name => e.name,
+  p_payload => case e.place when -1 then b.body else coalesce(b.body -> e.place, b.body) -> 'data' end,
   p_key => e.key, p_attributes => e.attributes) order by e.number), '[]')
 from (select %(body)s::jsonb as body offset 0) as b
 cross join unnest(%(names)s::text[], %(keys)s::text[], %(attributes)s::jsonb[], %(places)s::int[])
@@ -38,7 +39,7 @@ cross join unnest(%(names)s::text[], %(keys)s::text[], %(attributes)s::jsonb[], 
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """One event: its attributes, and where its data is in the body: -1 is all of it, else its place in a list."""
+    """One event: its attributes, and where its data stands: -1 is all of the body, else its place in a list."""
 
     attributes: dict[str, Any]
     place: int
