@@ -19,16 +19,16 @@ singleton.$$;
 create type flowgres.start_plan as (
   ids uuid[],
   new_ids uuid[],
-  new_inputs jsonb[],
+  new_places integer[],
   new_begins_at timestamptz[],
   moved_ids uuid[],
-  moved_inputs jsonb[],
+  moved_places integer[],
   moved_begins_at timestamptz[]
 );
 comment on type flowgres.start_plan is $$What becomes of starts by the rule of their version. Not stored anywhere
 
 ids are the executions that they stand for, one for each. new_ids are to be written; moved_ids wait to begin, and are to begin
-later, with another input.$$;
+later, as another start says. The places are those of the starts that count, from 1.$$;
 
 alter table flowgres.workflow_versions add column start_rule flowgres.start_rule;
 comment on column flowgres.workflow_versions.start_rule is $$What its definition says of starts; null: each begins an execution$$;

@@ -17,7 +17,7 @@ from flowgres_front import problems
 from flowgres_front.connections import Connections
 from flowgres_front.context import Front
 from flowgres_front.middleware import AccessLog, LastResort, SecurityHeaders
-from flowgres_front.routes import health, run, secrets, tokens, workflows
+from flowgres_front.routes import events, health, run, secrets, tokens, workflows
 from flowgres_front.settings import FrontSettings
 from flowgres_front.streams import routes as streams
 from flowgres_front.visits import Line, Visits
@@ -25,7 +25,15 @@ from flowgres_front.visits import Line, Visits
 
 def routes() -> Sequence[BaseRoute]:
     """All routes, topic by topic; a new topic adds its module here and nothing else."""
-    return [*health.ROUTES, *workflows.ROUTES, *secrets.ROUTES, *tokens.ROUTES, *run.ROUTES, *streams.ROUTES]
+    return [
+        *health.ROUTES,
+        *workflows.ROUTES,
+        *secrets.ROUTES,
+        *tokens.ROUTES,
+        *run.ROUTES,
+        *streams.ROUTES,
+        *events.ROUTES,
+    ]
 
 
 def create_app(settings: FrontSettings, connections: Connections) -> Starlette:

@@ -27,7 +27,7 @@ _MIB = 1 << 20
 _WAIT_SECONDS = 3.0
 _READING_WAIT_SECONDS = 10.0
 READERS = 2
-_PARSED_AT_ONCE_BYTES = 64 << 10
+PARSED_AT_ONCE_BYTES = 64 << 10
 """Longer bodies are taken apart outside of the loop."""
 
 
@@ -161,7 +161,7 @@ class Visitor:
 
     async def parse(self, raw: bytes, limits: BodyLimits) -> dict[str, Any]:
         """A body as a JSON object; what is long is looked at by a reading process first."""
-        if len(raw) > _PARSED_AT_ONCE_BYTES:
+        if len(raw) > PARSED_AT_ONCE_BYTES:
             await self.read("object", raw, **asdict(limits))
         return read_object(self._request, raw, limits)
 

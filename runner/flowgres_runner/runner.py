@@ -204,13 +204,19 @@ class Runner:
             on_silence=self._contexts.clear,
             on_drain=self.request_stop,
         )
+        scheduler = Scheduler(self._schedule_link, on_work=self._loop.look_for_work)
+
+        def on_notice() -> None:
+            self._loop.look_for_work()
+            scheduler.look()
+
         services = [
             self._loop.run(),
             heartbeat.run(),
             Timekeeper(self._timekeeper_link, on_work=self._loop.look_for_work).run(),
-            Scheduler(self._schedule_link, on_work=self._loop.look_for_work).run(),
+            scheduler.run(),
             self._checker.run(),
-            Listener(self._settings.direct_url, self._loop.look_for_work).run(),
+            Listener(self._settings.direct_url, on_notice).run(),
             self._running.announce_forever(),
             look_after_handlers(self._custom),
             self._leases.reconcile_forever(self._lookup_link, self._runner_id),

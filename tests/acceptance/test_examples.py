@@ -280,6 +280,18 @@ async def test_changes_that_come_close_together_are_one_execution(stack: Stack) 
     assert ended["output"] == {"indexed": {"product": "tea", "last_change": "stock"}}
 
 
+async def test_the_commands_for_events_work(stack: Stack) -> None:
+    await run_example(stack, "paid_order", Shop())
+    readme = (EXAMPLES / "paid_order" / "README.md").read_text()
+    lines = re.findall(r"^flowgres events .*$", readme, re.MULTILINE)
+
+    answers = [json.loads(await asyncio.to_thread(stack.flowgres, line, folder=EXAMPLES.parent)) for line in lines]
+
+    assert [row["workflow_name"] for row in answers[0]] == ["paid_order"]
+    assert [answer["started"] for answer in answers[1:]] == [1, 0, 0]
+    assert answers[2]["executions"] == answers[1]["executions"]
+
+
 async def test_the_commands_for_single_iterations_work(stack: Stack) -> None:
     await run_example(stack, "price_list", Shop())
     readme = (EXAMPLES / "price_list" / "README.md").read_text()

@@ -13,7 +13,7 @@ from tests.support.database import Database, Db, Row, Tenant
 
 DEFINITION: dict[str, Any] = {
     "name": "pipe",
-    "triggers": [{"type": "cron", "cron": "0 0 29 2 *"}],
+    "triggers": [{"type": "cron", "cron": "0 0 29 2 *"}, {"type": "event", "name": "told"}],
     "inputs": {"order": {"type": "integer", "default": 0}},
     "steps": [
         {"id": "first", "type": "transform", "config": {"output": {"order": "{{ input.order }}"}}},

@@ -18,6 +18,7 @@ VIEWS = (
     "executions",
     "runners",
     "schedules",
+    "subscriptions",
     "secrets",
     "settings",
     "step_executions",
@@ -45,6 +46,8 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "create_api_key": ({"name": "mine"}, 201),
     "deactivate_workflow": ({"workflow": "pipe"}, 404),
     "delete_workflow": ({"workflow": "pipe", "cancel_running": True}, 404),
+    # Alice's workflow subscribes to it.
+    "emit_event": ({"name": "told"}, 200),
     "execution_metrics": ({"workflow": "pipe"}, 404),
     "get_execution": ({"execution_id": "{execution}"}, 404),
     "health": ({}, 200),

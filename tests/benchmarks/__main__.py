@@ -24,6 +24,7 @@ from tests.benchmarks.versions import VersionError, checkout_of, require_own_pac
 from tests.benchmarks.workloads import (
     backlog,
     chain,
+    changes,
     fan,
     held,
     http,
@@ -40,7 +41,7 @@ from tests.benchmarks.workloads import (
     wide,
 )
 
-WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11")
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11", "W12")
 
 # What is divided by each other stands together, so that the same disturbance meets both.
 PARTS: tuple[Part, ...] = (
@@ -71,6 +72,7 @@ PARTS: tuple[Part, ...] = (
     Part("W10 schedules", "W10", schedules.measure),
     Part("W11 run", "W11", streams.measure_run),
     Part("W11 streams", "W11", streams.measure_streams),
+    Part("W12 changes", "W12", changes.measure),
     Part("W8 lists", "W8", lists.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
 )
 

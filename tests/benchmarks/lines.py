@@ -139,4 +139,16 @@ LINES: tuple[Line, ...] = (
     Line("w11.many/none", "  against none", "x", at_least(0.9), ("w11.many", "w11.none")),
     Line("w11.tenant", "  one stream of the tenant, of all that happens", "steps/s"),
     Line("w11.tenant/none", "  against none", "x", None, ("w11.tenant", "w11.none")),
+    Line("w12.many.plain", "W12 one insert of {changed_rows} rows into a table with three indexes", "ms"),
+    Line("w12.many.watched", "  when a workflow follows the table", "ms"),
+    Line(
+        "w12.many.watched/plain",
+        "  against one that none follows",
+        "x",
+        at_most(2),
+        ("w12.many.watched", "w12.many.plain"),
+    ),
+    Line("w12.one.plain", "  one row", "ms"),
+    Line("w12.one.watched", "  one row, when a workflow follows the table", "ms"),
+    Line("w12.started", "  executions that one runner starts from them", "/s"),
 )

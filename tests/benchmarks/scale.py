@@ -32,6 +32,7 @@ class Scale:
     short_lists: int = 30
     schedules: int = 1_000
     idle_schedules: int = 10_000
+    changed_rows: int = 10_000
     few_foreign: int = 20_000
     many_foreign: int = 2_000_000
     lists: int = 100
@@ -62,6 +63,7 @@ class Scale:
             "items": f"{self.items:,}",
             "schedules": f"{self.schedules:,}",
             "idle_schedules": f"{self.idle_schedules:,}",
+            "changed_rows": f"{self.changed_rows:,}",
             "few_foreign": f"{self.few_foreign:,}",
             "many_foreign": f"{self.many_foreign:,}",
             "held": f"{self.held_seconds:,}",
@@ -88,6 +90,7 @@ QUICK = Scale(
     short_lists=10,
     schedules=1_000,
     idle_schedules=10_000,
+    changed_rows=10_000,
     few_foreign=2_000,
     many_foreign=200_000,
     lists=30,
@@ -129,6 +132,7 @@ TINY = replace(
     short_lists=2,
     schedules=20,
     idle_schedules=50,
+    changed_rows=300,
     few_foreign=200,
     many_foreign=2_000,
     lists=5,

@@ -45,7 +45,7 @@ with named (schema, owner, roles, names) as (
     'flowgres_api', 'flowgres_owner', '{flowgres_member}', array[
       'import_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow', 'delete_workflow', 'update_workflow',
       'add_step', 'start_execution', 'start_executions', 'cancel_execution', 'pause_schedule', 'resume_schedule',
-      'trigger_schedule', 'backfill_schedule'
+      'trigger_schedule', 'backfill_schedule', 'emit_event'
     ]
   ),
   (
@@ -62,7 +62,7 @@ with named (schema, owner, roles, names) as (
     'flowgres', 'flowgres_definer', '{flowgres_member}', array[
       'import_workflow', 'import_checked_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow',
       'delete_workflow', 'update_workflow', 'add_step', 'start_execution', 'start_executions', 'cancel_execution',
-      'pause_schedule', 'resume_schedule', 'trigger_schedule', 'backfill_schedule'
+      'pause_schedule', 'resume_schedule', 'trigger_schedule', 'backfill_schedule', 'emit_event'
     ]
   ),
   (
@@ -78,7 +78,7 @@ with named (schema, owner, roles, names) as (
       'authenticate_key', 'is_tenant_open', 'health'
     ]
   ),
-  ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['adopt_installation']),
+  ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['adopt_installation', 'capture_changes', 'list_table_triggers']),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners']),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', array['unserved_reason']),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login', 'list_tenant_logins']),
@@ -93,7 +93,7 @@ with named (schema, owner, roles, names) as (
       'register_runner', 'heartbeat', 'claim', 'complete_and_claim', 'complete_chains', 'get_contexts', 'release',
       'release_unknown', 'declare_idle', 'stop_runner', 'get_version', 'rescue_expired_leases', 'expire_executions', 'prune',
       'cancel_orphan', 'wake_pending', 'get_secrets', 'unchecked_versions', 'confirm_version', 'engine_metrics',
-      'custom_step_types', 'fire_schedules', 'realign_schedules'
+      'custom_step_types', 'fire_schedules', 'realign_schedules', 'start_changes'
     ]
   ),
   ('flowgres', 'flowgres_engine', '{}', array['check_invariants', 'oldest_ready_at', 'unserved_types', 'give_back', 'prune_streams'])
@@ -116,7 +116,7 @@ readable (roles, names, columns) as (
     array[
       'flowgres.tenants', 'flowgres.settings', 'flowgres.workflows', 'flowgres.workflow_versions', 'flowgres.workflow_steps',
       'flowgres.step_types', 'flowgres.executions', 'flowgres.step_executions', 'flowgres.step_items', 'flowgres.attempts',
-      'flowgres.events', 'flowgres.schedules'
+      'flowgres.events', 'flowgres.schedules', 'flowgres.subscriptions'
     ],
     null::text[]
   ),
@@ -145,7 +145,8 @@ readable (roles, names, columns) as (
     array[
       'flowgres_api.tenants', 'flowgres_api.settings', 'flowgres_api.workflows', 'flowgres_api.workflow_versions',
       'flowgres_api.workflow_steps', 'flowgres_api.executions', 'flowgres_api.step_executions', 'flowgres_api.attempts',
-      'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners', 'flowgres_api.schedules'
+      'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners', 'flowgres_api.schedules',
+      'flowgres_api.subscriptions'
     ],
     null
   ),

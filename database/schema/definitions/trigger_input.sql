@@ -57,8 +57,18 @@ create or replace function flowgres.trigger_input(p_mapping jsonb, p_payload jso
   returns jsonb language plpgsql immutable parallel safe
 as $$
 declare
-  v_input jsonb := flowgres.map_trigger_input(p_mapping => p_mapping, p_payload => p_payload);
+  c_most_bytes constant bigint := 64 * 1024 * 1024;
+  v_input jsonb;
 begin
+  -- A mapping may name all of a payload as often as it likes, and what that makes is too large only once it is made.
+  if pg_column_size(p_payload) > 65536 and c_most_bytes < pg_column_size(p_payload)::bigint
+    * jsonb_array_length(jsonb_path_query_array(p_mapping, '$.** ? (@ starts with "$")'))
+  then
+    perform flowgres.fail(
+      p_status => 413, p_code => 'payload_too_large', p_message => 'the payload is too large for a mapping that names so much of it',
+      p_hint => 'Name fewer members in the input of the trigger.');
+  end if;
+  v_input := flowgres.map_trigger_input(p_mapping => p_mapping, p_payload => p_payload);
   if p_mapping is null and p_inputs is not null and not p_takes_additional then
     return (
       select coalesce(jsonb_object_agg(i.key, v_input -> i.key), '{}')

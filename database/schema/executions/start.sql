@@ -21,6 +21,7 @@ create or replace function flowgres.insert_executions(
   p_parent_execution_ids uuid[] default null,
   p_parent_step_indexes smallint[] default null,
   p_parent_queue_ids bigint[] default null,
+  p_triggers jsonb[] default null,
   out ids uuid[]
 )
   language plpgsql
@@ -44,19 +45,21 @@ begin
         p_version => p_version, p_ids => p_ids, p_inputs => p_inputs, p_scheduled_at => p_scheduled_at);
     begin
       ids := v_plan.ids;
-      p_ids := coalesce(v_plan.new_ids, '{}');
-      p_inputs := v_plan.new_inputs;
       v_new_begins_at := v_plan.new_begins_at;
       v_begins_at := v_new_begins_at || v_plan.moved_begins_at;
-      v_queue_ids := p_ids || v_plan.moved_ids;
+      v_queue_ids := v_plan.new_ids || v_plan.moved_ids;
       p_scheduled_at := null;
       for i in 1..coalesce(cardinality(v_plan.moved_ids), 0) loop
         perform flowgres.rewrite_start(
-          p_version => p_version, p_id => v_plan.moved_ids[i], p_input => v_plan.moved_inputs[i], p_priority => v_priority,
+          p_version => p_version, p_id => v_plan.moved_ids[i], p_input => p_inputs[v_plan.moved_places[i]], p_priority => v_priority,
           p_scheduled_at => v_plan.moved_begins_at[i], p_correlation_id => p_correlation_id, p_max_retries => p_max_retries,
-          p_metadata => p_metadata, p_trigger_type => p_trigger_type, p_trigger => p_trigger, p_idempotency_key => p_idempotency_key,
+          p_metadata => p_metadata, p_trigger_type => p_trigger_type,
+          p_trigger => coalesce(p_triggers[v_plan.moved_places[i]], p_trigger), p_idempotency_key => p_idempotency_key,
           p_created_by => p_created_by);
       end loop;
+      p_ids := coalesce(v_plan.new_ids, '{}');
+      p_inputs := array(select p_inputs[n.place] from unnest(v_plan.new_places) with ordinality as n (place, i) order by n.i);
+      p_triggers := array(select p_triggers[n.place] from unnest(v_plan.new_places) with ordinality as n (place, i) order by n.i);
     end;
   end if;
   if flowgres.is_start_from_outside(p_trigger_type) and p_ids <> '{}' then
@@ -71,11 +74,11 @@ begin
     select
       v_tenant_id, s.id, p_version.workflow_id, p_version.id, p_version.version, v_priority, p_depth, p_version.step_count,
       p_version.hidden_step_count, p_max_retries, p_version.timeout_seconds, coalesce(s.begins_at, p_scheduled_at), p_now, s.parent_id,
-      s.parent_step_index, s.parent_queue_id, p_trigger_type, p_trigger,
+      s.parent_step_index, s.parent_queue_id, p_trigger_type, coalesce(s.trigger, p_trigger),
       coalesce(p_correlation_id, flowgres.read_correlation_id(s.input, p_version.correlation_path)),
       p_idempotency_key, coalesce(p_created_by, 'execution:' || s.parent_id), p_replayed_from, s.input, p_metadata
-    from unnest(p_ids, p_inputs, v_new_begins_at, p_parent_execution_ids, p_parent_step_indexes, p_parent_queue_ids)
-      as s (id, input, begins_at, parent_id, parent_step_index, parent_queue_id)
+    from unnest(p_ids, p_inputs, v_new_begins_at, p_parent_execution_ids, p_parent_step_indexes, p_parent_queue_ids, p_triggers)
+      as s (id, input, begins_at, parent_id, parent_step_index, parent_queue_id, trigger)
   )
   insert into flowgres.work_queue (
     tenant_id, execution_id, version_id, due_at, waits_for, ready_at, step_index, priority, is_new, capability)
@@ -92,8 +95,8 @@ comment on function flowgres.insert_executions is $$Start executions: write them
 
 All starts come by here, whoever makes them: the rule that the version has for starts (settings.start) and the rate of the tenant hold
 for all. By the rule a start may stand for an execution that is there; of the ids that were given those are used that the answer
-has. The tenant is that of the version. Set-based: ids, inputs and parents are parallel arrays. Inputs and the like its callers
-have checked. Of the version it reads only what start_execution fills in.$$;
+has. The tenant is that of the version. Set-based: ids, inputs, parents and p_triggers (where each has its own) are parallel arrays.
+Inputs and the like its callers have checked. Of the version it reads only what start_execution fills in.$$;
 
 create or replace function flowgres.read_correlation_id(p_input jsonb, p_path jsonpath)
   returns text language sql immutable parallel safe

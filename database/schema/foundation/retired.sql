@@ -109,3 +109,6 @@ drop function if exists flowgres.build_context(uuid, jsonb, jsonb, text, timesta
 drop function if exists flowgres.find_scheduled_version(flowgres.schedules);
 drop function if exists flowgres.list_cron_triggers(jsonb);
 drop function if exists flowgres.check_jsonpath(text, jsonb[]);
+drop function if exists flowgres.insert_executions(
+  flowgres.workflow_versions, uuid[], jsonb[], timestamptz, smallint, timestamptz, text, smallint, jsonb, text, jsonb, text, text, uuid,
+  smallint, uuid[], smallint[], bigint[]);

@@ -9,6 +9,7 @@ declare
   v_now timestamptz := flowgres.now();
   v_count integer;
   v_slots integer;
+  v_events integer;
   v_starts integer;
 begin
   delete from flowgres.idempotency_keys as k
@@ -29,14 +30,25 @@ begin
     limit p_limit
     for update skip locked);
   get diagnostics v_slots = row_count;
+  delete from flowgres.event_keys as k
+  where (k.tenant_id, k.name, k.key) in (
+    select d.tenant_id, d.name, d.key
+    from flowgres.event_keys as d
+    where d.expires_at <= v_now
+    order by d.expires_at
+    limit p_limit
+    for update skip locked);
+  get diagnostics v_events = row_count;
   delete from flowgres.runners as r
   where r.stopped_at < v_now - interval '7 days'
     and not exists (select from flowgres.work_queue as q where q.runner_id = r.id);
   v_starts := flowgres.prune_starts(p_limit => p_limit, p_now => v_now);
-  return greatest(v_count, v_slots, v_starts, flowgres.prune_streams(p_limit => 10 * p_limit));
+  return greatest(v_count, v_slots, v_events, v_starts, flowgres.prune_streams(p_limit => 10 * p_limit));
 end;
 $$;
-comment on function flowgres.prune(integer) is $$Delete what has expired, a bounded number: keys and counts of starts, slots of schedules, changes told to streams; and runners long gone.$$;
+comment on function flowgres.prune(integer) is $$Delete what has expired, a bounded number of each
+
+Keys of starts and events, counts of starts, slots of schedules, changes told to streams; and runners long gone.$$;
 
 create or replace function flowgres.get_secrets(p_tenant_id uuid, p_names text[])
   returns table (name text, key_id text, nonce bytea, ciphertext bytea) language sql stable security definer set search_path to pg_catalog, pg_temp

@@ -33,7 +33,7 @@ comment on function flowgres.hold_waiting(uuid, uuid) is $$Lock an execution tha
 Waits for nobody: promotions and claims pass over what is locked here, and this passes over what they have.$$;
 
 create or replace function flowgres.plan_debounce(
-  p_version flowgres.workflow_versions, p_key flowgres.start_keys, p_places integer[], p_ids uuid[], p_inputs jsonb[],
+  p_version flowgres.workflow_versions, p_key flowgres.start_keys, p_places integer[], p_ids uuid[],
   p_scheduled_at timestamptz, inout p_plan flowgres.start_plan
 )
   language plpgsql
@@ -47,7 +47,7 @@ declare
   v_begins_at timestamptz := greatest(p_scheduled_at, least(
     v_now + make_interval(secs => v_rule.window_seconds), v_since + make_interval(secs => v_rule.most_seconds)));
   v_id uuid := case when v_is_waiting then p_key.execution_id else p_ids[p_places[1]] end;
-  v_input jsonb := p_inputs[p_places[cardinality(p_places)]];
+  v_last integer := p_places[cardinality(p_places)];
   v_place integer;
 begin
   foreach v_place in array p_places loop
@@ -55,11 +55,11 @@ begin
   end loop;
   if v_is_waiting then
     p_plan.moved_ids := p_plan.moved_ids || v_id;
-    p_plan.moved_inputs := p_plan.moved_inputs || v_input;
+    p_plan.moved_places := p_plan.moved_places || v_last;
     p_plan.moved_begins_at := p_plan.moved_begins_at || v_begins_at;
   else
     p_plan.new_ids := p_plan.new_ids || v_id;
-    p_plan.new_inputs := p_plan.new_inputs || v_input;
+    p_plan.new_places := p_plan.new_places || v_last;
     p_plan.new_begins_at := p_plan.new_begins_at || v_begins_at;
   end if;
   update flowgres.start_keys as k
@@ -73,7 +73,7 @@ The execution that waits takes its input and begins later, but not later than th
 begun the next start makes another one.$$;
 
 create or replace function flowgres.plan_throttle(
-  p_version flowgres.workflow_versions, p_key flowgres.start_keys, p_places integer[], p_ids uuid[], p_inputs jsonb[],
+  p_version flowgres.workflow_versions, p_key flowgres.start_keys, p_places integer[], p_ids uuid[],
   inout p_plan flowgres.start_plan
 )
   language plpgsql
@@ -100,7 +100,7 @@ begin
     v_begins := v_begins[greatest(cardinality(v_begins) - v_rule.start_limit + 1, 1):];
     p_plan.ids[v_place] := p_ids[v_place];
     p_plan.new_ids := p_plan.new_ids || p_ids[v_place];
-    p_plan.new_inputs := p_plan.new_inputs || p_inputs[v_place];
+    p_plan.new_places := p_plan.new_places || v_place;
     p_plan.new_begins_at := p_plan.new_begins_at || nullif(v_begins_at, v_now);
   end loop;
   update flowgres.start_keys as k
@@ -113,7 +113,7 @@ comment on function flowgres.plan_throttle is $$Starts of a key of which only so
 Those beyond begin when there is room, in the order of their starts, or are refused with 429.$$;
 
 create or replace function flowgres.plan_singleton(
-  p_version flowgres.workflow_versions, p_key flowgres.start_keys, p_places integer[], p_ids uuid[], p_inputs jsonb[],
+  p_version flowgres.workflow_versions, p_key flowgres.start_keys, p_places integer[], p_ids uuid[],
   inout p_plan flowgres.start_plan
 )
   language plpgsql
@@ -139,7 +139,7 @@ begin
   end loop;
   if v_is_alone then
     p_plan.new_ids := p_plan.new_ids || v_id;
-    p_plan.new_inputs := p_plan.new_inputs || p_inputs[v_first];
+    p_plan.new_places := p_plan.new_places || v_first;
     p_plan.new_begins_at := p_plan.new_begins_at || null::timestamptz;
     update flowgres.start_keys as k
     set execution_id = v_id, expires_at = flowgres.now() + interval '1 day'
@@ -176,15 +176,15 @@ begin
     case (p_version.start_rule).kind
       when 'debounce' then
         v_plan := flowgres.plan_debounce(
-          p_version => p_version, p_key => v_key, p_places => v_group.places, p_ids => p_ids, p_inputs => p_inputs,
+          p_version => p_version, p_key => v_key, p_places => v_group.places, p_ids => p_ids,
           p_scheduled_at => p_scheduled_at, p_plan => v_plan);
       when 'throttle' then
         v_plan := flowgres.plan_throttle(
-          p_version => p_version, p_key => v_key, p_places => v_group.places, p_ids => p_ids, p_inputs => p_inputs,
+          p_version => p_version, p_key => v_key, p_places => v_group.places, p_ids => p_ids,
           p_plan => v_plan);
       when 'singleton' then
         v_plan := flowgres.plan_singleton(
-          p_version => p_version, p_key => v_key, p_places => v_group.places, p_ids => p_ids, p_inputs => p_inputs,
+          p_version => p_version, p_key => v_key, p_places => v_group.places, p_ids => p_ids,
           p_plan => v_plan);
     end case;
   end loop;

@@ -256,6 +256,12 @@ async def fire_schedules(link: Link, *, limit: int) -> Fired:
     return Fired(*(await link.call(query, (limit,)))[0])
 
 
+async def start_changes(link: Link, *, limit: int) -> tuple[int, int]:
+    """Start what so many written changes of tables start: how many were taken, and how many executions they started."""
+    rows = await link.call("select p_picked, p_started from flowgres.start_changes(%s::int)", (limit,))
+    return rows[0][0], rows[0][1]
+
+
 async def realign_schedules(link: Link, *, limit: int) -> int:
     """Let schedules that fired by a clock which was ahead go by the clock again; returns how many."""
     return int(await _value(link, "select flowgres.realign_schedules(%s::int)", (limit,)) or 0)

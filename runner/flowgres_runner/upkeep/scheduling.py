@@ -1,12 +1,14 @@
-"""Firing schedules when they are due: the database says which, and when the next one is.
+"""Starting what schedules and changes of tables start: the database says what, and when the next slot is.
 
-Every runner does it and none is elected: a slot has a key, and whoever fires a schedule holds its row. It has a
-connection of its own, so that no sweep which takes long keeps a slot waiting.
+Every runner does it and none is elected: a slot has a key, and whoever fires a schedule or takes a change holds its
+row. It has a connection of its own, so that no sweep which takes long keeps a slot waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable
 
 from flowgres_process.logs import get_logger
@@ -17,27 +19,42 @@ from flowgres_runner.errors import DatabaseError
 log = get_logger(__name__)
 
 LOOK_SECONDS = 1.0
-"""The longest sleep: a schedule that was added meanwhile tells nobody."""
+"""The longest sleep: a schedule that was added meanwhile tells nobody, and a change only those that seem to sleep."""
 LEAST_SECONDS = 0.005
+HINT_SECONDS = 0.1
+"""Between two looks that were asked for: under load hints come by the thousand."""
 FIRE_LIMIT = 50
 """Schedules of one call, which is one transaction: the first ones are seen while the next ones are fired.
 
 Each is a subtransaction, and more than 64 of these make every snapshot dearer.
 """
+CHANGE_LIMIT = 5
+"""Written changes of one call, a thousand rows at most each."""
 
 
 class Scheduler:
-    """Fires what is due, until cancelled."""
+    """Starts what is due, until cancelled."""
 
     def __init__(self, link: Link, *, on_work: Callable[[], None]) -> None:
         self._link = link
         self._on_work = on_work
         self._is_failing = False
+        self._hint = asyncio.Event()
+
+    def look(self) -> None:
+        """Look at once: something may have been written."""
+        self._hint.set()
 
     async def run(self) -> None:
-        """Sleep until the next slot, or a second, and fire."""
+        """Sleep until the next slot, a hint or a second, and start what is due."""
         while True:
-            await asyncio.sleep(await self._attempt())
+            looked = time.monotonic()
+            wait = await self._attempt()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hint.wait(), wait)
+            if self._hint.is_set():
+                await asyncio.sleep(HINT_SECONDS - min(max(time.monotonic() - looked, 0), HINT_SECONDS))
+                self._hint.clear()
 
     async def fire(self) -> float:
         """Fire what is due now; returns in how many seconds to look again. Raises DatabaseError."""
@@ -50,9 +67,20 @@ class Scheduler:
                 wait = LOOK_SECONDS if fired.next_seconds is None else fired.next_seconds
                 return min(max(wait, LEAST_SECONDS), LOOK_SECONDS)
 
+    async def start(self) -> None:
+        """Start what changes of tables start. Raises DatabaseError."""
+        while True:
+            picked, started = await queries.start_changes(self._link, limit=CHANGE_LIMIT)
+            if started:
+                log.info("changes_started", changes=picked, executions=started)
+                self._on_work()
+            if picked < CHANGE_LIMIT:
+                return
+
     async def _attempt(self) -> float:
         try:
             wait = await self.fire()
+            await self.start()
         except DatabaseError as error:
             if not self._is_failing:
                 self._is_failing = True
