@@ -20,11 +20,12 @@ from flowgres_front.middleware import AccessLog, LastResort, SecurityHeaders
 from flowgres_front.routes import health, secrets, tokens, workflows
 from flowgres_front.settings import FrontSettings
 from flowgres_front.visits import Line, Visits
+from flowgres_front.webhooks import routes as webhooks
 
 
 def routes() -> Sequence[BaseRoute]:
     """All routes, topic by topic; a new topic adds its module here and nothing else."""
-    return [*health.ROUTES, *workflows.ROUTES, *secrets.ROUTES, *tokens.ROUTES]
+    return [*health.ROUTES, *workflows.ROUTES, *secrets.ROUTES, *tokens.ROUTES, *webhooks.ROUTES]
 
 
 def create_app(settings: FrontSettings, connections: Connections) -> Starlette:

@@ -9,6 +9,7 @@ declare
   v_now timestamptz := flowgres.now();
   v_count integer;
   v_slots integer;
+  v_webhooks integer;
 begin
   delete from flowgres.idempotency_keys as k
   where (k.tenant_id, k.workflow_id, k.key) in (
@@ -28,13 +29,14 @@ begin
     limit p_limit
     for update skip locked);
   get diagnostics v_slots = row_count;
+  v_webhooks := flowgres.prune_webhooks(p_limit => p_limit);
   delete from flowgres.runners as r
   where r.stopped_at < v_now - interval '7 days'
     and not exists (select from flowgres.work_queue as q where q.runner_id = r.id);
-  return greatest(v_count, v_slots);
+  return greatest(v_count, v_slots, v_webhooks);
 end;
 $$;
-comment on function flowgres.prune(integer) is $$Delete keys of starts and slots of schedules that have expired, and runners long gone, a bounded number.$$;
+comment on function flowgres.prune(integer) is $$Delete keys of starts and deliveries and slots of schedules that have expired, and runners long gone, a bounded number.$$;
 
 create or replace function flowgres.get_secrets(p_tenant_id uuid, p_names text[])
   returns table (name text, key_id text, nonce bytea, ciphertext bytea) language sql stable security definer set search_path to pg_catalog, pg_temp
