@@ -131,4 +131,7 @@ LINES: tuple[Line, ...] = (
     Line("w10.look.none", "  a look for what is due, without schedules, p50", "ms"),
     Line("w10.look.many", "  with {idle_schedules} that are due later", "ms", at_most(0.5)),
     Line("w10.look.many/none", "  against none", "x", None, ("w10.look.many", "w10.look.none")),
+    Line("w11.p50", "W11 202 of a webhook at 200 deliveries a second, a runner at work, p50", "ms"),
+    Line("w11.p99", "  p99", "ms", at_most(20)),
+    Line("w11.rate", "  answered", "/s"),
 )
