@@ -103,6 +103,15 @@ class Client:
         self._recognise_front()
         return self._front_url + path, {**self._headers, **self._credentials}
 
+    def deliver(self, path: str, content: bytes, headers: Mapping[str, str]) -> Json:
+        """What the front answers a delivery to a webhook, which brings no credentials but its signature."""
+        self._recognise_front()
+        base = self._front_url
+        response = self._send(base, "POST", path, name="front", content=content, headers=headers, is_anonymous=True)
+        if response.is_success:
+            return self._body(response, base)
+        self._refuse(response, base, "front")
+
     def installation(self, *, is_strict: bool = False) -> str:
         """Which installation answers at the address of the API. Refuses what is not flowgres, or not the one meant.
 

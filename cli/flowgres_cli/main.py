@@ -38,6 +38,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "executions": ("executions", "executions"),
         "schedules": ("schedules", "schedules"),
         "events": ("events", "events"),
+        "webhooks": ("webhooks", "webhooks"),
     },
     "Admin": {
         "tenants": ("tenants", "tenants"),

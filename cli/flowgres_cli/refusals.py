@@ -43,6 +43,10 @@ COMMANDS: Mapping[str, str] = {
     "tenant_required": "Set FLOWGRES_API_KEY (or FLOWGRES_TOKEN), name a profile, or name the tenant.",
     "tenant_slug_taken": "Name another one: flowgres tenants register {name} --slug SLUG",
     "version_not_found": "List them with: flowgres workflows versions {workflow}",
+    "delivery_not_found": "List them with: flowgres webhooks deliveries",
+    "webhook_ambiguous": "Name one by its id: flowgres webhooks list --workflow {webhook}",
+    "webhook_not_found": "List them with: flowgres webhooks list",
+    "webhook_refused": "Its owner sees why: flowgres webhooks deliveries --outcome rejected",
     "workflow_in_use": "Wait for them, or cancel them: flowgres workflows delete {workflow} --cancel-running",
     "workflow_not_found": "List them with: flowgres workflows list",
 }

@@ -183,8 +183,16 @@ def _check_reference(
 
 def _check_triggers(document: dict[str, Json]) -> Found:
     triggers = document.get("triggers")
+    paths: set[str] = set()
     for index, trigger in enumerate(triggers if isinstance(triggers, list) else ()):
-        if not isinstance(trigger, dict) or trigger.get("type") != "cron":
+        if not isinstance(trigger, dict):
+            continue
+        if trigger.get("type") == "webhook" and isinstance(path := trigger.get("path"), str):
+            if path in paths:
+                message = "another webhook has this path already"
+                yield ("triggers", index, "path"), Problem("", "duplicate_path", message, "Choose another one.")
+            paths.add(path)
+        if trigger.get("type") != "cron":
             continue
         expression, timezone = trigger.get("cron"), trigger.get("timezone", "UTC")
         if isinstance(expression, str) and isinstance(timezone, str):

@@ -21,6 +21,7 @@ from flowgres_front.routes import events, health, run, secrets, tokens, workflow
 from flowgres_front.settings import FrontSettings
 from flowgres_front.streams import routes as streams
 from flowgres_front.visits import Line, Visits
+from flowgres_front.webhooks import routes as webhooks
 
 
 def routes() -> Sequence[BaseRoute]:
@@ -33,6 +34,7 @@ def routes() -> Sequence[BaseRoute]:
         *run.ROUTES,
         *streams.ROUTES,
         *events.ROUTES,
+        *webhooks.ROUTES,
     ]
 
 

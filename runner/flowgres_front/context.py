@@ -21,6 +21,7 @@ from flowgres_front.readers import Readers
 from flowgres_front.settings import FrontSettings
 from flowgres_front.streams.watcher import Watcher
 from flowgres_front.visits import visit_of
+from flowgres_front.webhooks.receiving import Webhooks
 from flowgres_process.secret_keys import SecretKeys
 
 _MIB = 1 << 20
@@ -59,6 +60,14 @@ class Front:
         self.reading = Budget(
             "definitions", Shares(whole=READERS, tenant=1, anonymous=0), wait_seconds=_READING_WAIT_SECONDS
         )
+        self.webhooks = Webhooks(
+            settings,
+            database=self.database,
+            keys=self.secret_keys,
+            bodies=self.bytes,
+            transactions=self.transactions,
+            reading=self.read,
+        )
 
         # Whoever waits holds a connection of its own and nothing else, and may do so for hours.
         self.streams = Budget("streams and waiting calls", Shares(whole=640, tenant=256, anonymous=0))
@@ -77,8 +86,14 @@ class Front:
         """End what runs beside the requests, then close the pool."""
         await self.health.close()
         await self.watcher.close()
+        await self.webhooks.close()
         await self.readers.close()
         await self.database.close()
+
+    async def read(self, job: str, party: Party, body: bytes, arguments: dict[str, Any]) -> tuple[Any, bytes]:
+        """Have a reading process look at a body, at the expense of a party; see `reading.JOBS`."""
+        async with self.reading.take(party):
+            return await self.readers.run(job, body, arguments)
 
     def limits(self, most_bytes: int) -> BodyLimits:
         """What a route takes that says how many bytes are enough for it; the operator's limit holds as well."""
@@ -167,8 +182,7 @@ class Visitor:
 
     async def read(self, job: str, body: bytes, **arguments: Any) -> tuple[Any, bytes]:
         """Have a reading process look at a body; see `reading.JOBS`."""
-        async with self._front.reading.take(self.party):
-            return await self._front.readers.run(job, body, arguments)
+        return await self._front.read(job, self.party, body, arguments)
 
 
 def front_of(request: Request) -> Front:

@@ -15,6 +15,7 @@ from tests.support.behaviours import Received, answer
 from tests.support.peers import Peer
 from tests.support.runner import wait_for
 from tests.support.stack import Stack, check
+from tests.support.webhooks import signed
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -92,6 +93,20 @@ async def test_the_documented_json_is_accepted_as_it_is(stack: Stack) -> None:
     assert [row["name"] for row in secrets] == ["ORDER_PIPELINE_WEBHOOK_SECRET"]
 
 
+async def test_a_delivery_to_the_documented_webhook_runs_to_its_end(stack: Stack) -> None:
+    body = (EXAMPLES / "order_pipeline" / "input.json").read_bytes()
+    imported = await asyncio.to_thread(stack.import_file, EXAMPLES / "order_pipeline" / "workflow.json")
+    (webhook,) = imported["webhooks"]
+    headers = signed("github", body, secret="my-secret") | {"Content-Type": "application/json"}
+
+    answer = await asyncio.to_thread(stack.front.request, "POST", webhook["path"], content=body, headers=headers)
+
+    assert answer.status_code == 202, answer.text
+    execution = await asyncio.to_thread(stack.wait, answer.json()["execution_id"])
+    assert execution["status"] == "completed"
+    assert stack.messages(execution) == ["Order #1001 needs a look"]
+
+
 @pytest.mark.parametrize(("amount", "branch"), [(250, "true"), (50, "false")])
 async def test_the_document_as_it_is_printed_runs_to_its_end(stack: Stack, amount: int, branch: str) -> None:
     printed = Path(__file__).parents[1] / "cases" / "documents" / "a_order_pipeline.json"
@@ -100,7 +115,7 @@ async def test_the_document_as_it_is_printed_runs_to_its_end(stack: Stack, amoun
     execution = await asyncio.to_thread(stack.run, imported["name"], {"order_id": "1001", "amount": amount})
 
     assert imported["name"] == "order-pipeline"
-    assert {warning["code"] for warning in imported["warnings"]} == {"unknown_branch_target", "trigger_not_active"}
+    assert {warning["code"] for warning in imported["warnings"]} == {"unknown_branch_target"}
     steps = {step["step"]: step["output"] for step in execution["steps"]}
     assert execution["status"] == "completed"
     assert steps == {"validate": "Order #1001", "check_amount": {"result": amount > 100, "branch": branch}}

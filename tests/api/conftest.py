@@ -10,10 +10,15 @@ import pytest
 
 from tests.support.api import Api
 from tests.support.database import Database, Db, Row, Tenant
+from tests.support.webhooks import deliver, find_webhook
 
 DEFINITION: dict[str, Any] = {
     "name": "pipe",
-    "triggers": [{"type": "cron", "cron": "0 0 29 2 *"}, {"type": "event", "name": "told"}],
+    "triggers": [
+        {"type": "cron", "cron": "0 0 29 2 *"},
+        {"type": "event", "name": "told"},
+        {"type": "webhook", "path": "pipe", "scheme": "token", "secret": "TOKEN"},
+    ],
     "inputs": {"order": {"type": "integer", "default": 0}},
     "steps": [
         {"id": "first", "type": "transform", "config": {"output": {"order": "{{ input.order }}"}}},
@@ -101,6 +106,11 @@ def alice(module_database: Database, operator: Db, module_api: Api, sql_runner: 
             sql_runner.run_all(sql_runner.report(sql_runner.claim(), o="failed", error=error, out=None))
         else:
             sql_runner.run_all()
+    with module_database.connect("front") as front:
+        path = api.get("/webhooks").json()[0]["path"]
+        webhook = find_webhook(front, path)
+        assert deliver(front, webhook, key="delivered")["outcome"] == "accepted"
+        sql_runner.run_all()
     assert api.rpc("start_execution", workflow="pipe", idempotency_key="queued").status_code == 201
     return tenant
 

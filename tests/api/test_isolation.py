@@ -23,15 +23,17 @@ VIEWS = (
     "settings",
     "step_executions",
     "tenants",
+    "webhook_deliveries",
+    "webhooks",
     "workflow_steps",
     "workflow_versions",
     "workflows",
 )
 RELATIONSHIPS = {
     "attempts", "children", "execution", "execution_events", "executions", "parent", "step_executions", "workflow",
-    "workflow_steps", "workflow_versions", "workflows",
+    "webhooks", "workflow_steps", "workflow_versions", "workflows",
 }  # fmt: skip
-# What Bob calls with what is Alice's, and the answer. {execution}, {schedule}, {prefix}: ids and a key's prefix.
+# What Bob calls with what is Alice's, and the answer. {prefix} is that of a key; the others in braces are ids of hers.
 CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "activate_workflow": ({"workflow": "pipe"}, 404),
     "adopt_installation": ({}, 403),
@@ -55,11 +57,13 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "openapi": ({}, 200),
     "pause_schedule": ({"schedule": "pipe"}, 404),
     "preview_schedule": ({"schedule": "{schedule}"}, 404),
+    "redeliver_webhook": ({"delivery": "{delivery}"}, 404),
     "register_tenant": ({"name": "Carol"}, 403),
     "remove_tenant_login": ({"login": "flowgres_sql"}, 403),
     "resume_schedule": ({"schedule": "{schedule}"}, 404),
     "revoke_api_key": ({"prefix": "{prefix}"}, 404),
     "rotate_api_key": ({"prefix": "{prefix}"}, 404),
+    "rotate_webhook": ({"webhook": "{webhook}", "new_address": True}, 404),
     "set_setting": ({"name": "rate_limit_per_minute", "value": 3}, 200),
     "start_execution": ({"workflow": "pipe"}, 404),
     "start_executions": ({"workflow": "pipe", "inputs": [{}]}, 404),
@@ -120,7 +124,7 @@ def test_view_is_closed_to_callers_without_credentials(view: str, module_api: Ap
     assert answer.json()["code"] == "invalid_credentials"
 
 
-@pytest.mark.parametrize("embedded", sorted(RELATIONSHIPS - {"execution", "executions", "workflow_steps"}))
+@pytest.mark.parametrize("embedded", sorted(RELATIONSHIPS - {"execution", "executions", "webhooks", "workflow_steps"}))
 def test_embedding_shows_own_rows(embedded: str, alice: Tenant, bob: Tenant, module_api: Api) -> None:
     select = {"select": f"id,{embedded}(tenant_id)"}
     own = module_api.as_key(alice.key).get("/executions", params=select)
@@ -139,7 +143,18 @@ def test_function_does_not_reach_another_tenant(
     )
     arguments, status = CALLS[function]
     schedule = operator.value("select id::text from flowgres.schedules where tenant_id = %s", alice.tenant_id)
-    given = {"{execution}": execution, "{schedule}": schedule, "{prefix}": alice.key.split("_")[-1][:8]}
+    webhook, delivery = operator.one(
+        "select webhook_id::text as webhook, id::text as delivery from flowgres.webhook_deliveries"
+        " where tenant_id = %s",
+        alice.tenant_id,
+    ).values()
+    given = {
+        "{execution}": execution,
+        "{schedule}": schedule,
+        "{webhook}": webhook,
+        "{delivery}": delivery,
+        "{prefix}": alice.key.split("_")[-1][:8],
+    }
     arguments = {
         name: given.get(value, value) if isinstance(value, str) else value for name, value in arguments.items()
     }

@@ -151,4 +151,7 @@ LINES: tuple[Line, ...] = (
     Line("w12.one.plain", "  one row", "ms"),
     Line("w12.one.watched", "  one row, when a workflow follows the table", "ms"),
     Line("w12.started", "  executions that one runner starts from them", "/s"),
+    Line("w13.p50", "W13 202 of a webhook at 200 deliveries a second, a runner at work, p50", "ms"),
+    Line("w13.p99", "  p99", "ms", at_most(20)),
+    Line("w13.rate", "  answered", "/s"),
 )

@@ -43,7 +43,7 @@ class _Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if not _is_whole(self._buffer):
+        if not is_whole(self._buffer):
             return
         answer, self._buffer = self._buffer, b""
         if answer[9:10] != b"2":
@@ -113,7 +113,7 @@ async def _post_repeatedly(
     return Load(per_second=len(measured) / elapsed, milliseconds=measured)
 
 
-def _is_whole(answer: bytes) -> bool:
+def is_whole(answer: bytes) -> bool:
     """Tell whether the bytes are a whole answer: by its length, or by its last chunk."""
     end = answer.find(END_OF_HEAD)
     if end < 0:

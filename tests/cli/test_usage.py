@@ -45,6 +45,7 @@ def test_commands_of_this_version_are_complete() -> None:
         executions.list executions.show executions.events executions.cancel executions.watch
         schedules.list schedules.preview schedules.pause schedules.resume schedules.trigger schedules.backfill
         events.emit events.list triggers.list triggers.install triggers.remove
+        webhooks.list webhooks.show webhooks.rotate webhooks.send webhooks.deliveries webhooks.redeliver
         runner.start runner.list"""
     assert {".".join(command) for command in ALL_COMMANDS} == set(expected.split())
 

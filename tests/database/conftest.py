@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.database import Clock, Database, Tenant
+from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.definitions import Author
 from tests.support.engine import Hands, hands
+from tests.support.history import keep_one_family
 from tests.support.schedules import Schedules
 from tests.support.server import Server
 
@@ -31,6 +32,12 @@ def runner(database: Database) -> Iterator[Hands]:
 def reference_tenant(module_database: Database) -> Tenant:
     """The tenant of the tests that share one database."""
     return module_database.make_tenant("Reference")
+
+
+@pytest.fixture
+def one_family(db: Db) -> None:
+    """Executions are all that has periods of history."""
+    keep_one_family(db)
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from tests.support.history import (
     retire_history,
 )
 
+pytestmark = pytest.mark.usefixtures("one_family")
+
 DAY = 86400
 
 

@@ -9,6 +9,8 @@ import pytest
 from tests.support.database import Clock, Database, Db
 from tests.support.history import assert_periods_are_sound, bounds, create_history, partitions, retire_history
 
+pytestmark = pytest.mark.usefixtures("one_family")
+
 DAY = 86400
 
 

@@ -12,6 +12,8 @@ from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.engine import assert_invariants, completed, dag, get, hands, import_workflow, outwait_lease, start
 from tests.support.history import TABLES, create_history, partition_of, partitions, retire_history
 
+pytestmark = pytest.mark.usefixtures("one_family")
+
 DAY = 86400
 
 

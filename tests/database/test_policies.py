@@ -75,8 +75,8 @@ def test_no_table_exists_without_its_tenant(db: Db) -> None:
 
 
 def test_every_key_includes_the_tenant(db: Db) -> None:
-    # Tenant slugs, and the logins that are mapped to tenants, are unique in the whole installation.
-    across = {"tenants_slug_key", "tenant_logins_login_name_key"}
+    # Tenant slugs, the logins that are mapped to tenants and addresses of webhooks are unique in all of it.
+    across = {"tenants_slug_key", "tenant_logins_login_name_key", "webhooks_token_idx"}
     keys = db.all(
         "select c.relname as name, i.indisprimary, array(select a.attname::text from unnest(i.indkey) with ordinality"
         " as k (number, place) join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.number"

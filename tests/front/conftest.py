@@ -11,6 +11,7 @@ import pytest
 from tests.support.api import Api
 from tests.support.database import Database, Db
 from tests.support.front import Front
+from tests.support.webhooks import Hooks
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +61,10 @@ class TenantKeys:
             p_created_by="test",
         )
         return str(issued["api_key"])
+
+
+@pytest.fixture
+def hooks(front: Api, tenant: TenantKeys) -> Hooks:
+    """That tenant's webhooks at the front."""
+    slug = tenant.db.value("select slug from flowgres.tenants where tenant_id = %s", tenant.tenant_id)
+    return Hooks(front, tenant.db, tenant_id=tenant.tenant_id, slug=slug, key=tenant.admin)

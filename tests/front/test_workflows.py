@@ -180,7 +180,8 @@ def test_an_inline_secret_is_stored_encrypted_and_replaced_by_its_name(front: Ap
 
     assert answer.status_code == 201
     assert answer.json()["name"] == "order-pipeline"
-    assert "trigger_not_active" in {warning["code"] for warning in answer.json()["warnings"]}
+    (webhook,) = answer.json()["webhooks"]
+    assert (webhook["scheme"], webhook["secret_name"]) == ("github", "ORDER_PIPELINE_WEBHOOK_SECRET")
     row = tenant.db.one("select * from flowgres.secrets where tenant_id = %s", tenant.tenant_id)
     assert row["name"] == "ORDER_PIPELINE_WEBHOOK_SECRET"
     sealed = SealedSecret(row["key_id"], bytes(row["nonce"]), bytes(row["ciphertext"]))

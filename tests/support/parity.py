@@ -52,6 +52,11 @@ def triggers(*given: Any) -> Definition:
     return workflow(log_step("a"), triggers=list(given))
 
 
+def hook(**members: Any) -> Definition:
+    """A webhook trigger."""
+    return {"type": "webhook", "secret": "KEY", **members}
+
+
 def inputs(**given: Any) -> Definition:
     """A workflow with inputs."""
     return workflow(log_step("a"), inputs=given)
@@ -161,7 +166,7 @@ ALIKE: list[tuple[Definition, Said]] = [
     (closed("x", settings={"correlation_id": "lax $ . \"nme\""}), {"settings.correlation_id": "unknown_input"}),
     (closed("x", settings={"correlation_id": "$.name"}), {}),
     (closed("x", settings={"correlation_id": "$.size()"}), {}),
-    (closed("x", triggers=[{"type": "webhook", "input": {"name": 1, "nme": 2}}]), {
+    (closed("x", triggers=[{"type": "webhook", "scheme": "none", "input": {"name": 1, "nme": 2}}]), {
         "triggers[0].input.nme": "unknown_input"}),
     (closed() | {"steps": [log_step("a", when="{{ input.nme }}", output="{{ input.Name }}")]}, {
         "steps[0].when": "unknown_input", "steps[0].output": "unknown_input"}),
@@ -197,11 +202,25 @@ ALIKE: list[tuple[Definition, Said]] = [
     (closed("x", triggers=[{"type": "event", "name": "a", "input": {"name": "$.a", "nme": "$.b"}}]), {
         "triggers[0].input.nme": "unknown_input"}),
     (triggers({"type": "webhook", "path": "a/b", "scheme": "githb"}), {
-        "triggers[0].path": "invalid_name", "triggers[0].scheme": "unknown_word"}),
+        "triggers[0]": "secret_needed", "triggers[0].path": "invalid_name", "triggers[0].scheme": "unknown_word"}),
     (triggers({"type": "webhook", "path": "steps", "cron": "* * * * *"}), {
-        "triggers[0].path": "reserved_name", "triggers[0].cron": "unknown_key"}),
+        "triggers[0]": "secret_needed", "triggers[0].path": "reserved_name", "triggers[0].cron": "unknown_key"}),
     (triggers({"type": "webhook", "secret": "p4ss word"}), {"triggers[0].secret": "inline_secret"}),
-    (triggers({"type": "webhook"}) | {"trigger_type": "webhook"}, {"trigger_type": "unknown_key"}),
+    (triggers({"type": "webhook", "secret": "KEY"}) | {"trigger_type": "webhook"}, {"trigger_type": "unknown_key"}),
+    (triggers({"type": "webhook"}, {"type": "webhook", "scheme": "stripe"}, {"type": "webhook", "scheme": "none"}), {
+        "triggers[0]": "secret_needed", "triggers[1]": "secret_needed"}),
+    (triggers({"type": "webhook", "scheme": "none", "secret": "KEY"}), {"triggers[0].secret": "conflicting_keys"}),
+    (triggers({"type": "webhook", "path": "a", "secret": "A"}, {"type": "webhook", "path": "a", "secret": "B"}), {
+        "triggers[1].path": "duplicate_path"}),
+    (triggers(hook(input="$.order"),
+        hook(input={"id": "$.order.id", "kind": "new", "count": 3, "all": {"a": "$.b"}})), {}),
+    (triggers(hook(input="order"), hook(input="$.a["), hook(input=3)), {
+        "triggers[0].input": "jsonpath_invalid", "triggers[1].input": "jsonpath_invalid",
+        "triggers[2].input": "wrong_kind"}),
+    (triggers(hook(input={"id": "$order", "no": "{{ trigger.payload.no }}", "ab": "$.x ? (@ > 1)"})), {
+        "triggers[0].input.id": "jsonpath_invalid", "triggers[0].input.no": "expression_not_allowed",
+        "triggers[0].input.ab": "jsonpath_invalid"}),
+    (triggers(hook(input="{{ trigger.payload }}")), {"triggers[0].input": "expression_not_allowed"}),
     (workflow(log_step("a"), cron_expression="@daily"), {"cron_expression": "unknown_key"}),
     (workflow(log_step("a"), webhook_secret="x"), {"webhook_secret": "inline_secret"}),
     (workflow({"name": "a", "task_type": "log", "step_order": 1, "config": {"message": "x"}}), {
@@ -381,10 +400,10 @@ ALIASES: list[tuple[Definition, list[str]]] = [
     ({"workflow": {"version": "1"}, "steps": [log_step("a")]}, ["missing_key"]),
     ({"workflow": "w", "name": "w", "steps": [log_step("a")]}, ["unknown_key"]),
     (workflow(log_step("a"), trigger_type="hook"), ["unknown_key"]),
-    (triggers({"type": "webhook"}) | {"trigger_type": "webhook"}, []),
-    (triggers({"type": "webhook"}) | {"trigger_type": "cron"}, ["unknown_key"]),
-    (triggers({"type": "webhook"}) | {"cron_expression": "@daily"}, ["unknown_key"]),
-    (DOCUMENTED | {"webhook_secret": None}, []),
+    (triggers({"type": "webhook", "secret": "KEY"}) | {"trigger_type": "webhook"}, []),
+    (triggers({"type": "webhook", "secret": "KEY"}) | {"trigger_type": "cron"}, ["unknown_key"]),
+    (triggers({"type": "webhook", "secret": "KEY"}) | {"cron_expression": "@daily"}, ["unknown_key"]),
+    (DOCUMENTED | {"webhook_secret": None}, ["secret_needed"]),
     (workflow({"name": "a", "task_type": "http_request", "url": "https://x.example", "max_retries": 2}), []),
     (workflow({"id": "a", "name": "A", "type": "data_transform", "expression": "{{ trigger.body.x }}",
         "timeout_seconds": 5}), []),

@@ -52,11 +52,14 @@ class Stack:
 
     def run(self, workflow: str, given: dict[str, Any]) -> dict[str, Any]:
         """Start an execution and return it when it has ended."""
-        execution_id = self.start(workflow, given)
+        return self.wait(self.start(workflow, given))
+
+    def wait(self, execution_id: str) -> dict[str, Any]:
+        """An execution when it has ended."""
         wait_for(
             lambda: self.get(execution_id)["status"] in TERMINAL,
             timeout_seconds=TIMEOUT_SECONDS,
-            what=f"the end of {workflow}",
+            what=f"the end of {execution_id}",
         )
         return self.get(execution_id)
 

@@ -24,7 +24,8 @@ with named (schema, owner, roles, names) as (
   (
     'flowgres', 'flowgres_owner', '{flowgres_viewer,flowgres_operator}', array[
       'require_tenant', 'setting', 'tenant_settings', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics',
-      'is_operator', 'runner_name', 'describe_outcome', 'step_label', 'schedule_status', 'describe_start_rule'
+      'is_operator', 'runner_name', 'describe_outcome', 'step_label', 'schedule_status', 'describe_start_rule',
+      'named_webhook_path', 'show_webhook_path'
     ]
   ),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', array[
@@ -38,14 +39,14 @@ with named (schema, owner, roles, names) as (
     'flowgres_api', 'flowgres_owner', '{flowgres_viewer}', array[
       'validate_workflow', 'get_execution', 'execution_metrics',
       'step_executions', 'attempts', 'execution_events', 'workflow', 'parent', 'children', 'execution', 'executions',
-      'workflows', 'workflow_versions', 'workflow_steps', 'preview_schedule'
+      'workflows', 'workflow_versions', 'workflow_steps', 'preview_schedule', 'webhooks'
     ]
   ),
   (
     'flowgres_api', 'flowgres_owner', '{flowgres_member}', array[
       'import_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow', 'delete_workflow', 'update_workflow',
       'add_step', 'start_execution', 'start_executions', 'cancel_execution', 'pause_schedule', 'resume_schedule',
-      'trigger_schedule', 'backfill_schedule', 'emit_event'
+      'trigger_schedule', 'backfill_schedule', 'emit_event', 'rotate_webhook', 'redeliver_webhook'
     ]
   ),
   (
@@ -62,7 +63,8 @@ with named (schema, owner, roles, names) as (
     'flowgres', 'flowgres_definer', '{flowgres_member}', array[
       'import_workflow', 'import_checked_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow',
       'delete_workflow', 'update_workflow', 'add_step', 'start_execution', 'start_executions', 'cancel_execution',
-      'pause_schedule', 'resume_schedule', 'trigger_schedule', 'backfill_schedule', 'emit_event'
+      'pause_schedule', 'resume_schedule', 'trigger_schedule', 'backfill_schedule', 'emit_event', 'rotate_webhook',
+      'redeliver_webhook', 'webhook_path'
     ]
   ),
   (
@@ -79,6 +81,8 @@ with named (schema, owner, roles, names) as (
     ]
   ),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['adopt_installation', 'capture_changes', 'list_table_triggers']),
+  -- The front's own login: a delivery has no caller.
+  ('flowgres', 'flowgres_engine', '{flowgres_front}', array['find_webhook', 'receive_delivery', 'reject_deliveries']),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners']),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', array['unserved_reason']),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login', 'list_tenant_logins']),
@@ -96,7 +100,8 @@ with named (schema, owner, roles, names) as (
       'custom_step_types', 'fire_schedules', 'realign_schedules', 'start_changes'
     ]
   ),
-  ('flowgres', 'flowgres_engine', '{}', array['check_invariants', 'oldest_ready_at', 'unserved_types', 'give_back', 'prune_streams'])
+  ('flowgres', 'flowgres_engine', '{}', array['check_invariants', 'oldest_ready_at', 'unserved_types', 'give_back', 'prune_streams',
+      'prune_webhooks'])
 ),
 
 -- Functions of the owner that the definer's and the engine's do not call: inside the engine all others may be.
@@ -116,7 +121,8 @@ readable (roles, names, columns) as (
     array[
       'flowgres.tenants', 'flowgres.settings', 'flowgres.workflows', 'flowgres.workflow_versions', 'flowgres.workflow_steps',
       'flowgres.step_types', 'flowgres.executions', 'flowgres.step_executions', 'flowgres.step_items', 'flowgres.attempts',
-      'flowgres.events', 'flowgres.schedules', 'flowgres.subscriptions'
+      'flowgres.events', 'flowgres.schedules', 'flowgres.subscriptions', 'flowgres.webhook_deliveries',
+      'flowgres.webhook_rejections'
     ],
     null::text[]
   ),
@@ -125,6 +131,11 @@ readable (roles, names, columns) as (
     '{flowgres_viewer,flowgres_operator}', array['flowgres.secrets'],
     array['tenant_id', 'name', 'created_at', 'updated_at', 'updated_by']
   ),
+  -- All but the address, which is as good as a right to start: show_webhook_path has it.
+  ('{flowgres_viewer}', array['flowgres.webhooks'], array[
+      'tenant_id', 'id', 'workflow_id', 'place', 'path', 'scheme', 'secret_name', 'previous_secret_name', 'previous_until', 'input',
+      'created_at', 'updated_at'
+    ]),
   -- The policies give tenants no row of it; runner_name reads it, for operators.
   ('{flowgres_viewer}', array['flowgres.runners'], array['tenant_id', 'id', 'name']),
   (
@@ -146,7 +157,7 @@ readable (roles, names, columns) as (
       'flowgres_api.tenants', 'flowgres_api.settings', 'flowgres_api.workflows', 'flowgres_api.workflow_versions',
       'flowgres_api.workflow_steps', 'flowgres_api.executions', 'flowgres_api.step_executions', 'flowgres_api.attempts',
       'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners', 'flowgres_api.schedules',
-      'flowgres_api.subscriptions'
+      'flowgres_api.subscriptions', 'flowgres_api.webhooks', 'flowgres_api.webhook_deliveries'
     ],
     null
   ),

@@ -34,6 +34,8 @@ wanted_settings (role, setting, value) as (
   ('flowgres_viewer', 'statement_timeout', '15s'), ('flowgres_viewer', 'idle_in_transaction_session_timeout', '30s'),
   ('flowgres_member', 'statement_timeout', '15s'), ('flowgres_member', 'idle_in_transaction_session_timeout', '30s'),
   ('flowgres_admin', 'statement_timeout', '15s'), ('flowgres_admin', 'idle_in_transaction_session_timeout', '30s'),
+  -- It calls functions of its own as well as taking others' roles.
+  ('flowgres_front', 'statement_timeout', '15s'),
   -- Every statement of these is short, and compiling it would take longer than running it.
   ('flowgres_runner', 'jit', 'off'), ('flowgres_front', 'jit', 'off'), ('flowgres_authenticator', 'jit', 'off'),
   -- Under a lock these must see what others have just committed, whatever a database's own default is.

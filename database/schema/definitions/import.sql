@@ -164,7 +164,7 @@ begin
     'state', (v_written.version).state,
     'active_version', v_workflow.active_version,
     'pending_version', flowgres.pending_version(v_workflow.pending_versions),
-    'webhooks', '[]'::jsonb,
+    'webhooks', flowgres.describe_webhooks(v_workflow),
     'schedules', flowgres.describe_schedules(v_workflow),
     'warnings', v_check -> 'warnings');
 end;

@@ -112,14 +112,6 @@ create or replace function flowgres.check_warnings(p_tenant_id uuid, p_definitio
 as $$
   select array(
     select flowgres.problem(
-      p_path => format('triggers[%s]', t.position - 1), p_code => 'trigger_not_active',
-      p_message => format('the %s trigger is kept, but does not start anything yet', t.value ->> 'type'),
-      p_hint => 'Webhooks come in a later release; start executions through the API until then.')
-    from jsonb_array_elements(coalesce(p_definition -> 'triggers', '[]')) with ordinality as t (value, position)
-    where t.value ->> 'type' = 'webhook'
-    order by t.position
-  ) || flowgres.check_schedule_inputs(p_definition) || array(
-    select flowgres.problem(
       p_path => coalesce(
         (flowgres.find_paths('steps', p_definition -> 'steps', 'secrets', n.name))[1],
         (flowgres.find_paths('on_failure', p_definition -> 'on_failure', 'secrets', n.name))[1], 'steps'),
@@ -128,9 +120,10 @@ as $$
     from unnest(flowgres.find_names(
       p_value => jsonb_build_array(p_definition -> 'steps', p_definition -> 'on_failure'), p_root => 'secrets')) as n (name)
     where not exists (select from flowgres.secrets as s where s.tenant_id = p_tenant_id and s.name = n.name)
-  );
+  ) || flowgres.check_schedule_inputs(p_definition)
+  || flowgres.warn_of_webhook_secrets(p_tenant_id => p_tenant_id, p_definition => p_definition);
 $$;
-comment on function flowgres.check_warnings(uuid, jsonb) is $$What a sound definition still lacks: webhooks that are not active yet, inputs of schedules, secrets that are not stored yet.$$;
+comment on function flowgres.check_warnings(uuid, jsonb) is $$What a sound definition still lacks: inputs of schedules, secrets that are not stored yet.$$;
 
 create or replace function flowgres.check_definition(p_tenant_id uuid, p_definition jsonb)
   returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
@@ -211,6 +204,7 @@ begin
   || flowgres.check_trigger_names(p_definition => v_whole)
   || flowgres.check_cron_triggers(p_definition => v_whole)
   || flowgres.check_expressions(p_definition => v_whole);
+  v_errors := v_errors || flowgres.check_webhook_triggers(p_definition => v_whole, p_found => v_errors);
   v_errors := v_errors || flowgres.check_jsonpaths(p_definition => v_definition, p_found => v_errors);
   v_errors := flowgres.distinct_problems(v_errors);
 

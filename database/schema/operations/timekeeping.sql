@@ -11,6 +11,7 @@ declare
   v_slots integer;
   v_events integer;
   v_starts integer;
+  v_webhooks integer;
 begin
   delete from flowgres.idempotency_keys as k
   where (k.tenant_id, k.workflow_id, k.key) in (
@@ -42,13 +43,15 @@ begin
   delete from flowgres.runners as r
   where r.stopped_at < v_now - interval '7 days'
     and not exists (select from flowgres.work_queue as q where q.runner_id = r.id);
+  v_webhooks := flowgres.prune_webhooks(p_limit => p_limit);
   v_starts := flowgres.prune_starts(p_limit => p_limit, p_now => v_now);
-  return greatest(v_count, v_slots, v_events, v_starts, flowgres.prune_streams(p_limit => 10 * p_limit));
+  return greatest(
+    v_count, v_slots, v_events, v_webhooks, v_starts, flowgres.prune_streams(p_limit => 10 * p_limit));
 end;
 $$;
 comment on function flowgres.prune(integer) is $$Delete what has expired, a bounded number of each
 
-Keys of starts and events, counts of starts, slots of schedules, changes told to streams; and runners long gone.$$;
+Keys of starts, events and deliveries, counts of starts, slots of schedules, changes told to streams; and runners long gone.$$;
 
 create or replace function flowgres.get_secrets(p_tenant_id uuid, p_names text[])
   returns table (name text, key_id text, nonce bytea, ciphertext bytea) language sql stable security definer set search_path to pg_catalog, pg_temp
