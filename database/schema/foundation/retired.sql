@@ -106,3 +106,5 @@ drop function if exists flowgres.make_claimed_step(
 drop function if exists flowgres.build_context(uuid, jsonb, jsonb, text, timestamptz, json);
 drop function if exists flowgres.find_scheduled_version(flowgres.schedules);
 drop function if exists flowgres.list_cron_triggers(jsonb);
+drop function if exists flowgres.engine_metrics();
+drop function if exists flowgres.engine_health();
