@@ -10,12 +10,12 @@ from psycopg import Error as DatabaseError
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from flowgres_front.database import FRONT_LACKS, Database
+from flowgres_front.looks import Look
 from flowgres_front.problems import Problem
 from flowgres_front.settings import FrontSettings
 from flowgres_postgres import state_of_sqlstate
 
 PROBE_SECONDS = 3.0
-FRESH_SECONDS = 1.0
 
 
 class Health:
@@ -24,25 +24,18 @@ class Health:
     def __init__(self, settings: FrontSettings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._look: asyncio.Task[dict[str, Any]] | None = None
-        self._looked_at = 0.0
+        self._look = Look(self._state)
         self._client: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
         """End a look that is under way, and close the client."""
-        if self._look is not None:
-            self._look.cancel()
+        self._look.close()
         if self._client is not None:
             await self._client.aclose()
 
     async def state(self) -> dict[str, Any]:
         """The members of the answer."""
-        now = asyncio.get_running_loop().time()
-        if self._look is None or (self._look.done() and now - self._looked_at >= FRESH_SECONDS):
-            self._looked_at = now
-            self._look = asyncio.create_task(self._state())
-        # Whoever asked first may go away; the look goes on for the others.
-        return await asyncio.shield(self._look)
+        return await self._look.result()
 
     async def _state(self) -> dict[str, Any]:
         (engine, problem), postgrest = await asyncio.gather(self._probe_engine(), self._probe_postgrest())

@@ -31,6 +31,7 @@ from tests.benchmarks.workloads import (
     items,
     lists,
     memory,
+    metrics,
     peers,
     periods,
     pgbench,
@@ -39,7 +40,7 @@ from tests.benchmarks.workloads import (
     wide,
 )
 
-WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10")
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11")
 
 # What is divided by each other stands together, so that the same disturbance meets both.
 PARTS: tuple[Part, ...] = (
@@ -68,6 +69,7 @@ PARTS: tuple[Part, ...] = (
     Part("W7 fan of 40", "W7", wide.measure_fan),
     Part("W9 items", "W9", items.measure),
     Part("W10 schedules", "W10", schedules.measure),
+    Part("W11 metrics", "W11", metrics.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
     Part("W8 lists", "W8", lists.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
 )
 

@@ -131,4 +131,7 @@ LINES: tuple[Line, ...] = (
     Line("w10.look.none", "  a look for what is due, without schedules, p50", "ms"),
     Line("w10.look.many", "  with {idle_schedules} that are due later", "ms", at_most(0.5)),
     Line("w10.look.many/none", "  against none", "x", None, ("w10.look.many", "w10.look.none")),
+    Line("w11.metrics", "W11 figures of a day of {measured} executions, p50", "ms", at_most(200)),
+    Line("w11.errors", "  groups of its errors, a tenth of them", "ms"),
+    Line("w11.measure", "  measuring one execution of six steps", "us"),
 )

@@ -34,6 +34,7 @@ class Scale:
     idle_schedules: int = 10_000
     few_foreign: int = 20_000
     many_foreign: int = 2_000_000
+    measured: int = 1_000_000
     lists: int = 100
     advances: int = 100
     held_seconds: int = 60
@@ -64,6 +65,7 @@ class Scale:
             "idle_schedules": f"{self.idle_schedules:,}",
             "few_foreign": f"{self.few_foreign:,}",
             "many_foreign": f"{self.many_foreign:,}",
+            "measured": f"{self.measured:,}",
             "held": f"{self.held_seconds:,}",
         }
 
@@ -90,6 +92,7 @@ QUICK = Scale(
     idle_schedules=10_000,
     few_foreign=2_000,
     many_foreign=200_000,
+    measured=50_000,
     lists=30,
     advances=30,
     held_seconds=20,
@@ -131,6 +134,7 @@ TINY = replace(
     idle_schedules=50,
     few_foreign=200,
     many_foreign=2_000,
+    measured=200,
     lists=5,
     advances=2,
     held_seconds=1,

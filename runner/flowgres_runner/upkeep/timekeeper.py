@@ -39,6 +39,7 @@ class Timekeeper:
         self._on_work = on_work
         self._history_at = 0.0
         self._failing: set[str] = set()
+        self.rescued_count = 0
 
     async def run(self) -> None:
         """Sweep about once a second, not in step with other runners."""
@@ -82,6 +83,7 @@ class Timekeeper:
         for _ in range(MAX_RESCUES):
             count = await queries.rescue_expired_leases(self._link, limit=SWEEP_LIMIT)
             if count:
+                self.rescued_count += count
                 log.warning("leases_rescued", steps=count)
                 self._on_work()
             if count < SWEEP_LIMIT:
