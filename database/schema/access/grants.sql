@@ -85,7 +85,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{}', array['require_operator', 'tenant_role_of']),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', array['write_installation_setting']),
   ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', array['has_sleepers']),
-  ('flowgres', 'flowgres_engine', '{flowgres_front}', array['installation_metrics']),
+  ('flowgres', 'flowgres_engine', '{flowgres_front}', array['installation_health', 'installation_metrics']),
   (
     'flowgres', 'flowgres_engine', '{flowgres_runner}', array[
       'register_runner', 'heartbeat', 'claim', 'complete_and_claim', 'complete_chains', 'get_contexts', 'release',

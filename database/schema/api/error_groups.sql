@@ -26,7 +26,7 @@ comment on column flowgres_api.error_groups.workflow_id is $$The workflow$$;
 comment on column flowgres_api.error_groups.workflow_name is $$Name of that workflow$$;
 comment on column flowgres_api.error_groups.step is $$The step that failed; null when it was the execution itself$$;
 comment on column flowgres_api.error_groups.code is $$Code of the error$$;
-comment on column flowgres_api.error_groups.message is $$The message, with <text>, <time>, <id> and <n> in place of what differs$$;
+comment on column flowgres_api.error_groups.message is $$The message, with <text>, <time> and <n> in place of what differs$$;
 comment on column flowgres_api.error_groups.count is $$How many, for as long as history is kept$$;
 comment on column flowgres_api.error_groups.first_at is $$When the first one failed$$;
 comment on column flowgres_api.error_groups.last_at is $$When the last one failed$$;

@@ -5,23 +5,20 @@ set local role flowgres_owner;
 create or replace function flowgres.normalise_message(p_message text)
   returns text language sql immutable parallel safe
 as $$
-  -- Each pattern is one pass without a choice to come back to. What is quoted goes first: a number within is no number of ours.
+  -- What is quoted goes first: a number within is no number of ours. Ids and numbers become the same, as some ids are all digits.
   select left(
     regexp_replace(
       regexp_replace(
-        regexp_replace(
-          regexp_replace(
-            regexp_replace(left(p_message, 1000), '"[^"]*"|''[^'']*''|`[^`]*`', '<text>', 'g'),
-            '[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?', '<time>', 'g'),
-          '[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}', '<id>', 'g'),
-        -- Hexadecimal digits: with 0x before them, or eight or more of which one is a digit.
-        '0[xX][0-9a-fA-F]+|\m(?=[a-fA-F]*[0-9])[0-9a-fA-F]{8,}\M', '<id>', 'g'),
-      '[0-9]+([.,][0-9]+)*', '<n>', 'g'),
+        regexp_replace(left(p_message, 1000), '"[^"]*"|''[^'']*''|`[^`]*`', '<text>', 'g'),
+        '[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?', '<time>', 'g'),
+      -- Ids: in groups as a UUID, after 0x, or eight hexadecimal digits or more of which one is no letter. And numbers.
+      '[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|0[xX][0-9a-fA-F]+|\m(?=[a-fA-F]*[0-9])[0-9a-fA-F]{8,}\M'
+      '|[0-9]+([.,][0-9]+)*', '<n>', 'g'),
     300);
 $$;
 comment on function flowgres.normalise_message(text) is $$A message without what differs from one failure to the next
 
-Quoted texts, times, ids and numbers become <text>, <time>, <id> and <n>; of the message 1,000 characters are read and 300 kept.$$;
+Quoted texts become <text>, times <time>, numbers and ids <n>; of the message 1,000 characters are read and 300 kept.$$;
 
 create or replace function flowgres.error_samples(p_tenant_id uuid, p_from uuid, p_to uuid)
   returns table (
@@ -36,10 +33,11 @@ as $$
     and e.tenant_id = p_tenant_id and e.id >= p_from and e.id <= p_to
     and s.status = 'failed'
   union all
-  -- No step is to blame when the time of an execution is over.
+  -- No step is to blame when the time of an execution is over. Not "=": the index on statuses has all failures of the tenant.
   select e.id, e.workflow_id, true, '', e.finished_at, e.error
   from flowgres.executions as e
-  where e.tenant_id = p_tenant_id and e.id >= p_from and e.id <= p_to and e.status = 'failed' and not e.error ? 'step';
+  where e.tenant_id = p_tenant_id and e.id >= p_from and e.id <= p_to
+    and e.status is not distinct from 'failed' and not e.error ? 'step';
 $$;
 comment on function flowgres.error_samples(uuid, uuid, uuid) is $$Failures of the executions of a range of ids, both ends included
 
@@ -56,7 +54,7 @@ begin
     max(f.failed_at), (array_agg(f.execution_id order by f.failed_at desc))[1]
   from (
     select
-      t.tenant_id, flowgres.hour_of(flowgres.uuid_v7_time(s.execution_id)) as starts_at, s.workflow_id, s.step, s.failed_at,
+      t.tenant_id, to_timestamp(flowgres.id_minute(s.execution_id) / 60 * 3600) as starts_at, s.workflow_id, s.step, s.failed_at,
       s.execution_id, coalesce(left(s.error ->> 'code', 100), '') as code,
       coalesce(flowgres.normalise_message(s.error ->> 'message'), '') as message
     from unnest(p_tenant_ids, p_from, p_to) as t (tenant_id, from_id, to_id)

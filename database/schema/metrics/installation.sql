@@ -55,10 +55,26 @@ end;
 $$;
 comment on function flowgres.forget_runners(timestamptz) is $$Delete runners that stopped before a moment and hold nothing, and keep what they counted; returns how many.$$;
 
-create or replace function flowgres.installation_metrics()
+create or replace function flowgres.installation_health()
   returns jsonb language sql stable security definer set search_path to pg_catalog, pg_temp
 as $$
   select flowgres.health() || jsonb_build_object(
+    'schedule_lag_seconds', greatest(coalesce(extract(epoch from f.now - (
+      select s.next_at from flowgres.schedules as s where s.next_at is not null order by s.next_at limit 1)), 0), 0),
+    'history_ahead_seconds', (
+      select extract(epoch from max(p.ends_at) - f.now)
+      from flowgres.history_periods as p
+      where p.family = 'executions' and p.attached_at is not null))
+  from (select flowgres.now() as now) as f;
+$$;
+comment on function flowgres.installation_health() is $$What health() says, and more of what must go on by itself, for the front
+
+How late the latest schedule is, and for how long there are partitions. Tells nothing of any tenant.$$;
+
+create or replace function flowgres.installation_metrics()
+  returns jsonb language sql stable security definer set search_path to pg_catalog, pg_temp
+as $$
+  select flowgres.installation_health() || jsonb_build_object(
     'counters', (
       select coalesce(jsonb_agg(jsonb_build_object(
         'measure', r.measure, 'type', r.type, 'status', r.status, 'total', r.total, 'retried', r.retried, 'seconds', r.seconds,
@@ -74,17 +90,11 @@ as $$
     'queue', jsonb_build_object(
       'ready', (select count(*) from (select from flowgres.work_queue as q where flowgres.is_ready(q) limit 10000) as q),
       'leased', (select count(*) from (select from flowgres.work_queue as q where q.runner_id is not null limit 10000) as q),
-      'waiting', (select count(*) from (select from flowgres.work_queue as q where q.due_at is not null limit 10000) as q)),
-    'schedule_lag_seconds', greatest(coalesce(extract(epoch from f.now - (
-      select s.next_at from flowgres.schedules as s where s.next_at is not null order by s.next_at limit 1)), 0), 0),
-    'history_ahead_seconds', (
-      select extract(epoch from max(p.ends_at) - f.now)
-      from flowgres.history_periods as p
-      where p.family = 'executions' and p.attached_at is not null))
+      'waiting', (select count(*) from (select from flowgres.work_queue as q where q.due_at is not null limit 10000) as q)))
   from (select flowgres.now() as now) as f;
 $$;
 comment on function flowgres.installation_metrics() is $$Figures of the whole installation, for its monitor
 
-Those of health() and {counters, runner_counters, measured_age_seconds, queue: {ready, leased, waiting} (counted up to 10,000),
-schedule_lag_seconds, history_ahead_seconds}. counters are rows of metric_rollups: how many have ended since it was installed, as far
+Those of installation_health() and {counters, runner_counters, measured_age_seconds, queue: {ready, leased, waiting} (counted up to
+10,000)}. counters are rows of metric_rollups: how many have ended since it was installed, as far
 as history is measured. Tells nothing of any tenant.$$;

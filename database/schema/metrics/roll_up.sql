@@ -15,7 +15,7 @@ create or replace function flowgres.add_to_rollups(p_tenant_ids uuid[], p_from u
 as $$
 begin
   with samples as (
-    select r.tenant_id, flowgres.minute_of(flowgres.uuid_v7_time(s.execution_id)) as minute, s.*
+    select r.tenant_id, flowgres.id_minute(s.execution_id) as minute, s.*
     from unnest(p_tenant_ids, p_from, p_to) as r (tenant_id, from_id, to_id)
     cross join lateral flowgres.metric_samples(p_tenant_id => r.tenant_id, p_from => r.from_id, p_to => r.to_id) as s
     where s.is_ended and not exists (
@@ -29,11 +29,13 @@ begin
     group by 1, 2, 3, 4, 5, 6, 7, 8
   ),
   spans (tenant_id, span_seconds, starts_at, workflow_id, measure, step, type, status, place, total, retried, seconds) as (
-    select c.tenant_id, 60, c.minute, c.workflow_id, c.measure, c.step, c.type, c.status, c.place, c.total, c.retried, c.seconds
+    select
+      c.tenant_id, 60, to_timestamp(c.minute * 60), c.workflow_id, c.measure, c.step, c.type, c.status, c.place, c.total, c.retried,
+      c.seconds
     from cells as c
     union all
     select
-      c.tenant_id, 3600, flowgres.hour_of(c.minute), c.workflow_id, c.measure, c.step, c.type, c.status, c.place, sum(c.total),
+      c.tenant_id, 3600, to_timestamp(c.minute / 60 * 3600), c.workflow_id, c.measure, c.step, c.type, c.status, c.place, sum(c.total),
       sum(c.retried), sum(c.seconds)
     from cells as c
     group by 1, 2, 3, 4, 5, 6, 7, 8, 9

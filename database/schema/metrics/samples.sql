@@ -31,7 +31,8 @@ create or replace function flowgres.metric_samples(p_tenant_id uuid, p_from uuid
 as $$
   select
     e.id, e.workflow_id, e.finished_at is not null, m.measure, '', '', m.status, m.retried,
-    extract(epoch from m.seconds)::double precision
+    -- Not extract(), which is a numeric, and takes five times as long.
+    date_part('epoch', m.seconds)
   from flowgres.executions as e
   cross join lateral (
     values
@@ -43,7 +44,7 @@ as $$
   union all
   select
     s.execution_id, e.workflow_id, e.finished_at is not null, 'step', s.step, s.type, s.status, greatest(s.attempts - 1, 0),
-    extract(epoch from s.finished_at - s.started_at)::double precision
+    date_part('epoch', s.finished_at - s.started_at)
   from flowgres.step_executions as s
   join flowgres.executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
   where s.tenant_id = p_tenant_id and s.execution_id >= p_from and s.execution_id <= p_to
@@ -54,6 +55,13 @@ comment on function flowgres.metric_samples(uuid, uuid, uuid) is $$What the exec
 
 One row for each execution, one for its wait, one for each of its steps that ended; iterations are part of their step. No id equals
 the floor of a moment (uuid_v7_floor), so floors serve as ends that are not included.$$;
+
+create or replace function flowgres.id_minute(p_id uuid)
+  returns bigint language sql immutable parallel safe
+as $$
+  select ('x' || encode(substring(uuid_send(p_id) for 6), 'hex'))::bit(48)::bigint / 60000;
+$$;
+comment on function flowgres.id_minute(uuid) is $$The minute in a UUID v7, counted from 1970$$;
 
 create or replace function flowgres.minute_of(p_at timestamptz)
   returns timestamptz language sql immutable parallel safe
