@@ -39,6 +39,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "schedules": ("schedules", "schedules"),
         "events": ("events", "events"),
         "webhooks": ("webhooks", "webhooks"),
+        "errors": ("errors", "errors"),
     },
     "Admin": {
         "tenants": ("tenants", "tenants"),

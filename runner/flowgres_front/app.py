@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from flowgres_front import problems
 from flowgres_front.connections import Connections
 from flowgres_front.context import Front
+from flowgres_front.metrics import routes as metrics
 from flowgres_front.middleware import AccessLog, LastResort, SecurityHeaders
 from flowgres_front.routes import events, health, run, secrets, tokens, workflows
 from flowgres_front.settings import FrontSettings
@@ -28,6 +29,7 @@ def routes() -> Sequence[BaseRoute]:
     """All routes, topic by topic; a new topic adds its module here and nothing else."""
     return [
         *health.ROUTES,
+        *metrics.ROUTES,
         *workflows.ROUTES,
         *secrets.ROUTES,
         *tokens.ROUTES,

@@ -180,16 +180,27 @@ class Database:
                 if connection.info.transaction_status == TransactionStatus.IDLE:
                     await connection.set_autocommit(False)
 
+    @asynccontextmanager
+    async def itself(self) -> AsyncIterator[Caller]:
+        """Open a transaction that is the front: for what belongs to the installation and to no caller."""
+        async with self._pool.connection() as connection, connection.transaction():
+            caller = Caller(connection)
+            await self._limit(caller, role=FRONT_ROLE)
+            yield caller
+
     async def _assume(self, caller: Caller, credentials: Credentials | None) -> None:
-        await caller.call(
-            "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true)",
-            milliseconds=str(int(self._settings.statement_seconds * 1000)),
-            # The front's own login may assume a caller and nothing else; nobody works as it.
-            role=ANONYMOUS_ROLE if credentials is None else FRONT_ROLE,
-        )
+        # The front's own login may assume a caller, and read what is nobody's; nobody works as it.
+        await self._limit(caller, role=ANONYMOUS_ROLE if credentials is None else FRONT_ROLE)
         if credentials is not None:
             await caller.call(
                 "select flowgres.assume_caller(p_api_key => %(api_key)s, p_claims => %(claims)s)",
                 api_key=credentials.api_key,
                 claims=Jsonb(credentials.claims) if credentials.claims is not None else None,
             )
+
+    async def _limit(self, caller: Caller, *, role: str) -> None:
+        await caller.call(
+            "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true)",
+            milliseconds=str(int(self._settings.statement_seconds * 1000)),
+            role=role,
+        )

@@ -1,4 +1,4 @@
-"""What stands and what does not: the database and the engine in it, PostgREST, runners."""
+"""What stands and what does not: the database and the engine in it, PostgREST, runners, schedules, history."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from psycopg import Error as DatabaseError
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from flowgres_front.database import FRONT_LACKS, Database
+from flowgres_front.looks import Look
 from flowgres_front.problems import Problem
 from flowgres_front.settings import FrontSettings
 from flowgres_postgres import state_of_sqlstate
 
 PROBE_SECONDS = 3.0
-FRESH_SECONDS = 1.0
+LATE_SECONDS = 60.0
+"""Schedules fire within a second; one that is so late is fired by nobody."""
 
 
 class Health:
@@ -24,41 +26,42 @@ class Health:
     def __init__(self, settings: FrontSettings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._look: asyncio.Task[dict[str, Any]] | None = None
-        self._looked_at = 0.0
+        self._look = Look(self._state)
         self._client: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
         """End a look that is under way, and close the client."""
-        if self._look is not None:
-            self._look.cancel()
+        self._look.close()
         if self._client is not None:
             await self._client.aclose()
 
     async def state(self) -> dict[str, Any]:
         """The members of the answer."""
-        now = asyncio.get_running_loop().time()
-        if self._look is None or (self._look.done() and now - self._looked_at >= FRESH_SECONDS):
-            self._looked_at = now
-            self._look = asyncio.create_task(self._state())
-        # Whoever asked first may go away; the look goes on for the others.
-        return await asyncio.shield(self._look)
+        return await self._look.result()
 
     async def _state(self) -> dict[str, Any]:
         (engine, problem), postgrest = await asyncio.gather(self._probe_engine(), self._probe_postgrest())
         runners = engine.get("live_runners") if engine else None
-        status = "ok" if runners and not engine.get("is_copy") else "degraded"
+        components = {
+            "database": {"status": "ok" if engine is not None else self._word_of(problem)},
+            "postgrest": {"status": postgrest},
+            **(_of_engine(engine) if engine is not None else {}),
+        }
+        status = "ok"
+        if any(component["status"] not in ("ok", "not_configured") for component in components.values()):
+            status = "degraded"
         if engine is None or postgrest == "unreachable":
             status = "unavailable"
         return {
             "status": status,
-            "database": "ok" if engine is not None else self._word_of(problem),
+            "database": components["database"]["status"],
             "postgrest": postgrest,
             "runners": runners,
             "version": engine.get("version") if engine else None,
             "lag_seconds": engine.get("lag_seconds") if engine else None,
             "is_copy": engine.get("is_copy") if engine else None,
             "unserved_types": engine.get("unserved_types") if engine else None,
+            "components": components,
         }
 
     def _word_of(self, problem: str) -> str:
@@ -70,8 +73,8 @@ class Health:
     async def _probe_engine(self) -> tuple[dict[str, Any] | None, str]:
         """What the engine says of itself, or None when it cannot be asked; with the code of what it refuses, if any."""
         try:
-            async with asyncio.timeout(PROBE_SECONDS), self._database.caller(None) as caller:
-                found = await caller.call("select flowgres_api.health()")
+            async with asyncio.timeout(PROBE_SECONDS), self._database.itself() as front:
+                found = await front.call("select flowgres.installation_health()")
         except Problem as problem:
             return None, problem.code
         except DatabaseError as error:
@@ -100,3 +103,18 @@ class Health:
         except httpx.HTTPError:
             return "unreachable"
         return "ok" if answer.is_success else "unreachable"
+
+
+def _of_engine(engine: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What has to go on by itself. `status` is ok, or the word for what is wrong."""
+    runners, is_copy = engine.get("live_runners") or 0, engine.get("is_copy")
+    unserved = engine.get("unserved_types") or []
+    late = engine.get("schedule_lag_seconds") or 0
+    ahead = engine.get("history_ahead_seconds") or 0
+    return {
+        "runners": {"status": "copy" if is_copy else "ok" if runners else "none", "live": runners},
+        "queue": {"status": "ok", "lag_seconds": engine.get("lag_seconds"), "unserved_types": unserved},
+        "schedules": {"status": "late" if late > LATE_SECONDS else "ok", "lag_seconds": late},
+        # Without a period executions go to the default partition: they run, and retention is dearer.
+        "history": {"status": "ok" if ahead > 0 else "period_missing", "ahead_seconds": ahead},
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -20,7 +20,8 @@ class FrontSettings:
     """Addresses, keys and bounds of the front.
 
     `dsn` logs in as flowgres_front, and so does `direct_dsn`, which goes past a pooler ("" when there is none).
-    `secret_key` is FLOWGRES_SECRET_KEY as written ("" when secrets cannot be stored).
+    `secret_key` is FLOWGRES_SECRET_KEY as written ("" when secrets cannot be stored). `metrics_token` is what a monitor
+    sends as a bearer ("": only this machine may read /metrics).
     `cors_origins` mirrors PostgREST: any origin, because callers send a bearer token or key and never a cookie.
     """
 
@@ -28,6 +29,7 @@ class FrontSettings:
     jwt_secret: str
     direct_dsn: str = ""
     secret_key: str = ""
+    metrics_token: str = field(default="", repr=False)
     previous_secret_key: str = ""
     api_url: str = ""
     api_admin_url: str = ""
@@ -68,6 +70,7 @@ class FrontSettings:
             jwt_secret=jwt_secret,
             secret_key=read.text("FLOWGRES_SECRET_KEY"),
             previous_secret_key=read.text("FLOWGRES_SECRET_KEY_PREVIOUS"),
+            metrics_token=read.text("METRICS_TOKEN"),
             api_url=read.text("FLOWGRES_API_URL").rstrip("/"),
             api_admin_url=read.text("FLOWGRES_API_ADMIN_URL").rstrip("/"),
             host=read.text("HOST") or "127.0.0.1",

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flowgres_front.connections import Connection, Connections
 
 _KEY = "flowgres.visit"
+_WATCHED = ("/health", "/metrics")
 
 
 @dataclass(slots=True)
@@ -126,7 +127,7 @@ class Visits:
             if message["type"] == "http.response.start" and not visit.is_proven:
                 # Whoever watches the front does not wait behind those who ask for all the rest.
                 address = scope["client"] and scope["client"][0]
-                turn = self._line.enter((address, scope["path"] == "/health"))
+                turn = self._line.enter((address, scope["path"] in _WATCHED))
                 if not turn.done():
                     connection.wait_for(turn)
                     await turn

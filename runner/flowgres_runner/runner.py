@@ -47,6 +47,7 @@ from flowgres_runner.work.heartbeat import DatabaseClock, Heartbeat
 from flowgres_runner.work.leases import Leases
 from flowgres_runner.work.loop import WorkLoop
 from flowgres_runner.work.outbox import Outbox
+from flowgres_runner.work.tallies import Tallies
 
 log = get_logger(__name__)
 
@@ -158,6 +159,15 @@ class Runner:
             runner_id=self._runner_id,
             poll_seconds=settings.poll_seconds or 1.0,
         )
+        self._timekeeper = Timekeeper(self._timekeeper_link, on_work=self._loop.look_for_work)
+        self._tallies = Tallies(
+            lambda: {
+                "steps_reported": self._executor.completed_count,
+                "round_trips": self._loop.round_trips,
+                "leases_rescued": self._timekeeper.rescued_count,
+                "evaluator_kills": self._pool.died_count,
+            }
+        )
         self._checker = VersionChecker(self._timekeeper_link, on_work=self._loop.look_for_work)
         self._started_at = time.monotonic()
 
@@ -213,7 +223,7 @@ class Runner:
         services = [
             self._loop.run(),
             heartbeat.run(),
-            Timekeeper(self._timekeeper_link, on_work=self._loop.look_for_work).run(),
+            self._timekeeper.run(),
             scheduler.run(),
             self._checker.run(),
             Listener(self._settings.direct_url, on_notice).run(),
@@ -298,14 +308,14 @@ class Runner:
         self._leases.clear()
         self._contexts.clear()
         self._id = str(uuid.uuid4())
+        self._tallies.begin_anew()
         await self._register()
         log.info("runner_started", runner_id=self._id, concurrency=self._settings.concurrency)
         self._loop.look_for_work()
 
     def _stats(self) -> dict[str, Any]:
         return {
-            "steps": self._executor.completed_count,
-            "round_trips": self._loop.round_trips,
+            "counters": self._tallies.tell(),
             "is_blocked": self._loop.is_blocked,
             "running": len(self._running),
             "leased": len(self._leases),

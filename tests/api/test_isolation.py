@@ -14,6 +14,7 @@ VIEWS = (
     "api_keys",
     "attempts",
     "audit_log",
+    "error_groups",
     "execution_events",
     "executions",
     "runners",

@@ -32,6 +32,7 @@ from tests.benchmarks.workloads import (
     items,
     lists,
     memory,
+    metrics,
     peers,
     periods,
     pgbench,
@@ -42,7 +43,7 @@ from tests.benchmarks.workloads import (
     wide,
 )
 
-WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11", "W12", "W13")
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11", "W12", "W13", "W14")
 
 # What is divided by each other stands together, so that the same disturbance meets both.
 PARTS: tuple[Part, ...] = (
@@ -75,6 +76,7 @@ PARTS: tuple[Part, ...] = (
     Part("W11 streams", "W11", streams.measure_streams),
     Part("W12 changes", "W12", changes.measure),
     Part("W13 webhooks", "W13", webhooks.measure),
+    Part("W14 metrics", "W14", metrics.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
     Part("W8 lists", "W8", lists.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
 )
 

@@ -154,4 +154,7 @@ LINES: tuple[Line, ...] = (
     Line("w13.p50", "W13 202 of a webhook at 200 deliveries a second, a runner at work, p50", "ms"),
     Line("w13.p99", "  p99", "ms", at_most(20)),
     Line("w13.rate", "  answered", "/s"),
+    Line("w14.metrics", "W14 figures of a day of {measured} executions, p50", "ms", at_most(200)),
+    Line("w14.errors", "  groups of its errors, a tenth of them", "ms"),
+    Line("w14.measure", "  measuring one execution of six steps", "us"),
 )

@@ -36,6 +36,7 @@ class Scale:
     webhook_seconds: float = 60.0
     few_foreign: int = 20_000
     many_foreign: int = 2_000_000
+    measured: int = 1_000_000
     lists: int = 100
     advances: int = 100
     held_seconds: int = 60
@@ -67,6 +68,7 @@ class Scale:
             "changed_rows": f"{self.changed_rows:,}",
             "few_foreign": f"{self.few_foreign:,}",
             "many_foreign": f"{self.many_foreign:,}",
+            "measured": f"{self.measured:,}",
             "held": f"{self.held_seconds:,}",
         }
 
@@ -95,6 +97,7 @@ QUICK = Scale(
     webhook_seconds=10.0,
     few_foreign=2_000,
     many_foreign=200_000,
+    measured=50_000,
     lists=30,
     advances=30,
     held_seconds=20,
@@ -138,6 +141,7 @@ TINY = replace(
     webhook_seconds=1.0,
     few_foreign=200,
     many_foreign=2_000,
+    measured=200,
     lists=5,
     advances=2,
     held_seconds=1,

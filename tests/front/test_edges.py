@@ -19,7 +19,9 @@ from flowgres_cli.stack.ports import free_port
 from tests.cases import Case, load_cases
 from tests.front.conftest import TenantKeys
 from tests.support.api import Api
-from tests.support.database import Database, end_sessions
+from tests.support.database import Clock, Database, end_sessions
+from tests.support.definitions import log_step, workflow
+from tests.support.engine import hands
 from tests.support.runner import wait_for
 
 PROBLEM = "application/problem+json"
@@ -256,6 +258,31 @@ def test_health_names_what_stands(front: Api) -> None:
     assert answer.json()["database"] == "ok"
     assert answer.json()["postgrest"] == "not_configured"
     assert answer.json()["runners"] == 0
+    components = answer.json()["components"]
+    assert {name: part["status"] for name, part in components.items()} == {
+        "database": "ok",
+        "postgrest": "not_configured",
+        "runners": "none",
+        "queue": "ok",
+        "schedules": "ok",
+        "history": "ok",
+    }
+    assert components["history"]["ahead_seconds"] > 86400
+
+
+def test_health_tells_what_does_not_go_on(start_front: Callable[..., Api], database: Database, clock: Clock) -> None:
+    with database.as_role("admin", tenant_id=database.make_tenant().tenant_id) as admin:
+        definition = workflow(log_step("a"), name="each", triggers=[{"type": "cron", "cron": "* * * * *"}])
+        admin.call("flowgres_api.import_workflow", definition=definition)
+    clock.advance(seconds=400 * 86400)
+    with hands(database):
+        answer = start_front(database.url("front")).get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    components = answer.json()["components"]
+    assert components["runners"] == {"status": "ok", "live": 1}
+    assert components["schedules"]["status"] == "late"
+    assert components["schedules"]["lag_seconds"] > 86400
+    assert components["history"]["status"] == "period_missing"
 
 
 def test_health_is_503_without_postgrest(start_front: Callable[..., Api], module_database: Database) -> None:

@@ -25,7 +25,8 @@ with named (schema, owner, roles, names) as (
     'flowgres', 'flowgres_owner', '{flowgres_viewer,flowgres_operator}', array[
       'require_tenant', 'setting', 'tenant_settings', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics',
       'is_operator', 'runner_name', 'describe_outcome', 'step_label', 'schedule_status', 'describe_start_rule',
-      'named_webhook_path', 'show_webhook_path'
+      'named_webhook_path', 'show_webhook_path', 'duration_place', 'place_seconds', 'shown_seconds', 'metric_samples',
+      'metric_parts', 'minute_of', 'hour_of', 'webhook_metrics', 'normalise_message', 'error_samples', 'list_error_groups'
     ]
   ),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', array[
@@ -83,25 +84,29 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['adopt_installation', 'capture_changes', 'list_table_triggers']),
   -- The front's own login: a delivery has no caller.
   ('flowgres', 'flowgres_engine', '{flowgres_front}', array['find_webhook', 'receive_delivery', 'reject_deliveries']),
-  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners']),
+  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners', 'metrics_until']),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', array['unserved_reason']),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login', 'list_tenant_logins']),
   ('flowgres', 'flowgres_engine', '{}', array['require_operator', 'tenant_role_of']),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', array['write_installation_setting']),
   ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', array['has_sleepers']),
-  ('flowgres', 'flowgres_engine', '{flowgres_front,flowgres_runner}', array['engine_health']),
+  ('flowgres', 'flowgres_engine', '{flowgres_front}', array['installation_health', 'installation_metrics']),
   -- For those who wait, of any tenant: that something happened, and never what.
   ('flowgres', 'flowgres_engine', '{flowgres_front}', array['look_at_executions', 'look_at_tenants']),
   (
     'flowgres', 'flowgres_engine', '{flowgres_runner}', array[
       'register_runner', 'heartbeat', 'claim', 'complete_and_claim', 'complete_chains', 'get_contexts', 'release',
       'release_unknown', 'declare_idle', 'stop_runner', 'get_version', 'rescue_expired_leases', 'expire_executions', 'prune',
-      'cancel_orphan', 'wake_pending', 'get_secrets', 'unchecked_versions', 'confirm_version', 'engine_metrics',
-      'custom_step_types', 'fire_schedules', 'realign_schedules', 'start_changes'
+      'cancel_orphan', 'wake_pending', 'get_secrets', 'unchecked_versions', 'confirm_version',
+      'custom_step_types', 'fire_schedules', 'realign_schedules', 'start_changes', 'measure_history', 'prune_metrics'
     ]
   ),
-  ('flowgres', 'flowgres_engine', '{}', array['check_invariants', 'oldest_ready_at', 'unserved_types', 'give_back', 'prune_streams',
-      'prune_webhooks'])
+  (
+    'flowgres', 'flowgres_engine', '{}', array[
+      'check_invariants', 'oldest_ready_at', 'unserved_types', 'give_back', 'prune_streams', 'prune_webhooks', 'runner_counters',
+      'forget_runners'
+    ]
+  )
 ),
 
 -- Functions of the owner that the definer's and the engine's do not call: inside the engine all others may be.
@@ -122,7 +127,7 @@ readable (roles, names, columns) as (
       'flowgres.tenants', 'flowgres.settings', 'flowgres.workflows', 'flowgres.workflow_versions', 'flowgres.workflow_steps',
       'flowgres.step_types', 'flowgres.executions', 'flowgres.step_executions', 'flowgres.step_items', 'flowgres.attempts',
       'flowgres.events', 'flowgres.schedules', 'flowgres.subscriptions', 'flowgres.webhook_deliveries',
-      'flowgres.webhook_rejections'
+      'flowgres.webhook_rejections', 'flowgres.metric_rollups', 'flowgres.metric_open', 'flowgres.error_rollups'
     ],
     null::text[]
   ),
@@ -157,7 +162,7 @@ readable (roles, names, columns) as (
       'flowgres_api.tenants', 'flowgres_api.settings', 'flowgres_api.workflows', 'flowgres_api.workflow_versions',
       'flowgres_api.workflow_steps', 'flowgres_api.executions', 'flowgres_api.step_executions', 'flowgres_api.attempts',
       'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners', 'flowgres_api.schedules',
-      'flowgres_api.subscriptions', 'flowgres_api.webhooks', 'flowgres_api.webhook_deliveries'
+      'flowgres_api.subscriptions', 'flowgres_api.webhooks', 'flowgres_api.webhook_deliveries', 'flowgres_api.error_groups'
     ],
     null
   ),

@@ -40,9 +40,7 @@ begin
     limit p_limit
     for update skip locked);
   get diagnostics v_events = row_count;
-  delete from flowgres.runners as r
-  where r.stopped_at < v_now - interval '7 days'
-    and not exists (select from flowgres.work_queue as q where q.runner_id = r.id);
+  perform flowgres.forget_runners(p_before => v_now - interval '7 days');
   v_webhooks := flowgres.prune_webhooks(p_limit => p_limit);
   v_starts := flowgres.prune_starts(p_limit => p_limit, p_now => v_now);
   return greatest(
@@ -61,39 +59,3 @@ as $$
   where s.tenant_id = p_tenant_id and s.name = any(p_names);
 $$;
 comment on function flowgres.get_secrets(uuid, text[]) is $$Encrypted secrets of a tenant, for the runner that has the key.$$;
-
-create or replace function flowgres.engine_health()
-  returns jsonb language plpgsql stable security definer set search_path to pg_catalog, pg_temp
-as $$
-begin
-  return (
-    select jsonb_build_object(
-      'live_runners', (
-        select count(*)
-        from flowgres.runners as r
-        where flowgres.is_live(r, flowgres.now() - make_interval(
-          secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision))),
-      'lag_seconds', coalesce((
-        -- The oldest of the first thousand is a bound that costs the same whatever the backlog.
-        select greatest(extract(epoch from flowgres.now() - min(f.ready_at)), 0)
-        from (
-          select q.ready_at from flowgres.work_queue as q
-          where flowgres.is_ready(q) order by q.capability, q.tenant_id limit 1000
-        ) as f), 0)));
-end;
-$$;
-comment on function flowgres.engine_health() is $$Live runners, and how long ready steps wait, in seconds.$$;
-
-create or replace function flowgres.engine_metrics()
-  returns jsonb language plpgsql stable security definer set search_path to pg_catalog, pg_temp
-as $$
-begin
-  return flowgres.engine_health() || (
-    select jsonb_build_object(
-      'ready', count(*) filter (where flowgres.is_ready(q)),
-      'leased', count(*) filter (where flowgres.is_leased(q)),
-      'due', count(*) filter (where q.due_at is not null))
-    from flowgres.work_queue as q);
-end;
-$$;
-comment on function flowgres.engine_metrics() is $$Counts of the queue, for Prometheus.$$;

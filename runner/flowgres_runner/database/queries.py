@@ -242,6 +242,16 @@ async def prune(link: Link, *, limit: int) -> int:
     return int(await _value(link, "select flowgres.prune(%s::int)", (limit,)) or 0)
 
 
+async def measure_history(link: Link, *, limit: int) -> int:
+    """Add what has ended to the figures, of about so many executions; returns how many were looked at."""
+    return int(await _value(link, "select flowgres.measure_history(%s::int)", (limit,)) or 0)
+
+
+async def prune_metrics(link: Link, *, limit: int) -> int:
+    """Delete figures of spans without history, a bounded piece of it; returns how many rows."""
+    return int(await _value(link, "select flowgres.prune_metrics(%s::int)", (limit,)) or 0)
+
+
 class Fired(NamedTuple):
     """What came of firing schedules: how many were taken, what they started, and when the next one is due."""
 

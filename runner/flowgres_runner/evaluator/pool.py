@@ -93,6 +93,7 @@ class EvaluatorPool:
         )
         self._cache = TemplateCache(CACHED_TEMPLATES * 2)
         self.marks = SlowMarks()
+        self.died_count = 0
 
     @property
     def pids(self) -> list[int]:
@@ -263,6 +264,7 @@ class EvaluatorPool:
         try:
             answers = await worker.run(frame, len(batch))
         except ChildDiedError as died:
+            self.died_count += 1
             answers = died.results
         for (index, _, _, whole_bytes), answer in zip(batch, answers, strict=False):
             result = results[index] = _read_answer(answer, whole_bytes)

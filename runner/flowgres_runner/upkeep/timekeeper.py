@@ -1,4 +1,4 @@
-"""What must happen because time has passed: rescue, expiry, history, pruning.
+"""What must happen because time has passed: rescue, expiry, figures, history, pruning.
 
 Every runner does it about once a second; each call is bounded and skips what others hold, so any number of runners is
 right, one is enough, and none needs to be elected.
@@ -25,6 +25,10 @@ MAX_RESCUES = 20
 PRUNE_LIMIT = 1_000
 MAX_PERIODS = 20
 RETIRE_LIMIT = 500
+MEASURE_LIMIT = 2_000
+"""Executions of one call: a tenth of a second, in which a rescue may have to wait."""
+MAX_MEASURES = 5
+"""Calls of a sweep: ten thousand executions a second are measured as they come."""
 
 
 class Timekeeper:
@@ -35,6 +39,7 @@ class Timekeeper:
         self._on_work = on_work
         self._history_at = 0.0
         self._failing: set[str] = set()
+        self.rescued_count = 0
 
     async def run(self) -> None:
         """Sweep about once a second, not in step with other runners."""
@@ -48,12 +53,14 @@ class Timekeeper:
         await self._attempt("expire", self._expire)
         await self._attempt("wakes", self._wake_pending)
         await self._attempt("orphans", self._cancel_orphans)
+        await self._attempt("metrics", self._measure_history)
         now = time.monotonic()
         if now >= self._history_at:
             self._history_at = now + HISTORY_SECONDS
             await self._attempt("history", self._create_history)
             await self._attempt("retirement", self._retire_history)
             await self._attempt("prune", self._prune)
+            await self._attempt("metrics_prune", self._prune_metrics)
             await self._attempt("schedules", self._realign_schedules)
 
     async def _attempt(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -76,6 +83,7 @@ class Timekeeper:
         for _ in range(MAX_RESCUES):
             count = await queries.rescue_expired_leases(self._link, limit=SWEEP_LIMIT)
             if count:
+                self.rescued_count += count
                 log.warning("leases_rescued", steps=count)
                 self._on_work()
             if count < SWEEP_LIMIT:
@@ -94,6 +102,14 @@ class Timekeeper:
         for _ in range(SWEEP_LIMIT):
             if not await queries.cancel_orphan(self._link):
                 return
+
+    async def _measure_history(self) -> None:
+        for _ in range(MAX_MEASURES):
+            if await queries.measure_history(self._link, limit=MEASURE_LIMIT) < MEASURE_LIMIT:
+                return
+
+    async def _prune_metrics(self) -> None:
+        await queries.prune_metrics(self._link, limit=PRUNE_LIMIT)
 
     async def _create_history(self) -> None:
         for _ in range(MAX_PERIODS):

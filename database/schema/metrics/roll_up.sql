@@ -1,0 +1,254 @@
+-- Measuring history: what has ended is added to the figures once, by whichever runner comes by.
+--
+-- An execution is in one of three places, and changes it in one transaction: it started after the mark (it is read as it is), it
+-- started before the mark and had not ended (metric_open: it is read as it is, too), or it is in the figures. So what
+-- execution_metrics says is exact at any moment, whoever dies between.
+--
+-- The mark may pass a moment when no transaction is left that could still write ids of before. A moment is noted, and then the id of
+-- the transaction that notes it; when all transactions with smaller ids have ended, whatever they started is to be seen. Others took
+-- their transaction id later, and the time of their executions at most c_margin before that.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.add_to_rollups(p_tenant_ids uuid[], p_from uuid[], p_to uuid[])
+  returns void language plpgsql
+as $$
+begin
+  with samples as (
+    select r.tenant_id, flowgres.id_minute(s.execution_id) as minute, s.*
+    from unnest(p_tenant_ids, p_from, p_to) as r (tenant_id, from_id, to_id)
+    cross join lateral flowgres.metric_samples(p_tenant_id => r.tenant_id, p_from => r.from_id, p_to => r.to_id) as s
+    where s.is_ended and not exists (
+      select from flowgres.metric_open as o where o.tenant_id = r.tenant_id and o.execution_id = s.execution_id)
+  ),
+  cells as materialized (
+    select
+      s.tenant_id, s.minute, s.workflow_id, s.measure, s.step, s.type, s.status, flowgres.duration_place(s.seconds) as place,
+      count(*) as total, sum(s.retried) as retried, coalesce(sum(s.seconds), 0) as seconds
+    from samples as s
+    group by 1, 2, 3, 4, 5, 6, 7, 8
+  ),
+  spans (tenant_id, span_seconds, starts_at, workflow_id, measure, step, type, status, place, total, retried, seconds) as (
+    select
+      c.tenant_id, 60, to_timestamp(c.minute * 60), c.workflow_id, c.measure, c.step, c.type, c.status, c.place, c.total, c.retried,
+      c.seconds
+    from cells as c
+    union all
+    select
+      c.tenant_id, 3600, to_timestamp(c.minute / 60 * 3600), c.workflow_id, c.measure, c.step, c.type, c.status, c.place, sum(c.total),
+      sum(c.retried), sum(c.seconds)
+    from cells as c
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9
+    union all
+    -- What Prometheus reads: neither tenants nor workflows, of which there may be any number.
+    select
+      flowgres.system_tenant_id(), 0, '-infinity', flowgres.system_tenant_id(), c.measure, '', c.type, c.status, c.place,
+      sum(c.total), sum(c.retried), sum(c.seconds)
+    from cells as c
+    group by c.measure, c.type, c.status, c.place
+  )
+  insert into flowgres.metric_rollups as r (
+    tenant_id, span_seconds, starts_at, workflow_id, measure, step, type, status, total, retried, seconds, places, counts)
+  select
+    s.tenant_id, s.span_seconds, s.starts_at, s.workflow_id, s.measure, s.step, s.type, s.status, sum(s.total), sum(s.retried),
+    sum(s.seconds), coalesce(array_agg(s.place order by s.place) filter (where s.place is not null), '{}'),
+    coalesce(array_agg(s.total::bigint order by s.place) filter (where s.place is not null), '{}')
+  from spans as s
+  group by 1, 2, 3, 4, 5, 6, 7, 8
+  on conflict (tenant_id, span_seconds, starts_at, workflow_id, measure, step, type, status) do update
+  set
+    total = r.total + excluded.total, retried = r.retried + excluded.retried, seconds = r.seconds + excluded.seconds,
+    (places, counts) = (
+      select coalesce(array_agg(b.place order by b.place), '{}'), coalesce(array_agg(b.count order by b.place), '{}')
+      from (
+        select a.place, sum(a.count)::bigint as count
+        from (
+          select p.place, p.count from unnest(r.places, r.counts) as p (place, count)
+          union all
+          select p.place, p.count from unnest(excluded.places, excluded.counts) as p (place, count)
+        ) as a
+        group by a.place
+      ) as b);
+  perform flowgres.add_to_errors(p_tenant_ids => p_tenant_ids, p_from => p_from, p_to => p_to);
+end;
+$$;
+comment on function flowgres.add_to_rollups(uuid[], uuid[], uuid[]) is $$Add what has ended of these ranges of ids to the figures: of each tenant from one id to another
+
+Those in metric_open are left out. The caller holds the mark, and sees to it that nothing is added twice.$$;
+
+create or replace function flowgres.is_settled(p_mark flowgres.metric_marks)
+  returns boolean language sql volatile
+as $$
+  -- Mostly the snapshot knows. Who writes elsewhere for long does not count; who starts something writes to the queue.
+  select coalesce(
+    pg_snapshot_xmin(pg_current_snapshot()) >= (p_mark).asked_xid
+    or flowgres.is_queue_settled(p_xid => (p_mark).asked_xid), false);
+$$;
+comment on function flowgres.is_settled(flowgres.metric_marks) is $$Whether all that started before asked_at is to be seen, by the next statement.$$;
+
+create or replace function flowgres.next_mark(p_mark flowgres.metric_marks, p_limit integer)
+  returns timestamptz language plpgsql
+  -- An unknown offset is planned as a tenth of the table, which would be read and sorted; it is a few entries of the index.
+  set enable_sort to off set enable_seqscan to off set enable_bitmapscan to off
+as $$
+declare
+  c_margin constant interval := interval '10 s';
+  v_target timestamptz := (p_mark).measured_until;
+  v_last timestamptz;
+begin
+  v_target := greatest(v_target, date_trunc('milliseconds', (p_mark).asked_at - c_margin));
+  -- Ids of a millisecond stay together; a start of ten thousand is one.
+  select e.created_at into v_last
+  from flowgres.executions as e
+  where e.created_at >= (p_mark).measured_until - interval '1 ms' and e.created_at < v_target
+  order by e.created_at
+  offset p_limit
+  limit 1;
+  return greatest(
+    least(v_target, date_trunc('milliseconds', coalesce(v_last, v_target))),
+    least(v_target, (p_mark).measured_until + interval '1 ms'));
+end;
+$$;
+comment on function flowgres.next_mark(flowgres.metric_marks, integer) is $$Up to where history may be measured now, by about so many executions at once$$;
+
+create or replace function flowgres.turn_mark_back(p_now timestamptz)
+  returns timestamptz language plpgsql
+as $$
+declare
+  v_mark timestamptz := flowgres.hour_of(p_now - interval '1 minute');
+begin
+  delete from flowgres.metric_rollups as r where r.span_seconds > 0 and r.starts_at >= v_mark;
+  delete from flowgres.metric_open as o where o.execution_id >= flowgres.uuid_v7_floor(v_mark);
+  delete from flowgres.error_rollups as r where r.starts_at >= v_mark;
+  return v_mark;
+end;
+$$;
+comment on function flowgres.turn_mark_back(timestamptz) is $$Forget the figures from the last full hour on, and return that hour
+
+The clock was set back: ids come that lie before the mark. What is forgotten is measured again.$$;
+
+set local role flowgres_engine;
+
+create or replace function flowgres.measure_history(p_limit integer)
+  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp set jit to off
+as $$
+declare
+  v_now timestamptz := flowgres.now();
+  v_mark flowgres.metric_marks;
+  v_is_settled boolean;
+  v_until timestamptz;
+  v_from_id uuid;
+  v_to_id uuid;
+  v_tenant_ids uuid[];
+  v_ids uuid[];
+  v_count integer := 0;
+begin
+  perform flowgres.require_read_committed();
+  -- Whoever comes second has nothing to do.
+  select m.* into v_mark
+  from flowgres.metric_marks as m
+  where m.tenant_id = '00000000-0000-0000-0000-000000000000'
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  if v_now < v_mark.measured_until then
+    v_mark.measured_until := flowgres.turn_mark_back(p_now => v_now);
+    v_mark.asked_at := null;
+  end if;
+
+  -- Those that were open: what has ended is measured, what is gone is forgotten.
+  with looked as (
+    select o.tenant_id, o.execution_id, e.id is null as is_gone, e.finished_at is not null as is_ended
+    from (
+      select d.* from flowgres.metric_open as d where d.look_at <= v_now order by d.look_at limit p_limit
+    ) as o
+    left join lateral (
+      select e.id, e.finished_at from flowgres.executions as e
+      where e.tenant_id = o.tenant_id and e.id = o.execution_id
+      offset 0
+    ) as e on true
+  ),
+  postponed as (
+    update flowgres.metric_open as o
+    set look_at = v_now + least(
+      greatest((v_now - flowgres.uuid_v7_time(o.execution_id)) / 10, interval '2 s'), interval '1 hour')
+    from looked as l
+    where o.tenant_id = l.tenant_id and o.execution_id = l.execution_id and not l.is_gone and not l.is_ended
+  ),
+  ended as (
+    delete from flowgres.metric_open as o
+    using looked as l
+    where o.tenant_id = l.tenant_id and o.execution_id = l.execution_id and (l.is_gone or l.is_ended)
+    returning o.tenant_id, o.execution_id
+  )
+  select array_agg(d.tenant_id), array_agg(d.execution_id) into v_tenant_ids, v_ids from ended as d;
+  if v_ids is not null then
+    perform flowgres.add_to_rollups(p_tenant_ids => v_tenant_ids, p_from => v_ids, p_to => v_ids);
+    v_count := cardinality(v_ids);
+  end if;
+
+  v_is_settled := flowgres.is_settled(p_mark => v_mark);
+  v_until := case when v_is_settled then flowgres.next_mark(p_mark => v_mark, p_limit => p_limit) else v_mark.measured_until end;
+  if v_until > v_mark.measured_until then
+    v_from_id := flowgres.uuid_v7_floor(v_mark.measured_until);
+    v_to_id := flowgres.uuid_v7_floor(v_until);
+    with passed as (
+      select e.tenant_id, e.id, e.finished_at
+      from flowgres.executions as e
+      -- An id has the nearest millisecond of its moment.
+      where e.created_at >= v_mark.measured_until - interval '1 ms' and e.created_at <= v_until + interval '1 ms'
+        and e.id >= v_from_id and e.id < v_to_id
+    ),
+    opened as (
+      insert into flowgres.metric_open (tenant_id, execution_id, look_at)
+      select p.tenant_id, p.id, v_now + interval '2 s' from passed as p where p.finished_at is null
+    )
+    select array_agg(distinct p.tenant_id), v_count + count(*) into v_tenant_ids, v_count from passed as p;
+    -- In a later statement: what ends meanwhile is in metric_open.
+    if v_tenant_ids is not null then
+      perform flowgres.add_to_rollups(
+        p_tenant_ids => v_tenant_ids, p_from => array_fill(v_from_id, array[cardinality(v_tenant_ids)]),
+        p_to => array_fill(v_to_id, array[cardinality(v_tenant_ids)]));
+    end if;
+  end if;
+  if v_mark.asked_at is null or v_is_settled then
+    v_mark.asked_at := v_now;
+    -- Given out when the mark was locked, and so after the time was asked.
+    v_mark.asked_xid := pg_current_xact_id();
+  end if;
+  update flowgres.metric_marks as m
+  set measured_until = v_until, asked_at = v_mark.asked_at, asked_xid = v_mark.asked_xid
+  where m.tenant_id = '00000000-0000-0000-0000-000000000000';
+  return v_count;
+end;
+$$;
+comment on function flowgres.measure_history(integer) is $$Add what has ended to the figures, about so many executions at once; returns how many were looked at
+
+Called by every runner about once a second. Full when it returns the limit or more: then call it again.$$;
+
+create or replace function flowgres.prune_metrics(p_limit integer)
+  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_before timestamptz := flowgres.now() - make_interval(
+    days => (flowgres.setting(flowgres.system_tenant_id(), 'log_retention_days'))::integer);
+  v_rows integer;
+  v_errors integer;
+begin
+  delete from flowgres.metric_rollups as r
+  where r.ctid = any(array(
+    select o.ctid from flowgres.metric_rollups as o
+    where o.span_seconds > 0 and o.starts_at < v_before - interval '1 hour' order by o.starts_at limit p_limit
+    for update skip locked));
+  get diagnostics v_rows = row_count;
+  delete from flowgres.error_rollups as r
+  where r.ctid = any(array(
+    select o.ctid from flowgres.error_rollups as o
+    where o.starts_at < v_before - interval '1 hour' order by o.starts_at limit p_limit
+    for update skip locked));
+  get diagnostics v_errors = row_count;
+  return greatest(v_rows, v_errors);
+end;
+$$;
+comment on function flowgres.prune_metrics(integer) is $$Delete figures of spans that history is no longer kept of, a bounded number; counters stay. Returns how many.$$;

@@ -1,0 +1,1 @@
+"""GET /metrics: what the installation does, in the words of Prometheus."""
