@@ -24,7 +24,7 @@ with named (schema, owner, roles, names) as (
   (
     'flowgres', 'flowgres_owner', '{flowgres_viewer,flowgres_operator}', array[
       'require_tenant', 'setting', 'tenant_settings', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics',
-      'is_operator', 'runner_name', 'describe_outcome', 'step_label', 'schedule_status'
+      'is_operator', 'runner_name', 'describe_outcome', 'step_label', 'schedule_status', 'is_hidden', 'hidden_id', 'notification_name'
     ]
   ),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', array[
@@ -45,12 +45,12 @@ with named (schema, owner, roles, names) as (
     'flowgres_api', 'flowgres_owner', '{flowgres_member}', array[
       'import_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow', 'delete_workflow', 'update_workflow',
       'add_step', 'start_execution', 'start_executions', 'cancel_execution', 'pause_schedule', 'resume_schedule',
-      'trigger_schedule', 'backfill_schedule'
+      'trigger_schedule', 'backfill_schedule', 'redeliver_notification'
     ]
   ),
   (
     'flowgres_api', 'flowgres_owner', '{flowgres_admin}', array[
-      'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting'
+      'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting', 'set_notification', 'delete_notification'
     ]
   ),
   ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login']),
@@ -61,12 +61,13 @@ with named (schema, owner, roles, names) as (
     'flowgres', 'flowgres_definer', '{flowgres_member}', array[
       'import_workflow', 'import_checked_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow',
       'delete_workflow', 'update_workflow', 'add_step', 'start_execution', 'start_executions', 'cancel_execution',
-      'pause_schedule', 'resume_schedule', 'trigger_schedule', 'backfill_schedule'
+      'pause_schedule', 'resume_schedule', 'trigger_schedule', 'backfill_schedule', 'redeliver_notification'
     ]
   ),
   (
     'flowgres', 'flowgres_definer', '{flowgres_admin}', array[
-      'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting', 'put_secret', 'delete_secret'
+      'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting', 'put_secret', 'delete_secret', 'set_notification',
+      'delete_notification'
     ]
   ),
   ('flowgres', 'flowgres_definer', '{}', array['find_api_key']),
@@ -112,7 +113,7 @@ readable (roles, names, columns) as (
     array[
       'flowgres.tenants', 'flowgres.settings', 'flowgres.workflows', 'flowgres.workflow_versions', 'flowgres.workflow_steps',
       'flowgres.step_types', 'flowgres.executions', 'flowgres.step_executions', 'flowgres.step_items', 'flowgres.attempts',
-      'flowgres.events', 'flowgres.schedules'
+      'flowgres.events', 'flowgres.schedules', 'flowgres.notifications'
     ],
     null::text[]
   ),
@@ -141,7 +142,8 @@ readable (roles, names, columns) as (
     array[
       'flowgres_api.tenants', 'flowgres_api.settings', 'flowgres_api.workflows', 'flowgres_api.workflow_versions',
       'flowgres_api.workflow_steps', 'flowgres_api.executions', 'flowgres_api.step_executions', 'flowgres_api.attempts',
-      'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners', 'flowgres_api.schedules'
+      'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners', 'flowgres_api.schedules',
+      'flowgres_api.notifications', 'flowgres_api.notification_deliveries'
     ],
     null
   ),

@@ -7,6 +7,7 @@ create or replace function flowgres.follow_workflow(p_workflow flowgres.workflow
 as $$
 begin
   perform flowgres.follow_schedules(p_workflow);
+  perform flowgres.follow_notifications(p_workflow);
 end;
 $$;
 comment on function flowgres.follow_workflow(flowgres.workflows) is $$Make what starts a workflow from outside follow its active version
@@ -19,6 +20,7 @@ create or replace function flowgres.check_trigger_counts(p_workflow flowgres.wor
 as $$
 begin
   perform flowgres.check_schedule_count(p_workflow => p_workflow, p_version => p_version);
+  perform flowgres.check_notification_count(p_workflow => p_workflow, p_version => p_version);
 end;
 $$;
 comment on function flowgres.check_trigger_counts(flowgres.workflows, flowgres.workflow_versions) is $$Refuse a version with which its tenant would have too many triggers of a kind.$$;

@@ -46,6 +46,7 @@ begin
   select e.tenant_id, e.id, e.event_seq, p_state.now, 'execution_cancelled', e.error ->> 'message', p_actor, e.error
   from ended as e;
   perform flowgres.wake_later(p_tenant_ids => p_state.tenant_ids, p_child_ids => p_state.execution_ids);
+  perform flowgres.tell_of(p_tenant_ids => p_state.tenant_ids, p_execution_ids => p_state.execution_ids);
   return cardinality(p_state.execution_ids);
 end;
 $$;
@@ -112,7 +113,8 @@ begin
     p_actor => flowgres.actor());
   -- Not by how many were cancelled: children of one that has just ended otherwise may be among them.
   select e.status into v_status
-  from flowgres.executions as e where e.tenant_id = v_tenant_id and e.id = p_execution_id;
+  from flowgres.executions as e
+  where e.tenant_id = v_tenant_id and e.id = p_execution_id and not flowgres.is_hidden(p_execution_id);
   if v_status is null then
     perform flowgres.fail_execution_not_found(p_execution_id => p_execution_id);
   elsif v_status <> 'cancelled' then

@@ -46,7 +46,7 @@ begin
       percentile_cont(array[0.5, 0.95]) within group (order by extract(epoch from e.finished_at - e.started_at))
         filter (where e.status = 'completed') as durations
     from flowgres.executions as e
-    where e.tenant_id = v_tenant_id and e.id >= v_from and e.id < v_to
+    where e.tenant_id = v_tenant_id and e.id >= v_from and e.id < v_to and not flowgres.is_hidden(e.id)
       and (v_workflow_id is null or e.workflow_id = v_workflow_id)
     group by e.status
   )
@@ -74,7 +74,7 @@ begin
     join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
     where s.tenant_id = v_tenant_id and s.execution_id >= v_from and s.execution_id < v_to
       and e.id >= v_from and e.id < v_to
-      and s.status in ('completed', 'failed') and s.type <> 'outputs' and s.iteration = -1
+      and s.status in ('completed', 'failed') and s.type <> 'outputs' and s.iteration = -1 and not flowgres.is_hidden(e.id)
       and (v_workflow_id is null or e.workflow_id = v_workflow_id)
     group by w.name, s.step, s.type
     order by failed desc, total desc

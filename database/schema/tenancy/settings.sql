@@ -61,7 +61,7 @@ as $$
     'max_steps_per_workflow', 'max_definition_bytes', 'max_payload_bytes', 'max_output_bytes', 'max_json_depth',
     'max_sub_workflow_depth', 'max_bulk_starts', 'execution_timeout_seconds', 'http_step_timeout_seconds',
     'max_delay_seconds', 'log_retention_days', 'delivery_retention_days', 'idempotency_key_days',
-    'rate_limit_per_minute', 'api_key_grace_seconds', 'max_schedules'
+    'rate_limit_per_minute', 'api_key_grace_seconds', 'max_schedules', 'max_notifications'
   ];
 $$;
 comment on function flowgres.tenant_settings() is $$Settings that limit a tenant
