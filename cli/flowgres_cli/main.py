@@ -37,6 +37,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "workflows": ("workflows", "workflows"),
         "executions": ("executions", "executions"),
         "schedules": ("schedules", "schedules"),
+        "notifications": ("notifications", "notifications"),
     },
     "Admin": {
         "tenants": ("tenants", "tenants"),

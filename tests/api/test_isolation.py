@@ -16,6 +16,8 @@ VIEWS = (
     "audit_log",
     "execution_events",
     "executions",
+    "notification_deliveries",
+    "notifications",
     "runners",
     "schedules",
     "secrets",
@@ -45,6 +47,7 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "create_api_key": ({"name": "mine"}, 201),
     "deactivate_workflow": ({"workflow": "pipe"}, 404),
     "delete_workflow": ({"workflow": "pipe", "cancel_running": True}, 404),
+    "delete_notification": ({"name": "ops"}, 404),
     "execution_metrics": ({"workflow": "pipe"}, 404),
     "get_execution": ({"execution_id": "{execution}"}, 404),
     "health": ({}, 200),
@@ -52,11 +55,13 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "openapi": ({}, 200),
     "pause_schedule": ({"schedule": "pipe"}, 404),
     "preview_schedule": ({"schedule": "{schedule}"}, 404),
+    "redeliver_notification": ({"delivery_id": "{delivery}"}, 404),
     "register_tenant": ({"name": "Carol"}, 403),
     "remove_tenant_login": ({"login": "flowgres_sql"}, 403),
     "resume_schedule": ({"schedule": "{schedule}"}, 404),
     "revoke_api_key": ({"prefix": "{prefix}"}, 404),
     "rotate_api_key": ({"prefix": "{prefix}"}, 404),
+    "set_notification": ({"name": "ops", "url": "https://mine.example/", "secret": "TOKEN"}, 422),
     "set_setting": ({"name": "rate_limit_per_minute", "value": 3}, 200),
     "start_execution": ({"workflow": "pipe"}, 404),
     "start_executions": ({"workflow": "pipe", "inputs": [{}]}, 404),
@@ -136,7 +141,9 @@ def test_function_does_not_reach_another_tenant(
     )
     arguments, status = CALLS[function]
     schedule = operator.value("select id::text from flowgres.schedules where tenant_id = %s", alice.tenant_id)
+    deliveries = "select id::text from flowgres_api.notification_deliveries where tenant_id = %s limit 1"
     given = {"{execution}": execution, "{schedule}": schedule, "{prefix}": alice.key.split("_")[-1][:8]}
+    given["{delivery}"] = operator.value(deliveries, alice.tenant_id)
     arguments = {
         name: given.get(value, value) if isinstance(value, str) else value for name, value in arguments.items()
     }

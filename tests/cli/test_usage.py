@@ -44,6 +44,7 @@ def test_commands_of_this_version_are_complete() -> None:
         workflows.list workflows.show workflows.versions workflows.activate workflows.deactivate workflows.delete
         executions.list executions.show executions.events executions.cancel executions.watch
         schedules.list schedules.preview schedules.pause schedules.resume schedules.trigger schedules.backfill
+        notifications.list notifications.set notifications.delete notifications.deliveries notifications.redeliver
         runner.start runner.list"""
     assert {".".join(command) for command in ALL_COMMANDS} == set(expected.split())
 

@@ -48,6 +48,7 @@ select
   e.id,
   e.tenant_id,
   (e.trigger ->> 'notification')::uuid as notification_id,
+  flowgres.notification_name(p_name => n.name, p_workflow_name => o.name, p_place => n.place) as notification,
   (e.input ->> 'id')::uuid as message_id,
   e.trigger ->> 'event' as event,
   e.parent_execution_id as execution_id,
@@ -63,6 +64,8 @@ from flowgres.workflows as w
 join flowgres.executions as e on e.tenant_id = w.tenant_id and e.workflow_id = w.id
 left join flowgres.step_executions as s on s.tenant_id = e.tenant_id and s.execution_id = e.id and s.step_index = 0 and s.iteration = -1
 left join flowgres.work_queue as q on q.tenant_id = e.tenant_id and q.execution_id = e.id and e.finished_at is null
+left join flowgres.notifications as n on n.tenant_id = e.tenant_id and n.id = (e.trigger ->> 'notification')::uuid
+left join flowgres.workflows as o on o.tenant_id = n.tenant_id and o.id = n.workflow_id
 where w.id = flowgres.hidden_id(w.tenant_id);
 
 comment on view flowgres_api.notification_deliveries is $$Deliveries of notifications
@@ -71,6 +74,7 @@ Each is tried for about two days, and kept as long as an execution.$$;
 comment on column flowgres_api.notification_deliveries.id is $$Identifier; sorting by it sorts by age$$;
 comment on column flowgres_api.notification_deliveries.tenant_id is $$Tenant that owns the row$$;
 comment on column flowgres_api.notification_deliveries.notification_id is $$The notification$$;
+comment on column flowgres_api.notification_deliveries.notification is $$Its name; null when it was deleted$$;
 comment on column flowgres_api.notification_deliveries.message_id is $$webhook-id of the message: the same for every attempt, and when it is sent again$$;
 comment on column flowgres_api.notification_deliveries.event is $$What it tells of: completed, failed, cancelled$$;
 comment on column flowgres_api.notification_deliveries.execution_id is $$The execution that it tells of$$;

@@ -118,7 +118,8 @@ as $$
     from jsonb_array_elements(coalesce(p_definition -> 'triggers', '[]')) with ordinality as t (value, position)
     where t.value ->> 'type' = 'webhook'
     order by t.position
-  ) || flowgres.check_schedule_inputs(p_definition) || array(
+  ) || flowgres.check_schedule_inputs(p_definition)
+  || flowgres.check_notification_secrets(p_tenant_id => p_tenant_id, p_definition => p_definition) || array(
     select flowgres.problem(
       p_path => coalesce(
         (flowgres.find_paths('steps', p_definition -> 'steps', 'secrets', n.name))[1],

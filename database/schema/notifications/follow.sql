@@ -25,6 +25,19 @@ as $$
 $$;
 comment on function flowgres.list_notifications(jsonb) is $$The notifications of a canonical definition, with their defaults.$$;
 
+create or replace function flowgres.check_notification_secrets(p_tenant_id uuid, p_definition jsonb)
+  returns jsonb[] language sql stable set search_path to pg_catalog, pg_temp
+as $$
+  select array(
+    select flowgres.problem(
+      p_path => format('settings.notify[%s].secret', n.place), p_code => 'secret_not_found',
+      p_message => format('the secret "%s" is not stored yet', n.secret_name), p_hint => format('PUT /secrets/%s', n.secret_name))
+    from flowgres.list_notifications(p_definition) as n
+    where not exists (select from flowgres.secrets as s where s.tenant_id = p_tenant_id and s.name = n.secret_name)
+    order by n.place);
+$$;
+comment on function flowgres.check_notification_secrets(uuid, jsonb) is $$Warnings of notifications whose secrets are not stored yet.$$;
+
 create or replace function flowgres.follow_notifications(p_workflow flowgres.workflows)
   returns void language plpgsql set search_path to pg_catalog, pg_temp
 as $$

@@ -5,16 +5,16 @@
 
 set local role flowgres_owner;
 
--- One expression, without a search_path: it is inlined into views.
+-- One expression, without a search_path and not strict: it is inlined into views.
 create or replace function flowgres.is_hidden(p_id uuid)
-  returns boolean language sql immutable strict parallel safe
+  returns boolean language sql immutable parallel safe
 as $$
   select get_byte(uuid_send(p_id), 6) between 128 and 143;
 $$;
 comment on function flowgres.is_hidden(uuid) is $$Whether an id is that of something which the product runs for itself, and nobody lists.$$;
 
 create or replace function flowgres.hidden_id(p_id uuid)
-  returns uuid language sql immutable strict parallel safe
+  returns uuid language sql immutable parallel safe
 as $$
   select overlay(p_id::text placing '8' from 15 for 1)::uuid;
 $$;

@@ -5,15 +5,16 @@
 
 set local role flowgres_owner;
 
+-- Stable, as what they call: so they are inlined where many executions are told of.
 create or replace function flowgres.moment_text(p_at timestamptz)
-  returns text language sql immutable parallel safe
+  returns text language sql stable parallel safe
 as $$
   select to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 $$;
 comment on function flowgres.moment_text(timestamptz) is $$A moment as it stands in JSON, whatever the zone of the session.$$;
 
 create or replace function flowgres.is_light(p_value jsonb)
-  returns boolean language sql immutable parallel safe
+  returns boolean language sql stable parallel safe
 as $$
   -- What is stored in more bytes than that has more as text as well, and is not fetched to find out.
   select p_value is null or case when pg_column_size(p_value) <= 65536 then octet_length(p_value::text) <= 65536 else false end;
@@ -23,7 +24,7 @@ comment on function flowgres.is_light(jsonb) is $$Whether a value is small enoug
 create or replace function flowgres.notification_message(
   p_event text, p_execution flowgres.executions, p_workflow_name text, p_now timestamptz
 )
-  returns jsonb language sql immutable parallel safe
+  returns jsonb language sql stable parallel safe
 as $$
   select jsonb_build_object(
     'type', 'execution.' || p_event,
