@@ -15,6 +15,7 @@ import pytest
 from flowgres_cli.stack.postgrest import Postgrest, start_postgrest
 from tests.support.api import Api
 from tests.support.database import Clock, Database, Db, Tenant
+from tests.support.notifications import Notifications
 from tests.support.runner import Runner
 from tests.support.server import (
     JWT_SECRET,
@@ -99,6 +100,12 @@ def as_role(database: Database) -> Callable[..., Any]:
 def tenant(database: Database) -> Tenant:
     """A tenant with an admin's key; `database.make_tenant("Other")` makes another one."""
     return database.make_tenant()
+
+
+@pytest.fixture
+def notifications(database: Database, db: Db, tenant: Tenant) -> Notifications:
+    """The tenant's notifications; the secret that signs them is stored."""
+    return Notifications(database, db, tenant)
 
 
 @pytest.fixture

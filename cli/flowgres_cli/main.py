@@ -40,6 +40,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "events": ("events", "events"),
         "webhooks": ("webhooks", "webhooks"),
         "errors": ("errors", "errors"),
+        "notifications": ("notifications", "notifications"),
     },
     "Admin": {
         "tenants": ("tenants", "tenants"),

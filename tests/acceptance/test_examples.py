@@ -307,6 +307,30 @@ async def test_the_commands_for_events_work(stack: Stack) -> None:
     assert answers[2]["executions"] == answers[1]["executions"]
 
 
+async def test_the_commands_for_notifications_work(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "hook.key").write_text("a key that is long enough")
+    readme = (EXAMPLES / "told_failures" / "README.md").read_text()
+    said: dict[str, list[Any]] = {}
+
+    def tell() -> None:
+        for line in re.findall(r"^flowgres .*$", readme, re.MULTILINE):
+            called = line.replace("hook.key", str(tmp_path / "hook.key"))
+            if " deliveries " in line:
+                wait_for(lambda c=called: json.loads(stack.flowgres(c, folder=EXAMPLES.parent)), what="the delivery")  # type: ignore[misc]
+            answer = stack.flowgres(called, folder=EXAMPLES.parent)
+            if " notifications " in line:
+                said.setdefault(" ".join(line.split()[1:3]), []).append(json.loads(answer))
+
+    await asyncio.to_thread(tell)
+    (listed,), (delivered,) = said["notifications list"], said["notifications deliveries"]
+    assert [(row["name"], row["events"], row["is_defined"]) for row in listed] == [
+        ("told_failures.1", ["failed"], True)
+    ]
+    assert [(row["event"], row["url"]) for row in delivered] == [("failed", "http://127.0.0.1:9000/hook")]
+    (made,), (deleted,) = said["notifications set"], said["notifications delete"]
+    assert (made["events"], made["workflow_name"], deleted["deleted"]) == (["failed", "cancelled"], None, True)
+
+
 async def test_the_commands_for_single_iterations_work(stack: Stack) -> None:
     await run_example(stack, "price_list", Shop())
     readme = (EXAMPLES / "price_list" / "README.md").read_text()

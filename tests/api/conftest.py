@@ -99,6 +99,8 @@ def alice(module_database: Database, operator: Db, module_api: Api, sql_runner: 
         b"c" * 32,
     )
     operator.run("select set_config('flowgres.tenant_id', '', false)")
+    told = api.rpc("set_notification", name="ops", url="https://ops.example/hook", secret="TOKEN")
+    assert told.status_code == 200, told.text
     for key in ("completed", "failed"):
         assert api.rpc("start_execution", workflow="pipe", idempotency_key=key).status_code == 201
         if key == "failed":

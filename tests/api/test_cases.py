@@ -105,8 +105,10 @@ def _status_of(credential: str, tenant: Tenant, api: Api, operator: Db) -> int:
 
 @pytest.mark.parametrize("case", REQUESTS, ids=lambda case: case["id"])
 def test_request(case: Case, alice: Tenant, bob: Tenant, module_api: Api, operator: Db) -> None:
-    execution = operator.value("select id::text from flowgres.executions where tenant_id = %s limit 1", alice.tenant_id)
-    workflow = operator.value("select id::text from flowgres.workflows where tenant_id = %s", alice.tenant_id)
+    execution = operator.value(
+        "select id::text from flowgres_api.executions where tenant_id = %s limit 1", alice.tenant_id
+    )
+    workflow = operator.value("select id::text from flowgres_api.workflows where tenant_id = %s", alice.tenant_id)
 
     def fill(text: str) -> str:
         for name, value in (("{A}", alice.tenant_id), ("{A.execution}", execution), ("{A.workflow}", workflow)):

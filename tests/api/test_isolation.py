@@ -17,6 +17,8 @@ VIEWS = (
     "error_groups",
     "execution_events",
     "executions",
+    "notification_deliveries",
+    "notifications",
     "runners",
     "schedules",
     "subscriptions",
@@ -51,6 +53,7 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "delete_workflow": ({"workflow": "pipe", "cancel_running": True}, 404),
     # Alice's workflow subscribes to it.
     "emit_event": ({"name": "told"}, 200),
+    "delete_notification": ({"name": "ops"}, 404),
     "execution_metrics": ({"workflow": "pipe"}, 404),
     "get_execution": ({"execution_id": "{execution}"}, 404),
     "health": ({}, 200),
@@ -59,12 +62,14 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "pause_schedule": ({"schedule": "pipe"}, 404),
     "preview_schedule": ({"schedule": "{schedule}"}, 404),
     "redeliver_webhook": ({"delivery": "{delivery}"}, 404),
+    "redeliver_notification": ({"delivery_id": "{notification_delivery}"}, 404),
     "register_tenant": ({"name": "Carol"}, 403),
     "remove_tenant_login": ({"login": "flowgres_sql"}, 403),
     "resume_schedule": ({"schedule": "{schedule}"}, 404),
     "revoke_api_key": ({"prefix": "{prefix}"}, 404),
     "rotate_api_key": ({"prefix": "{prefix}"}, 404),
     "rotate_webhook": ({"webhook": "{webhook}", "new_address": True}, 404),
+    "set_notification": ({"name": "ops", "url": "https://mine.example/", "secret": "TOKEN"}, 422),
     "set_setting": ({"name": "rate_limit_per_minute", "value": 3}, 200),
     "start_execution": ({"workflow": "pipe"}, 404),
     "start_executions": ({"workflow": "pipe", "inputs": [{}]}, 404),
@@ -149,11 +154,13 @@ def test_function_does_not_reach_another_tenant(
         " where tenant_id = %s",
         alice.tenant_id,
     ).values()
+    deliveries = "select id::text from flowgres_api.notification_deliveries where tenant_id = %s limit 1"
     given = {
         "{execution}": execution,
         "{schedule}": schedule,
         "{webhook}": webhook,
         "{delivery}": delivery,
+        "{notification_delivery}": operator.value(deliveries, alice.tenant_id),
         "{prefix}": alice.key.split("_")[-1][:8],
     }
     arguments = {

@@ -46,6 +46,7 @@ def test_commands_of_this_version_are_complete() -> None:
         schedules.list schedules.preview schedules.pause schedules.resume schedules.trigger schedules.backfill
         events.emit events.list triggers.list triggers.install triggers.remove
         webhooks.list webhooks.show webhooks.rotate webhooks.send webhooks.deliveries webhooks.redeliver
+        notifications.list notifications.set notifications.delete notifications.deliveries notifications.redeliver
         runner.start runner.list"""
     assert {".".join(command) for command in ALL_COMMANDS} == set(expected.split())
 

@@ -26,7 +26,8 @@ with named (schema, owner, roles, names) as (
       'require_tenant', 'setting', 'tenant_settings', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics',
       'is_operator', 'runner_name', 'describe_outcome', 'step_label', 'schedule_status', 'describe_start_rule',
       'named_webhook_path', 'show_webhook_path', 'duration_place', 'place_seconds', 'shown_seconds', 'metric_samples',
-      'metric_parts', 'minute_of', 'hour_of', 'webhook_metrics', 'normalise_message', 'error_samples', 'list_error_groups'
+      'metric_parts', 'minute_of', 'hour_of', 'webhook_metrics', 'normalise_message', 'error_samples', 'list_error_groups',
+      'is_hidden', 'hidden_id', 'notification_name'
     ]
   ),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', array[
@@ -47,12 +48,12 @@ with named (schema, owner, roles, names) as (
     'flowgres_api', 'flowgres_owner', '{flowgres_member}', array[
       'import_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow', 'delete_workflow', 'update_workflow',
       'add_step', 'start_execution', 'start_executions', 'cancel_execution', 'pause_schedule', 'resume_schedule',
-      'trigger_schedule', 'backfill_schedule', 'emit_event', 'rotate_webhook', 'redeliver_webhook'
+      'trigger_schedule', 'backfill_schedule', 'emit_event', 'rotate_webhook', 'redeliver_webhook', 'redeliver_notification'
     ]
   ),
   (
     'flowgres_api', 'flowgres_owner', '{flowgres_admin}', array[
-      'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting'
+      'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting', 'set_notification', 'delete_notification'
     ]
   ),
   ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login']),
@@ -65,12 +66,13 @@ with named (schema, owner, roles, names) as (
       'import_workflow', 'import_checked_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow',
       'delete_workflow', 'update_workflow', 'add_step', 'start_execution', 'start_executions', 'cancel_execution',
       'pause_schedule', 'resume_schedule', 'trigger_schedule', 'backfill_schedule', 'emit_event', 'rotate_webhook',
-      'redeliver_webhook', 'webhook_path'
+      'redeliver_webhook', 'webhook_path', 'redeliver_notification'
     ]
   ),
   (
     'flowgres', 'flowgres_definer', '{flowgres_admin}', array[
-      'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting', 'put_secret', 'delete_secret'
+      'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting', 'put_secret', 'delete_secret', 'set_notification',
+      'delete_notification'
     ]
   ),
   ('flowgres', 'flowgres_definer', '{flowgres_member}', array['await_end']),
@@ -127,7 +129,8 @@ readable (roles, names, columns) as (
       'flowgres.tenants', 'flowgres.settings', 'flowgres.workflows', 'flowgres.workflow_versions', 'flowgres.workflow_steps',
       'flowgres.step_types', 'flowgres.executions', 'flowgres.step_executions', 'flowgres.step_items', 'flowgres.attempts',
       'flowgres.events', 'flowgres.schedules', 'flowgres.subscriptions', 'flowgres.webhook_deliveries',
-      'flowgres.webhook_rejections', 'flowgres.metric_rollups', 'flowgres.metric_open', 'flowgres.error_rollups'
+      'flowgres.webhook_rejections', 'flowgres.metric_rollups', 'flowgres.metric_open', 'flowgres.error_rollups',
+      'flowgres.notifications'
     ],
     null::text[]
   ),
@@ -162,7 +165,8 @@ readable (roles, names, columns) as (
       'flowgres_api.tenants', 'flowgres_api.settings', 'flowgres_api.workflows', 'flowgres_api.workflow_versions',
       'flowgres_api.workflow_steps', 'flowgres_api.executions', 'flowgres_api.step_executions', 'flowgres_api.attempts',
       'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners', 'flowgres_api.schedules',
-      'flowgres_api.subscriptions', 'flowgres_api.webhooks', 'flowgres_api.webhook_deliveries', 'flowgres_api.error_groups'
+      'flowgres_api.subscriptions', 'flowgres_api.webhooks', 'flowgres_api.webhook_deliveries', 'flowgres_api.error_groups',
+      'flowgres_api.notifications', 'flowgres_api.notification_deliveries'
     ],
     null
   ),

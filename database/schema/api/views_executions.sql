@@ -42,7 +42,7 @@ select
 from flowgres.executions as e
 left join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
 -- Always true, and what the index for lists asks for: see executions_list_idx.
-where e.created_at > '-infinity'::timestamptz;
+where e.created_at > '-infinity'::timestamptz and not flowgres.is_hidden(e.id);
 
 comment on view flowgres_api.executions is $$Executions
 
@@ -111,7 +111,7 @@ from flowgres.step_executions as s
 left join flowgres.work_queue as q
   on q.tenant_id = s.tenant_id and q.execution_id = s.execution_id and q.step_index = s.step_index
     and q.iteration = s.iteration and s.finished_at is null
-where s.type <> 'outputs'
+where s.type <> 'outputs' and not flowgres.is_hidden(s.execution_id)
 union all
 select
   q.tenant_id,
@@ -142,7 +142,7 @@ select
 from flowgres.work_queue as q
 join flowgres.workflow_steps as w
   on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
-where w.type <> 'outputs' and not exists (
+where w.type <> 'outputs' and not flowgres.is_hidden(q.execution_id) and not exists (
   select from flowgres.step_executions as s
   where s.tenant_id = q.tenant_id and s.execution_id = q.execution_id and s.step_index = q.step_index
     and s.iteration = q.iteration
@@ -187,7 +187,7 @@ select
   a.runner_id,
   a.round
 from flowgres.attempts as a
-where a.step <> '$outputs'
+where a.step <> '$outputs' and not flowgres.is_hidden(a.execution_id)
 union all
 -- A try that has nothing to add to its step's row is not stored twice.
 select
@@ -207,7 +207,7 @@ select
   s.round
 from flowgres.step_executions as s
 join flowgres.executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
-where s.status in ('completed', 'failed') and s.attempts > 0 and s.type <> 'outputs'
+where s.status in ('completed', 'failed') and s.attempts > 0 and s.type <> 'outputs' and not flowgres.is_hidden(s.execution_id)
   and not exists (
     select from flowgres.attempts as a
     where a.tenant_id = s.tenant_id and a.execution_id = s.execution_id and a.step_index = s.step_index
@@ -232,7 +232,7 @@ select
 from flowgres.work_queue as q
 join flowgres.workflow_steps as w
   on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
-where q.runner_id is not null and w.type <> 'outputs';
+where q.runner_id is not null and w.type <> 'outputs' and not flowgres.is_hidden(q.execution_id);
 
 comment on view flowgres_api.attempts is $$Attempts
 
@@ -254,7 +254,8 @@ comment on column flowgres_api.attempts.runner_id is $$Identifier of the runner 
 
 create or replace view flowgres_api.execution_events with (security_invoker = true) as
 select v.tenant_id, v.execution_id, v.seq, v.type, v.level, v.step, v.message, v.details, v.actor, v.at
-from flowgres.all_events as v;
+from flowgres.all_events as v
+where not flowgres.is_hidden(v.execution_id);
 
 comment on view flowgres_api.execution_events is $$Events of executions
 

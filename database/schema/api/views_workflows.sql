@@ -139,7 +139,7 @@ select
   s.repeats as repeat
 from flowgres.workflow_steps as s
 join flowgres.workflow_versions as v on v.tenant_id = s.tenant_id and v.id = s.version_id
-where s.type <> 'outputs';
+where s.type <> 'outputs' and not flowgres.is_hidden(v.workflow_id);
 
 comment on view flowgres_api.workflow_steps is $$Steps of workflow versions
 

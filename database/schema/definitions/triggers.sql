@@ -9,6 +9,7 @@ begin
   perform flowgres.follow_schedules(p_workflow);
   perform flowgres.follow_subscriptions(p_workflow);
   perform flowgres.follow_webhooks(p_workflow);
+  perform flowgres.follow_notifications(p_workflow);
 end;
 $$;
 comment on function flowgres.follow_workflow(flowgres.workflows) is $$Make what starts a workflow from outside follow its active version
@@ -23,6 +24,7 @@ begin
   perform flowgres.check_schedule_count(p_workflow => p_workflow, p_version => p_version);
   perform flowgres.check_subscription_count(p_workflow => p_workflow, p_version => p_version);
   perform flowgres.check_webhook_count(p_workflow => p_workflow, p_version => p_version);
+  perform flowgres.check_notification_count(p_workflow => p_workflow, p_version => p_version);
 end;
 $$;
 comment on function flowgres.check_trigger_counts(flowgres.workflows, flowgres.workflow_versions) is $$Refuse a version with which its tenant would have too many triggers of a kind.$$;

@@ -55,6 +55,7 @@ begin
     p_tenant_ids => p_state.tenant_ids, p_execution_ids => p_state.execution_ids, p_event_seqs => p_state.event_seqs,
     p_now => p_state.now);
   perform flowgres.wake_later(p_tenant_ids => p_state.tenant_ids, p_child_ids => p_state.execution_ids);
+  perform flowgres.tell_of(p_tenant_ids => p_state.tenant_ids, p_execution_ids => p_state.execution_ids);
   return cardinality(p_state.execution_ids);
 end;
 $$;
@@ -121,7 +122,8 @@ begin
     p_actor => flowgres.actor());
   -- Not by how many were cancelled: children of one that has just ended otherwise may be among them.
   select e.status into v_status
-  from flowgres.executions as e where e.tenant_id = v_tenant_id and e.id = p_execution_id;
+  from flowgres.executions as e
+  where e.tenant_id = v_tenant_id and e.id = p_execution_id and not flowgres.is_hidden(p_execution_id);
   if v_status is null then
     perform flowgres.fail_execution_not_found(p_execution_id => p_execution_id);
   elsif v_status <> 'cancelled' then

@@ -25,7 +25,7 @@ begin
   into v_answer
   from flowgres.executions as e
   join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
-  where e.tenant_id = v_tenant_id and e.id = p_execution_id;
+  where e.tenant_id = v_tenant_id and e.id = p_execution_id and not flowgres.is_hidden(p_execution_id);
   if v_answer is null then
     perform flowgres.fail_execution_not_found(p_execution_id => p_execution_id);
   end if;

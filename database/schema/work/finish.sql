@@ -58,6 +58,8 @@ declare
   v_woken_tenants uuid[];
   v_woken uuid[];
   v_is_awaited boolean;
+  v_told_tenants uuid[];
+  v_told uuid[];
 begin
   with turning as materialized (
     select
@@ -123,19 +125,31 @@ begin
   )
   select
     array_agg(u.tenant_id order by u.id) filter (where u.parent_execution_id is not null),
-    array_agg(u.id order by u.id) filter (where u.parent_execution_id is not null), bool_or(u.is_awaited)
-  into v_woken_tenants, v_woken, v_is_awaited
-  from updated as u where u.is_finished;
+    array_agg(u.id order by u.id) filter (where u.parent_execution_id is not null), bool_or(u.is_awaited),
+    -- Mostly nobody is told of anything, and to see that is one look a statement.
+    array_agg(u.tenant_id order by u.id) filter (where u.is_told), array_agg(u.id order by u.id) filter (where u.is_told)
+  into v_woken_tenants, v_woken, v_is_awaited, v_told_tenants, v_told
+  from (
+    select
+      u.tenant_id, u.id, u.parent_execution_id, u.is_awaited,
+      (select exists (select from flowgres.notifications))
+      and exists (select from flowgres.notifications as n where n.tenant_id = u.tenant_id) as is_told
+    from updated as u
+    where u.is_finished
+  ) as u;
   if v_is_awaited then perform flowgres.tell_ends(); end if;
 
   if v_woken is not null then
     perform flowgres.wake_parked(p_tenant_ids => v_woken_tenants, p_child_ids => v_woken);
   end if;
+  if v_told is not null then
+    perform flowgres.tell_of(p_tenant_ids => v_told_tenants, p_execution_ids => v_told);
+  end if;
 end;
 $$;
 comment on function flowgres.turn_executions(flowgres.advance_state, integer[]) is $$Update executions whose status may change: those that begin, wait, or end
 
-Keeps the account of active time; writes the output and the last event of those that end, and wakes their parents.$$;
+Keeps the account of active time; writes the output and the last event of those that end, wakes their parents, and tells of them.$$;
 
 create or replace function flowgres.derive_status(p_tenant_id uuid, p_execution_id uuid)
   returns text language plpgsql volatile

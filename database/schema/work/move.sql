@@ -64,7 +64,7 @@ begin
     from (select distinct x.t, x.v from unnest(p_state.tenant_ids, p_state.version_ids) as x (t, v)) as x
     join flowgres.workflow_versions as v on v.tenant_id = x.t and v.id = x.v
     join flowgres.workflows as w on w.tenant_id = v.tenant_id and w.id = v.workflow_id
-    where w.deleted_at is not null);
+    where isfinite(w.deleted_at));
 end;
 $$;
 comment on function flowgres.has_deleted(flowgres.advance_state) is $$Whether there is an execution in this batch whose workflow was deleted

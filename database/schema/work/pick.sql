@@ -180,7 +180,7 @@ declare
   v_rows tid[];
 begin
   with picked as materialized (
-    select q.ctid as row_id, q.tenant_id, q.execution_id, w.deleted_at is not null as is_deleted
+    select q.ctid as row_id, q.tenant_id, q.execution_id, isfinite(w.deleted_at) is true as is_deleted
     from flowgres.work_queue as q
     join flowgres.executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
     join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id

@@ -10,12 +10,14 @@ import json
 import math
 import random
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 from flowgres_definitions.description import config_schema
 from flowgres_runner.http import Client, Failure, HttpError, Request, basic_authorization, is_success
+from flowgres_runner.http.signing import sign
 from flowgres_runner.json_values import canonical_json, encode_json
 from flowgres_runner.payloads.texts import JsonText
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
@@ -105,6 +107,8 @@ def build_request(task: StepTask) -> tuple[Request, float]:
         headers["traceparent"] = f"00-{task.trace_id}-{random.getrandbits(64) | 1:016x}-01"
     query = _pairs(config.get("query", {}))
     credentials = _authenticate(config.get("auth"), names, headers, query)
+    if "sign" in config:
+        credentials |= _sign(config["sign"], task.idempotency_key, body, names, headers)
     request = Request(
         method=config.get("method", "GET"),
         url=_with_query(url, query) if query else url,
@@ -201,6 +205,23 @@ def _authenticate(
         raise _invalid(f"both auth and headers give {name}")
     headers[name] = value
     return frozenset({name.lower()})
+
+
+def _sign(
+    how: Mapping[str, str], default_id: str, body: bytes | None, names: set[str], headers: dict[str, str]
+) -> frozenset[str]:
+    """Put the signature of the body in; give the headers that carry it, which no other origin may see."""
+    try:
+        # Dots part what is signed.
+        message_id = how.get("id", default_id.replace(".", "/"))
+        signed = sign(how["secret"], message_id=message_id, at=int(time.time()), body=body or b"")
+    except ValueError as error:
+        raise _invalid(f"sign: {error}") from None
+    for name in signed:
+        if name in names:
+            raise _invalid(f"both sign and headers give {name}")
+    headers.update(signed)
+    return frozenset(signed)
 
 
 def _expected(value: list[int | float | str] | None) -> Callable[[int], bool]:
