@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from flowgres_front import problems
 from flowgres_front.connections import Connections
 from flowgres_front.context import Front
+from flowgres_front.documentation import routes as documentation
 from flowgres_front.middleware import AccessLog, LastResort, SecurityHeaders
 from flowgres_front.routes import health, secrets, tokens, workflows
 from flowgres_front.settings import FrontSettings
@@ -24,7 +25,7 @@ from flowgres_front.visits import Line, Visits
 
 def routes() -> Sequence[BaseRoute]:
     """All routes, topic by topic; a new topic adds its module here and nothing else."""
-    return [*health.ROUTES, *workflows.ROUTES, *secrets.ROUTES, *tokens.ROUTES]
+    return [*health.ROUTES, *workflows.ROUTES, *secrets.ROUTES, *tokens.ROUTES, *documentation.ROUTES]
 
 
 def create_app(settings: FrontSettings, connections: Connections) -> Starlette:

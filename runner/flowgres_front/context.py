@@ -13,6 +13,7 @@ from flowgres_front.bodies import BodyLimits, check_declared_size, read_body, re
 from flowgres_front.budget import ANONYMOUS, Budget, Party, Shares
 from flowgres_front.credentials import Credentials, read_credentials, require_credentials
 from flowgres_front.database import Caller, Database, Identity
+from flowgres_front.documentation.documents import Documents
 from flowgres_front.parties import Parties
 from flowgres_front.probes import Health
 from flowgres_front.readers import Readers
@@ -35,6 +36,7 @@ class Front:
         self.settings = settings
         self.database = Database(settings)
         self.health = Health(settings, self.database)
+        self.documents = Documents(settings, self.database)
         self.readers = Readers(READERS)
         self.secret_keys = SecretKeys(settings.secret_key, settings.previous_secret_key)
         self.parties = Parties()
@@ -65,6 +67,7 @@ class Front:
     async def close(self) -> None:
         """End what runs beside the requests, then close the pool."""
         await self.health.close()
+        await self.documents.close()
         await self.readers.close()
         await self.database.close()
 

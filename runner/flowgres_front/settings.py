@@ -19,7 +19,9 @@ MIN_JWT_SECRET_LENGTH = 32
 class FrontSettings:
     """Addresses, keys and bounds of the front.
 
-    `dsn` logs in as flowgres_front. `secret_key` is FLOWGRES_SECRET_KEY as written ("" when secrets cannot be stored).
+    `dsn` logs in as flowgres_front. `api_url` is where this process finds PostgREST, `public_url` where clients find
+    both servers behind one proxy, PostgREST below `/api` ("" when there is none). `secret_key` is
+    FLOWGRES_SECRET_KEY as written ("" when secrets cannot be stored).
     `cors_origins` mirrors PostgREST: any origin, because callers send a bearer token or key and never a cookie.
     """
 
@@ -29,6 +31,7 @@ class FrontSettings:
     previous_secret_key: str = ""
     api_url: str = ""
     api_admin_url: str = ""
+    public_url: str = ""
     host: str = "127.0.0.1"
     port: int = 8000
     max_body_bytes: int = 1 << 20
@@ -64,6 +67,7 @@ class FrontSettings:
             previous_secret_key=read.text("FLOWGRES_SECRET_KEY_PREVIOUS"),
             api_url=read.text("FLOWGRES_API_URL").rstrip("/"),
             api_admin_url=read.text("FLOWGRES_API_ADMIN_URL").rstrip("/"),
+            public_url=read.text("PUBLIC_URL").rstrip("/"),
             host=read.text("HOST") or "127.0.0.1",
             port=read.whole("PORT", 8000, low=0, high=65535),
             log_level=read.log_level(),
