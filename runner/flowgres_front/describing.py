@@ -39,6 +39,8 @@ OF_BODIES: Codes = {
     429: ("too_many_at_once",),
 }
 """What may come back wherever a body is read."""
+OF_PATHS: Codes = {404: ("route_not_found",)}
+"""What may come back wherever a part of the path is given: not every text can be one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +72,30 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """All that is known of a route but its text. `errors`: codes by status, beyond those of credentials and bodies."""
+    """All that is known of a route but its text.
+
+    `errors` are codes by status, beyond those of credentials, bodies and paths, and those of the functions of the API
+    that it `calls`.
+    """
 
     title: str
     topic: str
     answers: Mapping[int, Answer]
     errors: Codes = field(default_factory=dict)
+    calls: Sequence[str] = ()
     parameters: Sequence[Parameter] = ()
     body: Body | None = None
     is_public: bool = False
 
-    def codes(self) -> dict[int, list[str]]:
-        """All codes of errors by status, those of credentials and bodies included."""
+    def codes(self, of_functions: Mapping[str, Codes]) -> dict[int, list[str]]:
+        """All codes of errors by status; `of_functions` are those of each function of the API."""
         found: dict[int, set[str]] = {}
         for codes in (
             self.errors,
             {} if self.is_public else OF_CREDENTIALS,
             {} if self.body is None else OF_BODIES,
+            *(of_functions.get(name, {}) for name in self.calls),
+            OF_PATHS if any(one.place == "path" for one in self.parameters) else {},
         ):
             for status, names in codes.items():
                 found.setdefault(status, set()).update(names)
@@ -114,12 +123,13 @@ def describe(
     topic: str,
     answers: Mapping[int, Answer],
     errors: Codes | None = None,
+    calls: Sequence[str] = (),
     parameters: Sequence[Parameter] = (),
     body: Body | None = None,
     is_public: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Say of a handler what it takes and gives; stands right above it. `is_public`: anybody may ask."""
-    description = Description(title, topic, answers, errors or {}, parameters, body, is_public)
+    description = Description(title, topic, answers, errors or {}, calls, parameters, body, is_public)
 
     def decorate(handler: Handler) -> Handler:
         setattr(handler, _ATTRIBUTE, description)

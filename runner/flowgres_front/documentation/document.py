@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute, Route
 
-from flowgres_front.describing import Answer, Body, Description, Parameter, description_of, text_of
+from flowgres_front.describing import Answer, Body, Codes, Description, Parameter, description_of, text_of
 from flowgres_front.documentation.functions import function_paths
 from flowgres_front.problems import MEDIA_TYPE
 
@@ -34,13 +34,17 @@ def openapi_document(
     api_address: str,
     front_address: str,
 ) -> dict[str, Json]:
-    """All of it, as JSON. `functions` is what flowgres.described_functions() answers, empty where nobody could ask."""
+    """All of it, as JSON. `functions` is what flowgres.described_functions() answers."""
+    codes = {
+        name: {int(status): listed for status, listed in function["errors"].items()}
+        for name, function in functions.items()
+    }
     paths: dict[str, dict[str, Json]] = {}
     for route in routes:
         description = description_of(route)
         if isinstance(route, Route) and description is not None:
             for method in sorted((route.methods or set()) - {"HEAD"}):
-                paths.setdefault(route.path_format, {})[method.lower()] = _operation(route, method, description)
+                paths.setdefault(route.path_format, {})[method.lower()] = _operation(route, description, method, codes)
     return {
         "openapi": "3.1.0",
         "info": {"title": "flowgres", "version": version, "description": _ABOUT},
@@ -87,8 +91,10 @@ def openapi_document(
     }
 
 
-def _operation(route: Route, method: str, description: Description) -> dict[str, Json]:
-    errors = description.codes()
+def _operation(
+    route: Route, description: Description, method: str, of_functions: Mapping[str, Codes]
+) -> dict[str, Json]:
+    errors = description.codes(of_functions)
     # Whatever a route does: the front may have a fault, be at work for others, or be without its database.
     errors.setdefault(500, ["internal_error"])
     errors.setdefault(503, ["front_busy", "database_unreachable"])

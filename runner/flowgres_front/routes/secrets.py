@@ -29,9 +29,9 @@ _STORED: Schema = json_object({"name": {"type": "string"}, "created": {"type": "
     topic=_TOPIC,
     answers={200: json_answer("Replaced", _STORED), 201: json_answer("New", _STORED)},
     errors={
-        400: ["value_expected", "secret_empty", "invalid_value"],
+        400: ["value_expected", "secret_empty", "argument_invalid", "invalid_value"],
         413: ["payload_too_large"],
-        422: ["secret_too_short", "name_invalid"],
+        422: ["secret_too_short"],
     },
     parameters=[_NAME],
     body=Body(

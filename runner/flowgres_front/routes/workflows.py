@@ -42,6 +42,12 @@ _IMPORTED: Schema = json_object(
     }
 )
 
+# Its own schema is too much for most tools that read this.
+_DEFINITION: Schema = {
+    "type": "object",
+    "externalDocs": {"description": "JSON Schema of definitions", "url": "/llms/definition.schema.json"},
+}
+
 
 @describe(
     "Import a definition",
@@ -49,13 +55,13 @@ _IMPORTED: Schema = json_object(
     answers={200: json_answer("It was there already", _IMPORTED), 201: json_answer("A new version", _IMPORTED)},
     errors={
         400: ["argument_invalid", "secret_empty", "invalid_value"],
-        403: ["insufficient_role"],
         422: [INVALID, "secret_too_short"],
     },
+    calls=["import_workflow", "validate_workflow"],
     parameters=[Parameter("activate", "query", "false keeps it a draft", {"type": "boolean", "default": True})],
     body=Body(
         {
-            **{one: {"$ref": "/llms/definition.schema.json"} for one in sorted(JSON_TYPES)},
+            **{one: _DEFINITION for one in sorted(JSON_TYPES)},
             **{one: {"type": "string"} for one in sorted(YAML_TYPES)},
         }
     ),
