@@ -140,12 +140,16 @@ def read_bytes(file: str) -> bytes:
 
 def check_file(file: str) -> tuple[DefinitionFile | None, list[Finding]]:
     """Read and check one file; without a definition when the text itself is broken."""
+    return check_text(read_bytes(file), file=file)
+
+
+def check_text(raw: bytes, *, file: str = STDIN) -> tuple[DefinitionFile | None, list[Finding]]:
+    """Check the text of one file; without a definition when the text itself is broken."""
     from flowgres_definitions.dialects import translate
     from flowgres_definitions.loader import load_definition
     from flowgres_definitions.problems import DefinitionError
     from flowgres_definitions.validation import validate_document
 
-    raw = read_bytes(file)
     try:
         loaded = load_definition(raw, source="" if file == STDIN else file)
     except DefinitionError as error:

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from flowgres_front import problems
 from flowgres_front.connections import Connections
 from flowgres_front.context import Front
+from flowgres_front.documentation import routes as documentation
 from flowgres_front.metrics import routes as metrics
 from flowgres_front.middleware import AccessLog, LastResort, SecurityHeaders
 from flowgres_front.routes import events, health, run, secrets, tokens, workflows
@@ -37,6 +38,7 @@ def routes() -> Sequence[BaseRoute]:
         *streams.ROUTES,
         *events.ROUTES,
         *webhooks.ROUTES,
+        *documentation.ROUTES,
     ]
 
 

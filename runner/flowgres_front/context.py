@@ -15,6 +15,7 @@ from flowgres_front.bodies import BodyLimits, check_declared_size, read_body, re
 from flowgres_front.budget import ANONYMOUS, Budget, Party, Shares
 from flowgres_front.credentials import Credentials, read_credentials, require_credentials
 from flowgres_front.database import Caller, Database, Identity
+from flowgres_front.documentation.documents import Documents
 from flowgres_front.metrics.scrape import Scrapes
 from flowgres_front.parties import Parties
 from flowgres_front.probes import Health
@@ -41,6 +42,7 @@ class Front:
         self.database = Database(settings)
         self.health = Health(settings, self.database)
         self.scrapes = Scrapes(self.database)
+        self.documents = Documents(settings, self.database)
         self.readers = Readers(READERS)
         self.secret_keys = SecretKeys(settings.secret_key, settings.previous_secret_key)
         self.parties = Parties()
@@ -90,6 +92,7 @@ class Front:
         await self.watcher.close()
         await self.webhooks.close()
         await self.scrapes.close()
+        await self.documents.close()
         await self.readers.close()
         await self.database.close()
 

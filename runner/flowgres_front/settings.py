@@ -19,9 +19,10 @@ MIN_JWT_SECRET_LENGTH = 32
 class FrontSettings:
     """Addresses, keys and bounds of the front.
 
-    `dsn` logs in as flowgres_front, and so does `direct_dsn`, which goes past a pooler ("" when there is none).
-    `secret_key` is FLOWGRES_SECRET_KEY as written ("" when secrets cannot be stored). `metrics_token` is what a monitor
-    sends as a bearer ("": only this machine may read /metrics).
+    `dsn` logs in as flowgres_front, and so does `direct_dsn`, which goes past a pooler ("" when there is none). `api_url`
+    is where this process finds PostgREST, `public_url` where clients find both servers behind one proxy, PostgREST below
+    `/api` ("" when there is none). `secret_key` is FLOWGRES_SECRET_KEY as written ("" when secrets cannot be stored).
+    `metrics_token` is what a monitor sends as a bearer ("": only this machine may read /metrics).
     `cors_origins` mirrors PostgREST: any origin, because callers send a bearer token or key and never a cookie.
     """
 
@@ -33,6 +34,7 @@ class FrontSettings:
     previous_secret_key: str = ""
     api_url: str = ""
     api_admin_url: str = ""
+    public_url: str = ""
     host: str = "127.0.0.1"
     port: int = 8000
     max_body_bytes: int = 1 << 20
@@ -73,6 +75,7 @@ class FrontSettings:
             metrics_token=read.text("METRICS_TOKEN"),
             api_url=read.text("FLOWGRES_API_URL").rstrip("/"),
             api_admin_url=read.text("FLOWGRES_API_ADMIN_URL").rstrip("/"),
+            public_url=read.text("PUBLIC_URL").rstrip("/"),
             host=read.text("HOST") or "127.0.0.1",
             port=read.whole("PORT", 8000, low=0, high=65535),
             log_level=read.log_level(),

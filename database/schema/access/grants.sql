@@ -18,7 +18,8 @@ with named (schema, owner, roles, names) as (
     array[
       'tenant_id', 'tenant_of_login', 'system_tenant_id', 'now', 'clock_shift', 'actor', 'fail', 'version', 'refuse_caller',
       'authenticate', 'assume_caller', 'check_privilege', 'pre_request', 'enter', 'openapi', 'openapi_type', 'openapi_title',
-      'openapi_views', 'openapi_functions', 'openapi_base_path', 'openapi_media_type', 'api_errors'
+      'openapi_views', 'openapi_functions', 'openapi_base_path', 'openapi_media_type', 'api_reach', 'api_errors',
+      'described_functions'
     ]
   ),
   (

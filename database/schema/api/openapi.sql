@@ -32,8 +32,8 @@ as $$
 $$;
 comment on function flowgres.openapi_title(text) is $$Summary and description: the first line of a comment, and the rest.$$;
 
-create or replace function flowgres.api_errors()
-  returns table (name text, status integer, code text) language sql stable set search_path to pg_catalog, pg_temp
+create or replace function flowgres.api_reach()
+  returns table (name text, callee text) language sql stable rows 1000 set search_path to pg_catalog, pg_temp
 as $$
   -- Who calls whom, by their texts: a function may fail with whatever it calls fails with.
   with recursive sources as materialized (
@@ -47,21 +47,33 @@ as $$
     from sources as s
     cross join lateral regexp_matches(s.body, 'flowgres\.([a-z_0-9]+)[ \t-\r]*\(', 'g') as m (found)
   ),
+  reached (name, callee) as (
+    select c.name, c.callee from calls as c where c.is_api or c.name = 'pre_request'
+    union
+    select r.name, c.callee from reached as r join calls as c on c.name = r.callee and not c.is_api
+  )
+  select r.name, r.callee from reached as r;
+$$;
+comment on function flowgres.api_reach() is $$Which functions each function of the API calls, itself or through others; and pre_request, which comes before any.$$;
+
+create or replace function flowgres.api_errors()
+  returns table (name text, status integer, code text) language sql stable rows 1000 set search_path to pg_catalog, pg_temp
+as $$
+  with sources as materialized (
+    select p.proname::text as name, coalesce(nullif(p.prosrc, ''), pg_get_function_sqlbody(p.oid)) as body
+    from pg_proc as p
+    where p.pronamespace = 'flowgres'::regnamespace
+  ),
   raised as materialized (
     -- The code may depend on something: then all of them are meant.
     select s.name, substring(f.found[1] from 'p_status[ \t-\r]*=>[ \t-\r]*([0-9]{3})')::integer as status, c.found[1] as code
     from sources as s
     cross join lateral regexp_matches(s.body, 'flowgres\.fail\((.*?)p_message', 'g') as f (found)
     cross join lateral regexp_matches(f.found[1], '(?:p_code =>|then|else)[ \t-\r]+''([a-z_0-9]+)''', 'g') as c (found)
-    where not s.is_api and position('flowgres.fail(' in s.body) > 0
-  ),
-  reached (name, callee) as (
-    select c.name, c.callee from calls as c where c.is_api or c.name = 'pre_request'
-    union
-    select r.name, c.callee from reached as r join calls as c on c.name = r.callee and not c.is_api
+    where position('flowgres.fail(' in s.body) > 0
   )
   select distinct r.name, e.status, e.code
-  from reached as r
+  from flowgres.api_reach() as r
   join raised as e on e.name = r.callee;
 $$;
 comment on function flowgres.api_errors() is $$Errors of the API by function, as their texts raise them; those of pre_request may come with any call.$$;

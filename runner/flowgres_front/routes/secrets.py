@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from flowgres_front.context import Front, front_of
 from flowgres_front.database import Caller
+from flowgres_front.describing import JSON_TYPE, Answer, Body, Parameter, Schema, describe, json_answer, json_object
 from flowgres_front.problems import Problem
 from flowgres_process.errors import SecretError
 from flowgres_process.limits import MIN_SECRET_CHARACTERS
@@ -18,7 +19,31 @@ MAX_SECRET_BYTES = 65_536
 # JSON may write one byte of text as six, and something stands around it.
 _MAX_BODY_BYTES = 6 * MAX_SECRET_BYTES + 1024
 
+_TOPIC = "Secrets"
+_NAME = Parameter("name", "path", "The name of the secret")
+_STORED: Schema = json_object({"name": {"type": "string"}, "created": {"type": "boolean"}})
 
+
+@describe(
+    "Store a secret",
+    topic=_TOPIC,
+    answers={200: json_answer("Replaced", _STORED), 201: json_answer("New", _STORED)},
+    errors={
+        400: ["value_expected", "secret_empty", "argument_invalid", "invalid_value"],
+        413: ["payload_too_large"],
+        422: ["secret_too_short"],
+    },
+    parameters=[_NAME],
+    body=Body(
+        {
+            JSON_TYPE: json_object(
+                {"value": {"type": "string", "minLength": 1}, "allow_short": {"type": "boolean", "default": False}},
+                optional=["allow_short"],
+                is_closed=True,
+            )
+        }
+    ),
+)
 async def put_secret(request: Request) -> JSONResponse:
     """Store or replace a secret from `{"value": "..."}`: 201 when it is new, else 200. The value is never returned."""
     front = front_of(request)
@@ -30,6 +55,13 @@ async def put_secret(request: Request) -> JSONResponse:
     return JSONResponse(stored, status_code=201 if stored.get("created") else 200)
 
 
+@describe(
+    "Delete a secret",
+    topic=_TOPIC,
+    answers={204: Answer("It is gone")},
+    errors={404: ["secret_not_found"]},
+    parameters=[_NAME],
+)
 async def delete_secret(request: Request) -> Response:
     """Delete a secret: 204, or 404 when there is none."""
     async with front_of(request).visitor(request) as visitor, visitor.caller() as caller:

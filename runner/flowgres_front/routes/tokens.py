@@ -12,6 +12,7 @@ from starlette.routing import Route
 from flowgres_front.bodies import BodyLimits
 from flowgres_front.context import front_of
 from flowgres_front.credentials import ALGORITHM, Credentials, read_credentials
+from flowgres_front.describing import JSON_TYPE, Body, describe, json_answer, json_object
 from flowgres_front.problems import Problem
 from flowgres_front.settings import TOKEN_LIFETIME_SECONDS
 
@@ -19,6 +20,37 @@ LIMITS = BodyLimits(bytes=4096, values=16, seconds=10, is_optional=True)
 """A key and a number. Anybody may send this, so it is small."""
 
 
+@describe(
+    "Exchange an API key for a token",
+    topic="Access",
+    answers={
+        200: json_answer(
+            "A token",
+            json_object(
+                {
+                    "access_token": {"type": "string"},
+                    "token_type": {"const": "Bearer"},
+                    "expires_in": {"type": "integer"},
+                    "role": {"type": "string"},
+                    "tenant_id": {"type": "string", "format": "uuid"},
+                }
+            ),
+        )
+    },
+    errors={400: ["api_key_required", "argument_invalid"]},
+    body=Body(
+        {
+            JSON_TYPE: json_object(
+                {
+                    "api_key": {"type": "string", "description": "Where X-API-Key cannot be sent"},
+                    "expires_in": {"type": "integer", "minimum": 1, "maximum": TOKEN_LIFETIME_SECONDS},
+                },
+                optional=["api_key", "expires_in"],
+            )
+        },
+        is_required=False,
+    ),
+)
 async def issue_token(request: Request) -> JSONResponse:
     """Answer a JWT of the key's tenant, role and business roles, good for 15 minutes or the shorter `expires_in`.
 

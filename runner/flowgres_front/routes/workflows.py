@@ -15,6 +15,7 @@ from flowgres_front.bodies import JSON_TYPES, YAML_TYPES, content_type
 from flowgres_front.context import Front, Visitor, front_of
 from flowgres_front.database import Caller
 from flowgres_front.definitions import unknown_problems
+from flowgres_front.describing import Body, Parameter, Schema, describe, json_answer, json_object
 from flowgres_front.problems import Problem, from_database
 from flowgres_front.routes.secrets import check_value, store_secret
 
@@ -31,6 +32,40 @@ class _RefusedError(Exception):
         self.errors = errors
 
 
+_IMPORTED: Schema = json_object(
+    {
+        "workflow_id": {"type": "string", "format": "uuid"},
+        "name": {"type": "string"},
+        "version": {"type": "integer"},
+        "created": {"type": "boolean"},
+        "warnings": {"type": "array", "items": {"type": "object"}},
+    }
+)
+
+# Its own schema is too much for most tools that read this.
+_DEFINITION: Schema = {
+    "type": "object",
+    "externalDocs": {"description": "JSON Schema of definitions", "url": "/llms/definition.schema.json"},
+}
+
+
+@describe(
+    "Import a definition",
+    topic="Workflows",
+    answers={200: json_answer("It was there already", _IMPORTED), 201: json_answer("A new version", _IMPORTED)},
+    errors={
+        400: ["argument_invalid", "secret_empty", "invalid_value"],
+        422: [INVALID, "secret_too_short"],
+    },
+    calls=["import_workflow", "validate_workflow"],
+    parameters=[Parameter("activate", "query", "false keeps it a draft", {"type": "boolean", "default": True})],
+    body=Body(
+        {
+            **{one: _DEFINITION for one in sorted(JSON_TYPES)},
+            **{one: {"type": "string"} for one in sorted(YAML_TYPES)},
+        }
+    ),
+)
 async def import_workflow(request: Request) -> JSONResponse:
     """Import a definition: 201 for a new version, 200 when the same content is there already, 422 with every error.
 

@@ -1,0 +1,33 @@
+"""flowgres mcp: the server of the Model Context Protocol, over stdin and stdout."""
+
+from __future__ import annotations
+
+import click
+
+from flowgres_cli.session import Session, pass_session, server_options
+
+
+@click.command(
+    epilog='In a client: {"command": "flowgres", "args": ["mcp"]}; GET /mcp.json of the front has all of it.'
+)
+@server_options
+@pass_session
+def mcp(session: Session) -> None:
+    """Serve models: list, validate and run workflows, read and cancel executions.
+
+    It speaks the Model Context Protocol over stdin and stdout, and is started by its client. It needs the extra `mcp`
+    (pip install 'flowgres[mcp]'), and acts with the credentials that other commands would act with.
+    """
+    from flowgres_cli.errors import CliError
+
+    try:
+        from flowgres_cli.mcp.server import make_server
+    except ModuleNotFoundError as error:
+        if error.name not in ("mcp", "pydantic"):
+            raise
+        raise CliError(
+            "the Model Context Protocol is not installed here",
+            code="extra_missing",
+            hint="Install it: pip install 'flowgres[mcp]'",
+        ) from error
+    make_server(session.client).run("stdio")

@@ -1,0 +1,1 @@
+"""A server of the Model Context Protocol: what a model may do with flowgres, as the caller that the command line is."""

@@ -1,0 +1,109 @@
+"""The tools as the protocol knows them: names, arguments, hints of what they change, errors that a model can read."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import ToolAnnotations
+from pydantic import Field
+
+from flowgres_cli import __version__
+from flowgres_cli.client import Client
+from flowgres_cli.errors import CliError
+from flowgres_cli.mcp.tools import MOST_EVENTS, MOST_WAIT_SECONDS, Tools, checked_execution_id
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Json = dict[str, Any]
+
+_READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+_STARTS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
+_ENDS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
+_INSTRUCTIONS = """\
+flowgres runs workflows: files of steps in YAML or JSON. validate_workflow checks a definition and changes nothing.
+run_workflow starts an execution of a workflow that is there and waits for its end; get_execution and get_logs tell what
+became of it. The reference of the language is at /llms.txt of the front. An error has a stable code, a sentence and a
+hint."""
+
+ExecutionId = Annotated[str, Field(description="The id of an execution, as run_workflow answers it")]
+
+
+def make_server(client: Client) -> MCPServer[Any]:
+    """The server on one client; whoever calls its tools acts as that client's caller."""
+    tools = Tools(client)
+    server: MCPServer[Any] = MCPServer("flowgres", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING")
+
+    @server.tool(title="List workflows", annotations=_READS)
+    @_told
+    def list_workflows() -> list[Json]:
+        """List the workflows that are there, by name, with their status and versions."""
+        return tools.list_workflows()
+
+    @server.tool(title="Validate a definition", annotations=_READS)
+    @_told
+    def validate_workflow(
+        definition: Annotated[str, Field(description="The whole definition, as a text in YAML or JSON")],
+    ) -> Json:
+        """Check a definition, and change nothing: {valid, problems}, each with path, line, column, code and hint."""
+        return tools.validate_workflow(definition)
+
+    @server.tool(title="Run a workflow", annotations=_STARTS)
+    @_told
+    def run_workflow(
+        workflow: Annotated[str, Field(description="Name or id")],
+        input: Annotated[Json, Field(description="The input of the workflow")] = {},  # noqa: B006
+        idempotency_key: Annotated[
+            str | None,
+            Field(description="The same key starts the same execution only once, however often"),
+        ] = None,
+        wait_seconds: Annotated[
+            float, Field(ge=0, le=MOST_WAIT_SECONDS, description="Wait for its end no longer than this")
+        ] = 30,
+    ) -> Json:
+        """Start an execution, and answer it with all its steps once it has ended, or as it is when the time is over."""
+        return tools.run_workflow(workflow, input, idempotency_key=idempotency_key, wait_seconds=wait_seconds)
+
+    @server.tool(title="Get an execution", annotations=_READS)
+    @_told
+    def get_execution(execution_id: ExecutionId) -> Json:
+        """Get an execution: status, output, error, and the same of every step."""
+        return tools.get_execution(checked_execution_id(execution_id))
+
+    @server.tool(title="Get the logs of an execution", annotations=_READS)
+    @_told
+    def get_logs(
+        execution_id: ExecutionId,
+        after: Annotated[int, Field(ge=0, description="Only events behind this number (seq)")] = 0,
+        limit: Annotated[int, Field(ge=1, le=MOST_EVENTS)] = 200,
+    ) -> list[Json]:
+        """Get what an execution did and logged: events in order, with seq, at, type, step, level and message."""
+        return tools.get_logs(checked_execution_id(execution_id), after=after, limit=limit)
+
+    @server.tool(title="Cancel an execution", annotations=_ENDS)
+    @_told
+    def cancel_execution(
+        execution_id: ExecutionId, reason: Annotated[str | None, Field(description="Why; it is kept")] = None
+    ) -> Json:
+        """Cancel an execution and everything below it; no new step starts."""
+        return tools.cancel_execution(checked_execution_id(execution_id), reason=reason)
+
+    return server
+
+
+def _told(tool: Callable[P, R]) -> Callable[P, R]:
+    """Turn a failure into an error of the tool: {code, message, hint} as JSON, for the model to act on."""
+
+    @functools.wraps(tool)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return tool(*args, **kwargs)
+        except CliError as error:
+            problem = {"code": error.code, "message": error.message, "hint": error.hint}
+            raise ToolError(json.dumps(problem, ensure_ascii=False)) from error
+
+    return told

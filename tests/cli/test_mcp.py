@@ -1,0 +1,149 @@
+"""`flowgres mcp`, as a client of the Model Context Protocol meets it: over stdio, against a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.types import TextContent
+
+from flowgres_cli.definitions import check_text
+from tests.support.api import Api
+from tests.support.database import Database
+from tests.support.stack import Stack, running_stack
+
+Json = Any
+HELLO = Path(__file__).parents[2] / "examples" / "hello"
+NOBODYS = "0193b5a0-0000-7000-8000-000000000000"
+BROKEN = "name: broken\nsteps:\n  - id: only\n    type: log\n    config: {message: '{{ input.name }'}\n"
+
+CALLS_NOTHING = "name: calls\nsteps:\n  - id: only\n    type: sub_workflow\n    config: {workflow: nothing}\n"
+
+
+@pytest.fixture(scope="module")
+def stack(module_database: Database, module_api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(module_database, module_api, tmp_path_factory.mktemp("stack")) as stack:
+        stack.import_file(HELLO / "workflow.yaml")
+        yield stack
+
+
+@asynccontextmanager
+async def model(**environment: str) -> AsyncIterator[Client]:
+    """A client that has started `flowgres mcp`."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
+    started = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "flowgres_cli", "mcp"],
+        env={**inherited, "XDG_CONFIG_HOME": "/nonexistent", **environment},
+    )
+    async with Client(started) as client:
+        yield client
+
+
+def of(stack: Stack) -> dict[str, str]:
+    return {
+        "FLOWGRES_API_URL": stack.api.url,
+        "FLOWGRES_FRONT_URL": stack.front.url,
+        "FLOWGRES_API_KEY": stack.api.headers["X-API-Key"],
+    }
+
+
+async def call(client: Client, tool: str, /, **arguments: Any) -> Json:
+    """What a tool answers."""
+    answer = await client.call_tool(tool, arguments)
+    assert not answer.is_error, answer.content
+    found = answer.structured_content
+    return found["result"] if set(found) == {"result"} else found
+
+
+async def refused(client: Client, tool: str, /, **arguments: Any) -> dict[str, Json]:
+    """The error of a tool."""
+    answer = await client.call_tool(tool, arguments)
+    assert answer.is_error, answer.content
+    (content,) = answer.content
+    assert isinstance(content, TextContent)
+    found: dict[str, Json] = json.loads(content.text[content.text.index("{") :])
+    return found
+
+
+async def test_tools_say_what_they_take_and_whether_they_change_anything(stack: Stack) -> None:
+    async with model(**of(stack)) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+    reading = {name for name, tool in tools.items() if tool.annotations and tool.annotations.read_only_hint}
+    assert reading == {"list_workflows", "validate_workflow", "get_execution", "get_logs"}
+    assert set(tools) - reading == {"run_workflow", "cancel_execution"}
+    for tool in tools.values():
+        assert tool.description
+        assert tool.annotations is not None
+    destructive = {name for name, tool in tools.items() if tool.annotations and tool.annotations.destructive_hint}
+    assert destructive == {"cancel_execution"}
+
+
+async def test_a_model_validates_runs_and_reads(stack: Stack) -> None:
+    async with model(**of(stack)) as client:
+        listed = await call(client, "list_workflows")
+        valid = await call(client, "validate_workflow", definition=(HELLO / "workflow.yaml").read_text())
+        execution = await call(client, "run_workflow", workflow="hello", input={"name": "Ann"}, idempotency_key="one")
+        again = await call(client, "run_workflow", workflow="hello", input={"name": "Ann"}, idempotency_key="one")
+        logs = await call(client, "get_logs", execution_id=execution["id"])
+        rest = await call(client, "get_logs", execution_id=execution["id"], after=logs[0]["seq"], limit=1)
+    assert [(one["name"], one["status"]) for one in listed] == [("hello", "active")]
+    assert valid == {"valid": True, "problems": []}
+    assert execution["status"] == "completed"
+    assert "Ann" in json.dumps(execution["output"])
+    assert again["id"] == execution["id"]
+    assert logs[0]["type"] == "execution_started"
+    assert rest == [logs[1]]
+
+
+async def test_all_that_is_wrong_with_a_definition_is_told(stack: Stack) -> None:
+    async with model(**of(stack)) as client:
+        broken = await call(client, "validate_workflow", definition=BROKEN)
+        unreadable = await call(client, "validate_workflow", definition="a: [")
+        unknown = await call(client, "validate_workflow", definition=CALLS_NOTHING)
+    assert broken["valid"] is False
+    assert {"line", "column", "path", "code", "message", "hint"} <= set(broken["problems"][0])
+    assert broken["problems"][0]["line"] == 5
+    assert unreadable["valid"] is False
+    # Only the server knows which workflows there are.
+    assert check_text(CALLS_NOTHING.encode())[1] == []
+    assert [problem["path"] for problem in unknown["problems"]] == ["steps[0].config.workflow"]
+
+
+async def test_what_waits_is_answered_in_time_and_cancelled(stack: Stack) -> None:
+    waiting = {"name": "waits", "steps": [{"id": "wait", "type": "delay", "config": {"seconds": 3600}}]}
+    assert stack.api.rpc("import_workflow", definition=waiting).status_code == 200
+    async with model(**of(stack)) as client:
+        execution = await call(client, "run_workflow", workflow="waits", wait_seconds=0)
+        cancelled = await call(client, "cancel_execution", execution_id=execution["id"], reason="enough")
+        found = await call(client, "get_execution", execution_id=execution["id"])
+        gone = await refused(client, "cancel_execution", execution_id=NOBODYS)
+    assert execution["status"] not in ("completed", "failed", "cancelled")
+    assert (cancelled["status"], found["status"]) == ("cancelled", "cancelled")
+    assert gone["code"] == "execution_not_found"
+
+
+async def test_errors_have_a_code_a_sentence_and_a_hint(stack: Stack) -> None:
+    async with model(**of(stack)) as client:
+        missing = await refused(client, "run_workflow", workflow="nothing")
+        none = await refused(client, "get_execution", execution_id="seven")
+        absent = await refused(client, "get_logs", execution_id=NOBODYS)
+    assert missing["code"] == "workflow_not_found"
+    assert missing["message"]
+    assert missing["hint"]
+    assert none["code"] == "argument_invalid"
+    assert absent["code"] == "execution_not_found"
+
+
+async def test_it_starts_without_a_server_and_each_call_says_so() -> None:
+    async with model(FLOWGRES_API_URL="http://127.0.0.1:1", FLOWGRES_API_KEY="fg_live_nothing") as client:
+        error = await refused(client, "list_workflows")
+    assert "cannot reach" in error["message"]
+    assert error["hint"]
