@@ -19,10 +19,10 @@ MIN_JWT_SECRET_LENGTH = 32
 class FrontSettings:
     """Addresses, keys and bounds of the front.
 
-    `dsn` logs in as flowgres_front, and so does `direct_dsn`, which goes past a pooler ("" when there is none). `api_url`
-    is where this process finds PostgREST, `public_url` where clients find both servers behind one proxy, PostgREST below
-    `/api` ("" when there is none). `secret_key` is FLOWGRES_SECRET_KEY as written ("" when secrets cannot be stored).
-    `metrics_token` is what a monitor sends as a bearer ("": only this machine may read /metrics).
+    `dsn` logs in as flowgres_front, and so does `direct_dsn`, which goes past a pooler ("" when there is none).
+    `api_url` is where this process finds PostgREST, `public_url` where clients find both servers behind one proxy,
+    PostgREST below `/api` ("" when there is none). `secret_key` is FLOWGRES_SECRET_KEY as written ("" when secrets
+    cannot be stored). `metrics_token` is what a monitor sends as a bearer ("": only this machine may read /metrics).
     `cors_origins` mirrors PostgREST: any origin, because callers send a bearer token or key and never a cookie.
     """
 
