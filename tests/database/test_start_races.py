@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.support.database import Clock, Database
+from tests.support.definitions import log_step, workflow
 from tests.support.engine import hands
 from tests.support.races import rivals
 from tests.support.starts import Starts
@@ -189,3 +190,19 @@ def test_rate_holds_for_starts_of_many_connections(starts: Starts) -> None:
     # Each other connection may have one start on its way that is not seen yet.
     assert 100 <= len(answers) - len(refused) <= 100 + THREADS - 1
     assert len(starts.rows()) == len(answers) - len(refused)
+
+
+def test_schedule_whose_key_somebody_holds_is_fired_later_and_keeps_no_other(starts: Starts) -> None:
+    trigger = {"type": "cron", "cron": "* * * * *"}
+    for name, settings in (("w", {"start": {"singleton": "return"}}), ("free", {})):
+        definition = workflow(log_step("a"), name=name, triggers=[trigger], settings=settings)
+        starts.author.confirm(starts.author.import_(definition)["version_id"])
+    with starts.author.connect() as other:
+        other.run("begin")
+        starts.start(other)
+        starts.clock.advance(seconds=60)
+        assert starts.db.one("select * from flowgres.fire_schedules(100)")["p_started"] == 1
+        other.run("rollback")
+    assert starts.db.one("select * from flowgres.fire_schedules(100)")["p_started"] == 1
+    assert [row["trigger_type"] for row in starts.rows()] == ["cron", "cron"]
+    assert starts.db.column("select last_error from flowgres.schedules") == [None, None]

@@ -43,12 +43,17 @@ declare
   v_code text;
   v_count integer := 0;
   v_expires_at timestamptz;
+  v_patience text;
 begin
   begin
     v_next := flowgres.next_slot(
       p_fields => (p_schedule).fields, p_timezone => (p_schedule).timezone, p_after => (p_schedule).next_at);
     v_expires_at := flowgres.slots_expire_at(p_tenant_id => (p_schedule).tenant_id, p_now => p_now);
     v_version := flowgres.find_active_version(p_tenant_id => (p_schedule).tenant_id, p_workflow_id => (p_schedule).workflow_id);
+    if not v_version.start_rule is null then
+      -- Who starts by the same key may leave its transaction open: all other schedules are not to wait for it.
+      v_patience := set_config('lock_timeout', '100ms', true);
+    end if;
     foreach v_slot in array flowgres.due_slots(p_schedule => p_schedule, p_next => v_next, p_now => p_now) loop
       v_id := flowgres.start_slot(
         p_schedule => p_schedule, p_version => v_version, p_slot => v_slot, p_now => p_now, p_expires_at => v_expires_at,
@@ -59,7 +64,10 @@ begin
         v_count := v_count + 1;
       end if;
     end loop;
-  exception when others then
+  exception
+  when lock_not_available then
+    return 0;
+  when others then
     -- What has nothing to do with the schedule comes again, and then it may do.
     if sqlstate ~ '^(40|53|55|57|58)' then
       raise;
@@ -84,7 +92,8 @@ end;
 $$;
 comment on function flowgres.fire_schedule(flowgres.schedules, timestamptz) is $$Start what is due of a schedule that the caller has locked; returns how many executions
 
-What is refused (an input, a suspended tenant) is kept in last_error, and the next slot comes as ever.$$;
+What is refused (an input, a suspended tenant) is kept in last_error, and the next slot comes as ever. Where somebody holds the key
+of the start, the schedule stays due.$$;
 
 set local role flowgres_engine;
 
