@@ -38,7 +38,7 @@ declare
     ' group by (l.place - 1) / %s order by (l.place - 1) / %s)';
   v_tenant_id uuid := tg_argv[0]::uuid;
   v_name text := tg_argv[1];
-  v_change text := lower(tg_op);
+  v_change text := lower(tg_op collate "C");
   v_now timestamptz;
   v_columns text;
   v_count integer := 0;
