@@ -40,7 +40,7 @@ comment on column flowgres.webhooks.defined_secret_name is $$The secret that the
 comment on column flowgres.webhooks.secret_name is $$The secret that deliveries are checked with: that of the definition, or of a rotation since$$;
 comment on column flowgres.webhooks.previous_secret_name is $$The secret of before the last rotation; good as well until previous_until$$;
 comment on column flowgres.webhooks.previous_until is $$Until when the previous secret is good$$;
-comment on column flowgres.webhooks.input is $$How the input is made of the payload: jsonpath by name, one jsonpath, or null for the declared inputs$$;
+comment on column flowgres.webhooks.input is $$How the input is made of the payload; null is what the payload has of the declared inputs$$;
 comment on column flowgres.webhooks.created_at is $$When it was first active$$;
 comment on column flowgres.webhooks.updated_at is $$When it last changed$$;
 

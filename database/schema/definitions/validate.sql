@@ -203,8 +203,8 @@ begin
   || flowgres.check_secrets(p_definition => v_whole)
   || flowgres.check_trigger_names(p_definition => v_whole)
   || flowgres.check_cron_triggers(p_definition => v_whole)
+  || flowgres.check_webhook_triggers(p_definition => v_whole)
   || flowgres.check_expressions(p_definition => v_whole);
-  v_errors := v_errors || flowgres.check_webhook_triggers(p_definition => v_whole, p_found => v_errors);
   v_errors := v_errors || flowgres.check_jsonpaths(p_definition => v_definition, p_found => v_errors);
   v_errors := flowgres.distinct_problems(v_errors);
 

@@ -18,43 +18,6 @@ as $$
 $$;
 comment on function flowgres.webhook_stamp(flowgres.webhooks, timestamptz) is $$Changes with everything that a webhook's deliveries are checked with.$$;
 
-create or replace function flowgres.make_webhook_input(p_version flowgres.workflow_versions, p_mapping jsonb, p_payload jsonb)
-  returns jsonb language plpgsql stable
-as $$
-declare
-  v_input jsonb;
-begin
-  if jsonb_typeof(p_mapping) = 'string' then
-    v_input := jsonb_path_query_first(p_payload, (p_mapping #>> '{}')::jsonpath, '{}', true);
-    if jsonb_typeof(v_input) is distinct from 'object' then
-      perform flowgres.fail(
-        p_status => 422, p_code => 'input_invalid', p_message => format('%s of the payload is no object', p_mapping #>> '{}'),
-        p_hint => 'The webhook makes the whole input of it.');
-    end if;
-  elsif p_mapping is not null then
-    -- What the payload has not is left out, so that a default stands for it.
-    return (
-      select coalesce(jsonb_object_agg(m.key, m.found) filter (where m.found is not null), '{}')
-      from (
-        select e.key, case when flowgres.is_payload_path(e.value)
-          then jsonb_path_query_first(p_payload, (e.value #>> '{}')::jsonpath, '{}', true) else e.value end as found
-        from jsonb_each(p_mapping) as e
-      ) as m);
-  else
-    v_input := case when jsonb_typeof(p_payload) = 'object' then p_payload else '{}' end;
-  end if;
-  if p_version.inputs is not null and not p_version.takes_additional_inputs then
-    v_input := (
-      select coalesce(jsonb_object_agg(i.key, i.value), '{}') from jsonb_each(v_input) as i where p_version.inputs ? i.key);
-  end if;
-  return v_input;
-end;
-$$;
-comment on function flowgres.make_webhook_input(flowgres.workflow_versions, jsonb, jsonb) is $$The input of what a delivery starts
-
-By the webhook's mapping; without one what the payload has of the declared inputs, or all of it where none are declared. The rest is
-in trigger.payload.$$;
-
 create or replace function flowgres.start_delivery(
   p_id uuid, p_webhook flowgres.webhooks, p_version flowgres.workflow_versions, p_trigger jsonb, p_now timestamptz
 )
@@ -70,7 +33,9 @@ begin
     v_version := flowgres.find_active_version(p_tenant_id => (p_webhook).tenant_id, p_workflow_id => (p_webhook).workflow_id);
   end if;
   perform flowgres.check_payload(p_tenant_id => (p_webhook).tenant_id, p_payload => p_trigger, p_what => 'the payload');
-  v_input := flowgres.make_webhook_input(p_version => v_version, p_mapping => (p_webhook).input, p_payload => p_trigger -> 'payload');
+  v_input := flowgres.trigger_input(
+    p_mapping => (p_webhook).input, p_payload => p_trigger -> 'payload', p_inputs => v_version.inputs,
+    p_takes_additional => v_version.takes_additional_inputs);
   v_count := flowgres.insert_executions(
     p_version => v_version,
     p_ids => array[p_id],
@@ -181,13 +146,13 @@ begin
   select
     h.tenant_id, h.id, h.workflow_id, h.path, h.token_hash, h.scheme, h.secret_name, h.previous_secret_name, h.previous_until, h.input,
     v.tenant_id, v.id, v.workflow_id, v.version, v.step_count, v.hidden_step_count, v.root_indexes, v.inputs,
-    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path
+    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path, v.start_rule
   into
     v_webhook.tenant_id, v_webhook.id, v_webhook.workflow_id, v_webhook.path, v_webhook.token_hash, v_webhook.scheme,
     v_webhook.secret_name, v_webhook.previous_secret_name, v_webhook.previous_until, v_webhook.input,
     v_version.tenant_id, v_version.id, v_version.workflow_id, v_version.version, v_version.step_count,
     v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.takes_additional_inputs,
-    v_version.timeout_seconds, v_version.priority, v_version.correlation_path
+    v_version.timeout_seconds, v_version.priority, v_version.correlation_path, v_version.start_rule
   from flowgres.webhooks as h
   left join flowgres.tenants as t on t.tenant_id = h.tenant_id and t.status <> 'suspended'
   left join flowgres.workflows as w
@@ -260,7 +225,8 @@ begin
     outcome := 'failed';
     execution_id := null;
     reason := coalesce(nullif(reason, ''), 'refused');
-    message := left(sqlerrm, 1000);
+    -- What the database says by itself may quote what nobody outside is to read.
+    message := case when sqlstate like 'FG___' then left(sqlerrm, 1000) else 'the database cannot take this' end;
     http_status := case
       -- Senders try again, and by then it may be active.
       when reason in ('workflow_not_active', 'version_not_ready', 'version_invalid') then 503
