@@ -26,7 +26,7 @@ as $$
 declare
   v_version flowgres.workflow_versions := p_version;
   v_input jsonb;
-  v_count integer;
+  v_ids uuid[];
   v_is_told boolean;
 begin
   if v_version.id is null then
@@ -36,7 +36,7 @@ begin
   v_input := flowgres.trigger_input(
     p_mapping => (p_webhook).input, p_payload => p_trigger -> 'payload', p_inputs => v_version.inputs,
     p_takes_additional => v_version.takes_additional_inputs);
-  v_count := flowgres.insert_executions(
+  v_ids := flowgres.insert_executions(
     p_version => v_version,
     p_ids => array[p_id],
     p_inputs => array[flowgres.check_input(
@@ -46,10 +46,10 @@ begin
     p_trigger => p_trigger,
     p_created_by => 'webhook:' || (p_webhook).id);
   v_is_told := flowgres.wake_runners();
-  return p_id;
+  return v_ids[1];
 end;
 $$;
-comment on function flowgres.start_delivery is $$Start what a delivery starts; returns the id that was given
+comment on function flowgres.start_delivery is $$Start what a delivery starts; returns the id: the one that was given, or by a rule of starts that of another execution
 
 Expressions see trigger.type (webhook), payload, headers, query, path, id and webhook, and event of a CloudEvent.$$;
 
@@ -205,6 +205,11 @@ begin
     if v_is_new then
       execution_id := flowgres.start_delivery(
         p_id => v_id, p_webhook => v_webhook, p_version => v_version, p_trigger => v_trigger, p_now => v_now);
+      if execution_id <> v_id then
+        update flowgres.webhook_keys as k
+        set execution_id = receive_delivery.execution_id
+        where k.tenant_id = p_tenant_id and k.webhook_id = p_webhook_id and k.key = p_key;
+      end if;
       outcome := 'accepted';
       -- Slack takes nothing else for an answer.
       http_status := case v_webhook.scheme when 'slack' then 200 else 202 end;
