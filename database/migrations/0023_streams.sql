@@ -6,7 +6,6 @@ set local role flowgres_owner;
 
 -- Without a default nothing is rewritten.
 alter table flowgres.executions add column is_awaited boolean;
-comment on column flowgres.executions.is_awaited is $$Whether a call waits for its end, which is then told (flowgres_ends); null is no$$;
 
 -- Unlogged: after a crash nobody listens any more, and whoever comes back is told to begin anew.
 create unlogged table flowgres.stream_watches (

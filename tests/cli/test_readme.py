@@ -24,7 +24,9 @@ TENANT = "dev"
 
 
 def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    # All of them, so that the end of one is not taken for the beginning of another.
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [text for name, text in found if name == language]
 
 
 def _lines(program: str) -> list[str]:
@@ -61,7 +63,7 @@ def test_commands_of_the_tour_work(toured: Flowgres) -> None:
 
 
 def test_application_starts_with_its_own_login_as_the_readme_says(toured: Flowgres, module_database: Database) -> None:
-    blocks = re.findall(r"^```\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    blocks = _blocks("")
     (command,) = [block for block in blocks if "tenants logins add" in block]
     (transaction,) = [block for block in blocks if block.startswith("begin;")]
     with psycopg.connect(module_database.dsn(), autocommit=True) as owner:
@@ -87,11 +89,12 @@ def test_application_starts_with_its_own_login_as_the_readme_says(toured: Flowgr
 
 def test_requests_of_the_tour_work(toured: Flowgres) -> None:
     toured("run", "hello")
-    values = {"API": toured.environment["FLOWGRES_API_URL"], "KEY": toured.environment["FLOWGRES_API_KEY"]}
+    names = {"API": "FLOWGRES_API_URL", "FRONT": "FLOWGRES_FRONT_URL", "KEY": "FLOWGRES_API_KEY"}
+    values = {name: toured.environment[variable] for name, variable in names.items()}
     requests = _lines("curl")
     assert len(requests) >= 3
     for line in requests:
-        words = shlex.split(re.sub(r"\$(API|KEY)\b", lambda match: values[match[1]], line))[1:]
+        words = shlex.split(re.sub(r"\$(API|FRONT|KEY)\b", lambda match: values[match[1]], line))[1:]
         headers: dict[str, str] = {}
         body, url = None, ""
         while words:

@@ -20,6 +20,7 @@ from flowgres_cli.stack.environment import RUNNER_SETTINGS
 from flowgres_cli.stack.fetching import find_postgrest
 from flowgres_cli.stack.ports import free_port
 from flowgres_cli.stack.postgrest import PostgrestConfig
+from flowgres_front.routes.run import MAX_WAIT_SECONDS
 from flowgres_front.settings import FrontSettings
 from flowgres_process.secret_keys import SecretKeys
 from flowgres_runner.settings import RunnerSettings
@@ -201,6 +202,18 @@ def test_caddy_reaches_services_and_ports_that_exist(compose: dict[str, Any]) ->
     assert upstreams == {"postgrest": "3000", "front": "8000"}
     assert str(compose["services"]["postgrest"]["environment"]["PGRST_SERVER_PORT"]) == upstreams["postgrest"]
     assert str(compose["services"]["front"]["environment"]["PORT"]) == upstreams["front"]
+
+
+def test_nginx_does_what_caddy_does() -> None:
+    text = (DEPLOY / "nginx" / "nginx.conf").read_text()
+
+    upstreams = dict(re.findall(r"server (\w+):(\d+);", text))
+    assert upstreams == {"postgrest": "3000", "front": "8000"}
+    waits = re.search(r"proxy_read_timeout (\d+)s;", text)
+    assert waits is not None
+    assert int(waits[1]) > MAX_WAIT_SECONDS
+    # A token may stand in the query of a stream.
+    assert not re.search(r"\$(request|request_uri|args|query_string)\b", text)
 
 
 def test_nothing_but_caddy_can_be_opened_to_the_network(compose: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ comment on column flowgres.executions.trigger is $$What the trigger carried besi
 comment on column flowgres.executions.metadata is $$The caller's metadata$$;
 comment on column flowgres.executions.output is $$Its result, once it has completed$$;
 comment on column flowgres.executions.error is $$Why it failed: code, message, step$$;
+comment on column flowgres.executions.is_awaited is $$Whether a call waits for its end, which is then told (flowgres_ends); null is no$$;
 comment on column flowgres.executions.stop is $$How a stop step ends it: {status, output, message, step}$$;
 
 comment on column flowgres.step_executions.tenant_id is $$Tenant that owns it$$;

@@ -42,8 +42,6 @@ begin
     select p.oid::regprocedure
     from (values
       ('flowgres.get_contexts(uuid, jsonb, bigint)', 'previous'),
-      ('flowgres.insert_executions(flowgres.workflow_versions, uuid[], jsonb[], timestamptz, smallint, timestamptz, text, smallint, '
-        'jsonb, text, jsonb, text, text, uuid, smallint, uuid[], smallint[], bigint[])', 'ids'),
       ('flowgres.find_unhandled(flowgres.advance_state, flowgres.resolved_step[])', 'p_passed_by')) as f (signature, name)
     join pg_catalog.pg_proc as p on p.oid = to_regprocedure(f.signature) and f.name <> all(p.proargnames)
   loop

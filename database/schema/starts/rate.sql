@@ -78,7 +78,7 @@ comment on function flowgres.forget_start_weights(uuid, text) is $$Let the next 
 create or replace function flowgres.is_start_from_outside(p_trigger_type text)
   returns boolean language sql immutable parallel safe
 as $$
-  select p_trigger_type <> 'api' and p_trigger_type <> 'sub_workflow' and p_trigger_type <> 'cron' and p_trigger_type <> 'replay';
+  select p_trigger_type in ('webhook', 'event', 'table');
 $$;
 comment on function flowgres.is_start_from_outside(text) is $$Whether a trigger's start counts for the rate of its tenant
 
