@@ -91,6 +91,7 @@ async def test_limits_in_the_child_fail_the_guilty_job_without_a_kill(pool: Eval
     assert code_of(answers[1]) == "expression_limit"
     assert (answers[0], answers[2]) == (Rendered(1), Rendered(2))
     assert pool.pids[:1] == pids
+    assert pool.died_count == 0
 
 
 async def test_parent_kills_what_no_signal_can_stop(pool: EvaluatorPool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +108,7 @@ async def test_parent_kills_what_no_signal_can_stop(pool: EvaluatorPool, monkeyp
     assert code_of(answers[1]) == "expression_limit"
     assert (answers[0], answers[2]) == (Rendered(1), Rendered(2))
     assert pool._slow_workers[0] in killed, "wherever else it was interrupted before"
+    assert pool.died_count >= 1
     assert await pool.render([job("{{ input.n }}", 3)]) == [Rendered(3)]
 
 

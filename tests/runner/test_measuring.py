@@ -1,0 +1,38 @@
+"""A real runner measures what has ended, and tells what it counted itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.support.api import Api
+from tests.support.database import Clock, Database, Db, Tenant
+from tests.support.engine import Hands, dag, import_workflow, start
+from tests.support.runner import Runner, wait_for
+
+COUNTER = "select coalesce(sum(total), 0) from flowgres.runner_counters() where name = %s"
+
+
+def test_runner_measures_what_it_ran_and_tells_what_it_counted(
+    api: Api, database: Database, tenant: Tenant, db: Db, clock: Clock, start_runner: Callable[..., Runner]
+) -> None:
+    flow = import_workflow(db, tenant, dag("flow", [{"id": "a"}, {"id": "b", "depends_on": ["a"]}]))
+    start_runner()
+    start(database, tenant, flow)
+    wait_for(lambda: db.value("select count(*) from flowgres.executions where status = 'completed'"))
+    wait_for(lambda: db.value(COUNTER, "steps_reported") == 2, what="a heartbeat")
+    measured = "select sum(total) from flowgres.metric_rollups where measure = 'step' and span_seconds = 60"
+    wait_for(lambda: db.value(measured) == 2, timeout_seconds=40, what="the mark")
+    figures = api.as_key(tenant.key).rpc("execution_metrics").json()
+    assert figures["executions"]["by_status"] == {"completed": 1}
+    assert {step["step"]: step["total"] for step in figures["steps"]} == {"a": 1, "b": 1}
+
+
+def test_runner_that_takes_over_counts_what_it_took(
+    database: Database, tenant: Tenant, db: Db, start_runner: Callable[..., Runner]
+) -> None:
+    start(database, tenant, import_workflow(db, tenant, dag("left", [{"id": "a"}])))
+    with database.connect("runner") as service:
+        assert len(Hands(service).claim()) == 1
+    start_runner()
+    wait_for(lambda: db.value(COUNTER, "leases_rescued") == 1, timeout_seconds=60, what="a rescue")
+    wait_for(lambda: db.value("select count(*) from flowgres.executions where status = 'completed'"))
