@@ -100,6 +100,8 @@ class Engine:
             )
         for definition in case.source.definitions:
             await self._import(case.source, definition)
+        # Nobody is told how cases end.
+        await self._connection.execute("delete from flowgres.notifications where tenant_id = %s", [tenant_id])
         # Jitter is chance, and cases are not to depend on it: each backoff is as long as it may be.
         await self._connection.execute(
             "update flowgres.workflow_steps set retry_jitter = false where tenant_id = %s and retry_jitter", [tenant_id]
