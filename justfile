@@ -21,9 +21,9 @@ dev *paths:
 init-db *options:
     flowgres db install "$@"
 
-# Serve Swagger UI of the API (docker)
+# Open Swagger UI of the API, which every front serves
 swagger:
-    docker compose -f deploy/docker-compose.yml --profile tools up swagger-ui
+    python -m webbrowser "${PUBLIC_URL:-http://127.0.0.1:8000}/docs"
 
 # Serve pgAdmin with the server list of flowgres (docker)
 pgadmin:
@@ -52,6 +52,10 @@ logs execution *options:
 # Write the reference page of definitions anew, from its description
 reference:
     python -m flowgres_definitions.reference
+
+# Write the copy of Swagger UI that the front serves anew, from npm
+vendor:
+    python -m tests.support.vendored
 
 # Run the tests
 test *options:

@@ -64,8 +64,8 @@ class Addresses:
 
     @property
     def docs(self) -> str:
-        """PostgREST's OpenAPI document."""
-        return f"{self.api}/"
+        """The page that shows the API, and calls it."""
+        return f"{self.front}/docs"
 
     def config(self) -> Config:
         """The configuration of a client of this server."""

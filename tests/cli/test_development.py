@@ -33,7 +33,7 @@ def test_dev_serves_reloads_keeps_its_data_and_leaves_nothing_running(
     assert "imported  flows/greet.yaml: greet version 1" in server.text
     for name in ("API", "Front", "Docs", "Database", "API key"):
         assert server.address(name)
-    assert httpx.get(server.address("Docs")).json()["swagger"] == "2.0"
+    assert "swagger-ui" in httpx.get(server.address("Docs")).text
 
     # In the same folder, without any setting.
     first = flowgres("run", "greet")

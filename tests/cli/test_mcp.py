@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -15,8 +17,11 @@ from mcp import Client, StdioServerParameters
 from mcp.types import TextContent
 
 from flowgres_cli.definitions import check_text
+from flowgres_cli.stack.ports import free_port, is_free
+from flowgres_cli.stack.process import ManagedProcess
 from tests.support.api import Api
 from tests.support.database import Database
+from tests.support.node import NODE, installed
 from tests.support.stack import Stack, running_stack
 
 Json = Any
@@ -25,6 +30,15 @@ NOBODYS = "0193b5a0-0000-7000-8000-000000000000"
 BROKEN = "name: broken\nsteps:\n  - id: only\n    type: log\n    config: {message: '{{ input.name }'}\n"
 
 CALLS_NOTHING = "name: calls\nsteps:\n  - id: only\n    type: sub_workflow\n    config: {workflow: nothing}\n"
+
+SERVES = """
+from pathlib import Path
+from flowgres_cli.client import Client
+from flowgres_cli.config import load_config
+from flowgres_cli.mcp.server import make_server
+
+make_server(Client(load_config({{}}, {{}}, Path("/")))).run("streamable-http", port={port})
+"""
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +161,47 @@ async def test_it_starts_without_a_server_and_each_call_says_so() -> None:
         error = await refused(client, "list_workflows")
     assert "cannot reach" in error["message"]
     assert error["hint"]
+
+
+# Of the protocol's own tests, those that need no tools of theirs in the server.
+SCENARIOS = (
+    *("server-initialize", "ping", "tools-list", "resources-list", "prompts-list", "tools-call-error"),
+    *("server-sse-multiple-streams", "dns-rebinding-protection"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_conformance_tests_of_the_protocol_pass(scenario: str, served: str, tmp_path: Path) -> None:
+    program = installed("mcp") / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+    done = subprocess.run(
+        [str(NODE), str(program), "server", "--url", served, "--scenario", scenario],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    counted = re.search(r"Passed: (\d+)/(\d+), 0 failed", done.stdout)
+    assert counted is not None, done.stdout
+    assert counted[1] == counted[2] != "0"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same server over HTTP, which is how the conformance tests speak. No scenario calls a tool that is there."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/mcp"
+    process = ManagedProcess(
+        "mcp",
+        [sys.executable, "-c", SERVES.format(port=port)],
+        log_path=tmp_path_factory.mktemp("mcp") / "mcp.log",
+        environment={name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ},
+    )
+    process.start()
+    try:
+        process.wait_until(lambda: not is_free(port), timeout_seconds=60)
+        yield address
+    finally:
+        process.stop()

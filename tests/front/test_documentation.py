@@ -13,6 +13,7 @@ import pytest
 from flowgres_definitions.description import description_text
 from tests.support.api import Api
 from tests.support.database import Database
+from tests.support.vendored import PLACE, fetch
 
 Json = Any
 PUBLIC = "https://flows.example.com"
@@ -168,3 +169,15 @@ def test_without_a_database_the_document_waits_and_the_page_does_not(start_front
     answer = front.get("/openapi.json")
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unreachable")
     assert front.get("/docs").status_code == 200
+
+
+@pytest.mark.slow
+def test_swagger_ui_is_the_one_of_npm() -> None:
+    wanted = fetch()
+    found = {path.name: path.read_bytes() for path in PLACE.iterdir() if path.name != "README.md"}
+    assert set(found) == set(wanted)
+    for name, content in found.items():
+        if name.endswith(".gz"):  # another zlib packs the same otherwise
+            assert gzip.decompress(content) == gzip.decompress(wanted[name]), name
+        else:
+            assert content == wanted[name], name

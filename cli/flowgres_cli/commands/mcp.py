@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from flowgres_cli.session import Session, pass_session, server_options
@@ -16,7 +18,7 @@ def mcp(session: Session) -> None:
     """Serve models: list, validate and run workflows, read and cancel executions.
 
     It speaks the Model Context Protocol over stdin and stdout, and is started by its client. It needs the extra `mcp`
-    (pip install 'flowgres[mcp]'), and acts with the credentials that other commands would act with.
+    of flowgres, and acts with the credentials that other commands would act with.
     """
     from flowgres_cli.errors import CliError
 
@@ -28,6 +30,6 @@ def mcp(session: Session) -> None:
         raise CliError(
             "the Model Context Protocol is not installed here",
             code="extra_missing",
-            hint="Install it: pip install 'flowgres[mcp]'",
+            hint=f"It is the extra `mcp` of flowgres: {sys.executable} -m pip install 'mcp>=2.3,<3'",
         ) from error
     make_server(session.client).run("stdio")

@@ -18,7 +18,8 @@ const credentials = (system) => {
 }
 
 const show = (url) => {
-  const system = window.SwaggerUIBundle({
+  let system // it loads its document before it is there
+  system = window.SwaggerUIBundle({
     url,
     dom_id: '#swagger',
     docExpansion: 'list',
@@ -60,6 +61,8 @@ const start = async () => {
     choice.add(new Option(title, url))
   }
   choice.addEventListener('change', () => show(choice.value))
+  // Without credentials: with wrong ones PostgREST tells nothing, and nothing could be put right.
+  document.getElementById('again').addEventListener('click', () => show(choice.value))
   show(choice.value)
 }
 
