@@ -15,110 +15,101 @@ with named (schema, owner, roles, names) as (
   (
     'flowgres', 'flowgres_owner',
     '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front,flowgres_runner,flowgres_sql,flowgres_authenticator}'::text[],
-    array[
-      'tenant_id', 'tenant_of_login', 'system_tenant_id', 'now', 'clock_shift', 'actor', 'fail', 'version', 'refuse_caller',
-      'authenticate', 'assume_caller', 'check_privilege', 'pre_request', 'enter', 'openapi', 'openapi_type', 'openapi_title',
-      'openapi_views', 'openapi_functions', 'openapi_base_path', 'openapi_media_type', 'api_reach', 'api_errors',
-      'described_functions'
-    ]
+    '{
+      tenant_id, tenant_of_login, system_tenant_id, now, clock_shift, actor, fail, version, refuse_caller, authenticate, assume_caller,
+      check_privilege, pre_request, enter, openapi, openapi_type, openapi_title, openapi_views, openapi_functions, openapi_base_path,
+      openapi_media_type, api_reach, api_errors, described_functions
+    }'::text[]
   ),
   (
-    'flowgres', 'flowgres_owner', '{flowgres_viewer,flowgres_operator}', array[
-      'require_tenant', 'setting', 'tenant_settings', 'uuid_v7_time', 'uuid_v7_floor', 'progress_percent', 'execution_metrics',
-      'is_operator', 'runner_name', 'describe_outcome', 'step_label', 'schedule_status', 'describe_start_rule',
-      'named_webhook_path', 'show_webhook_path', 'duration_place', 'place_seconds', 'shown_seconds', 'metric_samples',
-      'metric_parts', 'minute_of', 'hour_of', 'webhook_metrics', 'normalise_message', 'error_samples', 'list_error_groups',
-      'is_hidden', 'hidden_id', 'notification_name'
-    ]
+    'flowgres', 'flowgres_owner', '{flowgres_viewer,flowgres_operator}', '{
+      require_tenant, setting, tenant_settings, uuid_v7_time, uuid_v7_floor, progress_percent, execution_metrics, is_operator,
+      runner_name, describe_outcome, step_label, schedule_status, describe_start_rule, named_webhook_path, show_webhook_path,
+      duration_place, place_seconds, shown_seconds, metric_samples, metric_parts, minute_of, hour_of, webhook_metrics, normalise_message,
+      error_samples, list_error_groups, is_hidden, hidden_id, notification_name
+    }'
   ),
-  ('flowgres', 'flowgres_owner', '{flowgres_operator}', array[
-      'use_tenant', 'place', 'is_copy', 'server_identifier', 'database_oid', 'installation_mark'
-    ]),
-  ('flowgres', 'flowgres_owner', '{flowgres_runner}', array['create_history', 'retire_history', 'maintain_history']),
+  ('flowgres', 'flowgres_owner', '{flowgres_operator}', '{use_tenant, place, is_copy, server_identifier, database_oid, installation_mark}'),
+  ('flowgres', 'flowgres_owner', '{flowgres_runner}', '{create_history, retire_history, maintain_history}'),
   -- What the API serves.
-  ('flowgres_api', 'flowgres_owner', '{flowgres_anon,flowgres_viewer,flowgres_operator}', array['register_tenant', 'health', 'openapi']),
-  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', array['adopt_installation']),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant, health, openapi}'),
   (
-    'flowgres_api', 'flowgres_owner', '{flowgres_viewer}', array[
-      'validate_workflow', 'get_execution', 'execution_metrics',
-      'step_executions', 'attempts', 'execution_events', 'workflow', 'parent', 'children', 'execution', 'executions',
-      'workflows', 'workflow_versions', 'workflow_steps', 'preview_schedule', 'webhooks'
-    ]
+    'flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
+      validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children,
+      execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks
+    }'
   ),
   (
-    'flowgres_api', 'flowgres_owner', '{flowgres_member}', array[
-      'import_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow', 'delete_workflow', 'update_workflow',
-      'add_step', 'start_execution', 'start_executions', 'cancel_execution', 'pause_schedule', 'resume_schedule',
-      'trigger_schedule', 'backfill_schedule', 'emit_event', 'rotate_webhook', 'redeliver_webhook', 'redeliver_notification'
-    ]
+    'flowgres_api', 'flowgres_owner', '{flowgres_member}', '{
+      import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
+      start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
+      emit_event, rotate_webhook, redeliver_webhook, redeliver_notification
+    }'
   ),
   (
-    'flowgres_api', 'flowgres_owner', '{flowgres_admin}', array[
-      'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting', 'set_notification', 'delete_notification'
-    ]
+    'flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
+      create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification
+    }'
   ),
-  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login']),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{adopt_installation, add_tenant_login, remove_tenant_login}'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
-  ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', array['register_tenant']),
-  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', array['validate_workflow', 'get_execution', 'preview_schedule']),
-  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', array['find_stream', 'read_events', 'read_changes', 'watch_tenant']),
+  ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
+  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, preview_schedule}'),
+  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant}'),
   (
-    'flowgres', 'flowgres_definer', '{flowgres_member}', array[
-      'import_workflow', 'import_checked_workflow', 'activate_workflow', 'deactivate_workflow', 'archive_workflow',
-      'delete_workflow', 'update_workflow', 'add_step', 'start_execution', 'start_executions', 'cancel_execution',
-      'pause_schedule', 'resume_schedule', 'trigger_schedule', 'backfill_schedule', 'emit_event', 'rotate_webhook',
-      'redeliver_webhook', 'webhook_path', 'redeliver_notification'
-    ]
+    'flowgres', 'flowgres_definer', '{flowgres_member}', '{
+      import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
+      update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
+      backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification
+    }'
   ),
   (
-    'flowgres', 'flowgres_definer', '{flowgres_admin}', array[
-      'create_api_key', 'rotate_api_key', 'revoke_api_key', 'set_setting', 'put_secret', 'delete_secret', 'set_notification',
-      'delete_notification'
-    ]
+    'flowgres', 'flowgres_definer', '{flowgres_admin}', '{
+      create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification
+    }'
   ),
-  ('flowgres', 'flowgres_definer', '{flowgres_member}', array['await_end']),
-  ('flowgres', 'flowgres_definer', '{}', array['find_api_key']),
+  ('flowgres', 'flowgres_definer', '{flowgres_member}', '{await_end}'),
+  ('flowgres', 'flowgres_definer', '{}', '{find_api_key}'),
   -- SECURITY DEFINER, and sees all tenants.
   (
-    'flowgres', 'flowgres_engine', '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front}', array[
-      'authenticate_key', 'is_tenant_open', 'health'
-    ]
+    'flowgres', 'flowgres_engine', '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front}', '{
+      authenticate_key, is_tenant_open, health
+    }'
   ),
-  ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['adopt_installation', 'capture_changes', 'list_table_triggers']),
+  ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{adopt_installation, capture_changes, list_table_triggers}'),
   -- The front's own login: a delivery has no caller.
-  ('flowgres', 'flowgres_engine', '{flowgres_front}', array['find_webhook', 'receive_delivery', 'reject_deliveries']),
-  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', array['list_runners', 'metrics_until']),
-  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', array['unserved_reason']),
-  ('flowgres', 'flowgres_engine', '{flowgres_operator}', array['add_tenant_login', 'remove_tenant_login', 'list_tenant_logins']),
-  ('flowgres', 'flowgres_engine', '{}', array['require_operator', 'tenant_role_of']),
-  ('flowgres', 'flowgres_engine', '{flowgres_definer}', array['write_installation_setting']),
-  ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', array['has_sleepers']),
-  ('flowgres', 'flowgres_engine', '{flowgres_front}', array['installation_health', 'installation_metrics']),
+  ('flowgres', 'flowgres_engine', '{flowgres_front}', '{find_webhook, receive_delivery, reject_deliveries}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{add_tenant_login, remove_tenant_login, list_tenant_logins}'),
+  ('flowgres', 'flowgres_engine', '{}', '{require_operator, tenant_role_of}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_front}', '{installation_health, installation_metrics}'),
   -- For those who wait, of any tenant: that something happened, and never what.
-  ('flowgres', 'flowgres_engine', '{flowgres_front}', array['look_at_executions', 'look_at_tenants']),
+  ('flowgres', 'flowgres_engine', '{flowgres_front}', '{look_at_executions, look_at_tenants}'),
   (
-    'flowgres', 'flowgres_engine', '{flowgres_runner}', array[
-      'register_runner', 'heartbeat', 'claim', 'complete_and_claim', 'complete_chains', 'get_contexts', 'release',
-      'release_unknown', 'declare_idle', 'stop_runner', 'get_version', 'rescue_expired_leases', 'expire_executions', 'prune',
-      'cancel_orphan', 'wake_pending', 'get_secrets', 'unchecked_versions', 'confirm_version',
-      'custom_step_types', 'fire_schedules', 'realign_schedules', 'start_changes', 'measure_history', 'prune_metrics'
-    ]
+    'flowgres', 'flowgres_engine', '{flowgres_runner}', '{
+      register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle,
+      stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, get_secrets,
+      unchecked_versions, confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes, measure_history,
+      prune_metrics
+    }'
   ),
   (
-    'flowgres', 'flowgres_engine', '{}', array[
-      'check_invariants', 'oldest_ready_at', 'unserved_types', 'give_back', 'prune_streams', 'prune_webhooks', 'runner_counters',
-      'forget_runners'
-    ]
+    'flowgres', 'flowgres_engine', '{}', '{
+      check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_webhooks, runner_counters, forget_runners
+    }'
   )
 ),
 
 -- Functions of the owner that the definer's and the engine's do not call: inside the engine all others may be.
 aside (names) as (
-  values (array[
-    'set_clock', 'write_clock_shift', 'protect_table', 'seed_settings', 'keep_environment', 'use_tenant', 'create_history_defaults',
-    'build_history_period', 'attach_history_period', 'create_history', 'lock_history_tables', 'drop_history_period',
-    'retire_history', 'sweep_history', 'maintain_history', 'pre_request', 'assume_caller'
-  ])
+  values ('{
+      set_clock, write_clock_shift, protect_table, seed_settings, keep_environment, use_tenant, create_history_defaults,
+      build_history_period, attach_history_period, create_history, lock_history_tables, drop_history_period, retire_history,
+      sweep_history, maintain_history, pre_request, assume_caller
+    }')
 ),
 
 -- A view runs with its caller's rights, so the tables beneath it are granted too, never with what a view hides.
@@ -126,52 +117,42 @@ readable (roles, names, columns) as (
   values
   (
     '{flowgres_viewer}'::text[],
-    array[
-      'flowgres.tenants', 'flowgres.settings', 'flowgres.workflows', 'flowgres.workflow_versions', 'flowgres.workflow_steps',
-      'flowgres.step_types', 'flowgres.executions', 'flowgres.step_executions', 'flowgres.step_items', 'flowgres.attempts',
-      'flowgres.events', 'flowgres.schedules', 'flowgres.subscriptions', 'flowgres.webhook_deliveries',
-      'flowgres.webhook_rejections', 'flowgres.metric_rollups', 'flowgres.metric_open', 'flowgres.error_rollups',
-      'flowgres.notifications'
-    ],
+    '{
+      flowgres.tenants, flowgres.settings, flowgres.workflows, flowgres.workflow_versions, flowgres.workflow_steps, flowgres.step_types,
+      flowgres.executions, flowgres.step_executions, flowgres.step_items, flowgres.attempts, flowgres.events, flowgres.schedules,
+      flowgres.subscriptions, flowgres.webhook_deliveries, flowgres.webhook_rejections, flowgres.metric_rollups, flowgres.metric_open,
+      flowgres.error_rollups, flowgres.notifications
+    }'::text[],
     null::text[]
   ),
-  ('{flowgres_viewer,flowgres_definer,flowgres_engine}', array['flowgres.all_events'], null),
-  (
-    '{flowgres_viewer,flowgres_operator}', array['flowgres.secrets'],
-    array['tenant_id', 'name', 'created_at', 'updated_at', 'updated_by']
-  ),
+  ('{flowgres_viewer,flowgres_definer,flowgres_engine}', '{flowgres.all_events}', null),
+  ('{flowgres_viewer,flowgres_operator}', '{flowgres.secrets}', '{tenant_id, name, created_at, updated_at, updated_by}'),
   -- All but the address, which is as good as a right to start: show_webhook_path has it.
-  ('{flowgres_viewer}', array['flowgres.webhooks'], array[
-      'tenant_id', 'id', 'workflow_id', 'place', 'path', 'scheme', 'secret_name', 'previous_secret_name', 'previous_until', 'input',
-      'created_at', 'updated_at'
-    ]),
+  ('{flowgres_viewer}', '{flowgres.webhooks}', '{
+      tenant_id, id, workflow_id, place, path, scheme, secret_name, previous_secret_name, previous_until, input, created_at, updated_at
+    }'),
   -- The policies give tenants no row of it; runner_name reads it, for operators.
-  ('{flowgres_viewer}', array['flowgres.runners'], array['tenant_id', 'id', 'name']),
+  ('{flowgres_viewer}', '{flowgres.runners}', '{tenant_id, id, name}'),
   (
-    '{flowgres_viewer}', array['flowgres.work_queue'],
-    array[
-      'tenant_id', 'execution_id', 'id', 'version_id', 'runner_id', 'due_at', 'ready_at', 'claimed_at', 'iteration',
-      'step_index', 'attempt', 'generation', 'priority', 'resume', 'held', 'waits_for',
-      'round'
-    ]
+    '{flowgres_viewer}', '{flowgres.work_queue}',
+    '{
+      tenant_id, execution_id, id, version_id, runner_id, due_at, ready_at, claimed_at, iteration, step_index, attempt, generation,
+      priority, resume, held, waits_for, round
+    }'
   ),
-  (
-    '{flowgres_admin}', array['flowgres.api_keys'],
-    array['tenant_id', 'prefix', 'name', 'role', 'roles', 'created_by', 'created_at', 'expires_at', 'revoked_at']
-  ),
-  ('{flowgres_admin}', array['flowgres.audit_log'], null),
+  ('{flowgres_admin}', '{flowgres.api_keys}', '{tenant_id, prefix, name, role, roles, created_by, created_at, expires_at, revoked_at}'),
+  ('{flowgres_admin}', '{flowgres.audit_log}', null),
   (
     '{flowgres_viewer,flowgres_operator}',
-    array[
-      'flowgres_api.tenants', 'flowgres_api.settings', 'flowgres_api.workflows', 'flowgres_api.workflow_versions',
-      'flowgres_api.workflow_steps', 'flowgres_api.executions', 'flowgres_api.step_executions', 'flowgres_api.attempts',
-      'flowgres_api.execution_events', 'flowgres_api.secrets', 'flowgres_api.runners', 'flowgres_api.schedules',
-      'flowgres_api.subscriptions', 'flowgres_api.webhooks', 'flowgres_api.webhook_deliveries', 'flowgres_api.error_groups',
-      'flowgres_api.notifications', 'flowgres_api.notification_deliveries'
-    ],
+    '{
+      flowgres_api.tenants, flowgres_api.settings, flowgres_api.workflows, flowgres_api.workflow_versions, flowgres_api.workflow_steps,
+      flowgres_api.executions, flowgres_api.step_executions, flowgres_api.attempts, flowgres_api.execution_events, flowgres_api.secrets,
+      flowgres_api.runners, flowgres_api.schedules, flowgres_api.subscriptions, flowgres_api.webhooks, flowgres_api.webhook_deliveries,
+      flowgres_api.error_groups, flowgres_api.notifications, flowgres_api.notification_deliveries
+    }',
     null
   ),
-  ('{flowgres_admin,flowgres_operator}', array['flowgres_api.api_keys', 'flowgres_api.audit_log'], null)
+  ('{flowgres_admin,flowgres_operator}', '{flowgres_api.api_keys, flowgres_api.audit_log}', null)
 ),
 
 wanted_on_schemas (schema, role, privilege) as (
