@@ -33,7 +33,7 @@ WRONG_WORD, WRONG_KEY = "no_such_word", "no_such_key"
 
 
 (FIRST_LINE,) = re.findall(r"`(# yaml-language-server: [^`]+)`", README)
-(SETTINGS,) = re.findall(r"^```json\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+(SETTINGS,) = re.findall(r"^```json\n([^`]*yaml\.schemas.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 def written(folder: Path) -> Path:

@@ -205,3 +205,20 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
     finally:
         process.stop()
+
+
+def test_without_the_extra_it_says_how_to_get_it() -> None:
+    blocked = (
+        "import sys\n"
+        "class Blocked:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'mcp':\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Blocked())\n"
+        "from flowgres_cli.main import main\n"
+        "main(['mcp'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "[extra_missing]" in done.stderr
+    assert "-m pip install 'mcp>=" in done.stderr

@@ -10,7 +10,7 @@ from flowgres_cli.session import Session, pass_session, server_options
 
 
 @click.command(
-    epilog='In a client: {"command": "flowgres", "args": ["mcp"]}; GET /mcp.json of the front has all of it.'
+    epilog='Example, in a client: {"command": "flowgres", "args": ["mcp"]} (/mcp.json of the front has more)'
 )
 @server_options
 @pass_session
