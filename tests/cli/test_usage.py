@@ -43,14 +43,10 @@ def test_commands_of_this_version_are_complete() -> None:
         keys.create keys.list keys.rotate keys.revoke secrets.set secrets.list secrets.delete
         workflows.list workflows.show workflows.versions workflows.activate workflows.deactivate workflows.delete
         executions.list executions.show executions.events executions.cancel executions.watch
-<<<<<<< HEAD
-        schedules.list schedules.preview schedules.pause schedules.resume schedules.trigger schedules.backfill
+        mcp schedules.list schedules.preview schedules.pause schedules.resume schedules.trigger schedules.backfill
         events.emit events.list triggers.list triggers.install triggers.remove
         webhooks.list webhooks.show webhooks.rotate webhooks.send webhooks.deliveries webhooks.redeliver
         notifications.list notifications.set notifications.delete notifications.deliveries notifications.redeliver
-=======
-        mcp schedules.list schedules.preview schedules.pause schedules.resume schedules.trigger schedules.backfill
->>>>>>> apidocs
         runner.start runner.list"""
     assert {".".join(command) for command in ALL_COMMANDS} == set(expected.split())
 

@@ -128,6 +128,8 @@ def test_period_of_history_is_as_it_should_be_before_and_after_it_is_attached(da
     apart = "select count(*) from flowgres.history_periods where attached_at is null"
     assert db.value(apart) == 1
     assert status(installer_dsn(database)).is_current
-    assert db.call("flowgres.create_history")["created"] == 1
+    # Each call makes one, of whatever family needs it most.
+    while db.call("flowgres.create_history")["created"]:
+        pass
     assert db.value(apart) == 0
     assert status(installer_dsn(database)).is_current

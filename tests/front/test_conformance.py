@@ -42,6 +42,7 @@ def conformance(known_front: Api, module_api: Api, keys: dict[str, str]) -> Conf
             "definition": DEFINITION,
             "name": "KNOWN",
             "value": "a value that is long enough",
+            "wait": 0,
         },
         bodies={"/workflows": DEFINITION, "/token": {"expires_in": 60}},
     )

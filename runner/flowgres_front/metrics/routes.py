@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from flowgres_front.context import front_of
+from flowgres_front.describing import Answer, describe
 from flowgres_front.metrics.families import Installation
 from flowgres_front.problems import Problem
 
@@ -18,6 +19,13 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FORWARDED = ("forwarded", "x-forwarded-for", "via")
 
 
+@describe(
+    "Figures for Prometheus",
+    topic="Operation",
+    answers={200: Answer("All of them", {MEDIA_TYPE.partition(";")[0]: {"type": "string"}})},
+    errors={401: ["invalid_credentials"], 403: ["metrics_closed"]},
+    is_public=True,
+)
 async def show_metrics(request: Request) -> Response:
     """Answer in the text format of Prometheus, 200 also while the database is away.
 

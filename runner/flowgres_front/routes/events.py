@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from flowgres_front.bodies import BodyLimits, content_type, parse_json
 from flowgres_front.context import PARSED_AT_ONCE_BYTES, Front, Visitor, front_of
+from flowgres_front.describing import Body, describe, json_answer, json_object
 from flowgres_front.problems import Problem
 
 STRUCTURED: Final = "application/cloudevents+json"
@@ -51,6 +52,42 @@ class _Event:
         return key if len(key) <= _MAX_KEY else hashlib.sha256(key.encode()).hexdigest()
 
 
+_TOLD = json_object(
+    {
+        "started": {"type": "integer"},
+        "woken": {"type": "integer"},
+        "refused": {"type": "integer"},
+        "executions": {"type": "array", "items": {"type": "string", "format": "uuid"}},
+        "events": {"type": "array", "items": {"type": "object"}},
+    },
+    optional=["executions", "events"],
+)
+_CLOUD_EVENT = json_object(
+    {
+        "specversion": {"const": "1.0"},
+        **{name: {"type": "string", "minLength": 1, "maxLength": 200} for name in _REQUIRED},
+        "data": {},
+    },
+    optional=["data"],
+)
+
+
+@describe(
+    "Tell of events",
+    topic="Executions",
+    answers={202: json_answer("They were told", _TOLD)},
+    errors={
+        400: ["event_version_unknown", "event_attribute_missing", "events_invalid", "invalid_value"],
+        415: ["event_data_not_json"],
+    },
+    calls=["emit_event"],
+    body=Body(
+        {
+            STRUCTURED: _CLOUD_EVENT,
+            BATCH: {"type": "array", "items": _CLOUD_EVENT, "minItems": 1, "maxItems": MAX_EVENTS},
+        }
+    ),
+)
 async def take_events(request: Request) -> JSONResponse:
     """Tell of one event, or of up to a hundred in one transaction: 202 with what they started.
 

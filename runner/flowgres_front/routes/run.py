@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from flowgres_front.context import Visitor, front_of
+from flowgres_front.describing import JSON_TYPE, Body, Parameter, describe, json_answer, json_object
 from flowgres_front.problems import Problem
 from flowgres_front.visits import visit_of
 
@@ -37,8 +38,61 @@ _START = (
 MAX_VALUES = 250_000
 """In a body; as many as a megabyte has in any sensible form."""
 _PREFERENCE = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]+)\"?\s*(?=$|[,;])", re.IGNORECASE)
+_BODY = json_object(
+    {
+        "input": {"type": "object"},
+        "idempotency_key": {"type": "string", "minLength": 1, "maxLength": 255},
+        "version": {"type": "integer", "minimum": 1},
+        "priority": {"type": "integer", "minimum": 0, "maximum": 9},
+        "correlation_id": {"type": "string", "maxLength": 255},
+        "metadata": {"type": "object"},
+    },
+    optional=sorted(_ARGUMENTS),
+    is_closed=True,
+)
+_ID = {"type": "string", "format": "uuid"}
 
 
+@describe(
+    "Run a workflow and wait for its result",
+    topic="Executions",
+    answers={
+        200: json_answer(
+            "It has completed",
+            json_object(
+                {
+                    "execution_id": _ID,
+                    "workflow": {"type": "string"},
+                    "version": {"type": "integer"},
+                    "status": {"const": "completed"},
+                    "output": {},
+                    "error": {"type": "null"},
+                    "created": {"type": "boolean"},
+                }
+            ),
+        ),
+        202: json_answer(
+            "It goes on, or retention has taken it",
+            json_object({"execution_id": _ID, "status": {"type": "string"}, "created": {"type": "boolean"}}),
+        ),
+    },
+    errors={
+        400: ["argument_invalid", "argument_unknown", "invalid_value"],
+        422: ["execution_failed", "execution_cancelled"],
+        503: ["front_busy"],
+    },
+    calls=["start_execution"],
+    parameters=[
+        Parameter("workflow", "path", "Name or id of the workflow"),
+        Parameter(
+            "wait",
+            "query",
+            "Seconds to wait for the end",
+            {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS, "default": DEFAULT_WAIT_SECONDS},
+        ),
+    ],
+    body=Body({JSON_TYPE: _BODY}, is_required=False),
+)
 async def run_workflow(request: Request) -> JSONResponse:
     """Start `{"input", "idempotency_key"}` and wait for its end: 200 with the output, or 202 with the id, for later.
 

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from flowgres_front.context import Front, front_of
 from flowgres_front.credentials import Credentials, read_credentials, verify_token
+from flowgres_front.describing import Answer, Parameter, describe
 from flowgres_front.problems import Problem
 from flowgres_front.streams.positions import Snapshot, TenantPosition, parse_seq
 from flowgres_front.streams.sources import ExecutionSource, Filter, Source, TenantSource, Turn, turns
@@ -24,7 +25,21 @@ _OPENING_SECONDS = 2.0
 _LOOK_AGAIN_SECONDS = 0.02
 _MOST_FILTER_WORDS = 50
 
+_STREAM = Answer("Server-sent events", {"text/event-stream": {"type": "string"}})
+_LAST = Parameter(
+    "last_event_id", "query", "The id of the last event that the client has; the header Last-Event-ID is the same"
+)
+_TOKEN = Parameter("access_token", "query", "A token, for an EventSource, which cannot send headers")
+_ERRORS = {400: ["last_event_id_invalid", "argument_invalid"], 503: ["front_busy"]}
 
+
+@describe(
+    "Stream the events of an execution",
+    topic="Executions",
+    answers={200: _STREAM, 204: Answer("There is nothing more, and never will be")},
+    errors={**_ERRORS, 404: ["execution_not_found"]},
+    parameters=[Parameter("execution_id", "path", "Id of the execution"), _LAST, _TOKEN],
+)
 async def stream_execution(request: Request) -> Response:
     """All events of an execution, those to come as they happen; ends with the execution.
 
@@ -47,6 +62,24 @@ async def stream_execution(request: Request) -> Response:
         return _answer(request, front, source, turn, stack, first, has_caught_up)
 
 
+@describe(
+    "Stream the events of all executions",
+    topic="Executions",
+    answers={200: _STREAM},
+    errors=_ERRORS,
+    parameters=[
+        *(
+            Parameter(name, "query", f"Only of {what}; several with commas between")
+            for name, what in (
+                ("workflow", "these workflows"),
+                ("type", "these types of events"),
+                ("status", "executions that were in these states"),
+            )
+        ),
+        _LAST,
+        _TOKEN,
+    ],
+)
 async def stream_tenant(request: Request) -> Response:
     """Events of all executions of the caller's tenant from now on, or from `Last-Event-ID` on; has no end.
 
