@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.engine import Hands, assert_invariants, completed, dag, failed, import_workflow, start
+from tests.support.metrics import measure_all
 from tests.support.notifications import Notifications
 
 VIEWS = "select viewname from pg_views where schemaname = 'flowgres_api' order by 1"
@@ -81,9 +82,16 @@ def test_no_call_reaches_a_delivery_as_an_execution(
     import_workflow(db, tenant, dag("notification", [{"id": "a"}]))
 
 
-def test_no_figure_counts_deliveries(delivered: Notifications, database: Database, tenant: Tenant) -> None:
+@pytest.mark.parametrize("is_measured", [False, True])
+def test_no_figure_counts_deliveries(
+    is_measured: bool, delivered: Notifications, database: Database, tenant: Tenant, db: Db, clock: Clock
+) -> None:
+    if is_measured:
+        measure_all(database, clock)
+        assert db.value("select count(*) from flowgres.metric_rollups where tenant_id = %s", tenant.tenant_id) > 0
     with database.as_role("viewer", tenant_id=tenant.tenant_id) as api:
         metrics = api.call("flowgres_api.execution_metrics")
+        assert api.all("select * from flowgres_api.error_groups") == []
     assert metrics["executions"]["total"] == 4
     assert metrics["executions"]["by_status"] == {"completed": 4}
     assert {step["step"] for step in metrics["steps"]} == {"a"}

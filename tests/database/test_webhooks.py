@@ -252,6 +252,18 @@ def test_flood_of_rejected_ones_is_counted_and_not_written(webhooks: Webhooks) -
     webhooks.clock.advance(seconds=60)
     webhooks.front.call("flowgres.reject_deliveries", p_rejections=[one])
     assert len(webhooks.deliveries()) == 21
+    assert deliver(webhooks.front, webhooks.found(row))["outcome"] == "accepted"
+    webhooks.clock.advance(seconds=1)
+    told = webhooks.db.call("flowgres_api.execution_metrics")["webhooks"]
+    assert told == {"total": 1052, "by_outcome": {"accepted": 1, "rejected": 1051}}
+
+
+def test_delivery_that_stands_for_an_execution_that_waits_names_that_one(webhooks: Webhooks) -> None:
+    (row,) = webhooks.add(hook(), settings={"start": {"debounce": "1m"}})
+    first, second, again = (deliver(webhooks.front, webhooks.found(row), key=key) for key in ("a", "b", "b"))
+    assert (first["outcome"], second["outcome"], again["outcome"]) == ("accepted", "accepted", "duplicate")
+    assert first["execution_id"] == second["execution_id"] == again["execution_id"]
+    assert webhooks.db.value("select count(*) from flowgres.executions") == 1
 
 
 def test_rejections_of_another_tenant_or_of_nobody_are_dropped(webhooks: Webhooks, database: Database) -> None:

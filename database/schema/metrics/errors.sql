@@ -31,13 +31,13 @@ as $$
   join flowgres.executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
   where s.tenant_id = p_tenant_id and s.execution_id >= p_from and s.execution_id <= p_to
     and e.tenant_id = p_tenant_id and e.id >= p_from and e.id <= p_to
-    and s.status = 'failed'
+    and s.status = 'failed' and not flowgres.is_hidden(e.id)
   union all
   -- No step is to blame when the time of an execution is over. Not "=": the index on statuses has all failures of the tenant.
   select e.id, e.workflow_id, true, '', e.finished_at, e.error
   from flowgres.executions as e
   where e.tenant_id = p_tenant_id and e.id >= p_from and e.id <= p_to
-    and e.status is not distinct from 'failed' and not e.error ? 'step';
+    and e.status is not distinct from 'failed' and not e.error ? 'step' and not flowgres.is_hidden(e.id);
 $$;
 comment on function flowgres.error_samples(uuid, uuid, uuid) is $$Failures of the executions of a range of ids, both ends included
 

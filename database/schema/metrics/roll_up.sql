@@ -198,7 +198,7 @@ begin
       from flowgres.executions as e
       -- An id has the nearest millisecond of its moment.
       where e.created_at >= v_mark.measured_until - interval '1 ms' and e.created_at <= v_until + interval '1 ms'
-        and e.id >= v_from_id and e.id < v_to_id
+        and e.id >= v_from_id and e.id < v_to_id and not flowgres.is_hidden(e.id)
     ),
     opened as (
       insert into flowgres.metric_open (tenant_id, execution_id, look_at)

@@ -39,7 +39,7 @@ as $$
     ('execution', e.status, e.generation - 1, e.finished_at - e.started_at),
     ('wait', '', 0, e.started_at - greatest(e.created_at, e.scheduled_at))
   ) as m (measure, status, retried, seconds)
-  where e.tenant_id = p_tenant_id and e.id >= p_from and e.id <= p_to
+  where e.tenant_id = p_tenant_id and e.id >= p_from and e.id <= p_to and not flowgres.is_hidden(e.id)
     and (m.measure = 'execution' or m.seconds is not null)
   union all
   select
@@ -49,7 +49,7 @@ as $$
   join flowgres.executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
   where s.tenant_id = p_tenant_id and s.execution_id >= p_from and s.execution_id <= p_to
     and e.tenant_id = p_tenant_id and e.id >= p_from and e.id <= p_to
-    and s.finished_at is not null and s.iteration = -1 and s.type <> 'outputs';
+    and s.finished_at is not null and s.iteration = -1 and s.type <> 'outputs' and not flowgres.is_hidden(e.id);
 $$;
 comment on function flowgres.metric_samples(uuid, uuid, uuid) is $$What the executions of a range of ids count for, both ends included
 

@@ -20,7 +20,7 @@ as $$
   cross join lateral (
     select n.tenant_id, n.id, n.workflow_id, n.version_id, n.status, n.finished_at, n.step_count
     from flowgres.executions as n
-    where n.tenant_id = (select flowgres.require_tenant()) and n.id = x.id
+    where n.tenant_id = (select flowgres.require_tenant()) and n.id = x.id and not flowgres.is_hidden(x.id)
     offset 0
   ) as e
   join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
@@ -76,7 +76,7 @@ declare
 begin
   select jsonb_build_object('event_seq', e.event_seq, 'has_ended', e.finished_at is not null) into v_answer
   from flowgres.executions as e
-  where e.tenant_id = flowgres.require_tenant() and e.id = p_execution_id;
+  where e.tenant_id = flowgres.require_tenant() and e.id = p_execution_id and not flowgres.is_hidden(p_execution_id);
   if v_answer is null then
     perform flowgres.fail_execution_not_found(p_execution_id => p_execution_id);
   end if;

@@ -20,7 +20,7 @@ begin
     where n.tenant_id = x.tenant_id and n.id = x.id
     offset 0
   ) as e
-  where e.event_seq > x.seq;
+  where e.event_seq > x.seq and not flowgres.is_hidden(x.id);
 end;
 $$;
 comment on function flowgres.tell_streams(uuid[], uuid[], integer[], timestamptz) is $$Write down which events these executions got in this transaction, as far as somebody listens to their tenants
