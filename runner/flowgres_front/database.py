@@ -165,7 +165,8 @@ class Database:
     async def own(self, sql: LiteralString, /, **arguments: Any) -> DictRow | None:
         """Run one statement as the front's own login, in a transaction of its own, and return its first row.
 
-        Of a webhook nobody is the caller: the functions that this login may call decide by what they are given.
+        For what has no caller: webhooks, and what the installation says of itself. The functions that this login may
+        call decide by what they are given.
         """
         async with self._pool.connection() as connection:
             # One way to the database and back, where a transaction would take three.
@@ -180,27 +181,16 @@ class Database:
                 if connection.info.transaction_status == TransactionStatus.IDLE:
                     await connection.set_autocommit(False)
 
-    @asynccontextmanager
-    async def itself(self) -> AsyncIterator[Caller]:
-        """Open a transaction that is the front: for what belongs to the installation and to no caller."""
-        async with self._pool.connection() as connection, connection.transaction():
-            caller = Caller(connection)
-            await self._limit(caller, role=FRONT_ROLE)
-            yield caller
-
     async def _assume(self, caller: Caller, credentials: Credentials | None) -> None:
-        # The front's own login may assume a caller, and read what is nobody's; nobody works as it.
-        await self._limit(caller, role=ANONYMOUS_ROLE if credentials is None else FRONT_ROLE)
+        await caller.call(
+            "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true)",
+            milliseconds=str(int(self._settings.statement_seconds * 1000)),
+            # The front's own login may assume a caller, and do what nobody is the caller of; nobody works as it.
+            role=ANONYMOUS_ROLE if credentials is None else FRONT_ROLE,
+        )
         if credentials is not None:
             await caller.call(
                 "select flowgres.assume_caller(p_api_key => %(api_key)s, p_claims => %(claims)s)",
                 api_key=credentials.api_key,
                 claims=Jsonb(credentials.claims) if credentials.claims is not None else None,
             )
-
-    async def _limit(self, caller: Caller, *, role: str) -> None:
-        await caller.call(
-            "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true)",
-            milliseconds=str(int(self._settings.statement_seconds * 1000)),
-            role=role,
-        )

@@ -9,7 +9,7 @@ import httpx
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from flowgres_front.database import FRONT_LACKS, Database
+from flowgres_front.database import Database
 from flowgres_front.looks import Look
 from flowgres_front.problems import Problem
 from flowgres_front.settings import FrontSettings
@@ -73,16 +73,16 @@ class Health:
     async def _probe_engine(self) -> tuple[dict[str, Any] | None, str]:
         """What the engine says of itself, or None when it cannot be asked; with the code of what it refuses, if any."""
         try:
-            async with asyncio.timeout(PROBE_SECONDS), self._database.itself() as front:
-                found = await front.call("select flowgres.installation_health()")
+            async with asyncio.timeout(PROBE_SECONDS):
+                row = await self._database.own("select flowgres.installation_health() as found")
         except Problem as problem:
             return None, problem.code
         except DatabaseError as error:
             state = state_of_sqlstate(error.sqlstate)
-            return None, state.code if state is not None else FRONT_LACKS.code if error.sqlstate == "42501" else ""
+            return None, state.code if state is not None else ""
         except (PoolTimeout, PoolClosed, TooManyRequests, TimeoutError):
             return None, ""
-        return (found if isinstance(found, dict) else {}), ""
+        return (row["found"] if row else {}), ""
 
     async def _probe_postgrest(self) -> str:
         """`ok`, `unreachable`, or `not_configured` when nobody told the front where PostgREST is.

@@ -34,9 +34,9 @@ class Scrapes:
 
     async def _ask(self) -> dict[str, Any] | None:
         try:
-            async with asyncio.timeout(SCRAPE_SECONDS), self._database.itself() as front:
-                found = await front.call("select flowgres.installation_metrics()")
+            async with asyncio.timeout(SCRAPE_SECONDS):
+                row = await self._database.own("select flowgres.installation_metrics() as found")
         except (Problem, DatabaseError, PoolTimeout, PoolClosed, TooManyRequests, TimeoutError) as error:
             log.warning("scrape_failed", error=str(error))
             return None
-        return found if isinstance(found, dict) else None
+        return row["found"] if row else None
