@@ -197,3 +197,29 @@ def test_figures_of_spans_without_history_are_pruned(
         pass
     assert db.column("select distinct span_seconds from flowgres.metric_rollups") == [0]
     assert db.value("select count(*) from flowgres.error_rollups") == 0
+
+
+def test_what_is_measured_already_is_not_read_again(
+    database: Database, db: Db, clock: Clock, tenant: Tenant, runner: Hands
+) -> None:
+    flow = import_workflow(db, tenant, dag("many", [{"id": "a"}]))
+
+    def blocks_of_one() -> int:
+        """Blocks that are read to measure one more execution, by a session that has its plans."""
+        for _ in range(3):
+            start(database, tenant, flow)
+            clock.advance(seconds=60)
+            db.value("select flowgres.measure_history(p_limit => 2000)")  # notes the moment
+            plan = db.value("explain (analyze, buffers, format json) select flowgres.measure_history(p_limit => 2000)")
+        return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
+
+    few = blocks_of_one()
+    with database.as_role("member", tenant_id=tenant.tenant_id) as member:
+        for _ in range(4):
+            member.call("flowgres_api.start_executions", workflow=flow, inputs=[{}] * 5000)
+    clock.advance(seconds=60)
+    measure(database, limit=5000)
+    db.run("update flowgres.metric_open set look_at = look_at + interval '1 day'")
+    for table in ("executions", "metric_open"):
+        db.run(f"vacuum (analyze) flowgres.{table}")
+    assert blocks_of_one() < 2 * few

@@ -88,25 +88,30 @@ comment on function flowgres.is_settled(flowgres.metric_marks) is $$Whether all 
 
 create or replace function flowgres.next_mark(p_mark flowgres.metric_marks, p_limit integer)
   returns timestamptz language plpgsql
-  -- An unknown offset is planned as a tenth of the table, which would be read and sorted; it is a few entries of the index.
-  set enable_sort to off set enable_seqscan to off set enable_bitmapscan to off
+  -- An unknown limit is planned as a tenth of the table, which would be read and sorted; it is a few entries of the index.
+  set enable_seqscan to off set enable_bitmapscan to off
 as $$
 declare
   c_margin constant interval := interval '10 s';
-  v_target timestamptz := (p_mark).measured_until;
+  v_target timestamptz := greatest((p_mark).measured_until, date_trunc('milliseconds', (p_mark).asked_at - c_margin));
   v_last timestamptz;
 begin
-  v_target := greatest(v_target, date_trunc('milliseconds', (p_mark).asked_at - c_margin));
-  -- Ids of a millisecond stay together; a start of ten thousand is one.
-  select e.created_at into v_last
-  from flowgres.executions as e
-  where e.created_at >= (p_mark).measured_until - interval '1 ms' and e.created_at < v_target
-  order by e.created_at
+  -- Tenant by tenant, as no index has the ids of all. Those of a millisecond stay together; a start of ten thousand is one.
+  select flowgres.uuid_v7_time(n.id) into v_last
+  from flowgres.tenants as t
+  cross join lateral (
+    select e.id
+    from flowgres.executions as e
+    where e.tenant_id = t.tenant_id and e.id >= flowgres.uuid_v7_floor((p_mark).measured_until)
+      and e.id < flowgres.uuid_v7_floor(v_target)
+    order by e.tenant_id, e.id
+    limit p_limit + 1
+  ) as n
+  order by n.id
   offset p_limit
   limit 1;
   return greatest(
-    least(v_target, date_trunc('milliseconds', coalesce(v_last, v_target))),
-    least(v_target, (p_mark).measured_until + interval '1 ms'));
+    least(v_target, coalesce(v_last, v_target)), least(v_target, (p_mark).measured_until + interval '1 ms'));
 end;
 $$;
 comment on function flowgres.next_mark(flowgres.metric_marks, integer) is $$Up to where history may be measured now, by about so many executions at once$$;
@@ -195,10 +200,13 @@ begin
     v_to_id := flowgres.uuid_v7_floor(v_until);
     with passed as (
       select e.tenant_id, e.id, e.finished_at
-      from flowgres.executions as e
-      -- An id has the nearest millisecond of its moment.
-      where e.created_at >= v_mark.measured_until - interval '1 ms' and e.created_at <= v_until + interval '1 ms'
-        and e.id >= v_from_id and e.id < v_to_id and not flowgres.is_hidden(e.id)
+      from flowgres.tenants as t
+      cross join lateral (
+        select e.tenant_id, e.id, e.finished_at
+        from flowgres.executions as e
+        where e.tenant_id = t.tenant_id and e.id >= v_from_id and e.id < v_to_id and not flowgres.is_hidden(e.id)
+        offset 0
+      ) as e
     ),
     opened as (
       insert into flowgres.metric_open (tenant_id, execution_id, look_at)
