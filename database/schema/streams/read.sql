@@ -99,14 +99,15 @@ begin
   if found then
     return jsonb_build_object('is_complete', false);
   end if;
-  -- It was there before this transaction began, so whatever begins from now on writes its changes down. A number that is ahead of
-  -- the server's is of another one, whose dump this was.
+  -- It was committed before this transaction has its number, so whatever gets a higher one writes its changes down. The upper end of
+  -- the snapshot would not do: it lies below the numbers of transactions that are under way and have seen no such row. A number that is
+  -- ahead of the server's is of another one, whose dump this was.
   update flowgres.stream_watches as w
   set
     watched_until = v_until,
     complete_from = case
       when w.complete_from <= pg_snapshot_xmax(v_snapshot)::text::bigint then w.complete_from
-      else pg_snapshot_xmax(v_snapshot)::text::bigint end
+      else pg_current_xact_id()::text::bigint end
   where w.tenant_id = v_tenant_id
   returning w.* into v_watch;
   return jsonb_build_object(
