@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "schedule_ambiguous": "Name one by its id: flowgres schedules list --workflow {schedule}",
     "schedule_not_found": "List them with: flowgres schedules list",
     "notification_not_found": "List them with: flowgres notifications list",
+    "notification_deleted": "List them with: flowgres notifications list",
     "secret_not_found": "List them with: flowgres secrets list",
     "secret_too_short": "Is it one? flowgres secrets set NAME --allow-short takes it, and it is masked nowhere.",
     "tenant_login_not_found": "List them with: flowgres tenants logins list",

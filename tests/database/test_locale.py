@@ -56,6 +56,7 @@ ASKED = [
      "jsonb_build_array(jsonb_build_object('text', %s::text, 'names', '[\"input\"]'::jsonb))) as r", EXPRESSIONS),
     ("select flowgres.form_word(to_jsonb(%s::text), 'upper')", NAMES),
     ("select flowgres.form_word(to_jsonb(%s::text), 'lower')", NAMES),
+    ("select flowgres.normalise_message(%s)", [f"{text}deadbeef1 {text}" for text in TEXTS]),
 ]  # fmt: skip
 
 KEYS = [("Größe-1", None), ("a\tb", "idempotency_key_invalid"), ("a\u0085b", "idempotency_key_invalid")]

@@ -9,12 +9,12 @@ as $$
   select left(
     regexp_replace(
       regexp_replace(
-        regexp_replace(left(p_message, 1000), '"[^"]*"|''[^'']*''|`[^`]*`', '<text>', 'g'),
+        regexp_replace(left(p_message, 1000) collate "C", '"[^"]*"|''[^'']*''|`[^`]*`', '<text>', 'g'),
         '[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?', '<time>', 'g'),
       -- Ids: in groups as a UUID, after 0x, or eight hexadecimal digits or more of which one is no letter. And numbers.
-      '[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|0[xX][0-9a-fA-F]+|\m(?=[a-fA-F]*[0-9])[0-9a-fA-F]{8,}\M'
-      '|[0-9]+([.,][0-9]+)*', '<n>', 'g'),
-    300);
+      '[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|0[xX][0-9a-fA-F]+|\m(?=[a-fA-F]*[0-9])[0-9a-fA-F]{8,}\M' collate "C"
+        || '|[0-9]+([.,][0-9]+)*', '<n>', 'g'),
+    300) collate "default";
 $$;
 comment on function flowgres.normalise_message(text) is $$A message without what differs from one failure to the next
 
