@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 
 import click
@@ -15,7 +14,6 @@ from flowgres_process.logs import configure_logs, get_logger
 
 EXIT_FAILED = 1
 EXIT_SETTINGS = 2
-_BACKLOG = 512
 
 log = get_logger(__name__)
 
@@ -40,13 +38,13 @@ def main() -> None:
 def _serve(settings: FrontSettings) -> None:
     """Serve until a signal. Raises ProcessError when it cannot begin."""
     # Imported here, so that --help and errors of settings are quick.
-    from flowgres_front.server import FrontServer, server_config
+    from flowgres_front.server import FrontServer, listen, server_config
 
     config = server_config(settings)
     place = f"{settings.host}:{settings.port}"
     try:
         # Bound here: uvicorn would say it less plainly.
-        listening = socket.create_server((settings.host, settings.port), backlog=_BACKLOG)
+        listening = listen(settings.host, settings.port)
     except OSError as error:
         raise ProcessError(
             f"the front cannot listen on {place}: {os.strerror(error.errno or 0).lower()}",

@@ -16,6 +16,7 @@ from flowgres_front.settings import FrontSettings
 
 MAX_CONNECTIONS = 1024
 """One of a stranger takes about 50 KiB: all of them together less than 64 MiB."""
+_BACKLOG = 512
 _OTHER_FILES = 256
 """Connections to the database, pipes to reading processes, logs."""
 
@@ -39,6 +40,17 @@ class FrontServer(uvicorn.Server):
         assert isinstance(app, Starlette)  # noqa: S101 - server_config made it
         app.state.front.watcher.end_streams()
         await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that connections come to, which are sent what is written at once. Raises OSError.
+
+    asyncio asks for that on sockets alone that name their protocol; without it the body of each answer waits for the
+    head to be acknowledged, 40 ms on every connection that is kept.
+    """
+    listening = socket.create_server((host, port), backlog=_BACKLOG)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def server_config(settings: FrontSettings) -> uvicorn.Config:
