@@ -15,6 +15,7 @@ from flowgres_front.problems import Problem
 from flowgres_front.settings import FrontSettings
 from flowgres_postgres import state_of_sqlstate
 
+NOT_INSTALLED = "not_installed"
 PROBE_SECONDS = 3.0
 LATE_SECONDS = 60.0
 """Schedules fire within a second; one that is so late is fired by nobody."""
@@ -74,6 +75,12 @@ class Health:
         """What the engine says of itself, or None when it cannot be asked; with the code of what it refuses, if any."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
+                # Somebody else's schema of our name looks like rights that are missing.
+                row = await self._database.own(
+                    "select exists (select from pg_catalog.pg_namespace where nspname = 'flowgres_api') as is_ours"
+                )
+                if not row or not row["is_ours"]:
+                    return None, NOT_INSTALLED
                 row = await self._database.own("select flowgres.installation_health() as found")
         except Problem as problem:
             return None, problem.code
