@@ -82,17 +82,20 @@ class Client:
         content_type: str | None = None,
         parameters: Mapping[str, str] | None = None,
         accept_status: frozenset[int] = frozenset(),
+        headers: Mapping[str, str] | None = None,
+        is_anonymous: bool = False,
     ) -> Json:
-        """What the front answers; `accept_status` are statuses beyond 2xx whose body is wanted."""
-        headers = {"Accept": "application/json"}
+        """What the front answers; `accept_status`: beyond 2xx, whose body is wanted. `is_anonymous`: no credentials."""
+        headers = {"Accept": "application/json", **(headers or {})}
         if json_body is not None:
             content, content_type = json.dumps(json_body).encode(), "application/json"
         if content_type is not None:
             headers["Content-Type"] = content_type
         self._recognise_front()
         base = self._front_url
+        query = {"params": dict(parameters or {})}
         response = self._send(
-            base, method, path, name="front", content=content, headers=headers, params=dict(parameters or {})
+            base, method, path, name="front", headers=headers, is_anonymous=is_anonymous, content=content, **query
         )
         if response.is_success or response.status_code in accept_status:
             return self._body(response, base)
@@ -102,15 +105,6 @@ class Client:
         """Where somebody else may send a request to the front, and with which headers; refused as `front` refuses."""
         self._recognise_front()
         return self._front_url + path, {**self._headers, **self._credentials}
-
-    def deliver(self, path: str, content: bytes, headers: Mapping[str, str]) -> Json:
-        """What the front answers a delivery to a webhook, which brings no credentials but its signature."""
-        self._recognise_front()
-        base = self._front_url
-        response = self._send(base, "POST", path, name="front", content=content, headers=headers, is_anonymous=True)
-        if response.is_success:
-            return self._body(response, base)
-        self._refuse(response, base, "front")
 
     def installation(self, *, is_strict: bool = False) -> str:
         """Which installation answers at the address of the API. Refuses what is not flowgres, or not the one meant.

@@ -2,52 +2,45 @@
 
 set local role flowgres_engine;
 
+create or replace function flowgres.prune_expired(p_table regclass, p_limit integer, p_now timestamptz)
+  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_count integer;
+begin
+  execute format(
+    'delete from %1$s where ctid = any(array('
+    ' select d.ctid from %1$s as d where d.expires_at <= $1 order by d.expires_at limit $2 for update skip locked))', p_table)
+  using p_now, p_limit;
+  get diagnostics v_count = row_count;
+  return v_count;
+end;
+$$;
+comment on function flowgres.prune_expired(regclass, integer, timestamptz) is $$Delete rows of a table whose expires_at has come, the oldest first, past those that others hold; returns how many
+
+The table has an index on expires_at.$$;
+
 create or replace function flowgres.prune(p_limit integer)
   returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
+  c_tables constant regclass[] := array[
+    'flowgres.idempotency_keys', 'flowgres.schedule_slots', 'flowgres.event_keys', 'flowgres.webhook_keys',
+    'flowgres.webhook_rejections'
+  ];
   v_now timestamptz := flowgres.now();
-  v_count integer;
-  v_slots integer;
-  v_events integer;
-  v_starts integer;
-  v_webhooks integer;
+  v_table regclass;
+  v_most integer := 0;
 begin
-  delete from flowgres.idempotency_keys as k
-  where (k.tenant_id, k.workflow_id, k.key) in (
-    select d.tenant_id, d.workflow_id, d.key
-    from flowgres.idempotency_keys as d
-    where d.expires_at <= v_now
-    order by d.expires_at
-    limit p_limit
-    for update skip locked);
-  get diagnostics v_count = row_count;
-  delete from flowgres.schedule_slots as s
-  where (s.tenant_id, s.schedule_id, s.slot) in (
-    select d.tenant_id, d.schedule_id, d.slot
-    from flowgres.schedule_slots as d
-    where d.expires_at <= v_now
-    order by d.expires_at
-    limit p_limit
-    for update skip locked);
-  get diagnostics v_slots = row_count;
-  delete from flowgres.event_keys as k
-  where (k.tenant_id, k.name, k.key) in (
-    select d.tenant_id, d.name, d.key
-    from flowgres.event_keys as d
-    where d.expires_at <= v_now
-    order by d.expires_at
-    limit p_limit
-    for update skip locked);
-  get diagnostics v_events = row_count;
+  foreach v_table in array c_tables loop
+    v_most := greatest(v_most, flowgres.prune_expired(p_table => v_table, p_limit => p_limit, p_now => v_now));
+  end loop;
   perform flowgres.forget_runners(p_before => v_now - interval '7 days');
-  v_webhooks := flowgres.prune_webhooks(p_limit => p_limit);
-  v_starts := flowgres.prune_starts(p_limit => p_limit, p_now => v_now);
   return greatest(
-    v_count, v_slots, v_events, v_webhooks, v_starts, flowgres.prune_streams(p_limit => 10 * p_limit));
+    v_most, flowgres.prune_starts(p_limit => p_limit, p_now => v_now), flowgres.prune_streams(p_limit => 10 * p_limit));
 end;
 $$;
-comment on function flowgres.prune(integer) is $$Delete what has expired, a bounded number of each
+comment on function flowgres.prune(integer) is $$Delete what has expired, a bounded number of each; returns how many of what was most
 
 Keys of starts, events and deliveries, counts of starts, slots of schedules, changes told to streams; and runners long gone.$$;
 

@@ -280,34 +280,3 @@ $$;
 comment on function flowgres.reject_deliveries(jsonb) is $$Log deliveries that the front has rejected: a list of {tenant_id, webhook_id, status, reason, content_type, bytes, count}; returns how many
 
 Those beyond twenty for a webhook and minute are only counted.$$;
-
-create or replace function flowgres.prune_webhooks(p_limit integer)
-  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_now timestamptz := flowgres.now();
-  v_keys integer;
-  v_minutes integer;
-begin
-  delete from flowgres.webhook_keys as k
-  where (k.tenant_id, k.webhook_id, k.key) in (
-    select d.tenant_id, d.webhook_id, d.key
-    from flowgres.webhook_keys as d
-    where d.expires_at <= v_now
-    order by d.expires_at
-    limit p_limit
-    for update skip locked);
-  get diagnostics v_keys = row_count;
-  delete from flowgres.webhook_rejections as r
-  where (r.tenant_id, r.webhook_id, r.minute) in (
-    select d.tenant_id, d.webhook_id, d.minute
-    from flowgres.webhook_rejections as d
-    where d.expires_at <= v_now
-    order by d.expires_at
-    limit p_limit
-    for update skip locked);
-  get diagnostics v_minutes = row_count;
-  return greatest(v_keys, v_minutes);
-end;
-$$;
-comment on function flowgres.prune_webhooks(integer) is $$Delete keys of deliveries and counts of rejections that have expired, a bounded number; returns how many of what was most.$$;
