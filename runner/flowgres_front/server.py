@@ -16,9 +16,12 @@ from flowgres_front.settings import FrontSettings
 
 MAX_CONNECTIONS = 1024
 """One of a stranger takes about 50 KiB: all of them together less than 64 MiB."""
-_BACKLOG = 512
+_BACKLOG = 2048
+"""Connections that may wait to be accepted; what comes to a full line waits for a second before it tries again."""
+_ACCEPTED_AT_ONCE = 64
+"""Those that have to give way for these are closed after all of them were accepted, so that many more files are open."""
 _OTHER_FILES = 256
-"""Connections to the database, pipes to reading processes, logs."""
+"""Those, connections to the database, pipes to reading processes, logs."""
 
 
 def most_connections() -> int:
@@ -32,7 +35,13 @@ def most_connections() -> int:
 
 
 class FrontServer(uvicorn.Server):
-    """A server whose streams end when it is told to stop: it waits for what is under way, and they have no end."""
+    """Accepts few connections at once, however many wait; when it is told to stop, streams end, as nothing else would."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Make the line long again: to asyncio its length is how many are accepted at once."""
+        await super().startup(sockets)
+        for listening in sockets or []:
+            listening.listen(_BACKLOG)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let those who wait go, then do as ever."""
@@ -72,6 +81,7 @@ def server_config(settings: FrontSettings) -> uvicorn.Config:
         proxy_headers=False,
         # Ours is asked first, and answers as we do.
         h11_max_incomplete_event_size=4 * MAX_HEAD_BYTES,
+        backlog=_ACCEPTED_AT_ONCE,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=10,
         lifespan="on",

@@ -34,7 +34,11 @@ class ExecutionContext:
     def knows(self, references: Sequence[str]) -> bool:
         """Whether all these steps have ended, as far as we know."""
         steps = self.steps
-        return not references or all([name in steps and steps[name]["status"] in _ENDED for name in references])
+        for name in references:
+            step = steps.get(name)
+            if step is None or step["status"] not in _ENDED:
+                return False
+        return True
 
     def take(self, given: dict[str, Any], weight: int) -> None:
         """Take over what the database says; it knows better than we do."""
