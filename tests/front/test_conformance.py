@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from schemathesis import GenerationMode
@@ -11,6 +11,7 @@ from tests.front.conftest import TenantKeys
 from tests.support.api import Api
 from tests.support.conformance import Conformance
 from tests.support.database import Database
+from tests.support.runner import Runner
 
 DEFINITION = {"name": "known", "steps": [{"id": "only", "type": "log", "config": {"message": "done"}}]}
 MODES = ("positive", "negative")
@@ -29,12 +30,18 @@ def keys(module_database: Database) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def conformance(known_front: Api, module_api: Api, keys: dict[str, str]) -> Conformance:
-    """With a workflow and an execution that exist."""
+def conformance(
+    known_front: Api,
+    module_api: Api,
+    module_database: Database,
+    keys: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Conformance]:
+    """With a workflow and an execution that exist, and a runner, so that what is started comes to its end."""
     api = module_api.as_key(keys["admin"])
     assert api.rpc("import_workflow", definition=DEFINITION).status_code == 200
     started = api.rpc("start_execution", workflow="known")
-    return Conformance(
+    conformance = Conformance(
         f"{known_front.url}/openapi.json",
         known={
             "workflow": "known",
@@ -42,10 +49,12 @@ def conformance(known_front: Api, module_api: Api, keys: dict[str, str]) -> Conf
             "definition": DEFINITION,
             "name": "KNOWN",
             "value": "a value that is long enough",
-            "wait": 0,
+            "wait": 1,
         },
         bodies={"/workflows": DEFINITION, "/token": {"expires_in": 60}},
     )
+    with Runner(module_database, log_path=tmp_path_factory.mktemp("conformance") / "runner.log"):
+        yield conformance
 
 
 def check(

@@ -61,6 +61,12 @@ class Runner:
         """Kill it, and its evaluators, at whatever it is doing."""
         self.process.kill()
 
+    def __enter__(self) -> Runner:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
 
 def wait_for(condition: Callable[[], object], *, timeout_seconds: float = 15, what: str = "the condition") -> None:
     """Wait for something that another process does; the failure names it."""
