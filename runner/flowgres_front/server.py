@@ -19,7 +19,7 @@ MAX_CONNECTIONS = 1024
 _BACKLOG = 2048
 """Connections that may wait to be accepted; what comes to a full line waits for a second before it tries again."""
 _ACCEPTED_AT_ONCE = 64
-"""Those that have to give way for these are closed after all of them were accepted, so that many more files are open."""
+"""Those that give way for these are closed after all of them were accepted: so many more files are open meanwhile."""
 _OTHER_FILES = 256
 """Those, connections to the database, pipes to reading processes, logs."""
 
@@ -35,7 +35,7 @@ def most_connections() -> int:
 
 
 class FrontServer(uvicorn.Server):
-    """Accepts few connections at once, however many wait; when it is told to stop, streams end, as nothing else would."""
+    """Accepts few connections at once, however many wait; and its streams end when it is told to stop."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Make the line long again: to asyncio its length is how many are accepted at once."""
@@ -44,7 +44,7 @@ class FrontServer(uvicorn.Server):
             listening.listen(_BACKLOG)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let those who wait go, then do as ever."""
+        """Let those who wait go: streams have no end of their own; then do as ever."""
         app = self.config.app
         assert isinstance(app, Starlette)  # noqa: S101 - server_config made it
         app.state.front.watcher.end_streams()
