@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection, AsyncCursor, OperationalError
+from psycopg import Error as DatabaseError
 from psycopg.errors import InsufficientPrivilege
-from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
@@ -47,36 +48,47 @@ class Identity:
     roles: list[str]
 
 
-@dataclass(frozen=True, slots=True)
 class Caller:
-    """A transaction that works as the authenticated caller; row-level security holds for all it does."""
+    """A transaction that works as the authenticated caller; row-level security holds for all it does.
 
-    connection: AsyncConnection[DictRow]
+    Statements wait for nothing but their own results: what was sent before them is answered with them. After one that
+    failed the server skips whatever comes, so the transaction is over.
+    """
+
+    def __init__(self, connection: AsyncConnection[DictRow], assuming: AsyncCursor[DictRow]) -> None:
+        self._connection = connection
+        self._assuming = assuming
+        self._identity: Identity | None = None
 
     async def call(self, sql: LiteralString, /, **arguments: Any) -> Any:
         """Run one statement that gives one value, and return that value (None without a row)."""
-        cursor = await self.connection.execute(sql, arguments)
-        row = await cursor.fetchone()
+        row = await self.row(sql, **arguments)
         return next(iter(row.values())) if row else None
 
     async def row(self, sql: LiteralString, /, **arguments: Any) -> DictRow | None:
         """Run one statement and return its first row."""
-        cursor = await self.connection.execute(sql, arguments)
-        return await cursor.fetchone()
+        return await (await self.send(sql, **arguments)).fetchone()
 
     async def rows(self, sql: LiteralString, /, **arguments: Any) -> list[DictRow]:
         """Run one statement and return all its rows."""
-        cursor = await self.connection.execute(sql, arguments)
-        return await cursor.fetchall()
+        return await (await self.send(sql, **arguments)).fetchall()
+
+    async def send(self, sql: LiteralString, /, **arguments: Any) -> AsyncCursor[DictRow]:
+        """Send one statement without waiting for its rows; when the block has ended well they are there."""
+        return await self._connection.execute(sql, arguments)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether SQL has taken the caller for good, as far as answers have come."""
+        return self._assuming.statusmessage is not None
 
     async def identity(self) -> Identity:
-        """Who the caller is; refused by SQL when it belongs to no tenant."""
-        row = await self.row(
-            "select flowgres.require_tenant()::text as tenant_id, current_user::text as role,"
-            " flowgres.actor() as actor, nullif(current_setting('flowgres.roles', true), '')::jsonb as roles"
-        )
-        assert row is not None  # noqa: S101 - a select without a table has one row
-        return Identity(row["tenant_id"], row["role"], row["actor"], row["roles"] or [])
+        """Who the caller is; takes no way to the server when it is known."""
+        if self._identity is None:
+            row = await self._assuming.fetchone()
+            assert row is not None  # noqa: S101 - a select without a table has one row
+            self._identity = Identity(row["tenant_id"], row["role"], row["actor"], row["roles"] or [])
+        return self._identity
 
 
 class Database:
@@ -119,10 +131,12 @@ class Database:
             max_idle=60,
             # One quick try while a caller waits; the pool keeps trying for longer on its own.
             reconnect_timeout=settings.pool_wait_seconds,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             open=False,
             name="front",
             kwargs={
+                # A statement by itself is a transaction; where there are more of them, that is said.
+                "autocommit": True,
                 "row_factory": dict_row,
                 # A pooler in transaction mode does not keep prepared statements.
                 "prepare_threshold": None,
@@ -150,17 +164,30 @@ class Database:
         """Open a transaction that is the caller's: role and tenant are local to it, and its writes end with it.
 
         `None` is nobody in particular, for what anyone may see. Commits when the block ends well. Raises what psycopg
-        raises, refusals of flowgres.authenticate included.
+        raises, refusals of flowgres.authenticate included: with the first result that is asked for, or at the end.
+
+        All of it is one pipeline, which the server takes in order and skips to its end from the first error on: no
+        statement of the block can run as somebody whom the statements before it have not made the caller of.
         """
-        async with self._pool.connection() as connection, connection.transaction():
-            caller = Caller(connection)
+        caller: Caller | None = None
+        async with self._pool.connection() as connection:
             try:
-                await self._assume(caller, credentials)
+                async with connection.pipeline() as pipeline:
+                    try:
+                        caller = Caller(connection, await self._assume(connection, credentials))
+                        yield caller
+                    except BaseException:
+                        # What was still on its way is not worth a word.
+                        with suppress(DatabaseError):
+                            await pipeline.sync()
+                        raise
+                    await connection.execute("commit")
             except InsufficientPrivilege as error:
+                if caller is not None and caller.is_known:
+                    raise
                 # Before anybody was let in: a right that the front itself lacks.
                 log.error("database_unusable", code=FRONT_LACKS.code, error=str(error), hint=FRONT_LACKS.hint)
                 raise database_unusable(FRONT_LACKS) from error
-            yield caller
 
     async def own(self, sql: LiteralString, /, **arguments: Any) -> DictRow | None:
         """Run one statement as the front's own login, in a transaction of its own, and return its first row.
@@ -169,28 +196,48 @@ class Database:
         call decide by what they are given.
         """
         async with self._pool.connection() as connection:
-            # One way to the database and back, where a transaction would take three.
-            await connection.set_autocommit(True)
             try:
                 cursor = await connection.execute(sql, arguments)
                 return await cursor.fetchone()
             except InsufficientPrivilege as error:
                 log.error("database_unusable", code=FRONT_LACKS.code, error=str(error), hint=FRONT_LACKS.hint)
                 raise database_unusable(FRONT_LACKS) from error
-            finally:
-                if connection.info.transaction_status == TransactionStatus.IDLE:
-                    await connection.set_autocommit(False)
 
-    async def _assume(self, caller: Caller, credentials: Credentials | None) -> None:
-        await caller.call(
+    async def _assume(
+        self, connection: AsyncConnection[DictRow], credentials: Credentials | None
+    ) -> AsyncCursor[DictRow]:
+        """Send what makes a new transaction the caller's; the cursor of the statement that does, which says who it is.
+
+        The front's own login may assume a caller, and do what nobody is the caller of; nobody works as it.
+        """
+        await connection.execute("begin")
+        limited = await connection.execute(
             "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true)",
-            milliseconds=str(int(self._settings.statement_seconds * 1000)),
-            # The front's own login may assume a caller, and do what nobody is the caller of; nobody works as it.
-            role=ANONYMOUS_ROLE if credentials is None else FRONT_ROLE,
+            {
+                "milliseconds": str(int(self._settings.statement_seconds * 1000)),
+                "role": ANONYMOUS_ROLE if credentials is None else FRONT_ROLE,
+            },
         )
-        if credentials is not None:
-            await caller.call(
-                "select flowgres.assume_caller(p_api_key => %(api_key)s, p_claims => %(claims)s)",
-                api_key=credentials.api_key,
-                claims=Jsonb(credentials.claims) if credentials.claims is not None else None,
-            )
+        if credentials is None:
+            return limited
+        return await connection.execute(
+            "select current_setting('flowgres.tenant_id') as tenant_id, current_user::text as role,"
+            " current_setting('flowgres.actor') as actor, current_setting('flowgres.roles')::jsonb as roles"
+            " from (select flowgres.assume_caller(p_api_key => %(api_key)s, p_claims => %(claims)s) offset 0) as a",
+            {
+                "api_key": credentials.api_key,
+                "claims": Jsonb(credentials.claims) if credentials.claims is not None else None,
+            },
+        )
+
+
+async def _check(connection: AsyncConnection[DictRow]) -> None:
+    """Refuse a connection that has ended while it lay in the pool.
+
+    The system knows of that (KEEPALIVES see to it), and then there is something to read: a farewell, or the end. While
+    there is nothing, no way to the server is spent on asking it.
+    """
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)

@@ -130,6 +130,8 @@ async def run_workflow(request: Request) -> JSONResponse:
                 end = stack.enter_context(front.watcher.end_of(visitor.party, execution_id))
         # It is no longer under way: it holds its connection, and its share of those who wait.
         if started["status"] not in _ENDED:
+            if wait_seconds == 0:
+                return _answer(started, started, waited=wait_seconds)
             visit_of(request).may_take(wait_seconds)
             await asyncio.wait({end}, timeout=wait_seconds)
         result = await _result(visitor, execution_id)
@@ -138,13 +140,13 @@ async def run_workflow(request: Request) -> JSONResponse:
 
 async def _result(visitor: Visitor, execution_id: str) -> dict[str, Any]:
     async with visitor.caller() as caller:
-        row = await caller.row(
+        found = await caller.send(
             "select e.id::text as execution_id, e.workflow_name as workflow, e.version, e.status, e.output, e.error"
             " from flowgres_api.executions as e where e.id = %(id)s",
             id=execution_id,
         )
     # Retention may have taken it, for a key that is older.
-    return row or {"execution_id": execution_id, "status": "pruned"}
+    return await found.fetchone() or {"execution_id": execution_id, "status": "pruned"}
 
 
 def _answer(started: dict[str, Any], result: dict[str, Any], *, waited: float) -> JSONResponse:
