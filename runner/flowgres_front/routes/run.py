@@ -20,6 +20,7 @@ from starlette.routing import Route
 from flowgres_front.context import Visitor, front_of
 from flowgres_front.describing import JSON_TYPE, Body, Parameter, describe, json_answer, json_object
 from flowgres_front.problems import Problem
+from flowgres_front.streams.watcher import TROUBLES, is_refusal
 from flowgres_front.visits import visit_of
 
 DEFAULT_WAIT_SECONDS = 30.0
@@ -79,7 +80,6 @@ _ID = {"type": "string", "format": "uuid"}
     errors={
         400: ["argument_invalid", "argument_unknown", "invalid_value"],
         422: ["execution_failed", "execution_cancelled"],
-        503: ["front_busy"],
     },
     calls=["start_execution"],
     parameters=[
@@ -134,19 +134,25 @@ async def run_workflow(request: Request) -> JSONResponse:
                 return _answer(started, started, waited=wait_seconds)
             visit_of(request).may_take(wait_seconds)
             await asyncio.wait({end}, timeout=wait_seconds)
-        result = await _result(visitor, execution_id)
+        try:
+            result = await _result(visitor, execution_id)
+        except (*TROUBLES, Problem) as error:
+            # What has been started is told of whatever comes: a caller that hears of the trouble alone starts it again.
+            if not started["created"] or is_refusal(error):
+                raise
+            result = started
     return _answer(started, result, waited=wait_seconds)
 
 
 async def _result(visitor: Visitor, execution_id: str) -> dict[str, Any]:
     async with visitor.caller() as caller:
-        found = await caller.send(
+        row = await caller.row(
             "select e.id::text as execution_id, e.workflow_name as workflow, e.version, e.status, e.output, e.error"
             " from flowgres_api.executions as e where e.id = %(id)s",
             id=execution_id,
         )
     # Retention may have taken it, for a key that is older.
-    return await found.fetchone() or {"execution_id": execution_id, "status": "pruned"}
+    return row or {"execution_id": execution_id, "status": "pruned"}
 
 
 def _answer(started: dict[str, Any], result: dict[str, Any], *, waited: float) -> JSONResponse:
