@@ -145,12 +145,22 @@ class Visitor:
         """A transaction as the sender. Raises what psycopg raises, SQL's refusal of the credentials included."""
         front = self._front
         async with front.transactions.take(self.party), front.database.caller(self._credentials) as caller:
-            if self._identity is None:
-                self._identity = await caller.identity()
-                self.party = self._identity.tenant_id
-                front.parties.learn(self._credentials, self.party)
-                visit_of(self._request).is_proven = True
-            yield caller
+            if self.party == ANONYMOUS:
+                # What comes next is at the expense of its tenant.
+                await self._learn(caller)
+            try:
+                yield caller
+            finally:
+                # Nothing else than who it is has to be known of one who is refused something.
+                if caller.is_known:
+                    await self._learn(caller)
+
+    async def _learn(self, caller: Caller) -> None:
+        if self._identity is None:
+            self._identity = await caller.identity()
+            self.party = self._identity.tenant_id
+            self._front.parties.learn(self._credentials, self.party)
+            visit_of(self._request).is_proven = True
 
     @property
     def lifetime_seconds(self) -> float:
@@ -161,8 +171,8 @@ class Visitor:
     async def identity(self) -> Identity:
         """Who the sender is, by SQL."""
         if self._identity is None:
-            async with self.caller():
-                pass
+            async with self.caller() as caller:
+                await self._learn(caller)
         assert self._identity is not None  # noqa: S101 - the transaction set it, or was refused
         return self._identity
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import select
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
-from psycopg import AsyncConnection, OperationalError
-from psycopg.errors import InsufficientPrivilege
+from psycopg import AsyncConnection, AsyncCursor, OperationalError
+from psycopg import Error as DatabaseError
+from psycopg.errors import InsufficientPrivilege, PipelineAborted
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from flowgres_front.credentials import Credentials
-from flowgres_front.problems import database_unusable
+from flowgres_front.problems import Problem, database_unreachable, database_unusable, outcome_unknown
 from flowgres_front.settings import FRONT_ROLE, FrontSettings
 from flowgres_postgres import State, state_of_connect, state_of_server
+from flowgres_postgres.pooling import is_direct
 from flowgres_process.logs import get_logger
 
 KEEPALIVES: dict[str, Any] = {
@@ -34,6 +37,19 @@ FRONT_LACKS = State(
     "the front's login lacks a right in the database",
     "It has to log in as flowgres_front; flowgres db status tells which rights differ, flowgres db install mends them.",
 )
+Statement = tuple[LiteralString, Mapping[str, Any] | None]
+_BEGIN: Statement = ("begin", None)
+_LIMIT: LiteralString = (
+    "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true)"
+)
+# Who it is is read behind it, by what nobody needs a right for.
+_ASSUME: LiteralString = (
+    "select current_setting('flowgres.tenant_id') as tenant_id, current_user::text as role,"
+    " current_setting('flowgres.actor') as actor, current_setting('flowgres.roles')::jsonb as roles"
+    " from (select flowgres.assume_caller(p_api_key => %(api_key)s, p_claims => %(claims)s) offset 0) as assumed"
+)
+# A plan of before an upgrade, and one that is not there any more: a new connection has neither.
+_OUTDATED = frozenset({"0A000", "26000"})
 log = get_logger(__name__)
 
 
@@ -47,36 +63,83 @@ class Identity:
     roles: list[str]
 
 
-@dataclass(frozen=True, slots=True)
 class Caller:
-    """A transaction that works as the authenticated caller; row-level security holds for all it does."""
+    """A transaction that works as the authenticated caller; row-level security holds for all it does.
 
-    connection: AsyncConnection[DictRow]
+    It begins with the first statement, and all that makes it the caller's goes to the server together with that one, in
+    a pipeline: the server takes them in order, and skips whatever comes after an error. So none can run as somebody
+    whom those before it have not made the caller of, and one way to the server does for all.
+    """
+
+    def __init__(self, connection: AsyncConnection[DictRow], opening: Sequence[Statement]) -> None:
+        """`opening` begins the transaction; its last statement assumes the caller, and says who that is."""
+        self._connection = connection
+        self._opening = opening
+        self._assuming: AsyncCursor[DictRow] | None = None
+        self._identity: Identity | None = None
 
     async def call(self, sql: LiteralString, /, **arguments: Any) -> Any:
         """Run one statement that gives one value, and return that value (None without a row)."""
-        cursor = await self.connection.execute(sql, arguments)
-        row = await cursor.fetchone()
+        row = await self.row(sql, **arguments)
         return next(iter(row.values())) if row else None
 
     async def row(self, sql: LiteralString, /, **arguments: Any) -> DictRow | None:
         """Run one statement and return its first row."""
-        cursor = await self.connection.execute(sql, arguments)
-        return await cursor.fetchone()
+        return await (await self._run((sql, arguments))).fetchone()
 
     async def rows(self, sql: LiteralString, /, **arguments: Any) -> list[DictRow]:
         """Run one statement and return all its rows."""
-        cursor = await self.connection.execute(sql, arguments)
-        return await cursor.fetchall()
+        return await (await self._run((sql, arguments))).fetchall()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether SQL has taken the caller for good."""
+        return self._assuming is not None and self._assuming.statusmessage is not None
 
     async def identity(self) -> Identity:
-        """Who the caller is; refused by SQL when it belongs to no tenant."""
-        row = await self.row(
-            "select flowgres.require_tenant()::text as tenant_id, current_user::text as role,"
-            " flowgres.actor() as actor, nullif(current_setting('flowgres.roles', true), '')::jsonb as roles"
-        )
-        assert row is not None  # noqa: S101 - a select without a table has one row
-        return Identity(row["tenant_id"], row["role"], row["actor"], row["roles"] or [])
+        """Who the caller is; refused by SQL when it is nobody. No way to the server after the first statement."""
+        if self._identity is None:
+            await self.enter()
+            assert self._assuming is not None  # noqa: S101 - it has entered
+            row = await self._assuming.fetchone()
+            assert row is not None  # noqa: S101 - a select without a table has one row
+            self._identity = Identity(row["tenant_id"], row["role"], row["actor"], row["roles"] or [])
+        return self._identity
+
+    async def enter(self) -> None:
+        """Begin, if no statement has: a caller that SQL refuses is refused here."""
+        if self._assuming is None:
+            await self._send(self._opening)
+
+    async def _run(self, statement: Statement) -> AsyncCursor[DictRow]:
+        if self._assuming is None:
+            return await self._send((*self._opening, statement))
+        self.check()
+        return await self._connection.execute(*statement)
+
+    async def _send(self, statements: Sequence[Statement]) -> AsyncCursor[DictRow]:
+        """Run all of them in one go; the cursor of the last. Raises what the first of them raises that fails."""
+        cursors = [self._connection.cursor() for _ in statements]
+        self._assuming = cursors[len(self._opening) - 1]
+        try:
+            async with self._connection.pipeline() as pipeline:
+                try:
+                    for cursor, statement in zip(cursors, statements, strict=True):
+                        await cursor.execute(*statement)
+                except BaseException:
+                    # What was still on its way is not worth a word.
+                    with suppress(DatabaseError):
+                        await pipeline.sync()
+                    raise
+        except PipelineAborted as aborted:
+            # The end of a pipeline may speak of what was skipped: what comes before that in its context is why.
+            raise aborted.__context__ or aborted from None
+        return cursors[-1]
+
+    def check(self) -> None:
+        """Refuse to go on after an error: what was begun is over, and what came next would be nobody's."""
+        if self._connection.info.transaction_status != TransactionStatus.INTRANS:
+            raise OperationalError("the transaction is over")
 
 
 class Database:
@@ -107,6 +170,8 @@ class Database:
                 if too_old is not None:
                     await connection.close()
                     raise OperationalError(too_old.message)
+                if await is_direct(connection):
+                    connection.prepare_threshold = 0
                 return connection
 
         self._pool = AsyncConnectionPool[AsyncConnection[DictRow]](
@@ -119,12 +184,14 @@ class Database:
             max_idle=60,
             # One quick try while a caller waits; the pool keeps trying for longer on its own.
             reconnect_timeout=settings.pool_wait_seconds,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             open=False,
             name="front",
             kwargs={
+                # A statement by itself is a transaction; where there are more of them, that is said.
+                "autocommit": True,
                 "row_factory": dict_row,
-                # A pooler in transaction mode does not keep prepared statements.
+                # A pooler may not keep prepared statements; where there is none, they are prepared at once.
                 "prepare_threshold": None,
                 "connect_timeout": 3,
                 "application_name": "flowgres-front",
@@ -150,17 +217,30 @@ class Database:
         """Open a transaction that is the caller's: role and tenant are local to it, and its writes end with it.
 
         `None` is nobody in particular, for what anyone may see. Commits when the block ends well. Raises what psycopg
-        raises, refusals of flowgres.authenticate included.
+        raises, refusals of flowgres.authenticate included, with the first statement or else at the end; Problem when
+        nobody can say whether it was committed.
         """
-        async with self._pool.connection() as connection, connection.transaction():
-            caller = Caller(connection)
+        is_ending = False
+        async with self._pool.connection() as connection:
+            caller = Caller(connection, self._opening(credentials))
             try:
-                await self._assume(caller, credentials)
+                yield caller
+                await caller.enter()
+                caller.check()
+                is_ending = True
+                await connection.execute("commit")
             except InsufficientPrivilege as error:
-                # Before anybody was let in: a right that the front itself lacks.
-                log.error("database_unusable", code=FRONT_LACKS.code, error=str(error), hint=FRONT_LACKS.hint)
-                raise database_unusable(FRONT_LACKS) from error
-            yield caller
+                if caller.is_known:
+                    raise
+                raise _lacking(error) from error
+            except DatabaseError as error:
+                if is_ending and connection.closed:
+                    raise outcome_unknown() from error
+                if error.sqlstate in _OUTDATED:
+                    log.warning("database_changed", sqlstate=error.sqlstate)
+                    await connection.close()
+                    raise database_unreachable() from error
+                raise
 
     async def own(self, sql: LiteralString, /, **arguments: Any) -> DictRow | None:
         """Run one statement as the front's own login, in a transaction of its own, and return its first row.
@@ -169,28 +249,38 @@ class Database:
         call decide by what they are given.
         """
         async with self._pool.connection() as connection:
-            # One way to the database and back, where a transaction would take three.
-            await connection.set_autocommit(True)
             try:
                 cursor = await connection.execute(sql, arguments)
                 return await cursor.fetchone()
             except InsufficientPrivilege as error:
-                log.error("database_unusable", code=FRONT_LACKS.code, error=str(error), hint=FRONT_LACKS.hint)
-                raise database_unusable(FRONT_LACKS) from error
-            finally:
-                if connection.info.transaction_status == TransactionStatus.IDLE:
-                    await connection.set_autocommit(False)
+                raise _lacking(error) from error
 
-    async def _assume(self, caller: Caller, credentials: Credentials | None) -> None:
-        await caller.call(
-            "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true)",
-            milliseconds=str(int(self._settings.statement_seconds * 1000)),
-            # The front's own login may assume a caller, and do what nobody is the caller of; nobody works as it.
-            role=ANONYMOUS_ROLE if credentials is None else FRONT_ROLE,
+    def _opening(self, credentials: Credentials | None) -> Sequence[Statement]:
+        """The front's own login may assume a caller, and do what nobody is the caller of; nobody works as it."""
+        limit = str(int(self._settings.statement_seconds * 1000))
+        if credentials is None:
+            return (_BEGIN, (_LIMIT, {"milliseconds": limit, "role": ANONYMOUS_ROLE}))
+        claims = Jsonb(credentials.claims) if credentials.claims is not None else None
+        return (
+            _BEGIN,
+            (_LIMIT, {"milliseconds": limit, "role": FRONT_ROLE}),
+            (_ASSUME, {"api_key": credentials.api_key, "claims": claims}),
         )
-        if credentials is not None:
-            await caller.call(
-                "select flowgres.assume_caller(p_api_key => %(api_key)s, p_claims => %(claims)s)",
-                api_key=credentials.api_key,
-                claims=Jsonb(credentials.claims) if credentials.claims is not None else None,
-            )
+
+
+async def _check(connection: AsyncConnection[DictRow]) -> None:
+    """Refuse a connection that has ended while it lay in the pool.
+
+    The system knows of that (KEEPALIVES see to it), and then there is something to read: a farewell, or the end. While
+    there is nothing, no way to the server is spent on asking it.
+    """
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
+
+
+def _lacking(error: InsufficientPrivilege) -> Problem:
+    """Nobody was let in yet: it is the front itself that lacks a right."""
+    log.error("database_unusable", code=FRONT_LACKS.code, error=str(error), hint=FRONT_LACKS.hint)
+    return database_unusable(FRONT_LACKS)

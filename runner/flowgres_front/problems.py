@@ -97,6 +97,19 @@ def database_unreachable() -> Problem:
     )
 
 
+def outcome_unknown() -> Problem:
+    """The connection was lost while the database was to confirm: nobody here can say whether it has happened.
+
+    No Retry-After: what repeats by itself would do it twice.
+    """
+    return Problem(
+        503,
+        "outcome_unknown",
+        "the connection to the database was lost before it confirmed this, which has happened or has not",
+        hint="Look whether it has before you send it again. What has an idempotency key can be sent again as it is.",
+    )
+
+
 def database_unusable(state: State) -> Problem:
     """The database answers and cannot serve: no fault of the caller, who may come back, and none of ours.
 

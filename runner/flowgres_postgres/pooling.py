@@ -11,13 +11,14 @@ import secrets
 from typing import Any
 
 import psycopg
+from psycopg.rows import scalar_row
 
 from flowgres_postgres.states import State
 
 PROBE_SECONDS = 4.0
 _TURNS = 8
 
-_NOTE = "select pg_backend_pid(), set_config('flowgres.session', %s, false)"
+_NOTE = "select set_config('flowgres.session', %s, false)"
 _READ = "select coalesce(current_setting('flowgres.session', true), '')"
 
 POOLED = State(
@@ -30,16 +31,16 @@ POOLED = State(
 async def is_pooled_by_transaction(url: str) -> bool:
     """Tell whether sessions of this address change with each transaction.
 
-    Raises psycopg.OperationalError when nobody answers. A pooler makes up the process that it names at the login, so
-    without one a single query tells. Otherwise a second session looks whether it was given the first one's: while it
+    Raises psycopg.OperationalError when nobody answers. Where there is no pooler a single query tells (`is_direct`).
+    Otherwise a second session looks whether it was given the first one's: while it
     does, in a transaction, the first must still find what it has set.
     """
     async with contextlib.AsyncExitStack() as stack:
         first = await _session(url, stack)
-        note = secrets.token_hex(8)
-        pid, _ = await _row(first, _NOTE, note)
-        if pid == first.info.backend_pid:
+        if await is_direct(first):
             return False
+        note = secrets.token_hex(8)
+        await _row(first, _NOTE, note)
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 second = await _session(url, stack)
@@ -51,6 +52,16 @@ async def is_pooled_by_transaction(url: str) -> bool:
         except TimeoutError:
             # A pool with one session, and the first of ours keeps it.
             return False
+
+
+async def is_direct(connection: psycopg.AsyncConnection[Any]) -> bool:
+    """Tell whether no pooler is in between, whatever it gives away: what is prepared in the session stays there.
+
+    A pooler makes up the process that it names at the login.
+    """
+    cursor = connection.cursor(row_factory=scalar_row)
+    await cursor.execute("select pg_backend_pid()")
+    return bool(await cursor.fetchone() == connection.info.backend_pid)
 
 
 async def _session(url: str, stack: contextlib.AsyncExitStack) -> psycopg.AsyncConnection[Any]:

@@ -97,7 +97,7 @@ def _operation(
     errors = description.codes(of_functions)
     # Whatever a route does: the front may have a fault, be at work for others, or be without its database.
     errors.setdefault(500, ["internal_error"])
-    errors.setdefault(503, ["front_busy", "database_unreachable"])
+    errors.setdefault(503, ["front_busy", "database_unreachable", "outcome_unknown"])
     operation: dict[str, Json] = {
         "operationId": "_".join([method.lower(), *re.findall(r"\w+", route.path_format)]),
         "summary": description.title,

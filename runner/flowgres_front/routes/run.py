@@ -20,6 +20,7 @@ from starlette.routing import Route
 from flowgres_front.context import Visitor, front_of
 from flowgres_front.describing import JSON_TYPE, Body, Parameter, describe, json_answer, json_object
 from flowgres_front.problems import Problem
+from flowgres_front.streams.watcher import TROUBLES, is_refusal
 from flowgres_front.visits import visit_of
 
 DEFAULT_WAIT_SECONDS = 30.0
@@ -79,7 +80,6 @@ _ID = {"type": "string", "format": "uuid"}
     errors={
         400: ["argument_invalid", "argument_unknown", "invalid_value"],
         422: ["execution_failed", "execution_cancelled"],
-        503: ["front_busy"],
     },
     calls=["start_execution"],
     parameters=[
@@ -130,9 +130,17 @@ async def run_workflow(request: Request) -> JSONResponse:
                 end = stack.enter_context(front.watcher.end_of(visitor.party, execution_id))
         # It is no longer under way: it holds its connection, and its share of those who wait.
         if started["status"] not in _ENDED:
+            if wait_seconds == 0:
+                return _answer(started, started, waited=wait_seconds)
             visit_of(request).may_take(wait_seconds)
             await asyncio.wait({end}, timeout=wait_seconds)
-        result = await _result(visitor, execution_id)
+        try:
+            result = await _result(visitor, execution_id)
+        except (*TROUBLES, Problem) as error:
+            # What has been started is told of whatever comes: a caller that hears of the trouble alone starts it again.
+            if not started["created"] or is_refusal(error):
+                raise
+            result = started
     return _answer(started, result, waited=wait_seconds)
 
 
