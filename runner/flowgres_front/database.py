@@ -27,6 +27,8 @@ KEEPALIVES: dict[str, Any] = {
     "tcp_user_timeout": 5000,
 }
 
+Trace = tuple[str, str]
+"""The traceparent and tracestate of a request, as they came; SQL reads them."""
 
 ANONYMOUS_ROLE = "flowgres_anon"
 FRONT_LACKS = State(
@@ -146,8 +148,8 @@ class Database:
         await self._pool.close(timeout=2)
 
     @asynccontextmanager
-    async def caller(self, credentials: Credentials | None) -> AsyncIterator[Caller]:
-        """Open a transaction that is the caller's: role and tenant are local to it, and its writes end with it.
+    async def caller(self, credentials: Credentials | None, *, trace: Trace = ("", "")) -> AsyncIterator[Caller]:
+        """Open a transaction that is the caller's: role, tenant and trace are local to it, and its writes end with it.
 
         `None` is nobody in particular, for what anyone may see. Commits when the block ends well. Raises what psycopg
         raises, refusals of flowgres.authenticate included.
@@ -155,7 +157,7 @@ class Database:
         async with self._pool.connection() as connection, connection.transaction():
             caller = Caller(connection)
             try:
-                await self._assume(caller, credentials)
+                await self._assume(caller, credentials, trace)
             except InsufficientPrivilege as error:
                 # Before anybody was let in: a right that the front itself lacks.
                 log.error("database_unusable", code=FRONT_LACKS.code, error=str(error), hint=FRONT_LACKS.hint)
@@ -181,9 +183,13 @@ class Database:
                 if connection.info.transaction_status == TransactionStatus.IDLE:
                     await connection.set_autocommit(False)
 
-    async def _assume(self, caller: Caller, credentials: Credentials | None) -> None:
+    async def _assume(self, caller: Caller, credentials: Credentials | None, trace: Trace) -> None:
         await caller.call(
-            "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true)",
+            "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true),"
+            " set_config('flowgres.traceparent', %(traceparent)s, true),"
+            " set_config('flowgres.tracestate', %(tracestate)s, true)",
+            traceparent=trace[0],
+            tracestate=trace[1],
             milliseconds=str(int(self._settings.statement_seconds * 1000)),
             # The front's own login may assume a caller, and do what nobody is the caller of; nobody works as it.
             role=ANONYMOUS_ROLE if credentials is None else FRONT_ROLE,

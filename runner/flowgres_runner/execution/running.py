@@ -228,7 +228,12 @@ class RunningSteps:
         secret_values = tuple(values.values())
         tools = None
         if handler.uses_tools:
-            tools = make_tools(self._client, timeout_seconds=prepared.timeout_seconds, secret_values=secret_values)
+            tools = make_tools(
+                self._client,
+                timeout_seconds=prepared.timeout_seconds,
+                secret_values=secret_values,
+                trace=prepared.trace,
+            )
         pass_failpoint("before_http")
         outcome = await run_handler(handler, prepared.task(config, tools), self._timing)
         if tools is not None:

@@ -41,7 +41,6 @@ def make_task(client: Client, *, seconds: float = 5, secrets: tuple[str, ...] = 
         config=config,
         timeout_seconds=seconds,
         resume=None,
-        trace_id="0" * 32,
         tools=make_tools(client, timeout_seconds=seconds, secret_values=secrets),
     )
 
