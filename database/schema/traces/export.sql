@@ -25,10 +25,14 @@ declare
   c_kept constant interval := interval '1 hour';
   v_now timestamptz := flowgres.now();
 begin
-  insert into flowgres.trace_exports as x (tenant_id, expires_at)
-  values (flowgres.system_tenant_id(), v_now + c_kept)
-  on conflict on constraint trace_exports_pkey do update set expires_at = excluded.expires_at
-  where x.expires_at < v_now + c_kept - interval '1 minute' or x.expires_at > v_now + c_kept;
+  -- Looked at first: an upsert locks the row even where it leaves it as it is, and others would wait here.
+  if not exists (
+    select from flowgres.trace_exports as x where x.expires_at between v_now + c_kept - interval '1 minute' and v_now + c_kept)
+  then
+    insert into flowgres.trace_exports (tenant_id, expires_at)
+    values (flowgres.system_tenant_id(), v_now + c_kept)
+    on conflict on constraint trace_exports_pkey do update set expires_at = excluded.expires_at;
+  end if;
   return query
   with taken as (
     update flowgres.trace_ends as t
@@ -110,10 +114,16 @@ as $$
       from (
         select
           a.step_index, a.iteration, a.step, s.type, a.attempt, a.generation, a.status as step_status, a.error as step_error, a.detail,
-          a.runner_id, coalesce(a.started_at, a.finished_at) as attempt_began_at, a.finished_at as attempt_ended_at, a.round
+          a.runner_id,
+          -- An attempt that waited is written down as it was resumed; of the first one the step knows when that began.
+          coalesce(least(a.started_at, case when a.attempt = 1 then b.started_at end), a.finished_at) as attempt_began_at,
+          a.finished_at as attempt_ended_at, a.round
         from flowgres.attempts as a
         join flowgres.workflow_steps as s
           on s.tenant_id = c.tenant_id and s.version_id = c.version_id and s.index = a.step_index
+        left join flowgres.step_executions as b
+          on b.tenant_id = a.tenant_id and b.execution_id = a.execution_id and b.step_index = a.step_index
+            and b.iteration = a.iteration
         where a.tenant_id = c.tenant_id and a.execution_id = c.id
         union all
         -- A try that has nothing to add to its step's row is not stored twice.
