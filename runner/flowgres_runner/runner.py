@@ -127,6 +127,7 @@ class Runner:
             client=self._http,
             belief=self._belief,
             timing=around.timing,
+            logs_traces=settings.trace_seconds is not None,
         )
         self._executor = Executor(
             link=self._lookup_link,

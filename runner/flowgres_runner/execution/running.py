@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from structlog.contextvars import bind_contextvars
+
 from flowgres_process.errors import SecretError
 from flowgres_process.logs import get_logger
 from flowgres_runner.database.belief import Belief
@@ -70,7 +72,7 @@ class RunningSteps:
     """All such steps of this runner, by queue id.
 
     `report` gets each outcome with its milliseconds, `reshape` applies a step's `output`, `announce` sends the message
-    that a step runs. Aborted steps report nothing.
+    that a step runs. Aborted steps report nothing. With `logs_traces` what is logged meanwhile names the span.
     """
 
     def __init__(
@@ -83,7 +85,9 @@ class RunningSteps:
         belief: Belief | None = None,
         budget: ByteBudget | None = None,
         timing: Timing = REAL_TIME,
+        logs_traces: bool = False,
     ) -> None:
+        self._logs_traces = logs_traces
         self._turns = Turns(concurrency, reserve=concurrency // RESERVE_PART)
         self._by_tenant: dict[str, int] = {}
         self._placeholders = placeholders
@@ -199,6 +203,10 @@ class RunningSteps:
         try:
             await self._belief.restored()
             running.began, running.began_at = time.monotonic(), self._timing.monotonic()
+            if self._logs_traces:
+                # Of this task alone: each has a context of its own.
+                trace = prepared.trace
+                bind_contextvars(trace_id=trace.trace_id, span_id=trace.span_id)
             with self._budget.room(claimed.tenant_id) as room:
                 current_room.set(room)
                 try:

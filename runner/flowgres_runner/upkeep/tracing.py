@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+PACKAGES = "'opentelemetry-sdk>=1.27,<2' 'opentelemetry-exporter-otlp-proto-http>=1.27,<2'"
+"""What the extra `otel` brings, as pip takes it."""
 LOOK_SECONDS = 1.0
 TAKE_LIMIT = 200
 """Executions that are taken at once."""
@@ -44,7 +47,8 @@ def make_telemetry() -> Telemetry:
             raise
         raise SettingsError(
             "traces are asked for (OTEL_EXPORTER_OTLP_ENDPOINT), and OpenTelemetry is not installed here",
-            hint="It is the extra `otel` of flowgres: pip install 'flowgres[otel]'. Or set OTEL_SDK_DISABLED=true.",
+            hint="It is the extra `otel` of flowgres; or no traces at all: OTEL_SDK_DISABLED=true. "
+            f"{sys.executable} -m pip install {PACKAGES}",
             code="extra_missing",
         ) from error
     return Telemetry()
