@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.support.collector import Collector, Told, serving
 from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.engine import assert_invariants, dag, import_workflow, start
+from tests.support.notifications import Notifications
 from tests.support.peers import Peer
 from tests.support.runner import Runner, wait_for
 
@@ -241,3 +243,47 @@ def test_runner_that_tells_nobody_asks_for_nothing(
     start(database, tenant, "flow")
     wait_for(lambda: db.value("select count(*) from flowgres.executions where status = 'completed'"))
     assert (db.value(UNTOLD), db.value("select count(*) from flowgres.trace_exports")) == (0, 0)
+
+
+async def test_delivery_sends_the_span_of_what_it_tells_of_and_has_none(
+    notifications: Notifications,
+    database: Database,
+    tenant: Tenant,
+    db: Db,
+    collector: Collector,
+    start_traced: StartRunner,
+) -> None:
+    start_traced()
+    async with Peer() as peer:
+        notifications.set(url=f"{peer.url}/echo")
+        import_workflow(db, tenant, dag("flow", [{"id": "a"}]))
+        execution_id = start(database, tenant, "flow")
+        root, _ = await asyncio.to_thread(told, collector, execution_id, 2)
+        await asyncio.to_thread(wait_for, lambda: peer.requests, what="the delivery")
+        assert peer.requests[0].headers["traceparent"] == f"00-{root.trace}-{root.span}-01"
+        delivered = (
+            "select count(*) from flowgres.executions where trigger_type = 'notification' and status = 'completed'"
+        )
+        await asyncio.to_thread(wait_for, lambda: db.value(delivered) == 1, what="its end")
+    await asyncio.to_thread(wait_for, lambda: db.value(UNTOLD) == 0)
+    assert {span.execution_id for span in collector.told} == {execution_id}
+
+
+async def test_log_lines_name_the_span(
+    database: Database, tenant: Tenant, db: Db, collector: Collector, start_traced: StartRunner
+) -> None:
+    runner = start_traced()
+    async with Peer() as peer:
+        step = {"id": "call", "type": "http", "config": {"url": f"{peer.url}/hang"}}
+        import_workflow(db, tenant, dag("flow", [step]))
+        execution_id = start(database, tenant, "flow")
+        await asyncio.to_thread(wait_for, lambda: peer.requests, what="the request")
+        with database.as_role("member", tenant_id=tenant.tenant_id) as caller:
+            caller.value("select flowgres_api.cancel_execution(%s)", execution_id)
+        await asyncio.to_thread(wait_for, lambda: "result_discarded" in runner.log, what="the line")
+    root, call = await asyncio.to_thread(told, collector, execution_id, 2)
+    (line,) = [json.loads(text) for text in runner.log.splitlines() if "result_discarded" in text]
+    assert (line["trace_id"], line["span_id"]) == (call.trace, call.span)
+    assert (root.attributes["flowgres.execution.status"], call.attributes["flowgres.step.status"]) == (
+        "cancelled", "cancelled",
+    )  # fmt: skip

@@ -148,7 +148,11 @@ class RunningSteps:
                 continue
             claimed = running.prepared.claimed
             log.info(
-                "result_discarded", execution_id=claimed.execution_id, step=running.prepared.step.id, reason=reason
+                "result_discarded",
+                execution_id=claimed.execution_id,
+                step=running.prepared.step.id,
+                reason=reason,
+                **self._span_of(running.prepared),
             )
             running.task.cancel()
 
@@ -172,6 +176,13 @@ class RunningSteps:
         claims = [self._steps[queue_id].prepared.claimed for queue_id in waiting]
         self.abort(waiting, reason="released")
         return claims
+
+    def _span_of(self, prepared: Prepared) -> dict[str, str]:
+        """What a line of the log says of the trace of a step."""
+        if not self._logs_traces:
+            return {}
+        trace = prepared.trace
+        return {"trace_id": trace.trace_id, "span_id": trace.span_id}
 
     def _remove(self, queue_id: int) -> RunningStep | None:
         running = self._steps.pop(queue_id, None)
@@ -205,8 +216,7 @@ class RunningSteps:
             running.began, running.began_at = time.monotonic(), self._timing.monotonic()
             if self._logs_traces:
                 # Of this task alone: each has a context of its own.
-                trace = prepared.trace
-                bind_contextvars(trace_id=trace.trace_id, span_id=trace.span_id)
+                bind_contextvars(**self._span_of(prepared))
             with self._budget.room(claimed.tenant_id) as room:
                 current_room.set(room)
                 try:
