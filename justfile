@@ -76,7 +76,7 @@ format:
 
 # Write deploy/requirements.lock anew: what the image is made of, with hashes
 lock:
-    uv pip compile --quiet --universal --upgrade --generate-hashes --no-annotate --custom-compile-command "just lock" \
+    uv pip compile --quiet --universal --upgrade --extra otel --generate-hashes --no-annotate --custom-compile-command "just lock" \
       --output-file deploy/requirements.lock pyproject.toml deploy/build.in
 
 # Keep the installation as it is now: the tests upgrade from it. Once a version is out, before the next one begins

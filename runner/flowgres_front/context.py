@@ -14,7 +14,7 @@ from starlette.requests import Request
 from flowgres_front.bodies import BodyLimits, check_declared_size, read_body, read_object
 from flowgres_front.budget import ANONYMOUS, Budget, Party, Shares
 from flowgres_front.credentials import Credentials, read_credentials, require_credentials
-from flowgres_front.database import Caller, Database, Identity
+from flowgres_front.database import Caller, Database, Identity, Trace
 from flowgres_front.documentation.documents import Documents
 from flowgres_front.metrics.scrape import Scrapes
 from flowgres_front.parties import Parties
@@ -30,6 +30,7 @@ _MIB = 1 << 20
 _WAIT_SECONDS = 3.0
 _READING_WAIT_SECONDS = 10.0
 READERS = 2
+_MOST_TRACE = 1_000
 PARSED_AT_ONCE_BYTES = 64 << 10
 """Longer bodies are taken apart outside of the loop."""
 
@@ -144,7 +145,10 @@ class Visitor:
     async def caller(self) -> AsyncIterator[Caller]:
         """A transaction as the sender. Raises what psycopg raises, SQL's refusal of the credentials included."""
         front = self._front
-        async with front.transactions.take(self.party), front.database.caller(self._credentials) as caller:
+        async with (
+            front.transactions.take(self.party),
+            front.database.caller(self._credentials, trace=_trace_of(self._request)) as caller,
+        ):
             if self.party == ANONYMOUS:
                 # What comes next is at the expense of its tenant.
                 await self._learn(caller)
@@ -199,6 +203,17 @@ class Visitor:
     async def read(self, job: str, body: bytes, **arguments: Any) -> tuple[Any, bytes]:
         """Have a reading process look at a body; see `reading.JOBS`."""
         return await self._front.read(job, self.party, body, arguments)
+
+
+def _trace_of(request: Request) -> Trace:
+    """What the sender says of the trace that it is in; a header that is repeated is one with commas."""
+    traceparent, tracestate = (",".join(request.headers.getlist(name)) for name in ("traceparent", "tracestate"))
+    # What is none is nothing to complain of; SQL knows it, where it can be written down at all.
+    return _plain(traceparent), _plain(tracestate)
+
+
+def _plain(text: str) -> str:
+    return text if text.isascii() and len(text) <= _MOST_TRACE else ""
 
 
 def front_of(request: Request) -> Front:

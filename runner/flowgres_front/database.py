@@ -30,6 +30,8 @@ KEEPALIVES: dict[str, Any] = {
     "tcp_user_timeout": 5000,
 }
 
+Trace = tuple[str, str]
+"""The traceparent and tracestate of a request, as they came; SQL reads them."""
 
 ANONYMOUS_ROLE = "flowgres_anon"
 FRONT_LACKS = State(
@@ -39,8 +41,9 @@ FRONT_LACKS = State(
 )
 Statement = tuple[LiteralString, Mapping[str, Any] | None]
 _BEGIN: Statement = ("begin", None)
-_LIMIT: LiteralString = (
-    "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true)"
+_LOCAL: LiteralString = (
+    "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true),"
+    " set_config('flowgres.traceparent', %(traceparent)s, true), set_config('flowgres.tracestate', %(tracestate)s, true)"
 )
 # Who it is is read behind it, by what nobody needs a right for.
 _ASSUME: LiteralString = (
@@ -213,8 +216,8 @@ class Database:
         await self._pool.close(timeout=2)
 
     @asynccontextmanager
-    async def caller(self, credentials: Credentials | None) -> AsyncIterator[Caller]:
-        """Open a transaction that is the caller's: role and tenant are local to it, and its writes end with it.
+    async def caller(self, credentials: Credentials | None, *, trace: Trace = ("", "")) -> AsyncIterator[Caller]:
+        """Open a transaction that is the caller's: role, tenant and trace are local to it, and its writes end with it.
 
         `None` is nobody in particular, for what anyone may see. Commits when the block ends well. Raises what psycopg
         raises, refusals of flowgres.authenticate included, with the first statement or else at the end; Problem when
@@ -222,7 +225,7 @@ class Database:
         """
         is_ending = False
         async with self._pool.connection() as connection:
-            caller = Caller(connection, self._opening(credentials))
+            caller = Caller(connection, self._opening(credentials, trace))
             try:
                 yield caller
                 await caller.enter()
@@ -255,15 +258,20 @@ class Database:
             except InsufficientPrivilege as error:
                 raise _lacking(error) from error
 
-    def _opening(self, credentials: Credentials | None) -> Sequence[Statement]:
+    def _opening(self, credentials: Credentials | None, trace: Trace) -> Sequence[Statement]:
         """The front's own login may assume a caller, and do what nobody is the caller of; nobody works as it."""
-        limit = str(int(self._settings.statement_seconds * 1000))
+        local = {
+            "milliseconds": str(int(self._settings.statement_seconds * 1000)),
+            "role": ANONYMOUS_ROLE if credentials is None else FRONT_ROLE,
+            "traceparent": trace[0],
+            "tracestate": trace[1],
+        }
         if credentials is None:
-            return (_BEGIN, (_LIMIT, {"milliseconds": limit, "role": ANONYMOUS_ROLE}))
+            return (_BEGIN, (_LOCAL, local))
         claims = Jsonb(credentials.claims) if credentials.claims is not None else None
         return (
             _BEGIN,
-            (_LIMIT, {"milliseconds": limit, "role": FRONT_ROLE}),
+            (_LOCAL, local),
             (_ASSUME, {"api_key": credentials.api_key, "claims": claims}),
         )
 

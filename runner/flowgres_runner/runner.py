@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import gc
 import os
 import time
 import uuid
@@ -27,6 +25,7 @@ from flowgres_runner.execution.running import RESERVE_PART, RunningSteps
 from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.http import Client, EgressPolicy
+from flowgres_runner.memory import calm_collector, return_memory
 from flowgres_runner.reading.reader import Reader
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.settings import RunnerSettings
@@ -43,6 +42,7 @@ from flowgres_runner.surroundings import Surroundings
 from flowgres_runner.upkeep.checking import VersionChecker
 from flowgres_runner.upkeep.scheduling import Scheduler
 from flowgres_runner.upkeep.timekeeper import Timekeeper
+from flowgres_runner.upkeep.tracing import Tracer, make_telemetry
 from flowgres_runner.work.heartbeat import DatabaseClock, Heartbeat
 from flowgres_runner.work.leases import Leases
 from flowgres_runner.work.loop import WorkLoop
@@ -61,9 +61,6 @@ WORK_SECONDS = 20.0
 SWEEP_SECONDS = 60.0
 """For one sweep: retiring history moves much."""
 
-_MAPPED_BYTES = 272 << 10
-"""Just above what asyncio asks for at each read of a socket (256 KiB): a map for each would cost as much again."""
-_MALLOPT_TRIM_THRESHOLD, _MALLOPT_MMAP_THRESHOLD = -1, -3
 _DRAIN_LOOK_SECONDS = 0.02
 _LAST_CALL_SECONDS = 5.0
 """For calls that are under way when the grace is over."""
@@ -98,6 +95,9 @@ class Runner:
         self._heartbeat_link = link("heartbeat", LOOKUP_SECONDS)
         self._timekeeper_link = link("timekeeper", SWEEP_SECONDS)
         self._schedule_link = link("schedules", WORK_SECONDS)
+        self._tracer: Tracer | None = None
+        if settings.trace_seconds is not None:
+            self._tracer = Tracer(link("traces", WORK_SECONDS), make_telemetry(), seconds=settings.trace_seconds)
 
         self._clock = DatabaseClock()
         self._reader = Reader()
@@ -127,6 +127,7 @@ class Runner:
             client=self._http,
             belief=self._belief,
             timing=around.timing,
+            logs_traces=settings.trace_seconds is not None,
         )
         self._executor = Executor(
             link=self._lookup_link,
@@ -197,8 +198,8 @@ class Runner:
         if self._stop.is_set():
             return
         await self._pool.start()
-        _calm_collector()
-        _return_memory()
+        calm_collector()
+        return_memory()
         heartbeat = Heartbeat(
             link=self._heartbeat_link,
             runner_id=self._runner_id,
@@ -231,6 +232,8 @@ class Runner:
             look_after_handlers(self._custom),
             self._leases.reconcile_forever(self._lookup_link, self._runner_id),
         ]
+        if self._tracer is not None:
+            services.append(self._tracer.run())
         tasks = [asyncio.create_task(service) for service in services]
         stopping: asyncio.Task[Any] = asyncio.create_task(self._stop.wait())
         log.info("runner_started", runner_id=self._id, concurrency=self._settings.concurrency)
@@ -360,24 +363,11 @@ class Runner:
         await self._checker.close()
         await self._http.close()
         await self._reader.close()
+        if self._tracer is not None:
+            await self._tracer.close()
         single = [self._lookup_link, self._heartbeat_link, self._timekeeper_link, self._schedule_link]
         links = [*self._work_links, *single]
         await asyncio.gather(*(link.close() for link in links))
-
-
-def _return_memory() -> None:
-    """Have large blocks go back to the system when they are free; glibc would soon keep those of an answer's size."""
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_MALLOPT_MMAP_THRESHOLD, _MAPPED_BYTES)
-        libc.mallopt(_MALLOPT_TRIM_THRESHOLD, 4 * _MAPPED_BYTES)
-
-
-def _calm_collector() -> None:
-    """Look for cycles seldom: a runner makes many small objects that die by themselves, and keeps others for long."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _package_version() -> str:

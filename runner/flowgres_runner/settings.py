@@ -17,7 +17,8 @@ class RunnerSettings:
     `database_url` is what work goes through, perhaps a pooler; `direct_url` reaches PostgreSQL itself, for LISTEN.
     `concurrency` bounds steps that wait for something (HTTP and custom types), not pure ones.
     What is None is decided by the database's settings. `lease_seconds` is always theirs, because all runners must
-    agree; here it is read only to say so when it differs.
+    agree; here it is read only to say so when it differs. `trace_seconds` is how long the collector of traces has for
+    one request; None when no traces are asked for.
     """
 
     database_url: str
@@ -38,6 +39,7 @@ class RunnerSettings:
     log_level: str = "info"
     log_format: str = "auto"
     failpoint: str = ""
+    trace_seconds: float | None = None
     notices: tuple[str, ...] = ()
 
     @property
@@ -87,5 +89,26 @@ class RunnerSettings:
             log_level=read.log_level(),
             log_format=read.log_format(),
             failpoint=read.text("FLOWGRES_FAILPOINT"),
+            trace_seconds=_trace_seconds(read),
             notices=tuple(notices),
         )
+
+
+def _trace_seconds(read: Environment) -> float | None:
+    """The standard variables of OpenTelemetry: the address of a collector asks for traces.
+
+    The library reads them itself; what it would leave out silently is refused here.
+    """
+    endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    if read.text("OTEL_SDK_DISABLED").lower() == "true" or not any(read.text(name) for name in endpoints):
+        return None
+    if read.choice("OTEL_TRACES_EXPORTER", "otlp", ("otlp", "none")) == "none":
+        return None
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        if read.text(name) not in ("", "http/protobuf"):
+            raise SettingsError(
+                f"{name} must be http/protobuf, not {read.text(name)[:40]!r}",
+                hint="Most collectors listen for that on port 4318.",
+            )
+    seconds = read.seconds("OTEL_EXPORTER_OTLP_TIMEOUT", 10.0, low=0.001, high=3600)
+    return read.seconds("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", seconds, low=0.001, high=3600)

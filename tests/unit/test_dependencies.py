@@ -21,6 +21,12 @@ def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
+def installed_with() -> list[str]:
+    """What the image has: what the product runs on, and the extra for traces."""
+    declared = project()["project"]
+    return [*declared["dependencies"], *declared["optional-dependencies"]["otel"]]
+
+
 def built_with() -> list[str]:
     lines = (DEPLOY / "build.in").read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
@@ -40,7 +46,7 @@ def lock() -> dict[str, tuple[str, int]]:
 
 
 def test_lock_has_every_dependency_in_a_version_that_is_declared(lock: dict[str, tuple[str, int]]) -> None:
-    for line in [*project()["project"]["dependencies"], *built_with()]:
+    for line in [*installed_with(), *built_with()]:
         wanted = Requirement(line)
         version, _ = lock.get(canonicalize_name(wanted.name), ("nothing", 0))
         assert version != "nothing", f"{line} is not locked: just lock"
@@ -53,7 +59,7 @@ def test_everything_that_is_locked_has_hashes(lock: dict[str, tuple[str, int]]) 
 
 def test_lock_has_what_the_dependencies_need_and_nothing_else(lock: dict[str, tuple[str, int]]) -> None:
     needed: set[str] = set()
-    new = [Requirement(line) for line in [*project()["project"]["dependencies"], *built_with()]]
+    new = [Requirement(line) for line in [*installed_with(), *built_with()]]
     while new:
         wanted = new.pop()
         name = canonicalize_name(wanted.name)

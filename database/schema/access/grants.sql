@@ -84,7 +84,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{add_tenant_login, remove_tenant_login, list_tenant_logins}'),
   ('flowgres', 'flowgres_engine', '{}', '{require_operator, tenant_role_of}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends}'),
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{installation_health, installation_metrics}'),
   -- For those who wait, of any tenant: that something happened, and never what.
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{look_at_executions, look_at_tenants}'),
@@ -93,7 +93,7 @@ with named (schema, owner, roles, names) as (
       register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle,
       stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, get_secrets,
       unchecked_versions, confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes, measure_history,
-      prune_metrics
+      prune_metrics, take_ends, get_spans, forget_ends
     }'
   ),
   (

@@ -56,6 +56,7 @@ begin
     p_now => p_state.now);
   perform flowgres.wake_later(p_tenant_ids => p_state.tenant_ids, p_child_ids => p_state.execution_ids);
   perform flowgres.tell_of(p_tenant_ids => p_state.tenant_ids, p_execution_ids => p_state.execution_ids);
+  perform flowgres.keep_ends(p_tenant_ids => p_state.tenant_ids, p_execution_ids => p_state.execution_ids);
   return cardinality(p_state.execution_ids);
 end;
 $$;

@@ -35,7 +35,16 @@ declare
   v_new_begins_at timestamptz[];
   v_begins_at timestamptz[];
   v_is_within boolean;
+  v_trace jsonb;
 begin
+  -- Children and deliveries are in the trace of what they belong to, whoever is about to end that.
+  if p_trigger_type <> 'sub_workflow' and p_trigger_type <> 'notification' then
+    v_trace := flowgres.incoming_trace(p_trigger);
+    if not v_trace is null then
+      p_trigger := coalesce(p_trigger, jsonb_build_object('type', p_trigger_type)) || v_trace;
+      p_triggers := array(select t.trigger || v_trace from unnest(p_triggers) with ordinality as t (trigger, i) order by t.i);
+    end if;
+  end if;
   ids := p_ids;
   v_queue_ids := p_ids;
   -- Children are steps of their parent, which waits for them: no rule of starts holds for them.
@@ -96,7 +105,8 @@ comment on function flowgres.insert_executions is $$Start executions: write them
 All starts come by here, whoever makes them: the rule that the version has for starts (settings.start) and the rate of the tenant hold
 for all. By the rule a start may stand for an execution that is there; of the ids that were given those are used that the answer
 has. The tenant is that of the version. Set-based: ids, inputs, parents and p_triggers (where each has its own) are parallel arrays.
-Inputs and the like its callers have checked. Of the version it reads only what start_execution fills in.$$;
+Inputs and the like its callers have checked. The trace
+that the caller is in goes into the trigger. Of the version it reads only what start_execution fills in.$$;
 
 create or replace function flowgres.read_correlation_id(p_input jsonb, p_path jsonpath)
   returns text language sql immutable parallel safe
@@ -139,7 +149,8 @@ create or replace function flowgres.start_versions(
   p_depth smallint default 0,
   p_parent_execution_ids uuid[] default null,
   p_parent_step_indexes smallint[] default null,
-  p_parent_queue_ids bigint[] default null
+  p_parent_queue_ids bigint[] default null,
+  p_triggers jsonb[] default null
 )
   returns uuid[] language plpgsql
 as $$
@@ -160,7 +171,8 @@ begin
     p_depth => p_depth,
     p_parent_execution_ids => p_parent_execution_ids,
     p_parent_step_indexes => p_parent_step_indexes,
-    p_parent_queue_ids => p_parent_queue_ids);
+    p_parent_queue_ids => p_parent_queue_ids,
+    p_triggers => p_triggers);
 end;
 $$;
 comment on function flowgres.start_versions is $$Start executions of a version for its tenant, whoever calls: children, triggers, replays

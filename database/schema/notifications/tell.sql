@@ -83,8 +83,18 @@ begin
       order by d.place),
     p_now => p_now,
     p_trigger_type => 'notification',
-    p_trigger => jsonb_build_object(
-      'type', 'notification', 'event', p_event, 'notification', (p_notification).id, 'url', (p_notification).url),
+    p_triggers => array(
+      -- In the trace of what they tell of.
+      select
+        jsonb_build_object(
+          'type', 'notification', 'event', p_event, 'notification', (p_notification).id, 'url', (p_notification).url)
+        || flowgres.trace_below(p_execution_id => e.id, p_trigger => e.trigger, p_span => flowgres.execution_span(e.id))
+      from unnest(p_execution_ids) with ordinality as x (id, place)
+      cross join lateral (
+        select x.id, (
+          select t.trigger from flowgres.executions as t where t.tenant_id = (p_notification).tenant_id and t.id = x.id) as trigger
+      ) as e
+      order by x.place),
     p_created_by => coalesce(p_created_by, 'notification:' || (p_notification).id),
     p_replayed_from => p_replayed_from,
     -- Children that nobody waits for: so they are found from what they tell of.

@@ -39,6 +39,8 @@ declare
   v_is_awaited boolean;
   v_told_tenants uuid[];
   v_told uuid[];
+  v_traced_tenants uuid[];
+  v_traced uuid[];
 begin
   select c.execution_id into v_first from unnest(p_chains) as c order by c.execution_id limit 1;
   select c.execution_id into v_last from unnest(p_chains) as c order by c.execution_id desc limit 1;
@@ -113,13 +115,15 @@ begin
     array_agg(n.place), array_agg(n.tenant_id) filter (where n.parent_execution_id is not null),
     array_agg(n.id) filter (where n.parent_execution_id is not null), bool_or(n.is_awaited),
     -- Mostly nobody is told of anything, and to see that is one look a statement.
-    array_agg(n.tenant_id) filter (where n.is_told), array_agg(n.id) filter (where n.is_told)
-  into v_done, v_tenant_ids, v_woken, v_is_awaited, v_told_tenants, v_told
+    array_agg(n.tenant_id) filter (where n.is_told), array_agg(n.id) filter (where n.is_told),
+    array_agg(n.tenant_id) filter (where n.is_traced), array_agg(n.id) filter (where n.is_traced)
+  into v_done, v_tenant_ids, v_woken, v_is_awaited, v_told_tenants, v_told, v_traced_tenants, v_traced
   from (
     select
       e.*,
       (select exists (select from flowgres.notifications))
-      and exists (select from flowgres.notifications as n where n.tenant_id = e.tenant_id) as is_told
+      and exists (select from flowgres.notifications as n where n.tenant_id = e.tenant_id) as is_told,
+      (select exists (select from flowgres.trace_exports)) as is_traced
     from ended as e
   ) as n;
   if v_is_awaited then perform flowgres.tell_ends(); end if;
@@ -140,6 +144,9 @@ begin
   end if;
   if v_told is not null then
     perform flowgres.tell_of(p_tenant_ids => v_told_tenants, p_execution_ids => v_told);
+  end if;
+  if v_traced is not null then
+    perform flowgres.keep_ends(p_tenant_ids => v_traced_tenants, p_execution_ids => v_traced);
   end if;
   return coalesce(v_done, '{}');
 end;

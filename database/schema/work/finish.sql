@@ -60,6 +60,8 @@ declare
   v_is_awaited boolean;
   v_told_tenants uuid[];
   v_told uuid[];
+  v_traced_tenants uuid[];
+  v_traced uuid[];
 begin
   with turning as materialized (
     select
@@ -127,13 +129,15 @@ begin
     array_agg(u.tenant_id order by u.id) filter (where u.parent_execution_id is not null),
     array_agg(u.id order by u.id) filter (where u.parent_execution_id is not null), bool_or(u.is_awaited),
     -- Mostly nobody is told of anything, and to see that is one look a statement.
-    array_agg(u.tenant_id order by u.id) filter (where u.is_told), array_agg(u.id order by u.id) filter (where u.is_told)
-  into v_woken_tenants, v_woken, v_is_awaited, v_told_tenants, v_told
+    array_agg(u.tenant_id order by u.id) filter (where u.is_told), array_agg(u.id order by u.id) filter (where u.is_told),
+    array_agg(u.tenant_id) filter (where u.is_traced), array_agg(u.id) filter (where u.is_traced)
+  into v_woken_tenants, v_woken, v_is_awaited, v_told_tenants, v_told, v_traced_tenants, v_traced
   from (
     select
       u.tenant_id, u.id, u.parent_execution_id, u.is_awaited,
       (select exists (select from flowgres.notifications))
-      and exists (select from flowgres.notifications as n where n.tenant_id = u.tenant_id) as is_told
+      and exists (select from flowgres.notifications as n where n.tenant_id = u.tenant_id) as is_told,
+      (select exists (select from flowgres.trace_exports)) as is_traced
     from updated as u
     where u.is_finished
   ) as u;
@@ -144,6 +148,9 @@ begin
   end if;
   if v_told is not null then
     perform flowgres.tell_of(p_tenant_ids => v_told_tenants, p_execution_ids => v_told);
+  end if;
+  if v_traced is not null then
+    perform flowgres.keep_ends(p_tenant_ids => v_traced_tenants, p_execution_ids => v_traced);
   end if;
 end;
 $$;

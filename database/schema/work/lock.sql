@@ -150,7 +150,20 @@ begin
       p_parent_queue_ids => array(
         -- One that is detached has a parent that does not wait for it: no row of the queue.
         select case when not v_is_detached then (p_reports[p.place]).q end
-        from unnest(p_places) with ordinality as p (place, i) order by p.i));
+        from unnest(p_places) with ordinality as p (place, i) order by p.i),
+      p_triggers => array(
+        select
+          jsonb_build_object('type', 'sub_workflow')
+          || flowgres.trace_below(
+            p_execution_id => e.id, p_trigger => e.trigger,
+            p_span => flowgres.attempt_span(
+              p_execution_id => e.id, p_generation => q.generation, p_step_index => q.step_index, p_iteration => q.iteration,
+              p_attempt => q.attempt))
+        from unnest(p_places) with ordinality as p (place, i)
+        cross join lateral (select (p_reports[p.place]).*) as r
+        join flowgres.work_queue as q on q.tenant_id = r.t and q.execution_id = r.x and q.id = r.q
+        join flowgres.executions as e on e.tenant_id = r.t and e.id = r.x
+        order by p.i));
     for i in 1..cardinality(p_places) loop
       v_report := p_reports[p_places[i]];
       v_report.child := v_ids[i];

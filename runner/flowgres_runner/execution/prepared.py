@@ -13,6 +13,7 @@ from flowgres_runner.execution.contexts import ExecutionContext
 from flowgres_runner.json_values import HELD_BYTES, LARGE_BYTES
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.steps.base import Completed, Json, JsonText, StepTask, StepTools
+from flowgres_runner.trace_context import TraceContext, attempt_context
 
 ALL_ROOTS = frozenset(ROOTS)
 _GONE = ExecutionContext(-1)
@@ -25,10 +26,21 @@ class Prepared:
 
     `place` counts the steps that were run ahead before it under the same lease. `goes_alone`: something was wrong when
     steps of this lease were rendered together, so from here on each is rendered by itself. `given` is what rendering
-    gave, when the step is to be run where large values are read.
+    gave, when the step is to be run where large values are read. `kept_trace` is there once the context was let go.
     """
 
-    __slots__ = ("claimed", "context", "given", "goes_alone", "item", "place", "resume", "step", "version")
+    __slots__ = (
+        "claimed",
+        "context",
+        "given",
+        "goes_alone",
+        "item",
+        "kept_trace",
+        "place",
+        "resume",
+        "step",
+        "version",
+    )
 
     def __init__(
         self,
@@ -54,6 +66,7 @@ class Prepared:
     def let_context_go(self) -> None:
         """Forget a large context: the step is about to wait, as many others may."""
         if self.context.bytes > LARGE_BYTES or len(self.claimed.previous or "") > LARGE_BYTES:
+            self.kept_trace = self.trace
             self.context = _GONE
             self.claimed = self.claimed._replace(previous=None)
 
@@ -102,11 +115,26 @@ class Prepared:
             config=config,
             timeout_seconds=self.timeout_seconds,
             resume=self.resume,
-            trace_id=claimed.execution_id.replace("-", ""),
+            trace=None if self.step.pure is not None else self.trace,
             tools=tools,
             round=None if step.until is None else claimed.round or 1,
             check=step.check,
             item=self.item,
+        )
+
+    @property
+    def trace(self) -> TraceContext:
+        """The span of this attempt."""
+        if self.lacks_context:
+            return self.kept_trace
+        claimed = self.claimed
+        return attempt_context(
+            execution_id=claimed.execution_id,
+            generation=claimed.generation,
+            step_index=claimed.step_index,
+            iteration=claimed.iteration,
+            attempt=claimed.attempt,
+            trigger=self.context.trigger,
         )
 
     @property

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from structlog.contextvars import bind_contextvars
+
 from flowgres_process.errors import SecretError
 from flowgres_process.logs import get_logger
 from flowgres_runner.database.belief import Belief
@@ -70,7 +72,7 @@ class RunningSteps:
     """All such steps of this runner, by queue id.
 
     `report` gets each outcome with its milliseconds, `reshape` applies a step's `output`, `announce` sends the message
-    that a step runs. Aborted steps report nothing.
+    that a step runs. Aborted steps report nothing. With `logs_traces` what is logged meanwhile names the span.
     """
 
     def __init__(
@@ -83,7 +85,9 @@ class RunningSteps:
         belief: Belief | None = None,
         budget: ByteBudget | None = None,
         timing: Timing = REAL_TIME,
+        logs_traces: bool = False,
     ) -> None:
+        self._logs_traces = logs_traces
         self._turns = Turns(concurrency, reserve=concurrency // RESERVE_PART)
         self._by_tenant: dict[str, int] = {}
         self._placeholders = placeholders
@@ -144,7 +148,11 @@ class RunningSteps:
                 continue
             claimed = running.prepared.claimed
             log.info(
-                "result_discarded", execution_id=claimed.execution_id, step=running.prepared.step.id, reason=reason
+                "result_discarded",
+                execution_id=claimed.execution_id,
+                step=running.prepared.step.id,
+                reason=reason,
+                **self._span_of(running.prepared),
             )
             running.task.cancel()
 
@@ -168,6 +176,13 @@ class RunningSteps:
         claims = [self._steps[queue_id].prepared.claimed for queue_id in waiting]
         self.abort(waiting, reason="released")
         return claims
+
+    def _span_of(self, prepared: Prepared) -> dict[str, str]:
+        """What a line of the log says of the trace of a step."""
+        if not self._logs_traces:
+            return {}
+        trace = prepared.trace
+        return {"trace_id": trace.trace_id, "span_id": trace.span_id}
 
     def _remove(self, queue_id: int) -> RunningStep | None:
         running = self._steps.pop(queue_id, None)
@@ -199,6 +214,9 @@ class RunningSteps:
         try:
             await self._belief.restored()
             running.began, running.began_at = time.monotonic(), self._timing.monotonic()
+            if self._logs_traces:
+                # Of this task alone: each has a context of its own.
+                bind_contextvars(**self._span_of(prepared))
             with self._budget.room(claimed.tenant_id) as room:
                 current_room.set(room)
                 try:
@@ -228,7 +246,12 @@ class RunningSteps:
         secret_values = tuple(values.values())
         tools = None
         if handler.uses_tools:
-            tools = make_tools(self._client, timeout_seconds=prepared.timeout_seconds, secret_values=secret_values)
+            tools = make_tools(
+                self._client,
+                timeout_seconds=prepared.timeout_seconds,
+                secret_values=secret_values,
+                trace=prepared.trace,
+            )
         pass_failpoint("before_http")
         outcome = await run_handler(handler, prepared.task(config, tools), self._timing)
         if tools is not None:

@@ -31,7 +31,7 @@ from flowgres_runner.steps.pure import pure_handlers
 Head = dict[str, Any]
 
 _HANDLERS: Mapping[str, Handler] = {handler.type: handler for handler in pure_handlers(now=lambda: datetime.now(UTC))}
-_FIELDS = tuple(field.name for field in fields(StepTask) if field.name not in ("config", "tools", "check"))
+_FIELDS = tuple(field.name for field in fields(StepTask) if field.name not in ("config", "tools", "check", "trace"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from flowgres_runner.steps.lines import LOG_LEVELS as LOG_LEVELS
 from flowgres_runner.steps.lines import MAX_LOG_CHARACTERS as MAX_LOG_CHARACTERS
 from flowgres_runner.steps.lines import MAX_LOG_LINES as MAX_LOG_LINES
 from flowgres_runner.steps.lines import StepLog as StepLog
+from flowgres_runner.trace_context import TraceContext
 
 
 @dataclass
@@ -188,8 +189,8 @@ class StepTask:
     """One attempt of one step, as a handler sees it.
 
     `config` is rendered (secrets put in where the type's `secret_places` allow it), `timeout_seconds` bounds this
-    attempt, `resume` is set when a suspended step goes on, `trace_id` is 32 hexadecimal digits. `item` is that of a
-    `foreach`, `round` counts from 1 where a step repeats. `check` says what of `config` is left to check; without one
+    attempt, `resume` is set when a suspended step goes on. `trace` is its span, where the type waits. `item` is that of
+    a `foreach`, `round` counts from 1 where a step repeats. `check` says what of `config` is left to check; without one
     nobody has looked, so that is all of it.
     """
 
@@ -201,7 +202,7 @@ class StepTask:
     config: Json
     timeout_seconds: float
     resume: Json
-    trace_id: str
+    trace: TraceContext | None = None
     tools: StepTools | None = field(default=None, repr=False)
     round: int | None = None
     check: ConfigCheck | None = field(default=None, repr=False)

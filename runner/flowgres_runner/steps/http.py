@@ -1,15 +1,13 @@
 """The step type `http`: one guarded request.
 
-Every attempt carries the same `Idempotency-Key` and a `traceparent` of its own, unless the author set them. The output
-is `{status, headers, body, duration_ms}`, with `body_encoding: base64` when the body is no text.
+Every attempt carries the same `Idempotency-Key` and the `traceparent` of its own span, unless the author set them. The
+output is `{status, headers, body, duration_ms}`, with `body_encoding: base64` when the body is no text.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import random
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,8 +19,8 @@ from flowgres_runner.http.signing import sign
 from flowgres_runner.json_values import canonical_json, encode_json
 from flowgres_runner.payloads.texts import JsonText
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
+from flowgres_runner.trace_context import TRACE_HEADERS
 
-_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
 _ENCODE_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _MEMBERS = config_schema("http")["properties"]
 
@@ -102,9 +100,8 @@ def build_request(task: StepTask) -> tuple[Request, float]:
         headers["Content-Type"] = content_type
     if "idempotency-key" not in names:
         headers["Idempotency-Key"] = task.idempotency_key
-    if "traceparent" not in names and _TRACE_ID.match(task.trace_id):
-        # No secret: a span id only has to differ from its neighbours.
-        headers["traceparent"] = f"00-{task.trace_id}-{random.getrandbits(64) | 1:016x}-01"
+    if task.trace is not None and names.isdisjoint(TRACE_HEADERS):
+        headers |= task.trace.headers
     query = _pairs(config.get("query", {}))
     credentials = _authenticate(config.get("auth"), names, headers, query)
     if "sign" in config:

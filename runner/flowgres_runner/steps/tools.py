@@ -19,6 +19,7 @@ from flowgres_runner.steps.base import (
     StepLog,
     StepTools,
 )
+from flowgres_runner.trace_context import TRACE_HEADERS, TraceContext
 
 _JSON_TYPE = "application/json"
 _TEXT_TYPE = "text/plain; charset=utf-8"
@@ -27,8 +28,11 @@ _TEXT_TYPE = "text/plain; charset=utf-8"
 class GuardedHttp:
     """The runner's client for one attempt, callable from any thread: requests are sent by the loop of the runner."""
 
-    def __init__(self, client: Client, *, deadline: float, secret_values: tuple[str, ...]) -> None:
+    def __init__(
+        self, client: Client, *, deadline: float, secret_values: tuple[str, ...], trace: TraceContext | None
+    ) -> None:
         self._client = client
+        self._trace = trace
         self._loop = asyncio.get_running_loop()
         self._deadline = deadline
         self._secret_values = secret_values
@@ -45,7 +49,9 @@ class GuardedHttp:
         expected_status: Collection[int] | None = None,
     ) -> HttpAnswer:
         """Send a request. Raises HttpFailedError, ConfigInvalidError for a body that cannot be sent."""
-        request = _make_request(method, url, headers=headers, body=body, json=json, expected_status=expected_status)
+        request = _make_request(
+            method, url, headers=self._traced(headers), body=body, json=json, expected_status=expected_status
+        )
         sending = self._client.request(
             request, timeout_seconds=self._bounded(timeout_seconds), redact=self._secret_values
         )
@@ -65,21 +71,32 @@ class GuardedHttp:
         expected_status: Collection[int] | None = None,
     ) -> HttpAnswer:
         """The same from a thread without a loop."""
-        request = _make_request(method, url, headers=headers, body=body, json=json, expected_status=expected_status)
+        request = _make_request(
+            method, url, headers=self._traced(headers), body=body, json=json, expected_status=expected_status
+        )
         seconds = self._bounded(timeout_seconds)
         sending = self._client.request(request, timeout_seconds=seconds, redact=self._secret_values)
         return _answer(asyncio.run_coroutine_threadsafe(sending, self._loop).result(seconds + 5))
+
+    def _traced(self, headers: Mapping[str, str] | None) -> dict[str, str]:
+        """The headers with the span of the attempt, unless there is one in them."""
+        given = dict(headers or {})
+        if self._trace is None or not TRACE_HEADERS.isdisjoint(name.lower() for name in given):
+            return given
+        return given | self._trace.headers
 
     def _bounded(self, seconds: float | None) -> float:
         remaining = max(0.001, self._deadline - time.monotonic())
         return remaining if seconds is None else min(seconds, remaining)
 
 
-def make_tools(client: Client, *, timeout_seconds: float, secret_values: tuple[str, ...]) -> StepTools:
+def make_tools(
+    client: Client, *, timeout_seconds: float, secret_values: tuple[str, ...], trace: TraceContext | None = None
+) -> StepTools:
     """The tools of one attempt that begins now; to be called in the loop of the runner."""
     deadline = time.monotonic() + timeout_seconds
     return StepTools(
-        http=GuardedHttp(client, deadline=deadline, secret_values=secret_values),
+        http=GuardedHttp(client, deadline=deadline, secret_values=secret_values, trace=trace),
         log=StepLog(),
         deadline=deadline,
         cancelled=threading.Event(),
@@ -91,12 +108,12 @@ def _make_request(
     method: str,
     url: str,
     *,
-    headers: Mapping[str, str] | None,
+    headers: dict[str, str],
     body: bytes | str | None,
     json: Json,
     expected_status: Collection[int] | None,
 ) -> Request:
-    given = dict(headers or {})
+    given = headers
     content_type = None
     if json is not None:
         if body is not None:

@@ -94,7 +94,7 @@ def test_handlers_know_the_words_of_the_description() -> None:
 
 
 def run_transform(config: Any) -> Any:
-    task = StepTask("t", "x", "s", None, 1, config, 1.0, None, "")
+    task = StepTask("t", "x", "s", None, 1, config, 1.0, None)
     outcome = TransformHandler().run_now(task)
     return outcome.output if isinstance(outcome, Completed) else None
 

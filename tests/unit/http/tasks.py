@@ -18,6 +18,7 @@ from flowgres_runner.steps.base import (
     StepTools,
 )
 from flowgres_runner.steps.http import HttpStep
+from flowgres_runner.trace_context import TraceContext
 
 _NO_HTTP = cast("StepHttp", None)
 RETRIED = frozenset(("timeout", "connect", "429", "5xx"))
@@ -45,7 +46,7 @@ def make_task(
         config=dict(config),
         timeout_seconds=timeout_seconds,
         resume=None,
-        trace_id="0af7651916cd43dd8448eb211c80319c",
+        trace=TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"),
         tools=tools,
     )
 

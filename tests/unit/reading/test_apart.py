@@ -48,7 +48,7 @@ STEPS: list[tuple[str, Any]] = [
 def task_of(config: Json) -> StepTask:
     return StepTask(
         tenant_id="t", execution_id="x", step_id="s", iteration=None, attempt=1, config=config,
-        timeout_seconds=5.0, resume=None, trace_id="0" * 32,
+        timeout_seconds=5.0, resume=None,
     )  # fmt: skip
 
 

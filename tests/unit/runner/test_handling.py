@@ -15,7 +15,7 @@ from flowgres_runner.steps.offered import OfferedHandler
 
 
 def task(seconds: float) -> StepTask:
-    return StepTask("t", "x", "step", None, 1, {}, seconds, None, "0" * 32)
+    return StepTask("t", "x", "step", None, 1, {}, seconds, None)
 
 
 class Stubborn(StepType):

@@ -26,9 +26,13 @@ from flowgres_runner.steps import (
 from flowgres_runner.steps.base import MAX_LOG_LINES
 from flowgres_runner.steps.offered import OfferedHandler
 from flowgres_runner.steps.tools import make_tools
+from flowgres_runner.trace_context import TraceContext
 from tests.support.peers import Peer
 
 BLOCKED_SECONDS = 2.5
+
+
+TRACE = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "01", "vendor=x")
 
 
 def make_task(client: Client, *, seconds: float = 5, secrets: tuple[str, ...] = (), **config: Any) -> StepTask:
@@ -41,8 +45,7 @@ def make_task(client: Client, *, seconds: float = 5, secrets: tuple[str, ...] = 
         config=config,
         timeout_seconds=seconds,
         resume=None,
-        trace_id="0" * 32,
-        tools=make_tools(client, timeout_seconds=seconds, secret_values=secrets),
+        tools=make_tools(client, timeout_seconds=seconds, secret_values=secrets, trace=TRACE),
     )
 
 
@@ -315,6 +318,18 @@ async def test_client_is_the_guarded_one(is_async: bool, client: Client, peer: P
     assert isinstance(outcome, Completed), outcome
     assert outcome.output == [200, f"{peer.url}/echo/***"]
     assert b'{"key":"hunter2222"}' in peer.requests[0].body
+    assert {name: peer.requests[0].headers.get(name) for name in TRACE.headers} == TRACE.headers
+
+
+async def test_trace_of_the_author_wins(client: Client, peer: Peer) -> None:
+    async def run(task: StepTask) -> Outcome:
+        await task.http.request("GET", f"{peer.url}/echo", headers={"Traceparent": "00-a-b-01"})
+        return Completed(None)
+
+    async with served(_typed(run)) as handler:
+        await handler.run(make_task(client))
+    headers = peer.requests[0].headers
+    assert (headers["traceparent"], headers.get("tracestate")) == ("00-a-b-01", None)
 
 
 @pytest.mark.parametrize("is_async", [True, False])

@@ -44,7 +44,6 @@ def run(handler: Handler, config: Json, resume: Json = None) -> Outcome:
             config=config,
             timeout_seconds=1,
             resume=resume,
-            trace_id="",
         )
     )
 

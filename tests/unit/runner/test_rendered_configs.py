@@ -54,7 +54,7 @@ def handlers() -> dict[str, Handler]:
 def task_of(config: Json, check: ConfigCheck | None = None) -> StepTask:
     return StepTask(
         tenant_id="t", execution_id="x", step_id="s", iteration=None, attempt=1, config=config,
-        timeout_seconds=5.0, resume=None, trace_id="0" * 32, check=check,
+        timeout_seconds=5.0, resume=None, check=check,
     )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ class _LateTransport:
 
 
 def task(seconds: float) -> StepTask:
-    return StepTask("t", "x", "step", None, 1, {}, seconds, None, "0" * 32)
+    return StepTask("t", "x", "step", None, 1, {}, seconds, None)
 
 
 async def _after(clock: VirtualClock, seconds: float) -> None:
