@@ -81,6 +81,16 @@ class Installation(Collector):
         yield _durations(
             counters, "step", "flowgres_step_duration_seconds", "From the begin of a step to its end.", ["type"]
         )
+        yield _counted(
+            counters,
+            "webhook",
+            "flowgres_webhook_deliveries",
+            "Deliveries that came to webhooks.",
+            ("outcome", "reason"),
+        )
+        yield _counted(
+            counters, "notification", "flowgres_notification_deliveries", "Deliveries that ended.", ("status",)
+        )
         for key, (name, text) in _RUNNER_COUNTERS.items():
             yield CounterMetricFamily(name, text, value=float(answer["runner_counters"].get(key, 0)))
 
@@ -98,6 +108,17 @@ def _ended(
     yield ended
     if measure == "step":
         yield retried
+
+
+def _counted(
+    counters: Sequence[Mapping[str, Any]], measure: str, name: str, text: str, labels: tuple[str, ...]
+) -> Metric:
+    """What is counted by its status and, with a second label, by its reason."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for row in counters:
+        if row["measure"] == measure:
+            family.add_metric([row["status"], row["type"]][: len(labels)], row["total"])
+    return family
 
 
 def _durations(counters: Sequence[Mapping[str, Any]], measure: str, name: str, text: str, labels: list[str]) -> Metric:
