@@ -20,6 +20,11 @@ LEAST_BOUND, GREATEST_BOUND = -36, 96
 
 _GAUGES = {
     "live_runners": ("flowgres_runners_live", "Runners that are alive and may work."),
+    "deaf_runners": ("flowgres_runners_deaf", "Runners whose LISTEN connection has been lost for 15 seconds or more."),
+    "runners_without_evaluators": (
+        "flowgres_runners_without_evaluators",
+        "Runners that cannot start a process for expressions.",
+    ),
     "lag_seconds": ("flowgres_queue_age_seconds", "Age of the ready step that has waited longest."),
     "schedule_lag_seconds": ("flowgres_schedule_lag_seconds", "By how much the schedule that is due longest is late."),
     "history_ahead_seconds": (
