@@ -19,6 +19,24 @@ NOT_INSTALLED = "not_installed"
 PROBE_SECONDS = 3.0
 LATE_SECONDS = 60.0
 """Schedules fire within a second; one that is so late is fired by nobody."""
+DYING_COUNT = 10
+"""Expression processes that may die within a minute: an expression that takes too much ends one, and is marked."""
+_SENTENCES: dict[str, dict[str, str]] = {
+    "database": {"": "The front cannot work with the database; the status says why."},
+    "postgrest": {"": "PostgREST does not answer: views and functions cannot be called."},
+    "runners": {
+        "none": "No runner lives: calls are accepted, and wait for one.",
+        "copy": "The database is a copy that nobody has adopted, so runners refuse it.",
+    },
+    "listeners": {"deaf": "Runners have lost their LISTEN connection: they look once a second, so starts are later."},
+    "evaluators": {
+        "failing": "Runners cannot start a process for expressions: steps that have any do not go on there.",
+        "dying": "Processes for expressions die again and again: the expressions take too much, or memory lacks.",
+    },
+    "schedules": {"late": "Schedules are due, and no runner fires them."},
+    "history": {"period_missing": "No partition is there for new executions; they go to the default one."},
+}
+"""What it means when the status of a component is not ok, by the status."""
 
 
 class Health:
@@ -48,6 +66,10 @@ class Health:
             "postgrest": {"status": postgrest},
             **(_of_engine(engine) if engine is not None else {}),
         }
+        for name, component in components.items():
+            if component["status"] not in ("ok", "not_configured"):
+                sentences = _SENTENCES[name]
+                component["message"] = sentences.get(component["status"]) or sentences[""]
         status = "ok"
         if any(component["status"] not in ("ok", "not_configured") for component in components.values()):
             status = "degraded"
@@ -116,10 +138,18 @@ def _of_engine(engine: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What has to go on by itself. `status` is ok, or the word for what is wrong."""
     runners, is_copy = engine.get("live_runners") or 0, engine.get("is_copy")
     unserved = engine.get("unserved_types") or []
+    deaf = engine.get("deaf_runners") or 0
+    failing, died = engine.get("runners_without_evaluators") or 0, engine.get("evaluators_died_lately") or 0
     late = engine.get("schedule_lag_seconds") or 0
     ahead = engine.get("history_ahead_seconds") or 0
     return {
         "runners": {"status": "copy" if is_copy else "ok" if runners else "none", "live": runners},
+        "listeners": {"status": "deaf" if deaf else "ok", "deaf": deaf},
+        "evaluators": {
+            "status": "failing" if failing else "dying" if died >= DYING_COUNT else "ok",
+            "runners_without": failing,
+            "died_last_minute": died,
+        },
         "queue": {"status": "ok", "lag_seconds": engine.get("lag_seconds"), "unserved_types": unserved},
         "schedules": {"status": "late" if late > LATE_SECONDS else "ok", "lag_seconds": late},
         # Without a period executions go to the default partition: they run, and retention is dearer.

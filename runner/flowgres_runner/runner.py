@@ -169,6 +169,8 @@ class Runner:
                 "evaluator_kills": self._pool.died_count,
             }
         )
+        self._scheduler = Scheduler(self._schedule_link, on_work=self._loop.look_for_work)
+        self._listener = Listener(settings.direct_url, self._take_notice)
         self._checker = VersionChecker(self._timekeeper_link, on_work=self._loop.look_for_work)
         self._started_at = time.monotonic()
 
@@ -182,6 +184,10 @@ class Runner:
     def look_for_work(self) -> None:
         """Look at once instead of in its turn: something may have become ready."""
         self._loop.look_for_work()
+
+    def _take_notice(self) -> None:
+        self._loop.look_for_work()
+        self._scheduler.look()
 
     async def run(self) -> None:
         """Work until asked to stop. Raises RegistrationError when the database does not want this runner."""
@@ -215,19 +221,13 @@ class Runner:
             on_silence=self._contexts.clear,
             on_drain=self.request_stop,
         )
-        scheduler = Scheduler(self._schedule_link, on_work=self._loop.look_for_work)
-
-        def on_notice() -> None:
-            self._loop.look_for_work()
-            scheduler.look()
-
         services = [
             self._loop.run(),
             heartbeat.run(),
             self._timekeeper.run(),
-            scheduler.run(),
+            self._scheduler.run(),
             self._checker.run(),
-            Listener(self._settings.direct_url, on_notice).run(),
+            self._listener.run(),
             self._running.announce_forever(),
             look_after_handlers(self._custom),
             self._leases.reconcile_forever(self._lookup_link, self._runner_id),
@@ -320,6 +320,9 @@ class Runner:
         return {
             "counters": self._tallies.tell(),
             "is_blocked": self._loop.is_blocked,
+            "deaf_seconds": round(self._listener.deaf_seconds, 1),
+            "evaluators_died_lately": self._pool.died_lately_count,
+            "is_without_evaluators": self._pool.is_failing,
             "running": len(self._running),
             "leased": len(self._leases),
             "cached_executions": len(self._contexts),

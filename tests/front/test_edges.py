@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -263,11 +264,42 @@ def test_health_names_what_stands(front: Api) -> None:
         "database": "ok",
         "postgrest": "not_configured",
         "runners": "none",
+        "listeners": "ok",
+        "evaluators": "ok",
         "queue": "ok",
         "schedules": "ok",
         "history": "ok",
     }
     assert components["history"]["ahead_seconds"] > 86400
+    assert [name for name, part in components.items() if "message" in part] == ["runners"]
+
+
+@pytest.mark.parametrize(
+    ("stats", "listeners", "evaluators"),
+    [
+        ({}, "ok", "ok"),
+        ({"deaf_seconds": 14.9, "evaluators_died_lately": 9}, "ok", "ok"),
+        ({"deaf_seconds": 15.1}, "deaf", "ok"),
+        ({"evaluators_died_lately": 10}, "ok", "dying"),
+        ({"is_without_evaluators": True, "evaluators_died_lately": 10}, "ok", "failing"),
+        ({"deaf_seconds": "x", "evaluators_died_lately": {"a": 1}, "is_without_evaluators": 1}, "ok", "ok"),
+    ],
+)
+def test_health_tells_how_the_parts_of_runners_are(
+    start_front: Callable[..., Api], database: Database, stats: dict[str, Any], listeners: str, evaluators: str
+) -> None:
+    with hands(database) as runner:
+        runner.db.call("flowgres.heartbeat", p_runner_id=runner.id, p_running=[], p_stats=stats)
+        answer = start_front(database.url("front")).get("/health")
+    components = answer.json()["components"]
+    assert (components["listeners"]["status"], components["evaluators"]["status"]) == (listeners, evaluators)
+    for name, status in (("listeners", listeners), ("evaluators", evaluators)):
+        assert ("message" in components[name]) == (status != "ok")
+    # Work goes on: a load balancer is to send more.
+    assert (answer.status_code, answer.json()["status"]) == (
+        200,
+        "ok" if (listeners, evaluators) == ("ok", "ok") else "degraded",
+    )
 
 
 def test_health_tells_what_does_not_go_on(start_front: Callable[..., Api], database: Database, clock: Clock) -> None:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tests.support.api import Api
 from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.engine import Hands, dag, import_workflow, start
 from tests.support.runner import Runner, wait_for
+from tests.support.server import ROLE_PASSWORD
 
+DEAF = "select (stats ->> 'deaf_seconds')::float8 from flowgres.runners where stopped_at is null"
 COUNTER = "select coalesce(sum(total), 0) from flowgres.runner_counters() where name = %s"
+
+
+@contextmanager
+def login(database: Database, db: Db) -> Iterator[tuple[str, str]]:
+    """A login that may nothing but connect, and its URL."""
+    name = f"listening_{secrets.token_hex(4)}"
+    db.run(f"create role {name} login password '{ROLE_PASSWORD}'")
+    db.run(f"grant connect on database {database.name} to {name}")
+    try:
+        yield name, database.server.url(database.name, user=name)
+    finally:
+        db.run(f"drop owned by {name}")
+        db.run(f"drop role {name}")
 
 
 def test_runner_measures_what_it_ran_and_tells_what_it_counted(
@@ -36,3 +53,19 @@ def test_runner_that_takes_over_counts_what_it_took(
     start_runner()
     wait_for(lambda: db.value(COUNTER, "leases_rescued") == 1, timeout_seconds=60, what="a rescue")
     wait_for(lambda: db.value("select count(*) from flowgres.executions where status = 'completed'"))
+
+
+def test_runner_tells_that_it_hears_nothing(
+    database: Database, db: Db, tenant: Tenant, start_runner: Callable[..., Runner]
+) -> None:
+    with login(database, db) as (name, url):
+        start_runner(DATABASE_DIRECT_URL=url)
+        wait_for(lambda: db.value(DEAF) == 0, what="a heartbeat of a runner that listens")
+        db.run(f"alter role {name} nologin")
+        db.run("select pg_terminate_backend(pid) from pg_stat_activity where usename = %s", name)
+        wait_for(lambda: db.value(DEAF) > 0, what="a heartbeat of a runner that is deaf")
+        # It is told of nothing, and finds its work all the same.
+        start(database, tenant, import_workflow(db, tenant, dag("unheard", [{"id": "a"}])))
+        wait_for(lambda: db.value("select count(*) from flowgres.executions where status = 'completed'"))
+        db.run(f"alter role {name} login")
+        wait_for(lambda: db.value(DEAF) == 0, timeout_seconds=30, what="a heartbeat of a runner that listens anew")

@@ -142,9 +142,12 @@ async def test_listener_whose_backend_stands_still_listens_anew(own_url: str, mo
     monkeypatch.setattr(listening, "PING_SECONDS", 0.3)
     monkeypatch.setattr(listening, "PING_DEADLINE_SECONDS", 0.3)
     heard: asyncio.Queue[None] = asyncio.Queue()
-    task = asyncio.create_task(Listener(own_url, lambda: heard.put_nowait(None)).run())
+    listener = Listener(own_url, lambda: heard.put_nowait(None))
+    assert listener.deaf_seconds > 0
+    task = asyncio.create_task(listener.run())
     try:
         await asyncio.wait_for(heard.get(), 10)
+        assert listener.deaf_seconds == 0
         with psycopg.connect(own_url) as other:
             (pid,) = other.execute(LISTENING).fetchone() or (0,)
         with standing_still(pid):

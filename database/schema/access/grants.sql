@@ -98,7 +98,8 @@ with named (schema, owner, roles, names) as (
   ),
   (
     'flowgres', 'flowgres_engine', '{}', '{
-      check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, forget_runners
+      check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states,
+      forget_runners
     }'
   )
 ),

@@ -32,4 +32,4 @@ comment on column flowgres.runners.seen_at is $$Its last heartbeat$$;
 comment on column flowgres.runners.drained_at is $$When it was told to take no more$$;
 comment on column flowgres.runners.stopped_at is $$When it ended$$;
 comment on column flowgres.runners.is_signed_off is $$Whether it said itself that it ends: its leases are given back, not lost$$;
-comment on column flowgres.runners.stats is $$What it last told of itself: counts, sizes, and is_blocked while its claims are refused$$;
+comment on column flowgres.runners.stats is $$What it last told of itself: counts, sizes, how its parts are, and is_blocked while its claims are refused$$;

@@ -55,10 +55,29 @@ end;
 $$;
 comment on function flowgres.forget_runners(timestamptz) is $$Delete runners that stopped before a moment and hold nothing, and keep what they counted; returns how many.$$;
 
+create or replace function flowgres.runner_states(p_since timestamptz)
+  returns jsonb language sql stable security definer set search_path to pg_catalog, pg_temp
+as $$
+  -- What a runner tells of itself is read with care: an older one says less, and one gone wrong anything.
+  select jsonb_build_object(
+    'deaf_runners', count(*) filter (
+      where case when r.stats ->> 'deaf_seconds' ~ '^[0-9]{1,9}(\.[0-9]{1,9})?$' then (r.stats ->> 'deaf_seconds')::double precision end > 15),
+    'runners_without_evaluators', count(*) filter (where r.stats ->> 'is_without_evaluators' = 'true'),
+    'evaluators_died_lately', coalesce(sum(case
+      when r.stats ->> 'evaluators_died_lately' ~ '^[0-9]{1,9}$' then (r.stats ->> 'evaluators_died_lately')::bigint end), 0))
+  from flowgres.runners as r
+  where flowgres.is_live(r, p_since);
+$$;
+comment on function flowgres.runner_states(timestamptz) is $$How the parts of runners are that were seen since a moment
+
+Returns {deaf_runners, runners_without_evaluators, evaluators_died_lately}: of how many LISTEN has not worked for 15 s, how many cannot start
+a process for expressions, and how many such processes have died within a minute.$$;
+
 create or replace function flowgres.installation_health()
   returns jsonb language sql stable security definer set search_path to pg_catalog, pg_temp
 as $$
-  select flowgres.health() || jsonb_build_object(
+  select flowgres.health() || flowgres.runner_states(p_since => f.now - make_interval(
+    secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision)) || jsonb_build_object(
     'schedule_lag_seconds', greatest(coalesce(extract(epoch from f.now - (
       select s.next_at from flowgres.schedules as s where s.next_at is not null order by s.next_at limit 1)), 0), 0),
     'history_ahead_seconds', (
@@ -69,7 +88,7 @@ as $$
 $$;
 comment on function flowgres.installation_health() is $$What health() says, and more of what must go on by itself, for the front
 
-How late the latest schedule is, and for how long there are partitions. Tells nothing of any tenant.$$;
+How the parts of runners are, how late the latest schedule is, and for how long there are partitions. Tells nothing of any tenant.$$;
 
 create or replace function flowgres.installation_metrics()
   returns jsonb language sql stable security definer set search_path to pg_catalog, pg_temp

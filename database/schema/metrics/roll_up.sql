@@ -147,6 +147,7 @@ declare
   v_tenant_ids uuid[];
   v_ids uuid[];
   v_count integer := 0;
+  v_counts integer;
 begin
   perform flowgres.require_read_committed();
   -- Whoever comes second has nothing to do.
@@ -157,6 +158,7 @@ begin
   if not found then
     return 0;
   end if;
+  v_counts := flowgres.add_counts(p_limit => p_limit);
   if v_now < v_mark.measured_until then
     v_mark.measured_until := flowgres.turn_mark_back(p_now => v_now);
     v_mark.asked_at := null;
@@ -228,7 +230,7 @@ begin
   update flowgres.metric_marks as m
   set measured_until = v_until, asked_at = v_mark.asked_at, asked_xid = v_mark.asked_xid
   where m.tenant_id = '00000000-0000-0000-0000-000000000000';
-  return v_count;
+  return greatest(v_count, v_counts);
 end;
 $$;
 comment on function flowgres.measure_history(integer) is $$Add what has ended to the figures, about so many executions at once; returns how many were looked at

@@ -163,7 +163,8 @@ begin
     select
       e.tenant_id, (e.trigger ->> 'notification')::uuid as notification_id, bool_or(e.status = 'completed') as is_heard,
       count(*) filter (where e.status = 'failed')::integer as failed_count,
-      bool_or(e.status = 'failed' and e.error #>> '{details,status}' = '410') as is_gone
+      bool_or(e.status = 'failed' and e.error #>> '{details,status}' = '410') as is_gone,
+      array_agg(e.status) as statuses
     from unnest(p_tenant_ids, p_execution_ids) as x (tenant_id, id)
     cross join lateral (
       select e.tenant_id, e.trigger, e.status, e.error
@@ -172,6 +173,14 @@ begin
     ) as e
     where flowgres.is_hidden(x.id)
     group by 1, 2
+  ),
+  counted as (
+    insert into flowgres.metric_counts (tenant_id, measure, status, total)
+    select e.tenant_id, 'notification', s.status, count(*)
+    from ended as e
+    cross join unnest(e.statuses) as s (status)
+    where s.status in ('completed', 'failed', 'cancelled')
+    group by e.tenant_id, s.status
   ),
   judged as (
     select

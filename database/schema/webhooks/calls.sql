@@ -203,6 +203,7 @@ begin
   values (
     v_tenant_id, v_delivery_id, v_webhook.id, v_now, 'accepted', 202, v_delivery.key, v_id, v_delivery.id, v_delivery.content_type,
     v_delivery.byte_count);
+  perform flowgres.count_deliveries(p_tenant_id => v_tenant_id, p_outcome => 'accepted', p_reason => null, p_count => 1);
   perform flowgres.record_audit(
     p_action => 'webhook_redelivered', p_subject => v_delivery.id::text,
     p_details => jsonb_build_object('webhook_id', v_webhook.id, 'execution_id', v_id));

@@ -76,6 +76,13 @@ begin
     left(r.value ->> 'key', 255), left(r.value ->> 'content_type', 200), (r.value ->> 'bytes')::integer
   from jsonb_array_elements(p_rejections) with ordinality as r (value, place)
   where r.place <= c_most_logged - v_before;
+  perform flowgres.count_deliveries(
+    p_tenant_id => p_tenant_id, p_outcome => 'rejected', p_reason => c.reason, p_count => c.count)
+  from (
+    select r ->> 'reason' as reason, sum(coalesce((r ->> 'count')::integer, 1)) as count
+    from jsonb_array_elements(p_rejections) as r
+    group by 1
+  ) as c;
   return greatest(least(jsonb_array_length(p_rejections), c_most_logged - v_before), 0);
 end;
 $$;
@@ -186,6 +193,8 @@ begin
     values (
       p_tenant_id, delivery_id, p_webhook_id, v_now, receive_delivery.outcome, receive_delivery.http_status, receive_delivery.reason,
       receive_delivery.message, p_key, p_content_type, p_byte_count);
+    perform flowgres.count_deliveries(
+      p_tenant_id => p_tenant_id, p_outcome => receive_delivery.outcome, p_reason => receive_delivery.reason, p_count => 1);
     return;
   end if;
   v_trigger := p_trigger || jsonb_build_object(
@@ -244,6 +253,8 @@ begin
     p_tenant_id, delivery_id, p_webhook_id, v_now, receive_delivery.outcome, receive_delivery.http_status, receive_delivery.reason,
     receive_delivery.message, p_key, receive_delivery.execution_id, p_content_type, p_byte_count,
     case when receive_delivery.outcome = 'failed' and http_status <> 413 then v_trigger end);
+  perform flowgres.count_deliveries(
+    p_tenant_id => p_tenant_id, p_outcome => receive_delivery.outcome, p_reason => receive_delivery.reason, p_count => 1);
 end;
 $$;
 comment on function flowgres.receive_delivery is $$Take a delivery whose signature is right: start its execution once, and log it, in one transaction

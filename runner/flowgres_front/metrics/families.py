@@ -20,6 +20,11 @@ LEAST_BOUND, GREATEST_BOUND = -36, 96
 
 _GAUGES = {
     "live_runners": ("flowgres_runners_live", "Runners that are alive and may work."),
+    "deaf_runners": ("flowgres_runners_deaf", "Runners whose LISTEN connection has been lost for 15 seconds or more."),
+    "runners_without_evaluators": (
+        "flowgres_runners_without_evaluators",
+        "Runners that cannot start a process for expressions.",
+    ),
     "lag_seconds": ("flowgres_queue_age_seconds", "Age of the ready step that has waited longest."),
     "schedule_lag_seconds": ("flowgres_schedule_lag_seconds", "By how much the schedule that is due longest is late."),
     "history_ahead_seconds": (
@@ -81,6 +86,16 @@ class Installation(Collector):
         yield _durations(
             counters, "step", "flowgres_step_duration_seconds", "From the begin of a step to its end.", ["type"]
         )
+        yield _counted(
+            counters,
+            "webhook",
+            "flowgres_webhook_deliveries",
+            "Deliveries that came to webhooks.",
+            ("outcome", "reason"),
+        )
+        yield _counted(
+            counters, "notification", "flowgres_notification_deliveries", "Deliveries that ended.", ("status",)
+        )
         for key, (name, text) in _RUNNER_COUNTERS.items():
             yield CounterMetricFamily(name, text, value=float(answer["runner_counters"].get(key, 0)))
 
@@ -98,6 +113,17 @@ def _ended(
     yield ended
     if measure == "step":
         yield retried
+
+
+def _counted(
+    counters: Sequence[Mapping[str, Any]], measure: str, name: str, text: str, labels: tuple[str, ...]
+) -> Metric:
+    """What is counted by its status and, with a second label, by its reason."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for row in counters:
+        if row["measure"] == measure:
+            family.add_metric([row["status"], row["type"]][: len(labels)], row["total"])
+    return family
 
 
 def _durations(counters: Sequence[Mapping[str, Any]], measure: str, name: str, text: str, labels: list[str]) -> Metric:

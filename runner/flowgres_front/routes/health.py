@@ -20,6 +20,14 @@ _STATE: Schema = json_object(
         "lag_seconds": {"type": ["number", "null"]},
         "is_copy": {"type": ["boolean", "null"]},
         "unserved_types": {"type": ["array", "null"], "items": {"type": "string"}},
+        "components": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["status"],
+                "properties": {"status": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
     }
 )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import Callable
 
@@ -33,6 +34,12 @@ class Listener:
         self._on_work = on_work
         self._ping_channel = f"flowgres_ping_{uuid.uuid4().hex[:12]}"
         self._has_heard = False
+        self._deaf_since: float | None = time.monotonic()
+
+    @property
+    def deaf_seconds(self) -> float:
+        """For how long nothing could be heard, as far as is known; 0 while it listens."""
+        return 0.0 if self._deaf_since is None else time.monotonic() - self._deaf_since
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -44,6 +51,7 @@ class Listener:
                 try:
                     await self._subscribe(connection)
                     backoff.reset()
+                    self._deaf_since = None
                     if was_lost:
                         log.info("listening_resumed")
                         was_lost = False
@@ -57,6 +65,8 @@ class Listener:
                 if not was_lost:
                     log.warning("listening_interrupted", error=" ".join(str(error).split()) or type(error).__name__)
                 was_lost = True
+                if self._deaf_since is None:
+                    self._deaf_since = time.monotonic()
                 await asyncio.sleep(backoff.next_seconds())
 
     async def _subscribe(self, connection: Connection) -> None:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import marshal
+import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,6 +37,9 @@ QUICK_SECONDS = 0.02
 NICENESS = 2
 """Of children that render what takes long: on a busy machine the others go first, and these still get on."""
 _START_ATTEMPTS = 3
+LATELY_SECONDS = 60.0
+_MOST_DEATHS = 1_000
+"""Of lately: more than that is as bad."""
 
 _NOT_TAKEN = NotTaken()
 _SLOW = Unfinished(is_slow=True)
@@ -94,11 +99,22 @@ class EvaluatorPool:
         self._cache = TemplateCache(CACHED_TEMPLATES * 2)
         self.marks = SlowMarks()
         self.died_count = 0
+        self._died_at: deque[float] = deque(maxlen=_MOST_DEATHS)
+        self.is_failing = False
+        """Whether the last attempt to start a child was in vain: then nothing is rendered."""
 
     @property
     def pids(self) -> list[int]:
         """Process ids of the children that live."""
         return [pid for worker in (*self._workers, *self._slow_workers) if (pid := worker.pid) is not None]
+
+    @property
+    def died_lately_count(self) -> int:
+        """Children that died, or were killed, in the last LATELY_SECONDS."""
+        since = time.monotonic() - LATELY_SECONDS
+        while self._died_at and self._died_at[0] < since:
+            self._died_at.popleft()
+        return len(self._died_at)
 
     async def start(self) -> None:
         """Start the children. Raises EvaluatorError."""
@@ -265,6 +281,7 @@ class EvaluatorPool:
             answers = await worker.run(frame, len(batch))
         except ChildDiedError as died:
             self.died_count += 1
+            self._died_at.append(time.monotonic())
             answers = died.results
         for (index, _, _, whole_bytes), answer in zip(batch, answers, strict=False):
             result = results[index] = _read_answer(answer, whole_bytes)
@@ -276,9 +293,12 @@ class EvaluatorPool:
     async def _revive(self, worker: EvaluatorProcess) -> None:
         for attempt in range(_START_ATTEMPTS):
             try:
-                return await worker.ensure_alive()
+                await worker.ensure_alive()
+                self.is_failing = False
+                return
             except (ChildDiedError, OSError) as error:
                 if attempt + 1 == _START_ATTEMPTS:
+                    self.is_failing = True
                     raise EvaluatorError("no evaluator process can be started") from error
 
 

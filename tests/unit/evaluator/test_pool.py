@@ -109,6 +109,8 @@ async def test_parent_kills_what_no_signal_can_stop(pool: EvaluatorPool, monkeyp
     assert (answers[0], answers[2]) == (Rendered(1), Rendered(2))
     assert pool._slow_workers[0] in killed, "wherever else it was interrupted before"
     assert pool.died_count >= 1
+    assert pool.died_lately_count == pool.died_count
+    assert not pool.is_failing
     assert await pool.render([job("{{ input.n }}", 3)]) == [Rendered(3)]
 
 
