@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +14,7 @@ from flowgres_cli.client import Client
 from flowgres_cli.config import Config, environment_dsn
 from flowgres_cli.errors import CliError
 from flowgres_cli.identity import installation_of
+from flowgres_cli.table_triggers import MOST_TOLD, TableTriggers, amiss
 
 Json = Any
 MOST_CLOCK_SECONDS = 5.0
@@ -222,6 +223,20 @@ def examine_database(environment: Mapping[str, str], installation: str | None = 
         yield Finding("database", OK, f"PostgreSQL {found.server_version}, up to date")
     if found.installation and found.installation.is_copy:
         yield _copy()
+    yield from _table_triggers(found.table_triggers)
+
+
+def _table_triggers(found: Sequence[TableTriggers]) -> Iterator[Finding]:
+    wrong, more = amiss(found)
+    for triggers in wrong:
+        yield Finding("table triggers", PROBLEM if triggers.is_fault else NOTE, str(triggers), f"Run: {triggers.fix}")
+    if more:
+        yield Finding("table triggers", NOTE, f"{more} more are amiss", "See: flowgres triggers list")
+    sound = [triggers for triggers in found if not triggers.fix]
+    for triggers in sound[:MOST_TOLD]:
+        yield Finding("table triggers", OK, str(triggers))
+    if sound[MOST_TOLD:]:
+        yield Finding("table triggers", OK, f"{len(sound) - MOST_TOLD} more, see: flowgres triggers list")
 
 
 def _copy() -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flowgres_cli.client import Client
@@ -25,6 +26,29 @@ def import_definition(client: Client, definition: DefinitionFile, *, activate: b
         error.where = error.where or definition.file
         raise
     return {"file": definition.file, **answer}
+
+
+def tell_triggers(answer: Mapping[str, Json], front_url: str) -> list[str]:
+    """A line for each trigger that an import has made active, and for whom its executions are told of.
+
+    Nothing where another version is active: the answer then lists the triggers of that one.
+    """
+    if answer.get("active_version") != answer.get("version"):
+        return []
+    lines = [f"fires {one['in_words']}" for one in answer.get("schedules", ())]
+    lines += [
+        f"hears {front_url.rstrip('/')}{one['named_path'] or one['path']}, signed as {one['scheme']}"
+        for one in answer.get("webhooks", ())
+    ]
+    for one in answer.get("subscriptions", ()):
+        if one["kind"] == "event":
+            lines.append(f"hears the event {one['name']}")
+        else:
+            lines.append(f"hears {' and '.join(one['changes'])} of the table {one['name']}")
+            if not one["is_installed"]:
+                lines[-1] += f", once an operator has run: flowgres triggers install {one['name']} --yes"
+    lines += [f"tells {one['url']} of {' and '.join(one['events'])}" for one in answer.get("notifications", ())]
+    return [f"{answer['name']} {line}" for line in lines]
 
 
 def foresee(client: Client, definition: DefinitionFile) -> tuple[dict[str, Json], list[Finding]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowgres_cli.bundle import Bundle, SqlFile
 from flowgres_cli.errors import CliError
+from flowgres_cli.table_triggers import TableTriggers
 
 if TYPE_CHECKING:
     import psycopg
@@ -52,7 +53,8 @@ class Installation:
 class Status:
     """What a database has, compared with a bundle. `applied` are numbers; the rest is still to do, in order.
 
-    `installation` is None where flowgres is missing, or too old to say.
+    `installation` is None where flowgres is missing, or too old to say. `table_triggers` are told where it is current:
+    workflows ask for them, so they are not what there is to do.
     """
 
     server_version: str
@@ -61,6 +63,7 @@ class Status:
     changed: tuple[SqlFile, ...]
     problems: tuple[Problem, ...] = ()
     installation: Installation | None = None
+    table_triggers: tuple[TableTriggers, ...] = ()
 
     @property
     def is_installed(self) -> bool:

@@ -44,6 +44,7 @@ from flowgres_cli.locks import (
 )
 from flowgres_cli.logins import LOGIN_ROLES, check_passwords, set_passwords
 from flowgres_cli.statements import ADVISORY_LOCK, LOCK_TIMEOUT_SECONDS, finish, mending, preparation, script
+from flowgres_cli.table_triggers import read_table_triggers
 from flowgres_postgres import state_of_sqlstate
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def status(dsn: str, *, bundle: Bundle | None = None) -> Status:
     bundle = bundle or load_bundle()
     with connected(dsn, application_name=APPLICATION) as connection, told():
         found = read_status(connection, bundle)
-        return replace(found, problems=read_problems(connection, bundle), installation=read_installation(connection))
+        found = replace(found, problems=read_problems(connection, bundle), installation=read_installation(connection))
+        return replace(found, table_triggers=read_table_triggers(connection) if found.is_current else ())
 
 
 def upgrade(

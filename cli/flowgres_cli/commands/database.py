@@ -113,9 +113,11 @@ def status(session: Session, dsn: str | None) -> None:
     """Show what is installed and what is still to do; exit 1 when something is, or runners may not work.
 
     Problems are owners, rights, policies and search paths that are not as they should be, as after a restore:
-    flowgres db install mends them.
+    flowgres db install mends them. Triggers on tables of applications are told with the command that helps; what
+    workflows ask for is no reason to exit 1.
     """
     from flowgres_cli import migrate
+    from flowgres_cli.table_triggers import amiss
 
     found = migrate.status(named_dsn(dsn))
     itself = found.installation
@@ -132,6 +134,7 @@ def status(session: Session, dsn: str | None) -> None:
             "pending_migrations": [file.name for file in found.pending],
             "changed_schema_files": [file.name for file in found.changed],
             "problems": [str(problem) for problem in found.problems],
+            "table_triggers": [str(triggers) for triggers in found.table_triggers],
         }
     )
     if found.problems:
@@ -140,6 +143,11 @@ def status(session: Session, dsn: str | None) -> None:
         say(f"{len(found.pending) + len(found.changed)} files behind this version: flowgres db upgrade")
     elif not found.is_installed:
         say("flowgres is not installed here: flowgres db install")
+    wrong, more = amiss(found.table_triggers)
+    for triggers in wrong:
+        say(f"{triggers}: {triggers.fix}")
+    if more:
+        say(f"and {more} more: flowgres triggers list")
     if itself and itself.is_copy:
         say(COPY)
     if not found.is_current or (itself and itself.is_copy):

@@ -79,8 +79,8 @@ create or replace function flowgres_api.import_workflow(definition jsonb, activa
 as $$ select flowgres.import_workflow(p_definition => definition, p_activate => activate); $$;
 comment on function flowgres_api.import_workflow(jsonb, boolean) is $$Import a definition
 
-The same content again makes no new version. Returns {workflow_id, name, kind, version, created, webhooks, schedules}. 422
-definition_invalid lists every error.$$;
+The same content again makes no new version. Returns {workflow_id, name, kind, version, created, schedules, subscriptions, webhooks,
+notifications}, the last four of the version that is active then. 422 definition_invalid lists every error.$$;
 
 create or replace function flowgres_api.activate_workflow(workflow text, version integer default null)
   returns jsonb language sql

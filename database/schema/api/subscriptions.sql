@@ -17,9 +17,11 @@ select
   s.last_error,
   s.place,
   s.created_at,
-  s.updated_at
+  s.updated_at,
+  case s.kind when 'table' then s.changes <@ coalesce(i.changes, '{}') end as is_installed
 from flowgres.subscriptions as s
-join flowgres.workflows as w on w.tenant_id = s.tenant_id and w.id = s.workflow_id;
+join flowgres.workflows as w on w.tenant_id = s.tenant_id and w.id = s.workflow_id
+left join flowgres.installed_changes() as i on i.tenant_id = s.tenant_id and i.name = s.name;
 
 comment on view flowgres_api.subscriptions is $$Subscriptions
 
@@ -38,6 +40,7 @@ comment on column flowgres_api.subscriptions.last_error is $$Why something that 
 comment on column flowgres_api.subscriptions.place is $$Which of the triggers of the definition it is, from 0$$;
 comment on column flowgres_api.subscriptions.created_at is $$When it was first active$$;
 comment on column flowgres_api.subscriptions.updated_at is $$When it last changed$$;
+comment on column flowgres_api.subscriptions.is_installed is $$Of a table: whether an operator has installed triggers for all its changes, without which it starts nothing; null for an event$$;
 
 create or replace function flowgres_api.emit_event(name text, payload jsonb default '{}', key text default null)
   returns jsonb language sql

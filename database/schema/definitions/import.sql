@@ -164,9 +164,7 @@ begin
     'state', (v_written.version).state,
     'active_version', v_workflow.active_version,
     'pending_version', flowgres.pending_version(v_workflow.pending_versions),
-    'webhooks', flowgres.describe_webhooks(v_workflow),
-    'schedules', flowgres.describe_schedules(v_workflow),
-    'warnings', v_check -> 'warnings');
+    'warnings', v_check -> 'warnings') || flowgres.describe_triggers(v_workflow);
 end;
 $$;
 comment on function flowgres.import_definition(uuid, jsonb, boolean, boolean, jsonb) is $$Check, store, compile and activate a definition

@@ -28,3 +28,16 @@ begin
 end;
 $$;
 comment on function flowgres.check_trigger_counts(flowgres.workflows, flowgres.workflow_versions) is $$Refuse a version with which its tenant would have too many triggers of a kind.$$;
+
+create or replace function flowgres.describe_triggers(p_workflow flowgres.workflows)
+  returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return jsonb_build_object(
+    'schedules', flowgres.describe_schedules(p_workflow),
+    'subscriptions', flowgres.describe_subscriptions(p_workflow),
+    'webhooks', flowgres.describe_webhooks(p_workflow),
+    'notifications', flowgres.describe_notifications(p_workflow));
+end;
+$$;
+comment on function flowgres.describe_triggers(flowgres.workflows) is $$What follow_workflow has made, as an import answers with it: {schedules, subscriptions, webhooks, notifications}.$$;

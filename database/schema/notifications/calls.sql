@@ -27,6 +27,15 @@ as $$
 $$;
 comment on function flowgres.describe_notification(flowgres.notifications) is $$A notification as the functions answer with it.$$;
 
+create or replace function flowgres.describe_notifications(p_workflow flowgres.workflows)
+  returns jsonb language sql stable set search_path to pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(flowgres.describe_notification(n) order by n.place), '[]')
+  from flowgres.notifications as n
+  where n.tenant_id = (p_workflow).tenant_id and n.workflow_id = (p_workflow).id and n.place is not null;
+$$;
+comment on function flowgres.describe_notifications(flowgres.workflows) is $$The notifications that the definition of a workflow names, in their order.$$;
+
 create or replace function flowgres.check_notification(p_tenant_id uuid, p_notification jsonb)
   returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$

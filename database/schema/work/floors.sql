@@ -7,8 +7,9 @@
 -- nothing of this happens: what was taken is marked in the index by the first who comes by it.
 --
 -- A floor is exact. Ranks are taken in transactions that have an id (next_rank), and may commit in any order; but when every
--- transaction before the one that would have come next has ended, whatever rank was given out before that is there to be seen, or
--- taken for good. What a claim holds and may give up again is seen as well, because these looks lock nothing.
+-- transaction that may have had an id by then has ended, whatever rank was given out before that is there to be seen, or taken for
+-- good. So a mark is a rank, and the id that comes next, which is read after that: by the next transaction of the session (next_xid
+-- says why). What a claim holds and may give up again is seen as well, because these looks lock nothing.
 
 set local role flowgres_owner;
 
@@ -37,6 +38,38 @@ as $$
   select case when s.is_called then s.last_value else 0 end from flowgres.work_queue_id_seq as s;
 $$;
 comment on function flowgres.last_rank() is $$The last rank that was given out.$$;
+
+create or replace function flowgres.next_xid()
+  returns xid8 language sql volatile
+as $$
+  select (s.xmax::text::bigint + age(s.xmax::xid))::text::xid8 from (select pg_snapshot_xmax(pg_current_snapshot()) as xmax) as s;
+$$;
+comment on function flowgres.next_xid() is $$An id that no transaction had before this one began: its own, or the one that comes next
+
+The xmax of a snapshot is none: it is next to the last id whose transaction has ended, and later ones may be open. age() counts from
+the id of this transaction, else from the next one as it was when age() was first asked in it: what is to come before has to be of
+an earlier transaction.$$;
+
+create or replace function flowgres.mark_floors(p_floors flowgres.queue_floors)
+  returns flowgres.queue_floors language plpgsql
+as $$
+begin
+  p_floors.rank := flowgres.last_rank() + 1;
+  p_floors.at := flowgres.floor_of_now();
+  p_floors.xid := flowgres.unknown_xid();
+  -- Gone with the end of the transaction.
+  perform set_config('flowgres.floors_marked', 'here', true);
+  return p_floors;
+end;
+$$;
+comment on function flowgres.mark_floors(flowgres.queue_floors) is $$The floors with a mark of now, whose id a later transaction adds.$$;
+
+create or replace function flowgres.unknown_xid()
+  returns xid8 language sql immutable parallel safe
+as $$
+  select '18446744073709551615'::xid8;
+$$;
+comment on function flowgres.unknown_xid() is $$The id of a mark that was made in this transaction: none is later, so it is never over.$$;
 
 create or replace function flowgres.make_line(
   p_capability text, p_tenant_id uuid, p_priority smallint, p_is_new boolean, p_floor bigint
@@ -257,6 +290,9 @@ declare
   v_range flowgres.queue_range;
 begin
   floors := p_floors;
+  if floors.xid = flowgres.unknown_xid() and coalesce(current_setting('flowgres.floors_marked', true), '') = '' then
+    floors.xid := flowgres.next_xid();
+  end if;
   for v_look in 1..2 loop
     select
       r.drained_at is null and r.stopped_at is null, r.is_idle, r.capabilities,
@@ -308,18 +344,20 @@ begin
 
   if v_is_over then
     floors.due_at := greatest(floors.due_at, least(floors.at, v_due_at));
-    -- In this order: whoever takes a rank from here on has a later one, and who has taken one has an id before that.
-    floors.rank := flowgres.last_rank() + 1;
-    floors.at := flowgres.floor_of_now();
-    floors.xid := pg_snapshot_xmax(pg_current_snapshot());
-  elsif flowgres.floor_of_now() > floors.at + interval '0.2 seconds' and flowgres.is_queue_settled(p_xid => floors.xid) then
+    -- Where nothing has moved the old mark says the same.
+    if floors.rank <= flowgres.last_rank() or floors.ranges <> p_floors.ranges
+      or flowgres.floor_of_now() > floors.at + interval '1 second'
+    then
+      floors := flowgres.mark_floors(floors);
+      perform set_config('flowgres.floors', floors::text, false);
+    end if;
+  elsif floors.xid <> flowgres.unknown_xid() and flowgres.floor_of_now() > floors.at + interval '0.2 seconds'
+    and flowgres.is_queue_settled(p_xid => floors.xid)
+  then
     -- Somebody has been writing for long, but not here. With the next snapshot the mark holds.
     floors.xid := '0';
     perform set_config('flowgres.floors', floors::text, false);
-    return;
-  end if;
-  -- Where nothing has moved the old mark says the same.
-  if floors.rank <> p_floors.rank or floors.ranges <> p_floors.ranges or floors.at > p_floors.at + interval '1 second' then
+  elsif floors.xid <> p_floors.xid or floors.ranges <> p_floors.ranges then
     perform set_config('flowgres.floors', floors::text, false);
   end if;
 end;

@@ -14,7 +14,6 @@ declare
   v_heavy_names text[];
   v_heavy_tenants uuid[];
   v_due_at timestamptz;
-  v_is_over boolean;
   v_first_read bigint := flowgres.entries_read();
   v_read bigint;
   v_seconds double precision;
@@ -25,20 +24,14 @@ begin
   select r.capabilities, flowgres.with_suspects(p_capabilities => r.capabilities) into v_floors.capabilities, v_capabilities
   from flowgres.runners as r
   where r.tenant_id = '00000000-0000-0000-0000-000000000000' and r.id = p_runner_id;
-  -- In this order, as in look_past.
-  v_floors.rank := flowgres.last_rank() + 1;
-  v_floors.at := flowgres.floor_of_now();
-  v_floors.xid := pg_snapshot_xmax(pg_current_snapshot());
-
-  select
-    (
-      select q.due_at from flowgres.work_queue as q
-      where q.due_at >= case when v_is_full then '-infinity' else v_floors.due_at end and flowgres.is_due(q, flowgres.now()) order by q.due_at limit 1
-    ),
-    pg_snapshot_xmin(pg_current_snapshot()) >= v_floors.xid
-  into v_due_at, v_is_over;
-  v_floors.due_at := case when v_is_over then least(v_floors.at, v_due_at)
-    else coalesce(least(v_floors.due_at, v_due_at), '-infinity') end;
+  -- The looks to come raise what is learned here, to the mark that there is: a new one each time might never be over.
+  if v_floors.rank is null then
+    v_floors := flowgres.mark_floors(v_floors);
+  end if;
+  v_due_at := (
+    select q.due_at from flowgres.work_queue as q
+    where q.due_at >= case when v_is_full then '-infinity' else v_floors.due_at end and flowgres.is_due(q, flowgres.now()) order by q.due_at limit 1);
+  v_floors.due_at := least(coalesce(v_floors.due_at, '-infinity'), v_due_at);
 
   -- The number of entries read so far, told beside each row, says what reading that one took: hence the CTE, which is made row
   -- by row. Tenants of which no line is known, each as a whole; then all lines of those that have anything to be learned.
@@ -84,7 +77,7 @@ begin
   )
   select array_agg(flowgres.make_line(
     p_capability => r.name, p_tenant_id => r.tenant_id, p_priority => r.priority, p_is_new => r.is_new,
-    p_floor => case when v_is_over then least(v_floors.rank, r.rank) else coalesce(least(r.floor, r.rank), 0) end))
+    p_floor => least(coalesce(r.floor, 0), r.rank)))
   into v_known
   from (
     -- Of a priority both lines, or none: between them there is nothing else.
