@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -84,7 +85,7 @@ class Feed:
 
     def _read(self, response: httpx.Response) -> None:
         """Take the events as they come; each is one line of data."""
-        for line in response.iter_lines():
+        for line in _lines(response):
             if self._is_closed.is_set():
                 return
             if line.startswith("data: "):
@@ -93,3 +94,11 @@ class Feed:
                     self._seq = event["seq"]
                     self._events.append({key: event.get(key) for key in EVENT_KEYS})
                     self._news.set()
+
+
+def _lines(response: httpx.Response) -> Iterator[str]:
+    """Lines that end as those of Server-Sent Events do; httpx ends them at characters, too, that messages may have."""
+    rest = b""
+    for received in response.iter_bytes():
+        *lines, rest = (rest + received).split(b"\n")
+        yield from (line.decode() for line in lines)

@@ -39,7 +39,7 @@ class Answer:
     @property
     def lines(self) -> list[Any]:
         """stdout as JSON lines."""
-        return [json.loads(line) for line in self.out.splitlines()]
+        return [json.loads(line) for line in self.out.split("\n") if line]
 
 
 class Flowgres:

@@ -35,3 +35,19 @@ def test_events_are_told_once_and_in_order_with_a_front_and_without(live: Flowgr
     assert [json.loads(line) for line in out.splitlines()] == stored
     assert [event["seq"] for event in stored] == list(range(1, len(stored) + 1))
     assert watched.lines == [event for event in stored if event["seq"] <= len(watched.lines)]
+
+
+def test_characters_that_end_lines_elsewhere_end_no_event(live: Flowgres) -> None:
+    say = {"id": "say", "type": "log", "config": {"message": "{{ input.text }}"}}
+    rest = {"id": "rest", "type": "delay", "config": {"duration": "1h"}}
+    (live.folder / "lines.json").write_text(json.dumps({"name": "lines", "steps": [say, rest]}))
+    assert live("import", "lines.json").code == 0
+    text = "one\u2028two\x85three\x0cfour\nfive"
+
+    started = live("run", "lines", "--detach", "-o", "id", "-d", json.dumps({"text": text})).out.strip()
+    watched = live("executions", "watch", started, "--timeout", "3", "-o", "jsonl")
+
+    assert f"/executions/{started}/stream" in front_log(live)
+    assert watched.code == 124
+    assert "Traceback" not in watched.err
+    assert text in [event["message"] for event in watched.lines]

@@ -97,9 +97,12 @@ class EventStream(Response):
 
     async def _write(self, send: Send) -> None:
         await self._send(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await self._say(send, f"retry: {_RETRY_MILLISECONDS}\n{self._mark()}\n".encode())
+        await self._say(send, f"retry: {_RETRY_MILLISECONDS}\n\n".encode())
         try:
             await self._send_events(send, self._first)
+            # Not before: it stands behind them, and a client may be cut off anywhere.
+            if self._source.mark is not None:
+                await self._say(send, f"{self._mark()}\n".encode())
             await self._follow(send)
         except _Closed as closed:
             data = json.dumps({"type": "closed", "code": closed.code, "message": closed.message})
