@@ -82,7 +82,6 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{add_tenant_login, remove_tenant_login, list_tenant_logins}'),
-  ('flowgres', 'flowgres_engine', '{}', '{require_operator, tenant_role_of}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends}'),
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{installation_health, installation_metrics}'),
@@ -99,7 +98,7 @@ with named (schema, owner, roles, names) as (
   (
     'flowgres', 'flowgres_engine', '{}', '{
       check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states,
-      forget_runners
+      forget_runners, require_operator, tenant_role_of
     }'
   )
 ),
