@@ -203,11 +203,9 @@ def test_execution_begins_when_it_might_have(
     span, *_ = db.all(
         "select * from flowgres.get_spans(array[%s]::uuid[], array[%s]::uuid[], 10)", tenant.tenant_id, execution_id
     )
-    row = db.one(
-        "select flowgres.epoch_microseconds(created_at) as created,"
-        " flowgres.epoch_microseconds(finished_at) as finished, flowgres.epoch_microseconds(scheduled_at) as scheduled from flowgres.executions where id = %s",
-        execution_id,
-    )
+    names = ("created", "scheduled", "finished")
+    moments = ", ".join(f"flowgres.epoch_microseconds({name}_at) as {name}" for name in names)
+    row = db.one(f"select {moments} from flowgres.executions where id = %s", execution_id)
     began = {None: row["created"], "30 s": row["scheduled"], "1 h": row["finished"]}[delay]
     assert (span["began_at"], span["ended_at"]) == (began, row["finished"])
 
