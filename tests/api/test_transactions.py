@@ -33,7 +33,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
-SCHEMA, TRIGGER, FORGIVING, FUNCTION = blocks("sql")
+SCHEMA, TRIGGER, FORGIVING, FUNCTION, TRACED = blocks("sql")
 (PSYCOPG,) = blocks("python")
 (ROLES,) = blocks("postgresql")
 
@@ -106,6 +106,16 @@ def test_psycopg_starts_with_the_commit_and_a_rollback_leaves_nothing(shop: Shop
         "id": first, "created_by": shop.named("login:shop_app"), "tenant_id": str(shop.tenant.tenant_id),
         "input": {"name": "Ann"},
     }  # fmt: skip
+
+
+def test_execution_goes_on_with_the_trace_of_its_transaction_alone(shop: Shop) -> None:
+    trigger = "select trigger from flowgres.executions where idempotency_key is not distinct from %s"
+    with shop.connect() as app:
+        app.run(TRACED)
+        app.run("""select flowgres_api.start_execution('hello', '{"name": "Ann"}')""")
+    (given,) = re.findall(r"'(00-[^']+)'", TRACED)
+    assert shop.db.value(trigger, "traced-1") == {"type": "api", "traceparent": given}
+    assert shop.db.value(trigger, None) is None
 
 
 def test_nobody_is_told_before_the_commit(shop: Shop) -> None:

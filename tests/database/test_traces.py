@@ -187,6 +187,29 @@ def test_every_way_to_end_is_kept(
     assert "secret text" not in str(spans)
 
 
+@pytest.mark.parametrize("delay", [None, "30 s", "1 h"])
+def test_execution_begins_when_it_might_have(
+    database: Database, tenant: Tenant, db: Db, clock: Clock, flow: str, delay: str | None
+) -> None:
+    """Not with its first step; one that was cancelled before its time has no duration."""
+    at = None if delay is None else db.value("select flowgres.now() + %s::interval", delay)
+    execution_id = start(database, tenant, flow, scheduled_at=at)
+    clock.advance(seconds=60)
+    if delay == "1 h":
+        with database.as_role("member", tenant_id=tenant.tenant_id) as caller:
+            caller.value("select flowgres_api.cancel_execution(%s)", execution_id)
+    else:
+        run(database)
+    span, *_ = db.all(
+        "select * from flowgres.get_spans(array[%s]::uuid[], array[%s]::uuid[], 10)", tenant.tenant_id, execution_id
+    )
+    names = ("created", "scheduled", "finished")
+    moments = ", ".join(f"flowgres.epoch_microseconds({name}_at) as {name}" for name in names)
+    row = db.one(f"select {moments} from flowgres.executions where id = %s", execution_id)
+    began = {None: row["created"], "30 s": row["scheduled"], "1 h": row["finished"]}[delay]
+    assert (span["began_at"], span["ended_at"]) == (began, row["finished"])
+
+
 def test_what_is_taken_is_anothers_once_its_time_is_over(
     database: Database, tenant: Tenant, db: Db, clock: Clock, flow: str
 ) -> None:

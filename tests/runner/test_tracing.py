@@ -245,6 +245,19 @@ def test_runner_that_tells_nobody_asks_for_nothing(
     assert (db.value(UNTOLD), db.value("select count(*) from flowgres.trace_exports")) == (0, 0)
 
 
+def test_large_execution_is_told_of_in_pieces(
+    database: Database, tenant: Tenant, db: Db, collector: Collector, start_traced: StartRunner
+) -> None:
+    start_traced()
+    step = {"id": "each", "foreach": {"items": "{{ input.items }}"}, "config": {"expression": "{{ item }}"}}
+    import_workflow(db, tenant, dag("flow", [step]))
+    execution_id = start(database, tenant, "flow", input={"items": list(range(2500))})
+    wait_for(lambda: len(collector.told) == 2502, timeout_seconds=60, what="all of it")
+    wait_for(lambda: db.value(UNTOLD) == 0)
+    assert len(collector.of(execution_id)) == 2502
+    assert collector.requests == 2
+
+
 async def test_delivery_sends_the_span_of_what_it_tells_of_and_has_none(
     notifications: Notifications,
     database: Database,

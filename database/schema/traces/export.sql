@@ -94,8 +94,9 @@ as $$
   with chosen as materialized (
     select
       e.tenant_id, e.id, e.workflow_id, e.version_id, e.version, e.status, e.error, e.generation, e.trigger, e.trigger_type,
-      e.parent_execution_id, e.correlation_id, coalesce(greatest(e.created_at, least(e.scheduled_at, e.started_at)), e.created_at) as began_at,
-      e.started_at, e.finished_at, w.name, t.slug
+      e.parent_execution_id, e.correlation_id, e.finished_at, w.name, t.slug,
+      -- From when it might have begun: what it waited for a runner belongs to it.
+      case when e.scheduled_at > e.created_at then least(e.scheduled_at, e.finished_at) else e.created_at end as began_at
     from unnest(p_tenant_ids, p_execution_ids) as x (tenant_id, id)
     cross join lateral (
       select e.* from flowgres.executions as e where e.tenant_id = x.tenant_id and e.id = x.id offset 0

@@ -23,6 +23,8 @@ from opentelemetry.trace import (
 
 from flowgres_runner.database.queries import EndedExecution, SpanRow
 
+REQUEST_SPANS = 2_000
+"""In one request, about a megabyte: collectors take no more than a few."""
 _SCOPE = InstrumentationScope("flowgres")
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _LIBRARY = "opentelemetry"
@@ -65,8 +67,12 @@ class Telemetry:
 
     def export(self, rows: list[SpanRow], trace_ids: Mapping[str, str]) -> bool:
         """Send spans to the collector; False when it did not take them. `trace_ids` are by execution."""
-        spans = [self._span(row, int(trace_ids[row.execution_id], 16)) for row in rows]
-        return self._exporter.export(spans) is SpanExportResult.SUCCESS
+        for first in range(0, len(rows), REQUEST_SPANS):
+            some = rows[first : first + REQUEST_SPANS]
+            spans = [self._span(row, int(trace_ids[row.execution_id], 16)) for row in some]
+            if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
+                return False
+        return True
 
     def close(self) -> None:
         """Give up what is being sent."""

@@ -30,7 +30,7 @@ LOOK_SECONDS = 1.0
 TAKE_LIMIT = 200
 """Executions that are taken at once."""
 SEND_SPANS = 2_000
-"""About how many are in memory and in one request; a single execution may have more, up to ATTEMPTS_LIMIT."""
+"""About how many are in memory; a single execution may have more, up to ATTEMPTS_LIMIT."""
 ATTEMPTS_LIMIT = 10_000
 LEASE_SECONDS = 60.0
 """For telling of what was taken, beside the time that the collector has."""
@@ -82,6 +82,8 @@ class Tracer:
         taken = await queries.take_ends(self._link, limit=TAKE_LIMIT, lease_seconds=self._lease_seconds)
         wanted = [ended for ended in taken if ended.trace_id and self._telemetry.wants(ended)]
         await self._forget([ended for ended in taken if ended not in wanted])
+        # Never in one order: one that the collector never takes would keep those behind it from being told of.
+        random.shuffle(wanted)
         for some in _portions(wanted):
             rows = await queries.get_spans(
                 self._link,
