@@ -23,16 +23,16 @@ create or replace function flowgres_api.create_api_key(
 as $$ select flowgres.create_api_key(p_name => name, p_role => role, p_expires_at => expires_at, p_roles => roles); $$;
 comment on function flowgres_api.create_api_key(text, text, timestamptz, text[]) is $$Create an API key
 
-For administrators. role is viewer, member or admin; roles are business roles for decisions. Returns {api_key, prefix, ...};
-the key is shown this once.$$;
+For administrators. role is viewer, member or admin; roles are business roles for decisions. Returns {api_key, prefix,
+name, role, roles, expires_at, tenant_id}; the key is shown this once.$$;
 
 create or replace function flowgres_api.rotate_api_key(prefix text, grace_seconds integer default null)
   returns jsonb language sql
 as $$ select flowgres.rotate_api_key(p_prefix => prefix, p_grace_seconds => grace_seconds); $$;
 comment on function flowgres_api.rotate_api_key(text, integer) is $$Replace an API key
 
-For administrators. Returns a new key like the old one, which works on for grace_seconds (default: the setting
-api_key_grace_seconds, a day).$$;
+For administrators. Makes a new key like the old one, which works on for grace_seconds (default: the setting
+api_key_grace_seconds, a day). Returns {api_key, prefix, name, role, roles, expires_at, tenant_id, replaces, replaced_expires_at}.$$;
 
 create or replace function flowgres_api.revoke_api_key(prefix text, force boolean default false)
   returns jsonb language sql
@@ -40,7 +40,7 @@ as $$ select flowgres.revoke_api_key(p_prefix => prefix, p_force => force); $$;
 comment on function flowgres_api.revoke_api_key(text, boolean) is $$Revoke an API key
 
 For administrators. It stops working at once; revoking it again changes nothing. 409 last_admin_key for the last key of an
-administrator, unless force.$$;
+administrator, unless force. Returns {tenant_id, prefix, name, role, roles, created_by, created_at, expires_at, revoked_at}.$$;
 
 create or replace function flowgres_api.add_tenant_login(login text, tenant text)
   returns jsonb language sql
@@ -55,14 +55,15 @@ create or replace function flowgres_api.remove_tenant_login(login text)
 as $$ select flowgres.remove_tenant_login(p_login => login); $$;
 comment on function flowgres_api.remove_tenant_login(text) is $$End that a database login works for a tenant
 
-For operators. It holds from the login's next statement on.$$;
+For operators. It holds from the login's next statement on. Returns {login, tenant_id}.$$;
 
 create or replace function flowgres_api.set_setting(name text, value jsonb default null)
   returns jsonb language sql
 as $$ select flowgres.set_setting(p_name => name, p_value => value); $$;
 comment on function flowgres_api.set_setting(text, jsonb) is $$Change a setting
 
-For administrators: the own tenant's value, at most the installation's; null goes back to that. Operators set any.$$;
+For administrators: the own tenant's value, at most the installation's; null goes back to that. Operators set any.
+Returns {name, value, is_override}.$$;
 
 -- Workflows
 
@@ -71,7 +72,7 @@ create or replace function flowgres_api.validate_workflow(definition jsonb)
 as $$ select flowgres.validate_workflow(p_definition => definition); $$;
 comment on function flowgres_api.validate_workflow(jsonb) is $$Validate a definition without storing it
 
-Returns {valid, errors: [{path, code, message}], warnings}: every error at once. Expressions are checked by the front and
+Returns {valid, errors: [{path, code, message, ...}], warnings: [{path, code, message, ...}], ...}: every error at once. Expressions are checked by the front and
 the CLI, or by a runner after the import.$$;
 
 create or replace function flowgres_api.import_workflow(definition jsonb, activate boolean default true)
@@ -79,46 +80,60 @@ create or replace function flowgres_api.import_workflow(definition jsonb, activa
 as $$ select flowgres.import_workflow(p_definition => definition, p_activate => activate); $$;
 comment on function flowgres_api.import_workflow(jsonb, boolean) is $$Import a definition
 
-The same content again makes no new version. Returns {workflow_id, name, kind, version, created, schedules, subscriptions, webhooks,
-notifications}, the last four of the version that is active then. 422 definition_invalid lists every error.$$;
+The same content again makes no new version. Returns {workflow_id, name, title, kind, version, version_id, created, status, state, active_version,
+pending_version, warnings, schedules, subscriptions, webhooks, notifications},
+the last four of the version that is active then. 422 definition_invalid lists every error.$$;
 
 create or replace function flowgres_api.activate_workflow(workflow text, version integer default null)
   returns jsonb language sql
 as $$ select flowgres.activate_workflow(p_workflow => workflow, p_version => version); $$;
 comment on function flowgres_api.activate_workflow(text, integer) is $$Activate a version of a workflow
 
-workflow is a name or id. Without a version the newest is taken; an older one is a rollback. Running executions stay on theirs.$$;
+workflow is a name or id. Without a version the newest is taken; an older one is a rollback. Running executions stay on theirs.
+Returns {id, name, title, kind, status, description, metadata, active_version, is_active,
+version, latest_version, pending_version, created_at, updated_at}.$$;
 
 create or replace function flowgres_api.deactivate_workflow(workflow text)
   returns jsonb language sql
 as $$ select flowgres.deactivate_workflow(p_workflow => workflow); $$;
 comment on function flowgres_api.deactivate_workflow(text) is $$Deactivate a workflow
 
-It starts no new executions; running ones go on.$$;
+It starts no new executions; running ones go on. Returns {id, name, title, kind, status, description, metadata, active_version, is_active,
+version, latest_version, pending_version, created_at, updated_at}.$$;
 
 create or replace function flowgres_api.archive_workflow(workflow text)
   returns jsonb language sql
 as $$ select flowgres.archive_workflow(p_workflow => workflow); $$;
-comment on function flowgres_api.archive_workflow(text) is $$Archive a workflow: keep it, out of use.$$;
+comment on function flowgres_api.archive_workflow(text) is $$Archive a workflow
+
+Keep it, out of use. Returns {id, name, title, kind, status, description, metadata, active_version, is_active,
+version, latest_version, pending_version, created_at, updated_at}.$$;
 
 create or replace function flowgres_api.delete_workflow(workflow text, cancel_running boolean default false)
   returns jsonb language sql
 as $$ select flowgres.delete_workflow(p_workflow => workflow, p_cancel_running => cancel_running); $$;
 comment on function flowgres_api.delete_workflow(text, boolean) is $$Delete a workflow
 
-409 workflow_in_use while executions run, unless cancel_running. Its history stays; its name is free again.$$;
+409 workflow_in_use while executions run, unless cancel_running. Its history stays; its name is free again. Returns
+{id, name, title, kind, status, description, metadata, active_version, is_active,
+version, latest_version, pending_version, created_at, updated_at, deleted_at, cancelled_count}.$$;
 
 create or replace function flowgres_api.update_workflow(workflow text, changes jsonb)
   returns jsonb language sql
 as $$ select flowgres.update_workflow(p_workflow => workflow, p_changes => changes); $$;
-comment on function flowgres_api.update_workflow(text, jsonb) is $$Change title, description or metadata of a workflow.$$;
+comment on function flowgres_api.update_workflow(text, jsonb) is $$Change title, description or metadata of a workflow
+
+Returns {id, name, title, kind, status, description, metadata, active_version, is_active,
+version, latest_version, pending_version, created_at, updated_at}.$$;
 
 create or replace function flowgres_api.add_step(workflow text, step jsonb)
   returns jsonb language sql
 as $$ select flowgres.add_step(p_workflow => workflow, p_step => step); $$;
 comment on function flowgres_api.add_step(text, jsonb) is $$Add a step to the draft of a workflow
 
-Makes a draft from the newest version when there is none. Returns the draft version.$$;
+Makes a draft from the newest version when there is none. Answers as the import of the draft. Returns
+{workflow_id, name, title, kind, version, version_id, created, status, state, active_version,
+pending_version, warnings, schedules, subscriptions, webhooks, notifications}.$$;
 
 -- Executions
 
@@ -151,21 +166,29 @@ create or replace function flowgres_api.start_executions(workflow text, inputs j
 as $$ select flowgres.start_executions(p_workflow => workflow, p_inputs => inputs); $$;
 comment on function flowgres_api.start_executions(text, jsonb) is $$Start many executions of one workflow
 
-inputs is an array of up to 10,000 inputs; all start or none. Returns their ids in the same order.$$;
+inputs is an array of up to 10,000 inputs; all start or none. Returns [id], in the same order.$$;
 
 create or replace function flowgres_api.get_execution(execution_id uuid)
   returns jsonb language sql stable
 as $$ select flowgres.get_execution(p_execution_id => execution_id); $$;
 comment on function flowgres_api.get_execution(uuid) is $$Get an execution with all its steps
 
-Every step of the workflow with status, output, error and attempts, whether it ran or not.$$;
+Every step of the workflow with status, output, error and attempts, whether it ran or not. Returns
+{id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
+trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, steps_completed, total_steps, progress, phase,
+scheduled_at, created_at, started_at, finished_at, steps: [{step, type, section, status, output, error, attempts, ready_at, started_at,
+finished_at, due_at, child_execution_id, items, round, reason, depends_on}]}.$$;
 
 create or replace function flowgres_api.cancel_execution(execution_id uuid, reason text default null)
   returns jsonb language sql
 as $$ select flowgres.cancel_execution(p_execution_id => execution_id, p_reason => reason); $$;
 comment on function flowgres_api.cancel_execution(uuid, text) is $$Cancel an execution and its children
 
-After it no new step starts; running ones are aborted within 5 s. 409 execution_ended when it had ended otherwise.$$;
+After it no new step starts; running ones are aborted within 5 s. 409 execution_ended when it had ended otherwise.
+Returns {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
+trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, steps_completed, total_steps, progress, phase,
+scheduled_at, created_at, started_at, finished_at, steps: [{step, type, section, status, output, error, attempts, ready_at, started_at,
+finished_at, due_at, child_execution_id, items, round, reason, depends_on}]}.$$;
 
 -- Figures
 
@@ -176,7 +199,8 @@ create or replace function flowgres_api.execution_metrics(
 as $$ select flowgres.execution_metrics(p_since => since, p_until => until, p_workflow => workflow); $$;
 comment on function flowgres_api.execution_metrics(timestamptz, timestamptz, text) is $$Counts, durations and failure rates
 
-Of executions started from since (default: 24 hours before until) to until (default: now), of one workflow or all.$$;
+Of executions started from since (default: 24 hours before until) to until (default: now), of one workflow or all. Returns {since, until,
+workflow, executions: {...}, steps: [{...}], webhooks}.$$;
 
 create or replace function flowgres_api.health()
   returns jsonb language sql stable

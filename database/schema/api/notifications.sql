@@ -98,14 +98,15 @@ $$;
 comment on function flowgres_api.set_notification(text, text, text, jsonb, text) is $$Tell a webhook how executions end
 
 secret names a stored secret, by which each request is signed (Standard Webhooks). events is a list of completed, failed, cancelled; the
-first two unless told. Of all workflows, unless one is named. Replaces the notification of that name.$$;
+first two unless told. Of all workflows, unless one is named. Replaces the notification of that name. Returns
+{id, name, workflow_name, url, secret, events, status}.$$;
 
 create or replace function flowgres_api.delete_notification(name text)
   returns jsonb language sql
 as $$ select flowgres.delete_notification(p_name => name); $$;
 comment on function flowgres_api.delete_notification(text) is $$Delete a notification
 
-Deliveries that have not ended are cancelled.$$;
+Deliveries that have not ended are cancelled. Returns {name, deleted}.$$;
 
 create or replace function flowgres_api.redeliver_notification(delivery_id uuid)
   returns jsonb language sql

@@ -68,14 +68,16 @@ create or replace function flowgres_api.pause_schedule(schedule text)
 as $$ select flowgres.pause_schedule(p_schedule => schedule); $$;
 comment on function flowgres_api.pause_schedule(text) is $$Pause a schedule
 
-schedule is an id, or the name of a workflow that has one. It stays paused when another version becomes active.$$;
+schedule is an id, or the name of a workflow that has one. It stays paused when another version becomes active.
+Returns {id, workflow_id, workflow_name, cron, timezone, in_words, status, next_at}.$$;
 
 create or replace function flowgres_api.resume_schedule(schedule text)
   returns jsonb language sql
 as $$ select flowgres.resume_schedule(p_schedule => schedule); $$;
 comment on function flowgres_api.resume_schedule(text) is $$Resume a schedule
 
-It goes on with its next slot; backfill_schedule starts those that were missed.$$;
+It goes on with its next slot; backfill_schedule starts those that were missed. Returns
+{id, workflow_id, workflow_name, cron, timezone, in_words, status, next_at}.$$;
 
 create or replace function flowgres_api.trigger_schedule(schedule text)
   returns jsonb language sql

@@ -125,7 +125,9 @@ $$;
 comment on function flowgres_api.rotate_webhook(text, text, integer, boolean) is $$Give a webhook another secret, or another address
 
 webhook is an id, or the name of a workflow that has one. secret names another stored secret; the one of before is good for
-keep_previous_seconds as well (a day; 0 is not at all). With new_address the address of before is gone at once. Returns the webhook.$$;
+keep_previous_seconds as well (a day; 0 is not at all). With new_address the address of before is gone at once. Returns
+{id, workflow_id, workflow_name, path, named_path, scheme,
+secret_name, previous_secret_name, previous_until, is_active}.$$;
 
 create or replace function flowgres_api.redeliver_webhook(delivery uuid)
   returns jsonb language sql

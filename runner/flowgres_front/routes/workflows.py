@@ -38,7 +38,10 @@ _IMPORTED: Schema = json_object(
         "name": {"type": "string"},
         "version": {"type": "integer"},
         "created": {"type": "boolean"},
-        "warnings": {"type": "array", "items": {"type": "object"}},
+        **{
+            name: {"type": "array", "items": {"type": "object"}}
+            for name in ("schedules", "subscriptions", "webhooks", "notifications", "warnings")
+        },
     }
 )
 
