@@ -32,8 +32,8 @@ async def is_pooled_by_transaction(url: str) -> bool:
     """Tell whether sessions of this address change with each transaction.
 
     Raises psycopg.OperationalError when nobody answers. Where there is no pooler a single query tells (`is_direct`).
-    Otherwise a second session looks whether it was given the first one's: while it
-    does, in a transaction, the first must still find what it has set.
+    Otherwise a second session looks whether it was given the first one's: while it does, in a transaction, the first
+    must still find what it has set.
     """
     async with contextlib.AsyncExitStack() as stack:
         first = await _session(url, stack)

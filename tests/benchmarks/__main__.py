@@ -23,6 +23,7 @@ from tests.benchmarks.scale import QUICK, TINY, Scale
 from tests.benchmarks.versions import VersionError, checkout_of, require_own_packages
 from tests.benchmarks.workloads import (
     backlog,
+    calls,
     chain,
     changes,
     fan,
@@ -72,8 +73,8 @@ PARTS: tuple[Part, ...] = (
     Part("W7 fan of 40", "W7", wide.measure_fan),
     Part("W9 items", "W9", items.measure),
     Part("W10 schedules", "W10", schedules.measure),
-    Part("W11 run", "W11", streams.measure_run),
-    Part("W11 streams", "W11", streams.measure_streams),
+    Part("W11 run", "W11", calls.measure),
+    Part("W11 streams", "W11", streams.measure),
     Part("W12 changes", "W12", changes.measure),
     Part("W13 webhooks", "W13", webhooks.measure),
     Part("W14 metrics", "W14", metrics.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),

@@ -31,9 +31,9 @@ def one_at_a_time(site: Site, workflow: str, count: int) -> Latencies:
     ids = []
     with site.lab.quiet():
         for _ in range(min(WARM_UP_SINGLES, count)):
-            _run_one(site, workflow)
+            run_one(site, workflow)
         for _ in range(count):
-            milliseconds, execution_id = _run_one(site, workflow)
+            milliseconds, execution_id = run_one(site, workflow)
             seen.append(milliseconds)
             ids.append(execution_id)
     stored = site.admin.column(
@@ -44,7 +44,7 @@ def one_at_a_time(site: Site, workflow: str, count: int) -> Latencies:
     return Latencies(seen, stored)
 
 
-def _run_one(site: Site, workflow: str) -> tuple[float, str]:
+def run_one(site: Site, workflow: str) -> tuple[float, str]:
     """Start an execution after a pause, and look until it has ended; the milliseconds, and its id."""
     time.sleep(PAUSE_SECONDS)
     began = time.perf_counter()

@@ -1,19 +1,16 @@
-"""W11: a call that waits for its result, and what open streams cost those who work."""
+"""W11: what open streams cost those who work."""
 
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import httpx
 
 from flowgres_cli.stack.ports import free_port
-from tests.benchmarks.definitions import CHAIN_LENGTH, chain, single
-from tests.benchmarks.figures import percentile
+from tests.benchmarks.definitions import CHAIN_LENGTH, chain
 from tests.benchmarks.lab import READY_SECONDS, Site
-from tests.benchmarks.latency import PAUSE_SECONDS, WARM_UP_SINGLES, one_at_a_time
 from tests.benchmarks.parts import Context
 from tests.support.database import Tenant
 from tests.support.server import JWT_SECRET
@@ -24,28 +21,7 @@ _WAITING = {"name": "waiting", "steps": [{"id": "wait", "type": "delay", "config
 _NOTHING_READY = "not exists (select from flowgres.work_queue as q where q.due_at is null)"
 
 
-def measure_run(context: Context) -> None:
-    """POST /run of one step on a connection that is kept, one at a time; and the same by SQL, until the end is seen."""
-    with context.site() as site, site.runners(1), _front(site) as url:
-        site.import_workflow(single())
-        site.run("single", context.scale.warm_up_executions)
-        by_sql = one_at_a_time(site, "single", context.scale.idle_executions)
-        taken = []
-        with httpx.Client(base_url=url, headers={"X-API-Key": site.tenant.key}) as client, site.lab.quiet():
-            for number in range(WARM_UP_SINGLES + context.scale.idle_executions):
-                time.sleep(PAUSE_SECONDS)
-                began = time.perf_counter()
-                answer = client.post("/run/single?wait=30", json={"input": {"v": 1}})
-                if answer.status_code != httpx.codes.OK:
-                    raise RuntimeError(answer.text)
-                if number >= WARM_UP_SINGLES:
-                    taken.append((time.perf_counter() - began) * 1000)
-    context.record("w11.run.p50", percentile(taken, 0.5))
-    context.record("w11.run.p99", percentile(taken, 0.99))
-    context.record("w11.sql.p50", percentile(by_sql.seen, 0.5))
-
-
-def measure_streams(context: Context) -> None:
+def measure(context: Context) -> None:
     """W1 with nobody listening, with 500 open streams of executions that wait, and with one stream of the tenant."""
     with context.site() as site, site.runners(1), _front(site) as url:
         site.import_workflow(chain())
