@@ -18,7 +18,7 @@ from flowgres_postgres import state_of_sqlstate
 NOT_INSTALLED = "not_installed"
 PROBE_SECONDS = 3.0
 LATE_SECONDS = 60.0
-"""Schedules fire within a second; one that is so late is fired by nobody."""
+"""Schedules fire and changes of tables are taken within a second; what is so late is seen to by nobody."""
 DYING_COUNT = 10
 """Expression processes that may die within a minute: an expression that takes too much ends one, and is marked."""
 _SENTENCES: dict[str, dict[str, str]] = {
@@ -34,6 +34,7 @@ _SENTENCES: dict[str, dict[str, str]] = {
         "dying": "Processes for expressions die again and again: the expressions take too much, or memory lacks.",
     },
     "schedules": {"late": "Schedules are due, and no runner fires them."},
+    "changes": {"late": "Changes of tables wait, and start nothing: flowgres.table_changes grows."},
     "history": {"period_missing": "No partition is there for new executions; they go to the default one."},
 }
 """What it means when the status of a component is not ok, by the status."""
@@ -140,6 +141,7 @@ def _of_engine(engine: dict[str, Any]) -> dict[str, dict[str, Any]]:
     unserved = engine.get("unserved_types") or []
     deaf = engine.get("deaf_runners") or 0
     failing, died = engine.get("runners_without_evaluators") or 0, engine.get("evaluators_died_lately") or 0
+    changes = engine.get("changes_lag_seconds") or 0
     late = engine.get("schedule_lag_seconds") or 0
     ahead = engine.get("history_ahead_seconds") or 0
     return {
@@ -152,6 +154,7 @@ def _of_engine(engine: dict[str, Any]) -> dict[str, dict[str, Any]]:
         },
         "queue": {"status": "ok", "lag_seconds": engine.get("lag_seconds"), "unserved_types": unserved},
         "schedules": {"status": "late" if late > LATE_SECONDS else "ok", "lag_seconds": late},
+        "changes": {"status": "late" if changes > LATE_SECONDS else "ok", "lag_seconds": changes},
         # Without a period executions go to the default partition: they run, and retention is dearer.
         "history": {"status": "ok" if ahead > 0 else "period_missing", "ahead_seconds": ahead},
     }

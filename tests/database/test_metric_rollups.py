@@ -223,3 +223,57 @@ def test_what_is_measured_already_is_not_read_again(
     for table in ("executions", "metric_open"):
         db.run(f"vacuum (analyze) flowgres.{table}")
     assert blocks_of_one() < 2 * few
+
+
+def test_tenants_that_start_nothing_cost_nothing(
+    database: Database, db: Db, clock: Clock, tenant: Tenant, runner: Hands
+) -> None:
+    start(database, tenant, import_workflow(db, tenant, dag("one", [{"id": "a"}])))
+    runner.work()
+
+    def blocks() -> int:
+        """Blocks that are read to measure when nothing has happened, by a session that has its plans."""
+        for _ in range(3):
+            clock.advance(seconds=60)
+            plan = db.value("explain (analyze, buffers, format json) select flowgres.measure_history(p_limit => 2000)")
+        return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
+
+    measure_all(database, clock)
+    alone = blocks()
+    db.run(
+        "insert into flowgres.tenants (tenant_id, name, slug)"
+        " select gen_random_uuid(), 't' || g, 't-' || g from generate_series(1, 3000) as g"
+    )
+    # Idle today: each has something of yesterday.
+    db.run(
+        "insert into flowgres.executions"
+        " select (jsonb_populate_record(e, jsonb_build_object('tenant_id', t.tenant_id))).*"
+        " from flowgres.executions as e cross join flowgres.tenants as t where t.tenant_id <> e.tenant_id"
+        " and t.tenant_id <> flowgres.system_tenant_id()"
+    )
+    db.run("vacuum (analyze) flowgres.executions")
+    assert blocks() < 2 * alone
+    db.run("delete from flowgres.executions where tenant_id <> %s", tenant.tenant_id)  # of no workflow
+
+
+def test_starts_note_their_tenant_once_in_a_while_and_wait_for_nobody(
+    database: Database, db: Db, clock: Clock, tenant: Tenant, runner: Hands
+) -> None:
+    flow = import_workflow(db, tenant, dag("noted", [{"id": "a"}]))
+    with database.as_role("member", tenant_id=tenant.tenant_id) as slow:
+        slow.run("set local lock_timeout to '1 s'")
+        slow.call("flowgres_api.start_execution", workflow=flow)
+        for _ in range(3):
+            start(database, tenant, flow)
+    # Two did not see each other.
+    assert db.value("select count(*) from flowgres.metric_starters") == 2
+    runner.work()
+    clock.advance(seconds=30)
+    start(database, tenant, flow)
+    assert db.value("select count(*) from flowgres.metric_starters") == 3
+    runner.work()
+    measure_all(database, clock)
+    assert _counted(db, 60) == 5
+    clock.advance(seconds=300)
+    measure(database)
+    assert db.value("select count(*) from flowgres.metric_starters") == 0

@@ -39,7 +39,7 @@ def _always(name: str, bad: float, good: float, told: str = "") -> Series:
 def _counted(bad: dict[str, int], good: dict[str, int], told: str = "") -> Series:
     """Counters that grow by so much a minute."""
     grown = [{name: f"0+{count}x{MINUTES}" for name, count in part.items()} for part in (bad, good)]
-    return Series(*grown, told)
+    return Series(grown[0], grown[1], told)
 
 
 def _webhooks(outcome: str) -> str:
@@ -64,6 +64,8 @@ SERIES = {
     "FlowgresRunnersWithoutEvaluators": _always("flowgres_runners_without_evaluators", 1, 0, "1"),
     "FlowgresRunnersDeaf": _always("flowgres_runners_deaf", 2, 0, "2"),
     "FlowgresSchedulesLate": _always("flowgres_schedule_lag_seconds", 120, 60, "2m 0s"),
+    "FlowgresTableChangesLate": _always("flowgres_table_changes_lag_seconds", 120, 60, "2m 0s"),
+    "FlowgresTableChangesFail": _always('flowgres_table_changes{state="failing"}', 3, 0, "3"),
     "FlowgresHistoryEnds": _always("flowgres_history_ahead_seconds", 43199, 43200),
     "FlowgresCountersStandStill": _always("flowgres_metrics_age_seconds", 700, 600, "11m 40s"),
     "FlowgresIsCopy": _always("flowgres_is_copy", 1, 0),

@@ -268,6 +268,7 @@ def test_health_names_what_stands(front: Api) -> None:
         "evaluators": "ok",
         "queue": "ok",
         "schedules": "ok",
+        "changes": "ok",
         "history": "ok",
     }
     assert components["history"]["ahead_seconds"] > 86400

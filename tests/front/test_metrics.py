@@ -162,3 +162,24 @@ def _expressions(path: str) -> list[str]:
         board: dict[str, Any] = json.loads(text)
         return [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     return re.findall(r"`(flowgres_[a-z_]+)`", text[text.index("## Monitoring") :])
+
+
+def test_changes_of_tables_that_nobody_takes_are_seen(start_front: Callable[..., Api], database: Database) -> None:
+    tenant = database.make_tenant()
+    with database.connect() as db:
+        db.run(
+            "insert into flowgres.table_changes ("
+            " tenant_id, id, name, change, new_rows, row_count, hops, attempts, changed_at, due_at)"
+            " select %s, gen_random_uuid(), 'public.orders', 'insert', '[]', 1, 0, a, flowgres.now() - interval '1 h',"
+            " flowgres.now() + case when a > 0 then interval '1 h' else interval '-90 s' end"
+            " from unnest('{0,0,3}'::smallint[]) as a",
+            tenant.tenant_id,
+        )
+    front = start_front(database.url("front"))
+    samples = _read(front)
+    assert samples["flowgres_table_changes", "state=waiting"] == 2
+    assert samples["flowgres_table_changes", "state=failing"] == 1
+    assert 90 <= samples["flowgres_table_changes_lag_seconds", ""] < 150
+    component = front.get("/health").json()["components"]["changes"]
+    assert component["status"] == "late"
+    assert "table_changes" in component["message"]

@@ -74,6 +74,13 @@ begin
   if flowgres.is_start_from_outside(p_trigger_type) and p_ids <> '{}' then
     v_is_within := flowgres.check_start_rate(p_tenant_id => v_tenant_id, p_count => cardinality(p_ids), p_now => p_now);
   end if;
+  -- Who measures history looks at those who start something, and at nobody else.
+  if p_ids <> '{}' and not exists (
+    select from flowgres.metric_starters as s
+    where s.tenant_id = v_tenant_id and s.until_at > p_now and s.from_at <= p_now)
+  then
+    perform flowgres.note_starter(p_tenant_id => v_tenant_id, p_now => p_now);
+  end if;
   -- One statement for both tables: to begin and to end one costs as much as a row.
   with started as (
     insert into flowgres.executions (

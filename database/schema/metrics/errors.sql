@@ -59,8 +59,7 @@ begin
       coalesce(flowgres.normalise_message(s.error ->> 'message'), '') as message
     from unnest(p_tenant_ids, p_from, p_to) as t (tenant_id, from_id, to_id)
     cross join lateral flowgres.error_samples(p_tenant_id => t.tenant_id, p_from => t.from_id, p_to => t.to_id) as s
-    where s.is_ended and not exists (
-      select from flowgres.metric_open as o where o.tenant_id = t.tenant_id and o.execution_id = s.execution_id)
+    where s.is_ended
   ) as f
   group by f.tenant_id, f.starts_at, f.workflow_id, f.step, f.code, f.message
   on conflict (tenant_id, starts_at, workflow_id, step, code, digest) do update
@@ -71,7 +70,7 @@ begin
       then excluded.sample_execution_id else r.sample_execution_id end;
 end;
 $$;
-comment on function flowgres.add_to_errors(uuid[], uuid[], uuid[]) is $$Add the failures of these ranges of ids to error_rollups, as add_to_rollups does.$$;
+comment on function flowgres.add_to_errors(uuid[], uuid[], uuid[]) is $$Add the failures of executions that have ended, by ranges of ids, to error_rollups. The caller holds the mark.$$;
 
 create or replace function flowgres.list_error_groups()
   returns table (

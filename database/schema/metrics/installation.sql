@@ -80,6 +80,8 @@ as $$
     secs => (flowgres.setting(flowgres.system_tenant_id(), 'lease_seconds'))::double precision)) || jsonb_build_object(
     'schedule_lag_seconds', greatest(coalesce(extract(epoch from f.now - (
       select s.next_at from flowgres.schedules as s where s.next_at is not null order by s.next_at limit 1)), 0), 0),
+    'changes_lag_seconds', greatest(coalesce(extract(epoch from f.now - (
+      select c.due_at from flowgres.table_changes as c order by c.due_at limit 1)), 0), 0),
     'history_ahead_seconds', (
       select extract(epoch from max(p.ends_at) - f.now)
       from flowgres.history_periods as p
@@ -88,7 +90,8 @@ as $$
 $$;
 comment on function flowgres.installation_health() is $$What health() says, and more of what must go on by itself, for the front
 
-How the parts of runners are, how late the latest schedule is, and for how long there are partitions. Tells nothing of any tenant.$$;
+How the parts of runners are, how late the latest schedule and the oldest change of a table are, and for how long there are partitions.
+Tells nothing of any tenant.$$;
 
 create or replace function flowgres.installation_metrics()
   returns jsonb language sql stable security definer set search_path to pg_catalog, pg_temp
@@ -106,6 +109,9 @@ as $$
       select m.measured_until from flowgres.metric_marks as m where m.tenant_id = '00000000-0000-0000-0000-000000000000'
     )), 0),
     -- Of the first so many: a backlog is one, whether it has ten thousand rows or a million.
+    'changes', (
+      select jsonb_build_object('waiting', count(*) filter (where c.attempts = 0), 'failing', count(*) filter (where c.attempts > 0))
+      from (select d.attempts from flowgres.table_changes as d order by d.due_at limit 10000) as c),
     'queue', jsonb_build_object(
       'ready', (select count(*) from (select from flowgres.work_queue as q where flowgres.is_ready(q) limit 10000) as q),
       'leased', (select count(*) from (select from flowgres.work_queue as q where q.runner_id is not null limit 10000) as q),
@@ -114,6 +120,6 @@ as $$
 $$;
 comment on function flowgres.installation_metrics() is $$Figures of the whole installation, for its monitor
 
-Those of installation_health() and {counters, runner_counters, measured_age_seconds, queue: {ready, leased, waiting} (counted up to
-10,000)}. counters are rows of metric_rollups: how many have ended since it was installed, as far
+Those of installation_health() and {counters, runner_counters, measured_age_seconds, queue: {ready, leased, waiting}, changes: {waiting,
+failing} (both counted up to 10,000)}. counters are rows of metric_rollups: how many have ended since it was installed, as far
 as history is measured. Tells nothing of any tenant.$$;

@@ -27,6 +27,10 @@ _GAUGES = {
     ),
     "lag_seconds": ("flowgres_queue_age_seconds", "Age of the ready step that has waited longest."),
     "schedule_lag_seconds": ("flowgres_schedule_lag_seconds", "By how much the schedule that is due longest is late."),
+    "changes_lag_seconds": (
+        "flowgres_table_changes_lag_seconds",
+        "By how much the change of a table that is due longest is late.",
+    ),
     "history_ahead_seconds": (
         "flowgres_history_ahead_seconds",
         "Time until there is no partition for new executions; they would go to the default one.",
@@ -76,6 +80,14 @@ class Installation(Collector):
         for state, count in sorted(answer["queue"].items()):
             queue.add_metric([state], count)
         yield queue
+        changes = GaugeMetricFamily(
+            "flowgres_table_changes",
+            "Changes of tables that have started nothing yet, counted up to 10,000.",
+            labels=["state"],
+        )
+        for state, count in sorted(answer["changes"].items()):
+            changes.add_metric([state], count)
+        yield changes
         counters = answer["counters"]
         yield from _ended(counters, "execution", "flowgres_executions", "Executions that ended", ["status"])
         yield from _ended(counters, "step", "flowgres_steps", "Steps that ended", ["type", "status"])

@@ -40,6 +40,11 @@ _STEPS = """
   cross join lateral (
     select case when e.status = 'failed' and w.id = 's6' then 'failed' else 'completed' end as status) as f
 """
+# What a start notes.
+_STARTERS = """
+  insert into flowgres.metric_starters (tenant_id, from_at, until_at)
+  select t.tenant_id, '-infinity', flowgres.now() from flowgres.tenants as t
+"""
 
 
 def measure(context: Context) -> None:
@@ -49,6 +54,7 @@ def measure(context: Context) -> None:
         site.import_workflow(chain())
         site.admin.run(_DAY, count=count, failed_every=FAILED_EVERY)
         site.admin.run(_STEPS)
+        site.admin.run(_STARTERS)
         site.settle()
         Clock(site.admin).advance(seconds=60)
         context.record("w14.measure", _measure_all(site) / count * 1e6)
