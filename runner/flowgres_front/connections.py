@@ -15,6 +15,7 @@ import asyncio
 import json
 import socket
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
@@ -30,7 +31,8 @@ _HEAD_READ_BYTES = 2 << 10
 _STREAM_BUFFER_BYTES = 16 << 10
 _STREAM_KERNEL_BYTES = 64 << 10
 """Left to itself, the system would keep megabytes for a client that takes nothing."""
-_MAX_DRAINED_BYTES = 64 << 10
+MAX_DRAINED_BYTES = 64 << 10
+"""Of a body that nobody wanted; who has sent more has to open another connection."""
 _DRAIN_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
 
@@ -135,6 +137,7 @@ class Connection(asyncio.BufferedProtocol):
         self._received = 0
         self._timer: asyncio.TimerHandle | None = None
         self._turn: asyncio.Future[None] | None = None
+        self._is_last = False
 
     # asyncio calls these.
 
@@ -148,7 +151,7 @@ class Connection(asyncio.BufferedProtocol):
                 Problem(503, "front_busy", "the front has all the connections that it can have", hint="Later.")
             )
             return
-        self._inner.connection_made(transport)
+        self._inner.connection_made(_Lingering(self._transport, self._end))
         self._enter(_Phase.HEAD, self._connections.patience.head_seconds)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -167,10 +170,10 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(
                 Problem(431, "headers_too_large", f"the head of the request has more than {MAX_HEAD_BYTES} bytes")
             )
-        elif self._phase is _Phase.DRAIN and self._received > _MAX_DRAINED_BYTES:
+        elif self._phase is _Phase.DRAIN and self._received > MAX_DRAINED_BYTES:
             # The answer has left; a client that does not look at it will see the connection end.
             self._pause()
-        else:
+        elif not (self._phase is _Phase.DRAIN and self._is_last):
             self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
@@ -216,6 +219,14 @@ class Connection(asyncio.BufferedProtocol):
             self._enter(_Phase.DRAIN, _DRAIN_SECONDS)
         else:
             self._enter(_Phase.NEXT, self._connections.patience.idle_seconds)
+
+    def answer_last(self) -> None:
+        """The answer says that it is the last: more of the request may be on its way than is read.
+
+        What is not read when a connection is closed takes the answer with it, and whoever had this connection kept, as
+        proxies do, would send the next request on it in vain.
+        """
+        self._is_last = True
 
     def may_take(self, seconds: float) -> None:
         """The answer takes so much longer than another would."""
@@ -289,8 +300,47 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(head.encode() + b"\r\n" + body)
         self._close()
 
+    def _end(self) -> None:
+        """uvicorn is done with it: the other side hears that, and may have to be given time to read the answer."""
+        if self._transport is None:
+            return
+        if self._is_last and self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
     def _close(self) -> None:
         """End it once what was written has left, or after a while without that."""
         if self._transport is not None:
             self._transport.close()
             asyncio.get_running_loop().call_later(_CLOSE_SECONDS, self._transport.abort)
+
+
+class _Lingering(asyncio.Transport):
+    """The transport as uvicorn sees it, whose end is the connection's to decide."""
+
+    def __init__(self, transport: asyncio.Transport, end: Callable[[], None]) -> None:
+        super().__init__()
+        self._transport = transport
+        self._end = end
+        self._has_ended = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self._has_ended or self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._transport.write(data)
+
+    def close(self) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            self._end()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flowgres_front.connections import Connection, Connections
+from flowgres_front.connections import MAX_DRAINED_BYTES, Connection, Connections
 
 _KEY = "flowgres.visit"
 _WATCHED = ("/health", "/metrics")
@@ -131,9 +131,18 @@ class Visits:
                 if not turn.done():
                     connection.wait_for(turn)
                     await turn
+            if message["type"] == "http.response.start" and has_body_left and _may_be_long(scope):
+                connection.answer_last()
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 
         try:
             await self._app(scope, receive_and_note, send_in_turn)
         finally:
             connection.request_answered(is_proven=visit.is_proven, has_body_left=has_body_left)
+
+
+def _may_be_long(scope: Scope) -> bool:
+    """Whether a body may be more than is read of one that nobody wanted."""
+    sizes = [value for name, value in scope["headers"] if name == b"content-length"]
+    return not sizes or not sizes[0].isdigit() or int(sizes[0][:19]) > MAX_DRAINED_BYTES

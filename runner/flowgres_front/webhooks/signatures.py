@@ -91,9 +91,9 @@ def _stripe(keys: Sequence[bytes], headers: Headers, body: bytes) -> Verdict:
     given = _only(headers, "stripe-signature")
     if given is None:
         return Refusal("signature_missing")
-    pairs = [part.strip().partition("=") for part in given.split(",")[: _MOST_SIGNATURES + 1]]
+    pairs = [part.partition("=") for part in given.split(",")[: _MOST_SIGNATURES + 1]]
     times = [value for name, _, value in pairs if name == "t"]
-    if len(times) != 1 or _TIMESTAMP.fullmatch(times[0]) is None:
+    if len(times) != 1 or ("v1", "", "") in pairs or _TIMESTAMP.fullmatch(times[0]) is None:
         return Refusal("signature_malformed")
     signed = f"{times[0]}.".encode() + body
     right = [_hex(key, signed) for key in keys]
