@@ -190,9 +190,8 @@ def test_postgrest_is_behind_api_and_the_front_at_the_root(proxy: Proxy, member:
 def test_tokens_and_keys_are_in_no_log(proxy: Proxy, tenant: TenantKeys, execution_id: str) -> None:
     token = make_token(role="viewer", tenant_id=tenant.tenant_id)
     path = f"/executions/{execution_id}/stream"
-    for api, more in ((Api(proxy.url), {"access_token": token}), (Api(proxy.url).as_key(tenant.viewer), {})):
-        with streaming(api, path, **more):
-            pass
+    with streaming(Api(proxy.url), path, access_token=token), streaming(Api(proxy.url).as_key(tenant.viewer), path):
+        pass
     Api(proxy.url).get("/health")
     wait_for(lambda: path in proxy.log or proxy.name == "caddy", what="the line of the stream")
     assert token not in proxy.log
