@@ -12,7 +12,8 @@ from flowgres_definitions.problems import format_path
 from flowgres_definitions.validation import find_all, validate_document
 from tests.support.database import Database
 from tests.support.definitions import Author
-from tests.support.parity import ALIASES, ALIKE, PARSED, STORED, Definition, Said
+from tests.support.parity import ALIKE, PARSED, STORED, Definition, Said
+from tests.support.parity_aliases import ALIASES
 
 Pairs = list[tuple[str, str]]
 

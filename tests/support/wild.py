@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from flowgres_definitions.description import description_text
-from tests.support.parity import ALIASES, ALIKE
+from tests.support.parity import ALIKE
+from tests.support.parity_aliases import ALIASES
 
 Json = Any
 _Spot = tuple[Any, Any]
