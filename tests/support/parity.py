@@ -1,7 +1,7 @@
 """Definitions on which the check in SQL and the check in Python must agree, and what both must say.
 
-`ALIKE`: both check it and say the same codes at the same paths; {} is a valid definition. `PARSED`: only Python reads it
-(what takes a parser). `STORED`: only SQL can know it. In the words of other systems: `parity_aliases`.
+`ALIKE`: both check it and say the same codes at the same paths; {} is a valid definition. `PARSED`: only Python reads
+it (what takes a parser). `STORED`: only SQL can know it. In the words of other systems: `parity_aliases`.
 """
 
 from __future__ import annotations
