@@ -28,7 +28,7 @@ TERMINAL = {"execution_completed", "execution_failed", "execution_cancelled"}
 LINES = ["plain", "größer", "日本語 の 行", "🐘" * 40, "line\nfeed\r\n\r\nand \u2028 others", "data: no field\n\nid: 7"]
 """Letters of one to four bytes, and what could be taken for the end of a line, or of an event."""
 GRAPHS = 12
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 
 
 @pytest.fixture
@@ -242,11 +242,7 @@ def test_clients_of_a_tenant_have_each_event_once_while_fronts_are_killed(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_troubled", [False, True])
 def test_clients_of_a_tenant_have_each_event_of_a_thousand_executions_once(
-    database: Database, db: Db, owner: Tenant, quiet: Front, viewer: Api, is_troubled: bool
+    database: Database, db: Db, owner: Tenant, viewer: Api
 ) -> None:
-    with ExitStack() as stack:
-        if is_troubled:
-            stack.enter_context(troubled(quiet, database, random.Random(7)))
-        check_tenant(database, db, owner, viewer, count=1000)
+    check_tenant(database, db, owner, viewer, count=1000)

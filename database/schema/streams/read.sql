@@ -132,21 +132,21 @@ as $$
       from flowgres.stream_watches as w
       where w.tenant_id = flowgres.require_tenant()), false),
     'changes', coalesce((
-      select jsonb_agg(jsonb_build_array(c.xid, c.execution_id, c.after_seq, c.last_seq) order by c.xid, c.execution_id, c.last_seq)
+      select jsonb_agg(jsonb_build_array(c.xid, c.execution_id, c.after_seq, c.last_seq) order by c.xid is distinct from p_xid, c.xid, c.execution_id, c.last_seq)
       from (
         select n.xid, n.execution_id, n.after_seq, n.last_seq
         from flowgres.stream_changes as n
         where n.tenant_id = flowgres.require_tenant() and n.xid >= pg_snapshot_xmin(p_seen)::text::bigint
           and not pg_visible_in_snapshot(n.xid::text::xid8, p_seen)
           and (n.xid is distinct from p_xid or (n.execution_id, n.last_seq) > (p_execution_id, p_seq))
-        order by n.xid
+        order by n.xid is distinct from p_xid, n.xid
         -- A transaction whole, or not at all.
         fetch first p_limit rows with ties
       ) as c), '[]'));
 $$;
 comment on function flowgres.read_changes(pg_snapshot, bigint, uuid, integer, integer) is $$What has changed of the caller's tenant since a snapshot
 
-{snapshot, is_complete, changes: [[xid, execution_id, after_seq, last_seq]]}, in the order of the transactions' ids, p_limit or a few more.
+{snapshot, is_complete, changes: [[xid, execution_id, after_seq, last_seq]]}, in the order of the transactions' ids, p_xid first, p_limit or a few more.
 p_xid, p_execution_id and p_seq say how far within one transaction that the
 snapshot does not show the caller has read. is_complete: nothing that lies between has been deleted, or never was written down.$$;
 

@@ -52,6 +52,19 @@ class Snapshot:
         running = frozenset(other for other in self.running if other < xid)
         return Snapshot(min(running, default=xid), xid, running)
 
+    def joined(self, other: Snapshot) -> Snapshot:
+        """All that one of both shows."""
+        both = self.running | other.running
+        running = frozenset(xid for xid in both if not self.shows(xid) and not other.shows(xid))
+        xmax = max(self.xmax, other.xmax)
+        return Snapshot(min(running, default=xmax), xmax, running)
+
+    def including(self, xid: int) -> Snapshot:
+        """All that it shows, and that transaction."""
+        running = self.running.union(range(self.xmax, xid)) - {xid}
+        xmax = max(self.xmax, xid + 1)
+        return Snapshot(min(running, default=xmax), xmax, running)
+
     def __str__(self) -> str:
         return f"{self.xmin}:{self.xmax}:{','.join(map(str, sorted(self.running)))}"
 
@@ -81,6 +94,19 @@ class TenantPosition:
         if position.snapshot.shows(xid) or xid > _MOST_XID or seq > _MOST_SEQ:
             return None
         return replace(position, xid=xid, execution_id=found[3], seq=seq)
+
+    @property
+    def read(self) -> Snapshot:
+        """What it shows, and the transaction that it is within, once that was read to its end."""
+        return self.snapshot if self.xid is None else self.snapshot.including(self.xid)
+
+    def onward(self, event: TenantPosition) -> TenantPosition:
+        """The position behind an event that comes next, of which another reader knows the position.
+
+        Nothing that was read is forgotten: a transaction that committed late may come after others with higher numbers.
+        """
+        seen = self.snapshot if self.xid == event.xid else self.read
+        return replace(event, snapshot=seen.joined(event.snapshot))
 
     def covers(self, xid: int, execution_id: str, seq: int) -> bool:
         """Whether an event that came into being by that transaction has been read."""

@@ -80,10 +80,15 @@ async def read_tenant(caller: Caller, position: TenantPosition, most: int) -> Te
     for row in rows:
         xid, execution_id, seq = changes[row["place"] - 1][0], str(row["execution_id"]), row["seq"]
         if not position.covers(xid, execution_id, seq):
-            behind = TenantPosition(snapshot.before(xid), xid, execution_id, seq)
-            events.append(_event(row, id=str(behind), xid=xid))
-    # Of a page that is not the last one all transactions up to its last are read, and no other.
-    reached = snapshot if is_last else snapshot.before(changes[-1][0] + 1)
+            # The rest of the transaction that the position is within comes first, before those with lower numbers.
+            seen = position.snapshot if xid == position.xid else position.read.joined(snapshot.before(xid))
+            events.append(_event(row, id=str(TenantPosition(seen, xid, execution_id, seq)), xid=xid))
+    if is_last:
+        return TenantPage(events, TenantPosition(snapshot), is_last, found["is_complete"])
+    # All transactions up to the last of the page are read, and no other that was not read before.
+    reached, last = position.read, changes[-1][0]
+    if last != position.xid:
+        reached = reached.joined(snapshot.before(last + 1))
     return TenantPage(events, TenantPosition(reached), is_last, found["is_complete"])
 
 

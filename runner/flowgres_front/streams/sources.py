@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from flowgres_front.context import Front
@@ -150,9 +150,9 @@ class TenantSource:
                 continue
             position = TenantPosition.parse(event.id)
             assert position is not None  # noqa: S101 - its id was made of one
-            self.position = position
+            self.position = self.position.onward(position) if event.xid != EVERYBODYS else position
             if self.filter.wants(event):
-                taken.append(event)
+                taken.append(replace(event, id=str(self.position)))
         return taken
 
     async def renew(self, caller: Caller) -> None:
