@@ -72,12 +72,12 @@ def amiss(found: Sequence[TableTriggers]) -> tuple[list[TableTriggers], int]:
 def read_table_triggers(connection: psycopg.Connection[Any]) -> tuple[TableTriggers, ...]:
     """Those that there are and those that workflows ask for, by table; nothing where the login may not ask.
 
-    Whoever may install flowgres or is an operator may. The database has to be of this version.
+    Whoever may install flowgres or is an operator may. What was installed may be a part of it, without triggers.
     """
     from psycopg import errors
 
     rows: list[Row] = []
-    with contextlib.suppress(errors.InsufficientPrivilege), connection.transaction():
+    with contextlib.suppress(errors.InsufficientPrivilege, errors.UndefinedFunction), connection.transaction():
         found = connection.execute(_QUERY).fetchone()
         rows = found[0] if found else []
     return tuple(_joined(rows))
