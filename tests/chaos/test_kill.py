@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 
 import pytest
 
 from tests.support.chaos import (
-    LONG_VARIABLE,
     Crew,
     Load,
     Receiver,
@@ -27,6 +25,7 @@ from tests.support.chaos import (
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import dag, hands, import_workflow
 from tests.support.runner import wait_for
+from tests.support.scale import IS_LONG
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
@@ -63,7 +62,7 @@ LONG = Scale(
     drain_seconds=180,
 )
 SCALES = [pytest.param(SHORT, id="short")]
-if os.environ.get(LONG_VARIABLE):
+if IS_LONG:
     SCALES.append(pytest.param(LONG, id="long", marks=pytest.mark.slow))
 
 

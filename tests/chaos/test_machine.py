@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.support.chaos import LONG_VARIABLE, SEED_VARIABLE, chaos_random, tell
+from tests.support.chaos import SEED_VARIABLE, chaos_random, tell
 from tests.support.database import Database
 from tests.support.machine.explorer import Explorer
 from tests.support.machine.script import OPERATIONS, Script, loads, scripts
 from tests.support.machine.world import make_tenants
+from tests.support.scale import IS_LONG
 from tests.support.server import Server
 
 pytestmark = pytest.mark.chaos
 
-IS_LONG = bool(os.environ.get(LONG_VARIABLE))
 SCRIPTS = int(os.environ.get("FLOWGRES_CHAOS_SCRIPTS") or (500 if IS_LONG else 15))
 AGAIN = os.environ.get("FLOWGRES_CHAOS_SCRIPT")
 SCRIPTS_A_DATABASE = 10

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
 import pytest
 
 from flowgres_cli.stack.postgres import Cluster
-from tests.support.chaos import LONG_VARIABLE, Crew, Receiver, call, set_lease, tell, wait_for_drain
+from tests.support.chaos import Crew, Receiver, call, set_lease, tell, wait_for_drain
 from tests.support.database import Database, Tenant
 from tests.support.engine import import_workflow, start
 from tests.support.runner import wait_for
+from tests.support.scale import IS_LONG
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
-IS_LONG = bool(os.environ.get(LONG_VARIABLE))
 LEASE_SECONDS, HEARTBEAT_SECONDS, AWAY_SECONDS = (10, 2, 20) if IS_LONG else (5, 1, 7)
 SHORT_STEP, LONG_STEP = ("12", "60") if IS_LONG else ("4", "10")
 """One ends while the database is away, one after it has come back."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
 
 from flowgres_cli.stack.postgres import Cluster
 from tests.support.chaos import (
-    LONG_VARIABLE,
     Crew,
     Load,
     Receiver,
@@ -21,10 +19,11 @@ from tests.support.chaos import (
 )
 from tests.support.database import Database, Tenant
 from tests.support.runner import wait_for
+from tests.support.scale import IS_LONG
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
-CRASHES = 30 if os.environ.get(LONG_VARIABLE) else 4
+CRASHES = 30 if IS_LONG else 4
 PER_CRASH = 15
 LONGEST_DOWN_SECONDS = 2.0
 ENDED = "select count(*) from flowgres.step_executions where finished_at is not null"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections import Counter
@@ -10,7 +9,6 @@ from collections import Counter
 import pytest
 
 from tests.support.chaos import (
-    LONG_VARIABLE,
     Crew,
     Load,
     Receiver,
@@ -26,10 +24,11 @@ from tests.support.chaos import (
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import dag, import_workflow, start
 from tests.support.runner import wait_for
+from tests.support.scale import IS_LONG
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
-RESTARTS = 20 if os.environ.get(LONG_VARIABLE) else 5
+RESTARTS = 20 if IS_LONG else 5
 STOPS = 3
 LONGEST_GAP = """
   select coalesce(extract(epoch from max(e.at - e.before)), 0)::float

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.support.database import Database, Row, Tenant
 from tests.support.engine import Hands, assert_invariants, import_workflow, start
 from tests.support.random_lists import random_graph, random_outcome
+from tests.support.scale import IS_LONG
 
 MAX_TURNS = 400
 FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -66,7 +67,7 @@ def test_random_lists_leave_no_violation(
 
 @pytest.mark.slow
 @given(seed=st.integers(0, 1_000_000))
-@settings(FUZZ, max_examples=800)
+@settings(FUZZ, max_examples=800 if IS_LONG else 250)
 def test_hundreds_of_random_lists_do_not(
     module_database: Database, reference_tenant: Tenant, runner: Hands, seed: int
 ) -> None:

@@ -12,6 +12,7 @@ from tests.support.api import Api
 from tests.support.conformance import Conformance
 from tests.support.database import Database
 from tests.support.runner import Runner
+from tests.support.scale import IS_LONG
 
 DEFINITION = {"name": "known", "steps": [{"id": "only", "type": "log", "config": {"message": "done"}}]}
 MODES = ("positive", "negative")
@@ -87,7 +88,7 @@ def test_answers_are_those_of_the_document(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("caller", "examples"), [("admin", 60), ("viewer", 10), ("nobody", 10)])
+@pytest.mark.parametrize(("caller", "examples"), [("admin", 60 if IS_LONG else 25), ("viewer", 10), ("nobody", 10)])
 @pytest.mark.parametrize("mode", MODES)
 def test_answers_are_those_of_the_document_to_many_calls(
     mode: str,

@@ -22,6 +22,7 @@ from tests.support.database import Database, Db, Row, Tenant, end_sessions
 from tests.support.engine import dag, hands, import_workflow, start
 from tests.support.front import Front
 from tests.support.random_lists import random_graph, random_outcome
+from tests.support.scale import IS_LONG
 from tests.support.streams import Received, Wanderer, beginning_of, streaming
 
 TERMINAL = {"execution_completed", "execution_failed", "execution_cancelled"}
@@ -29,6 +30,7 @@ LINES = ["plain", "größer", "日本語 の 行", "🐘" * 40, "line\nfeed\r\n\
 """Letters of one to four bytes, and what could be taken for the end of a line, or of an event."""
 GRAPHS = 12
 PATIENCE_SECONDS = 300
+MANY = 1000 if IS_LONG else 150
 
 
 @pytest.fixture
@@ -172,13 +174,13 @@ def test_clients_of_executions_have_each_event_once_while_fronts_are_killed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_troubled", [False, True])
-def test_clients_of_a_thousand_executions_have_each_event_once(
+def test_clients_of_many_executions_have_each_event_once(
     database: Database, db: Db, owner: Tenant, quiet: Front, viewer: Api, is_troubled: bool
 ) -> None:
     with ExitStack() as stack:
         if is_troubled:
             stack.enter_context(troubled(quiet, database, random.Random(5)))
-        check_executions(database, db, owner, viewer, count=1000, seed=4)
+        check_executions(database, db, owner, viewer, count=MANY, seed=4)
 
 
 # --- of a tenant: transactions of several executions commit in no order of their numbers
@@ -242,7 +244,7 @@ def test_clients_of_a_tenant_have_each_event_once_while_fronts_are_killed(
 
 
 @pytest.mark.slow
-def test_clients_of_a_tenant_have_each_event_of_a_thousand_executions_once(
+def test_clients_of_a_tenant_have_each_event_of_many_executions_once(
     database: Database, db: Db, owner: Tenant, viewer: Api
 ) -> None:
-    check_tenant(database, db, owner, viewer, count=1000)
+    check_tenant(database, db, owner, viewer, count=2 * MANY)

@@ -24,7 +24,6 @@ from tests.support.engine import import_workflow
 from tests.support.runner import Runner, wait_for
 
 SEED_VARIABLE = "FLOWGRES_CHAOS_SEED"
-LONG_VARIABLE = "FLOWGRES_CHAOS_LONG"
 
 
 def chaos_random() -> random.Random:
