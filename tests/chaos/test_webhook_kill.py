@@ -11,11 +11,14 @@ from tests.front.conftest import TenantKeys
 from tests.support.api import Api
 from tests.support.database import Database
 from tests.support.front import Front
+from tests.support.scale import IS_LONG
 from tests.support.webhooks import Hooks
 
 
 @pytest.mark.parametrize(
-    "rounds", [5, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.alone], id="200")], ids=["5", "200"]
+    "rounds",
+    [5, pytest.param(200 if IS_LONG else 60, marks=[pytest.mark.slow, pytest.mark.alone])],
+    ids=["few", "many"],
 )
 def test_what_was_answered_202_is_there(rounds: int, module_database: Database, tmp_path: Path) -> None:
     with module_database.connect() as db:
