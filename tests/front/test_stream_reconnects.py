@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ LINES = ["plain", "größer", "日本語 の 行", "🐘" * 40, "line\nfeed\r\n\
 """Letters of one to four bytes, and what could be taken for the end of a line, or of an event."""
 GRAPHS = 12
 PATIENCE_SECONDS = 300
-MANY = 1000 if IS_LONG else 150
+COUNTS = [30, *([pytest.param(1000, marks=pytest.mark.slow)] if IS_LONG else [])]
 
 
 @pytest.fixture
@@ -156,31 +156,21 @@ def check_executions(database: Database, db: Db, owner: Tenant, api: Api, *, cou
     assert connections > 4 * count
 
 
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_clients_of_executions_have_each_event_once(
-    database: Database, db: Db, owner: Tenant, viewer: Api, seed: int
+    database: Database, db: Db, owner: Tenant, viewer: Api, seed: int, count: int
 ) -> None:
-    check_executions(database, db, owner, viewer, count=30, seed=seed)
+    check_executions(database, db, owner, viewer, count=count, seed=seed)
 
 
-@pytest.mark.parametrize("seed", [3])
+@pytest.mark.parametrize("count", COUNTS)
 def test_clients_of_executions_have_each_event_once_while_fronts_are_killed(
-    database: Database, db: Db, owner: Tenant, quiet: Front, viewer: Api, seed: int
+    database: Database, db: Db, owner: Tenant, quiet: Front, viewer: Api, count: int
 ) -> None:
-    with troubled(quiet, database, random.Random(seed)) as happened:
-        check_executions(database, db, owner, viewer, count=30, seed=seed)
+    with troubled(quiet, database, random.Random(3)) as happened:
+        check_executions(database, db, owner, viewer, count=count, seed=3)
     assert happened.total() > 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("is_troubled", [False, True])
-def test_clients_of_many_executions_have_each_event_once(
-    database: Database, db: Db, owner: Tenant, quiet: Front, viewer: Api, is_troubled: bool
-) -> None:
-    with ExitStack() as stack:
-        if is_troubled:
-            stack.enter_context(troubled(quiet, database, random.Random(5)))
-        check_executions(database, db, owner, viewer, count=MANY, seed=4)
 
 
 # --- of a tenant: transactions of several executions commit in no order of their numbers
@@ -231,20 +221,16 @@ def check_tenant(database: Database, db: Db, owner: Tenant, api: Api, *, count: 
             assert event.data["seq"] == numbers[event.data["execution_id"]]
 
 
-def test_clients_of_a_tenant_have_each_event_once(database: Database, db: Db, owner: Tenant, viewer: Api) -> None:
-    check_tenant(database, db, owner, viewer, count=60)
+@pytest.mark.parametrize("count", COUNTS)
+def test_clients_of_a_tenant_have_each_event_once(
+    database: Database, db: Db, owner: Tenant, viewer: Api, count: int
+) -> None:
+    check_tenant(database, db, owner, viewer, count=2 * count)
 
 
 def test_clients_of_a_tenant_have_each_event_once_while_fronts_are_killed(
     database: Database, db: Db, owner: Tenant, quiet: Front, viewer: Api
 ) -> None:
     with troubled(quiet, database, random.Random(6)) as happened:
-        check_tenant(database, db, owner, viewer, count=200)
+        check_tenant(database, db, owner, viewer, count=100)
     assert happened.total() > 2
-
-
-@pytest.mark.slow
-def test_clients_of_a_tenant_have_each_event_of_many_executions_once(
-    database: Database, db: Db, owner: Tenant, viewer: Api
-) -> None:
-    check_tenant(database, db, owner, viewer, count=2 * MANY)
