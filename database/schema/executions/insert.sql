@@ -112,8 +112,8 @@ comment on function flowgres.insert_executions is $$Start executions: write them
 All starts come by here, whoever makes them: the rule that the version has for starts (settings.start) and the rate of the tenant hold
 for all. By the rule a start may stand for an execution that is there; of the ids that were given those are used that the answer
 has. The tenant is that of the version. Set-based: ids, inputs, parents and p_triggers (where each has its own) are parallel arrays.
-Inputs and the like its callers have checked. The trace
-that the caller is in goes into the trigger. Of the version it reads only what start_execution fills in.$$;
+Inputs and the like its callers have checked. The trace that the caller is in goes into the trigger. Of the version it reads only what
+start_execution fills in.$$;
 
 create or replace function flowgres.read_correlation_id(p_input jsonb, p_path jsonpath)
   returns text language sql immutable parallel safe

@@ -62,7 +62,7 @@ class RenderJob:
         return bool(self.then or self.whole_bytes)
 
 
-@dataclass(slots=True)  # not frozen: one is made for each step, and that would take as long again
+@dataclass(slots=True)  # not frozen: one is made for each step, and that takes twice as long
 class Rendered:
     """The template with every text rendered. Read-only: a template without expressions is returned itself.
 
@@ -73,7 +73,7 @@ class Rendered:
     then: Sequence[Json] = ()
 
 
-@dataclass(slots=True)  # not frozen: one is made for each step, and that would take as long again
+@dataclass(slots=True)  # not frozen: one is made for each step, and that takes twice as long
 class RenderedWhole:
     """The outputs of a template and all its followers: text that a child calls [[milliseconds, output], ...].
 
