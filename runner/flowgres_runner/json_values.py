@@ -136,19 +136,30 @@ def canonical_number(value: float) -> int | float:
 
 
 def _canonical_object(value: dict[Any, Any], max_depth: int, depth: int) -> dict[str, Json]:
-    if len(value) > 1:
-        try:
-            keys = sorted(value, key=jsonb_key_order)
-        except (AttributeError, UnicodeEncodeError):
-            keys = list(value)  # the loop below says what is wrong with it
-    else:
-        keys = list(value)
     result: dict[str, Json] = {}
-    for key in keys:
+    for key in _in_jsonb_order(value):
         if not isinstance(key, str):
             raise OutputError("the output has an object with a key that is not text")
-        result[_checked_text(key)] = canonical_json(value[key], max_depth, depth)
+        item = value[key]
+        kind = type(item)
+        # What most members are goes without a call.
+        if not (kind is int or item is None or (kind is str and item.isascii() and "\0" not in item)):
+            item = canonical_json(item, max_depth, depth)
+        result[_checked_text(key)] = item
     return result
+
+
+def _in_jsonb_order(value: dict[Any, Any]) -> list[Any]:
+    if len(value) < 2:
+        return list(value)
+    try:
+        if "".join(value).isascii():
+            keys = sorted(value)
+            keys.sort(key=len)
+            return keys
+        return sorted(value, key=jsonb_key_order)
+    except (AttributeError, TypeError, UnicodeEncodeError):
+        return list(value)  # whoever looks at them says what is wrong
 
 
 def jsonb_key_order(key: str) -> tuple[int, bytes]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 TRACE_HEADERS = frozenset(("traceparent", "tracestate"))
 """What belongs together: whoever sets one of them sets both."""
@@ -20,8 +19,7 @@ _TRACEPARENT = re.compile(r"00-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-(
 _TRACESTATE = re.compile(r"[ -~]{0,512}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(NamedTuple):
     """A span, as others are told of it: `trace_id` is 32 hexadecimal digits, `span_id` 16, `flags` 00 or 01."""
 
     trace_id: str
@@ -55,7 +53,7 @@ def attempt_context(
     name = f"{execution_id}/{generation}/{step_index}/{iteration}/{attempt}"
     span_id = hashlib.sha256(name.encode()).hexdigest()[:16]
     given = trigger or {}
-    found = _TRACEPARENT.match(str(given.get("traceparent", "")))
+    found = _TRACEPARENT.match(str(given["traceparent"])) if "traceparent" in given else None
     if found is None:
         return TraceContext(execution_id.replace("-", ""), span_id)
     state = given.get("tracestate")

@@ -15,6 +15,8 @@ async def run_handler(handler: Handler, task: StepTask, timing: Timing = REAL_TI
     Handlers end when they are cancelled: what packages bring runs beside this loop (`steps.threads`), and is left to
     itself there.
     """
+    if handler.is_bounded:
+        return await handler.run(task)
     try:
         async with timing.timeout(task.timeout_seconds + LATE_SECONDS):
             return await handler.run(task)

@@ -24,7 +24,7 @@ def is_success(status: int) -> bool:
     return 200 <= status < 300
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What to send. `credentials` names (lower case) further headers that must not follow to another origin.
 
@@ -41,7 +41,7 @@ class Request:
     reads_as: str = "auto"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
     """An answer with an expected status. Secrets are masked; `url` is the last address without its query."""
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from flowgres_runner.http.failures import HttpError
 
@@ -38,10 +39,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
         raise _invalid(f"more than {_MAX_COUNT} headers")
     total = 0
     for name, value in headers.items():
-        if not _TOKEN.match(name):
-            raise _invalid(f"{name[:40]!r} is not a header name")
-        if name.lower() in _DENIED:
-            raise _invalid(f"the header {name} is set by the engine")
+        _check_name(name)
         if _BAD_VALUE.search(value):
             raise _invalid(f"the value of the header {name} contains a control character")
         try:
@@ -53,6 +51,14 @@ def check_headers(headers: Mapping[str, str]) -> None:
         total += len(name) + size
     if total > _MAX_TOTAL_BYTES:
         raise _invalid(f"the headers are longer than {_MAX_TOTAL_BYTES} bytes")
+
+
+@lru_cache(maxsize=512)
+def _check_name(name: str) -> None:
+    if not _TOKEN.match(name):
+        raise _invalid(f"{name[:40]!r} is not a header name")
+    if name.lower() in _DENIED:
+        raise _invalid(f"the header {name} is set by the engine")
 
 
 def received_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -50,6 +50,7 @@ async def collect(answer: Answer, *, limit: int, room: Room) -> bytes | bytearra
     While there is no room nothing is read. Whoever holds room that others wait for has to keep a pace.
     """
     data = bytearray()  # joined from pieces it would be there twice
+    announced = answer.headers.get("content-length")
     spent = 0.0
     loop = asyncio.get_running_loop()
     while True:
@@ -61,6 +62,8 @@ async def collect(answer: Answer, *, limit: int, room: Room) -> bytes | bytearra
         size = len(data) + len(chunk)
         if size > limit:
             raise too_large(limit)
+        if size == len(chunk) <= FREE_BYTES and announced == str(size):
+            return chunk  # all of it: most answers come in one piece
         data += chunk
         if size > FREE_BYTES and size > room.held:
             await room.hold(min(size + _STEP_BYTES, limit))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from flowgres_definitions.strict_json import JsonError, read_json
@@ -62,8 +63,7 @@ def take_body(
     Without `masks_json` the caller masks the texts within JSON.
     """
     data = given[0]
-    media_type = content_type.partition(";")[0].strip().lower()
-    is_json = media_type == "application/json" or media_type.endswith("+json")
+    media_type, is_json = _media_type(content_type)
     if reads_as == "json" or (reads_as == "auto" and is_json):
         is_blank = not data[:1024].strip() and not data.strip()
         del data
@@ -78,6 +78,13 @@ def take_body(
         if reads_as == "text":
             raise BodyError("response_not_text", "the response is no text in the charset that it declares")
     return Body(base64.b64encode(masker.raw(data)).decode("ascii"), is_binary=True)
+
+
+@lru_cache(maxsize=64)
+def _media_type(content_type: str) -> tuple[str, bool]:
+    """The type without its parameters, and whether it declares JSON."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type, media_type == "application/json" or media_type.endswith("+json")
 
 
 def _charset_of(content_type: str) -> str | None:

@@ -27,6 +27,8 @@ def codings_of(content_encoding: str) -> tuple[str, ...]:
 
     Raises BodyError (`response_malformed`) for more than two, and for one that was not asked for.
     """
+    if not content_encoding:
+        return ()
     names = tuple(name for name in re.split(r"[\s,]+", content_encoding.lower()) if name in _KNOWN)
     if len(names) > _MAX_CODINGS:
         raise BodyError("response_malformed", f"the response is encoded {len(names)} times")

@@ -43,7 +43,7 @@ class JsonText:
         return f"JsonText({len(self.data)} bytes)"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReadBody:
     """A body that was read: `value` is in its canonical form. `is_binary`: it is base64, because it is no text."""
 
@@ -51,7 +51,7 @@ class ReadBody:
     is_binary: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reading:
     """How to read the bytes of an answer: content codings, type, the step's word, what to mask, how many bytes."""
 

@@ -184,7 +184,7 @@ class StepTools:
     secret_values: tuple[str, ...] = field(default=(), repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StepTask:
     """One attempt of one step, as a handler sees it.
 
@@ -288,6 +288,8 @@ class Handler:
     """Part of every runner; others are capabilities of their own."""
     uses_tools: bool = False
     """Whether its attempts are given `StepTask.tools`."""
+    is_bounded: bool = False
+    """Whether all that it waits for ends with the attempt's time anyway: then nobody else keeps a clock for it."""
     is_hidden: bool = False
     """Made by the engine: no definition may name it."""
     secret_places: tuple[str, ...] = ()

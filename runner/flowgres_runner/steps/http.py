@@ -30,6 +30,7 @@ class HttpStep(Handler):
 
     type = "http"
     waits = True
+    is_bounded = True  # the client has one deadline over everything
     secret_places = tuple(key for key, of in _MEMBERS.items() if "x-secrets" in of)
     text_members = frozenset(("json", "body"))
     judged_members = frozenset(("url",))
