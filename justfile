@@ -87,6 +87,10 @@ keep-installation:
 bench *options:
     python -m tests.benchmarks "$@"
 
+# Measure W1, W2 and W3 in short turns with an earlier version's checkout, which is there twice: closer than rounds
+bench-beside path *options:
+    python -m tests.benchmarks.beside "$@"
+
 # Remove caches, build products and the dev stack's data
 clean:
     rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .flowgres

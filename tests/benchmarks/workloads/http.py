@@ -52,7 +52,7 @@ def _rate(
 ) -> float:
     environment = {} if concurrency is None else {"RUNNER_CONCURRENCY": str(concurrency)}
     with (
-        _echo(context.lab, delay_seconds) as url,
+        echo(context.lab, delay_seconds) as url,
         context.site() as site,
         site.runners(runners, module=module, environment=environment),
     ):
@@ -62,7 +62,7 @@ def _rate(
 
 
 @contextmanager
-def _echo(lab: Lab, delay_seconds: float) -> Iterator[str]:
+def echo(lab: Lab, delay_seconds: float) -> Iterator[str]:
     """An echo server in a process of its own; its address is the first line that it writes."""
     with lab.process("echo", ["tests.support.peers", "--fast", "--delay", str(delay_seconds)]) as process:
         process.wait_until(lambda: "\n" in process.log_path.read_text(), timeout_seconds=READY_SECONDS)
