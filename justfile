@@ -87,7 +87,7 @@ keep-installation:
 bench *options:
     python -m tests.benchmarks "$@"
 
-# Measure W1, W2 and W3 in short turns with an earlier version's checkout, which is there twice: closer than rounds
+# Measure W1, W2, W3 and idle latency in short turns with an earlier version's checkout, which is there twice: closer than rounds
 bench-beside path *options:
     python -m tests.benchmarks.beside "$@"
 

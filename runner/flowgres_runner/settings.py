@@ -66,6 +66,11 @@ class RunnerSettings:
         notices: list[str] = []
         if read.text("REDIS_URL"):
             notices.append("REDIS_URL is ignored: PostgreSQL is the queue")
+        if read.text("WEBHOOK_REPLAY_ENABLED"):
+            notices.append(
+                "WEBHOOK_REPLAY_ENABLED is ignored: a delivery that comes again is never taken twice,"
+                " and `flowgres webhooks redeliver` repeats one on purpose"
+            )
         concurrency_name = "RUNNER_CONCURRENCY"
         if not read.text(concurrency_name) and read.text("ARQ_CONCURRENCY"):
             concurrency_name = "ARQ_CONCURRENCY"

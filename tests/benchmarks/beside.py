@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.beside PATH [w1 w2 w3] [--turns N]`: this version beside the checkout of an earlier one.
+"""`python -m tests.benchmarks.beside PATH [w1 w2 w3 idle] [--turns N]`: beside the checkout of an earlier version.
 
 Rounds that are minutes apart differ by more than what a change may cost. So here all are alive in one cluster, with a
 runner each, and take short turns. The earlier version is there twice: how far the second one differs from the first is
@@ -17,11 +17,12 @@ from pathlib import Path
 
 from tests.benchmarks.definitions import chain, fan, posts
 from tests.benchmarks.lab import Lab, Site
+from tests.benchmarks.latency import WARM_UP_SINGLES, run_one
 from tests.benchmarks.versions import require_own_packages
 from tests.benchmarks.workloads.http import CONCURRENCY, echo
 
-COUNTS = {"w1": 1500, "w2": 200, "w3": 300}
-"""Executions of a turn: about half a second."""
+COUNTS = {"w1": 1500, "w2": 200, "w3": 300, "idle": 5}
+"""Executions of a turn: about half a second of them; of `idle`, which are one after the other, the median counts."""
 BEFORE, OURS, AGAIN = "the version before", "this version", "the version before, again"
 
 
@@ -50,7 +51,7 @@ def _measure(lab: Lab, stack: ExitStack, workload: str, turns: int) -> dict[str,
     if workload == "w3":
         definition = posts(stack.enter_context(echo(lab, 0.0)))
     else:
-        definition = chain() if workload == "w1" else fan()
+        definition = fan() if workload == "w2" else chain()
     count = COUNTS[workload]
     sites: dict[str, Site] = {}
     for name, version in ((BEFORE, lab.before), (OURS, lab.ours), (AGAIN, lab.before)):
@@ -58,11 +59,22 @@ def _measure(lab: Lab, stack: ExitStack, workload: str, turns: int) -> dict[str,
         stack.enter_context(site.runners(1, environment=environment))
         site.import_workflow(definition)
         site.run(definition["name"], count)
+    if workload == "idle":
+        stack.enter_context(lab.quiet())
+        for site in sites.values():
+            site.settle()
+            _one_by_one(site, definition["name"], WARM_UP_SINGLES)
+    take_turn = _one_by_one if workload == "idle" else Site.run
     seconds: dict[str, list[float]] = {name: [] for name in sites}
     for order in itertools.islice(itertools.cycle(itertools.permutations(sites)), turns):
         for name in order:
-            seconds[name].append(sites[name].run(definition["name"], count))
+            seconds[name].append(take_turn(sites[name], definition["name"], count))
     return seconds
+
+
+def _one_by_one(site: Site, workflow: str, count: int) -> float:
+    """Seconds from a start until its end is seen."""
+    return statistics.median(run_one(site, workflow)[0] for _ in range(count)) / 1000
 
 
 if __name__ == "__main__":

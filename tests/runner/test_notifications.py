@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.support.behaviours import Received, answer
@@ -14,6 +17,15 @@ from tests.support.peers import Peer
 from tests.support.runner import Runner, wait_for
 
 StartRunner = Callable[..., Runner]
+
+
+PAGE = Path(__file__).parents[2] / "runner/flowgres_definitions/NOTIFICATIONS.md"
+PAGE_MESSAGE = re.findall(r"^```json\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)[0]
+
+
+def page_members(data: dict[str, Any]) -> set[str]:
+    """Of a message, without what this one need not have."""
+    return data.keys() - {"correlation_id"}
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
@@ -35,6 +47,7 @@ async def test_receiver_hears_signed_messages_of_what_ended(
         good, bad = start(database, tenant, "good"), start(database, tenant, "bad")
         await until(a_status(notifications, "delivered", "delivered"), "both")
         heard = {m["data"]["execution_id"]: m for m in map(verify, (r for r in peer.requests if r.path == "/echo"))}
+    assert page_members(heard[bad]["data"]) == page_members(json.loads(PAGE_MESSAGE)["data"])
     assert (heard[good]["type"], heard[bad]["type"]) == ("execution.completed", "execution.failed")
     assert heard[good]["data"]["output"] == get(database, tenant, good)["output"]
     assert_invariants(db)

@@ -28,6 +28,8 @@ def test_names_of_replaced_systems_are_read_with_a_notice() -> None:
     settings = RunnerSettings.from_environment({"DATABASE_URL": URL, "ARQ_CONCURRENCY": "7", "REDIS_URL": "redis://x"})
     assert settings.concurrency == 7
     assert len(settings.notices) == 2
+    replays = RunnerSettings.from_environment({"DATABASE_URL": URL, "WEBHOOK_REPLAY_ENABLED": "true"})
+    assert len(replays.notices) == 1
     both = RunnerSettings.from_environment({"DATABASE_URL": URL, "ARQ_CONCURRENCY": "7", "RUNNER_CONCURRENCY": "8"})
     assert both.concurrency == 8
 
