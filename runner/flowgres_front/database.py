@@ -41,6 +41,7 @@ FRONT_LACKS = State(
 )
 Statement = tuple[LiteralString, Mapping[str, Any] | None]
 _BEGIN: Statement = ("begin", None)
+_COMMIT: Statement = ("commit", None)
 _LOCAL: LiteralString = (
     "select set_config('statement_timeout', %(milliseconds)s, true), set_config('role', %(role)s, true),"
     " set_config('flowgres.traceparent', %(traceparent)s, true),"
@@ -81,6 +82,9 @@ class Caller:
         self._opening = opening
         self._assuming: AsyncCursor[DictRow] | None = None
         self._identity: Identity | None = None
+        self.is_ending = False
+        """From here on it may be committed, whatever is heard of it."""
+        self.is_over = False
 
     async def call(self, sql: LiteralString, /, **arguments: Any) -> Any:
         """Run one statement that gives one value, and return that value (None without a row)."""
@@ -94,6 +98,31 @@ class Caller:
     async def rows(self, sql: LiteralString, /, **arguments: Any) -> list[DictRow]:
         """Run one statement and return all its rows."""
         return await (await self._run((sql, arguments))).fetchall()
+
+    async def last(self, sql: LiteralString, /, **arguments: Any) -> DictRow | None:
+        """Run one statement and commit, in one way to the server; return its first row. Nothing comes after it.
+
+        Where there may be a pooler it is two ways, as ever: psycopg ends a pipeline with a Flush, and after a commit
+        that would be for another session.
+        """
+        if self._connection.prepare_threshold is None:
+            return await self.row(sql, **arguments)
+        opening = self._opening if self._assuming is None else ()
+        if not opening:
+            self.check()
+        self.is_ending = True
+        *_, cursor, _ = await self._send((*opening, (sql, arguments), _COMMIT))
+        self.is_over = True
+        return await cursor.fetchone()
+
+    async def commit(self) -> None:
+        """End it, unless that is done."""
+        if self.is_over:
+            return
+        await self.enter()
+        self.check()
+        self.is_ending = True
+        await self._connection.execute(*_COMMIT)
 
     @property
     def is_known(self) -> bool:
@@ -117,14 +146,15 @@ class Caller:
 
     async def _run(self, statement: Statement) -> AsyncCursor[DictRow]:
         if self._assuming is None:
-            return await self._send((*self._opening, statement))
+            return (await self._send((*self._opening, statement)))[-1]
         self.check()
         return await self._connection.execute(*statement)
 
-    async def _send(self, statements: Sequence[Statement]) -> AsyncCursor[DictRow]:
-        """Run all of them in one go; the cursor of the last. Raises what the first of them raises that fails."""
+    async def _send(self, statements: Sequence[Statement]) -> list[AsyncCursor[DictRow]]:
+        """Run all of them in one go; a cursor of each. Raises what the first of them raises that fails."""
         cursors = [self._connection.cursor() for _ in statements]
-        self._assuming = cursors[len(self._opening) - 1]
+        if self._assuming is None:
+            self._assuming = cursors[len(self._opening) - 1]
         try:
             async with self._connection.pipeline() as pipeline:
                 try:
@@ -138,7 +168,7 @@ class Caller:
         except PipelineAborted as aborted:
             # The end of a pipeline may speak of what was skipped: what comes before that in its context is why.
             raise aborted.__context__ or aborted from None
-        return cursors[-1]
+        return cursors
 
     def check(self) -> None:
         """Refuse to go on after an error: what was begun is over, and what came next would be nobody's."""
@@ -224,21 +254,17 @@ class Database:
         raises, refusals of flowgres.authenticate included, with the first statement or else at the end; Problem when
         nobody can say whether it was committed.
         """
-        is_ending = False
         async with self._pool.connection() as connection:
             caller = Caller(connection, self._opening(credentials, trace))
             try:
                 yield caller
-                await caller.enter()
-                caller.check()
-                is_ending = True
-                await connection.execute("commit")
+                await caller.commit()
             except InsufficientPrivilege as error:
                 if caller.is_known:
                     raise
                 raise _lacking(error) from error
             except DatabaseError as error:
-                if is_ending and connection.closed:
+                if caller.is_ending and connection.closed:
                     raise outcome_unknown() from error
                 if error.sqlstate in _OUTDATED:
                     log.warning("database_changed", sqlstate=error.sqlstate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -81,15 +81,25 @@ async def who(database: FrontDatabase) -> Any:
     return row and row["found"]
 
 
-async def write(database: FrontDatabase, credentials: Credentials, *statements: LiteralString) -> None:
+async def write(
+    database: FrontDatabase, credentials: Credentials, *statements: LiteralString, at_once: bool = False
+) -> None:
+    """Run them; with `at_once` the last one goes together with the commit."""
     async with database.caller(credentials) as caller:
-        for statement in statements:
+        for statement in statements[: -1 if at_once else None]:
             await caller.call(statement)
+        if at_once:
+            await caller.last(statements[-1])
 
 
+both_ends = pytest.mark.parametrize("at_once", [False, True], ids=["commit apart", "commit at once"])
+
+
+ENDED = "insert into public.notes values ('ended') returning note"
 NOTE = "insert into public.notes values ('kept') returning note"
 
 
+@both_ends
 @pytest.mark.parametrize(
     ("statements", "state"),
     [
@@ -101,23 +111,26 @@ NOTE = "insert into public.notes values ('kept') returning note"
     ],
 )
 async def test_call_that_fails_anywhere_leaves_nothing_behind(
-    database: FrontDatabase, notes: TenantKeys, statements: tuple[LiteralString, ...], state: str
+    database: FrontDatabase, notes: TenantKeys, statements: tuple[LiteralString, ...], state: str, at_once: bool
 ) -> None:
     for _ in range(3):  # prepared, too
         with pytest.raises(psycopg.Error) as caught:
-            await write(database, key(notes.member), *statements)
+            await write(database, key(notes.member), *statements, at_once=at_once)
         assert caught.value.sqlstate == state
         assert await who(database) == NOBODY
     assert notes.db.value("select count(*) from public.notes") == 0
 
 
-async def test_refused_caller_is_told_why_and_runs_nothing(database: FrontDatabase, notes: TenantKeys) -> None:
+@both_ends
+async def test_refused_caller_is_told_why_and_runs_nothing(
+    database: FrontDatabase, notes: TenantKeys, at_once: bool
+) -> None:
     stranger = key(notes.member[:-1] + ("0" if notes.member[-1] != "0" else "1"))
     # As a member first, so that the same connection has been one.
-    await write(database, key(notes.member), NOTE)
+    await write(database, key(notes.member), NOTE, at_once=at_once)
     for _ in range(3):
         with pytest.raises(psycopg.Error) as caught:
-            await write(database, stranger, NOTE)
+            await write(database, stranger, NOTE, at_once=at_once)
         assert from_database(caught.value).code == "invalid_credentials"
         with pytest.raises(psycopg.Error) as caught:
             async with database.caller(stranger):
@@ -127,10 +140,13 @@ async def test_refused_caller_is_told_why_and_runs_nothing(database: FrontDataba
     assert notes.db.value("select count(*) from public.notes") == 1
 
 
-async def test_caller_that_could_not_be_limited_runs_nothing(module_database: Database, notes: TenantKeys) -> None:
+@both_ends
+async def test_caller_that_could_not_be_limited_runs_nothing(
+    module_database: Database, notes: TenantKeys, at_once: bool
+) -> None:
     async with opened(module_database.dsn("front"), statement_seconds=-1) as database:
         with pytest.raises(psycopg.Error) as caught:
-            await write(database, key(notes.member), NOTE)
+            await write(database, key(notes.member), NOTE, at_once=at_once)
         assert caught.value.sqlstate == "22023"
         assert await who(database) == NOBODY
     assert notes.db.value("select count(*) from public.notes") == 0
@@ -162,18 +178,22 @@ async def test_error_that_the_block_swallows_does_not_commit(database: FrontData
     assert notes.db.value("select count(*) from public.notes") == 0
 
 
-async def test_call_that_is_given_up_leaves_nothing_behind(database: FrontDatabase, notes: TenantKeys) -> None:
+@both_ends
+async def test_call_that_is_given_up_leaves_nothing_behind(
+    database: FrontDatabase, notes: TenantKeys, at_once: bool
+) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
-            await write(database, key(notes.member), NOTE, "select pg_sleep(30)")
+            await write(database, key(notes.member), NOTE, "select pg_sleep(30)", at_once=at_once)
     assert await who(database) == NOBODY
     assert notes.db.value("select count(*) from public.notes") == 0
 
 
-async def test_statements_have_their_time(module_database: Database, notes: TenantKeys) -> None:
+@both_ends
+async def test_statements_have_their_time(module_database: Database, notes: TenantKeys, at_once: bool) -> None:
     async with opened(module_database.dsn("front"), statement_seconds=0.2) as database:
         with pytest.raises(psycopg.errors.QueryCanceled):
-            await write(database, key(notes.member), NOTE, "select pg_sleep(30)")
+            await write(database, key(notes.member), NOTE, "select pg_sleep(30)", at_once=at_once)
     assert notes.db.value("select count(*) from public.notes") == 0
 
 
@@ -231,14 +251,15 @@ async def test_connection_that_ends_under_a_call_fails_it_and_no_other(
     assert notes.db.value("select count(*) from public.notes") == 1
 
 
+@both_ends
 async def test_nobody_is_told_that_nothing_has_happened_when_the_confirmation_was_lost(
-    database: FrontDatabase, notes: TenantKeys
+    database: FrontDatabase, notes: TenantKeys, at_once: bool
 ) -> None:
     with pytest.raises(Problem) as caught:
-        await write(database, key(notes.member), "insert into public.notes values ('ended') returning note")
+        await write(database, key(notes.member), ENDED, at_once=at_once)
     assert (caught.value.status, caught.value.code) == (503, "outcome_unknown")
     assert "Retry-After" not in caught.value.headers
-    await write(database, key(notes.member), NOTE)
+    await write(database, key(notes.member), NOTE, at_once=at_once)
 
 
 async def test_plan_of_before_an_upgrade_fails_once(database: FrontDatabase, notes: TenantKeys) -> None:
@@ -255,23 +276,50 @@ async def test_plan_of_before_an_upgrade_fails_once(database: FrontDatabase, not
     assert await read() == {"note": "kept", "more": None}
 
 
-async def test_call_takes_two_ways_to_the_database(database: FrontDatabase, notes: TenantKeys, tmp_path: Path) -> None:
+async def test_call_takes_two_ways_to_the_database_or_one(
+    database: FrontDatabase, notes: TenantKeys, tmp_path: Path
+) -> None:
     """One for its answer, one for the commit: however much has to be said before."""
     async with database.caller(key(notes.member)) as caller:
         await caller.call(NOTE)
         connection = caller._connection
-    with (tmp_path / "trace").open("w+") as trace:
-        connection.pgconn.trace(trace.fileno())
+
+    @contextmanager
+    def traced(sent: list[str]) -> Iterator[None]:
+        with (tmp_path / "trace").open("w+") as trace:
+            connection.pgconn.trace(trace.fileno())
+            yield
+            connection.pgconn.untrace()
+            trace.seek(0)
+            lines = [line.split("\t") for line in trace.read().splitlines()]
+            sent += [line[3].strip() for line in lines if line[1] == "F"]
+
+    sent: list[str] = []
+    with traced(sent):
         async with database.caller(key(notes.member)) as caller:
             await caller.call(NOTE)
             await caller.identity()
-        connection.pgconn.untrace()
-        trace.seek(0)
-        sent = [line.split("\t")[3].strip() for line in trace.read().splitlines() if line.split("\t")[1] == "F"]
     # After the last one there is nothing: a pooler would give its session away for that.
-    assert [kind for kind in sent if kind in ("Flush", "Sync", "Query")] == ["Sync", "Flush", "Sync"]
+    assert [kind for kind in sent if kind in ("Sync", "Query")] == ["Sync", "Sync"]
     assert sent[-1] == "Sync"
     assert sent.count("Execute") == 5  # begin, limits, caller, call, commit
+
+    await write(database, key(notes.member), NOTE, at_once=True)
+    at_once: list[str] = []
+    with traced(at_once):
+        async with database.caller(key(notes.member)) as caller:
+            assert await caller.last(NOTE) == {"note": "kept"}
+            await caller.identity()
+    assert [kind for kind in at_once if kind in ("Sync", "Query")] == ["Sync"]
+    assert at_once.count("Execute") == 5
+
+    # A pooler would give its session away for a Flush that comes after it.
+    connection.prepare_threshold = None
+    pooled: list[str] = []
+    with traced(pooled):
+        await write(database, key(notes.member), NOTE, at_once=True)
+    assert [kind for kind in pooled if kind in ("Sync", "Query")] == ["Sync", "Query"]
+    assert pooled[-1] == "Query"
 
 
 async def test_pooler_that_changes_sessions_changes_no_caller(module_database: Database, notes: TenantKeys) -> None:

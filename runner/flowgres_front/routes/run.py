@@ -115,22 +115,25 @@ async def run_workflow(request: Request) -> JSONResponse:
             # Before anything is started, so that a refusal is one.
             await stack.enter_async_context(front.streams.take(visitor.party))
             wait_seconds = min(wait_seconds, visitor.lifetime_seconds)
-            if wait_seconds > 0:
+            waits = wait_seconds > 0
+            if waits:
                 await front.watcher.listen()
             async with visitor.caller() as caller:
-                # As it was sent: here a number would lose digits.
-                started = await caller.call(
+                row = await (caller.row if waits else caller.last)(
                     _START,
                     workflow=request.path_params["workflow"],
+                    # As it was sent: here a number would lose digits.
                     body=raw.decode() or "{}",
-                    waits=wait_seconds > 0,
+                    waits=waits,
                 )
+                assert row is not None  # noqa: S101 - it starts, or raises
+                started = row["started"]
                 execution_id = str(started["execution_id"])
                 # Before it is committed, so that its end cannot come unheard.
-                end = stack.enter_context(front.watcher.end_of(visitor.party, execution_id))
+                end = stack.enter_context(front.watcher.end_of(visitor.party, execution_id)) if waits else None
         # It is no longer under way: it holds its connection, and its share of those who wait.
         if started["status"] not in _ENDED:
-            if wait_seconds == 0:
+            if end is None:
                 return _answer(started, started, waited=wait_seconds)
             visit_of(request).may_take(wait_seconds)
             await asyncio.wait({end}, timeout=wait_seconds)
@@ -146,7 +149,7 @@ async def run_workflow(request: Request) -> JSONResponse:
 
 async def _result(visitor: Visitor, execution_id: str) -> dict[str, Any]:
     async with visitor.caller() as caller:
-        row = await caller.row(
+        row = await caller.last(
             "select e.id::text as execution_id, e.workflow_name as workflow, e.version, e.status, e.output, e.error"
             " from flowgres_api.executions as e where e.id = %(id)s",
             id=execution_id,
