@@ -20,7 +20,7 @@ from flowgres_front.credentials import Credentials
 from flowgres_front.problems import Problem, database_unreachable, database_unusable, outcome_unknown
 from flowgres_front.settings import FRONT_ROLE, FrontSettings
 from flowgres_postgres import State, state_of_connect, state_of_server
-from flowgres_postgres.pooling import is_direct
+from flowgres_postgres.pooling import prepare_where_direct
 from flowgres_process.logs import get_logger
 
 KEEPALIVES: dict[str, Any] = {
@@ -204,8 +204,7 @@ class Database:
                 if too_old is not None:
                     await connection.close()
                     raise OperationalError(too_old.message)
-                if await is_direct(connection):
-                    connection.prepare_threshold = 0
+                await prepare_where_direct(connection)
                 return connection
 
         self._pool = AsyncConnectionPool[AsyncConnection[DictRow]](

@@ -64,6 +64,12 @@ async def is_direct(connection: psycopg.AsyncConnection[Any]) -> bool:
     return bool(await cursor.fetchone() == connection.info.backend_pid)
 
 
+async def prepare_where_direct(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Have statements prepared at their first use, unless a pooler is in between, which may not keep them."""
+    if await is_direct(connection):
+        connection.prepare_threshold = 0
+
+
 async def _session(url: str, stack: contextlib.AsyncExitStack) -> psycopg.AsyncConnection[Any]:
     connection = await psycopg.AsyncConnection.connect(
         url, autocommit=True, connect_timeout=5, prepare_threshold=None, application_name="flowgres-probe"

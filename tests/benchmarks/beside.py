@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("workloads", nargs="*", metavar="|".join(COUNTS))
     parser.add_argument("--turns", type=int, default=72, help="of each of the three")
     options = parser.parse_args(arguments)
+    if unknown := set(options.workloads) - COUNTS.keys():
+        parser.error(f"there is no {', '.join(sorted(unknown))}; it is {', '.join(COUNTS)}")
     require_own_packages()
     for workload in options.workloads or COUNTS:
         with Lab(before=options.before) as lab, ExitStack() as stack:

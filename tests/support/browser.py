@@ -1,7 +1,8 @@
 """A real browser: the Chromium of an npm package, driven by Playwright.
 
 The package carries it, and the libraries that a bare machine lacks, so npm and PyPI are all that is needed, as root and
-as anybody else. What a machine has installed is not used: a test says the same everywhere.
+as anybody else. What a machine has installed is not used: a test says the same everywhere. The package is for Linux on
+x86-64; for any other machine Playwright fetches a browser of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.support.node import NODE, installed
@@ -29,19 +29,13 @@ _UNPACK = (
     " fs.writeFileSync(to, zlib.brotliDecompressSync(fs.readFileSync(from)))"
 )
 _UNPACK_SECONDS = 120
+_FETCH_SECONDS = 600
 # Without any font it dies. That of the package looks for them in places of its own.
 _FONTS = """\
 <?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig><dir prefix="relative">fonts</dir><cachedir prefix="xdg">fontconfig</cachedir></fontconfig>
 """
-
-
-def why_not_here() -> str | None:
-    """Why this machine cannot run it; None where it can."""
-    if sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64"):
-        return None
-    return f"the browser of the tests is for Linux on x86-64, and this is {sys.platform} on {platform.machine()}"
 
 
 def _unpacked() -> Path:
@@ -67,19 +61,26 @@ def _unpacked() -> Path:
     return folder
 
 
+def _program() -> tuple[Path | None, dict[str, str]]:
+    """The program, None for Playwright's own, and what it needs of an environment."""
+    if sys.platform == "linux" and platform.machine() == "x86_64":
+        folder = _unpacked()
+        needed = {"LD_LIBRARY_PATH": str(folder / "lib"), "FONTCONFIG_FILE": str(folder / "fonts.conf")}
+        return folder / "chromium", needed
+    subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=True, timeout=_FETCH_SECONDS)
+    return None, {}
+
+
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """Chromium without a window. Where it cannot run, the test is skipped and says why."""
-    reason = why_not_here()
-    if reason is not None:
-        pytest.skip(reason)
-    folder = _unpacked()
+    """Chromium without a window. One that cannot be had is a failure, as all that is missing."""
+    executable, environment = _program()
     with sync_playwright() as playwright:
         program = playwright.chromium.launch(
-            executable_path=folder / "chromium",
+            executable_path=executable,
             # Its sandbox runs neither as root nor where user namespaces are closed; the pages are our own.
             args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
-            env={**os.environ, "LD_LIBRARY_PATH": str(folder / "lib"), "FONTCONFIG_FILE": str(folder / "fonts.conf")},
+            env={**os.environ, **environment},
         )
         yield program
         program.close()

@@ -29,7 +29,7 @@ from flowgres_front.problems import Problem
 from flowgres_front.settings import FrontSettings
 from flowgres_front.streams.reading import read_executions, read_tenant, reset_at
 from flowgres_front.streams.topics import Event, ExecutionTopic, Subscriber, TenantTopic, Topic
-from flowgres_postgres.pooling import is_direct
+from flowgres_postgres.pooling import prepare_where_direct
 from flowgres_process.logs import get_logger
 
 log = get_logger(__name__)
@@ -184,15 +184,14 @@ class Watcher:
             self._dsn,
             autocommit=True,
             row_factory=dict_row,
-            prepare_threshold=None,  # a pooler may not keep what is prepared
+            prepare_threshold=None,
             connect_timeout=3,
             application_name="flowgres-front watch",
             **KEEPALIVES,
         )
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
-                if await is_direct(connection):
-                    connection.prepare_threshold = 0
+                await prepare_where_direct(connection)
                 await connection.execute(f"listen {CHANNEL}")
             self._is_listening.set()
             yield connection
