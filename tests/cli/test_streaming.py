@@ -7,11 +7,14 @@ import subprocess
 
 import pytest
 
+from tests.support.runner import wait_for
+
 from .conftest import Flowgres
 
 
-def front_log(live: Flowgres) -> str:
-    return (live.folder / "front.log").read_text()
+def was_streamed(live: Flowgres, execution_id: str) -> bool:
+    """Whether the front served its stream, which it notes once the client is seen to be gone."""
+    return f"/executions/{execution_id}/stream" in (live.folder / "front.log").read_text()
 
 
 @pytest.mark.parametrize("has_front", [True, False])
@@ -22,7 +25,8 @@ def test_events_are_told_once_and_in_order_with_a_front_and_without(live: Flowgr
     watched = live("executions", "watch", started, "--timeout", "3", "-o", "jsonl", **address)
 
     assert watched.code == 124
-    assert (f"/executions/{started}/stream" in front_log(live)) is has_front
+    if has_front:
+        wait_for(lambda: was_streamed(live, started))
     followed = subprocess.Popen(
         live.command("logs", started, "-f", "-o", "jsonl"),
         env=live.environment | address,
@@ -31,6 +35,7 @@ def test_events_are_told_once_and_in_order_with_a_front_and_without(live: Flowgr
     )
     live("executions", "cancel", started)
     out, _ = followed.communicate(timeout=60)
+    assert was_streamed(live, started) is has_front
     stored = live("executions", "events", started, "-o", "jsonl").lines
     assert [json.loads(line) for line in out.splitlines()] == stored
     assert [event["seq"] for event in stored] == list(range(1, len(stored) + 1))
@@ -47,7 +52,7 @@ def test_characters_that_end_lines_elsewhere_end_no_event(live: Flowgres) -> Non
     started = live("run", "lines", "--detach", "-o", "id", "-d", json.dumps({"text": text})).out.strip()
     watched = live("executions", "watch", started, "--timeout", "3", "-o", "jsonl")
 
-    assert f"/executions/{started}/stream" in front_log(live)
+    wait_for(lambda: was_streamed(live, started))
     assert watched.code == 124
     assert "Traceback" not in watched.err
     assert text in [event["message"] for event in watched.lines]

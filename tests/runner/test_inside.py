@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from flowgres_runner.database.connection import Link
+from flowgres_runner.database.connection import Link, connect
 from flowgres_runner.errors import DatabaseUnreachableError
 from flowgres_runner.http import EgressPolicy
 from flowgres_runner.runner import Runner
 from flowgres_runner.settings import RunnerSettings
+from flowgres_runner.upkeep.scheduling import Scheduler
 from flowgres_runner.work import leases as leases_module
 from flowgres_runner.work.leases import Leases
 from tests.support.chaos import set_lease
@@ -101,6 +105,47 @@ async def test_step_that_is_aborted_ends_and_leaves_its_slot(database: Database,
             await asyncio.wait([step_here.task], timeout=10)
             assert step_here.task.cancelled()
             assert runner._running._turns.free_count == free_before + 1
+
+
+async def test_scheduler_that_is_cancelled_as_it_is_woken_ends(database: Database) -> None:
+    """On Python 3.11 `asyncio.wait_for` loses a cancel that comes together with what it waits for."""
+    link = Link(database.dsn("runner"), application_name="test")
+    scheduler = Scheduler(link, on_work=lambda: None)
+    for turns in range(6):
+        task = asyncio.create_task(scheduler.run())
+        await asyncio.sleep(0.3)
+        scheduler.look()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        assert task.cancelled(), turns
+        scheduler._hint.clear()
+    await link.close()
+
+
+async def test_runner_that_is_told_to_stop_at_any_moment_ends(database: Database) -> None:
+    dice = random.Random(1)
+    for turn in range(12):
+        async with running(database) as runner:
+            if turn % 3:
+                await eventually(lambda: runner._belief.holds, "it works")
+            for _ in range(dice.randrange(30)):
+                runner._take_notice()
+                await asyncio.sleep(dice.choice([0, 0, 0.001, 0.02]))
+
+
+async def test_connecting_that_is_cancelled_leaves_no_connection(database: Database, db: Db) -> None:
+    """One that was left to the collector would fail this test, or the next."""
+    for milliseconds in range(0, 40):
+        task = asyncio.create_task(connect(database.dsn("runner"), application_name="cancelled"))
+        await asyncio.sleep(milliseconds / 2000)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await (await task).close()
+    gc.collect()
+    left = "select count(*) from pg_stat_activity where application_name = 'cancelled'"
+    await eventually(lambda: db.value(left) == 0, "they are closed")
 
 
 async def test_server_that_takes_no_writes_any_more_is_left(database: Database) -> None:

@@ -56,10 +56,10 @@ async def stream_execution(request: Request) -> Response:
         source = ExecutionSource(topic, subscriber, seq)
         turn = turns(front, tenant_id, credentials)
         async with turn() as caller:
-            first, has_caught_up = await source.page(caller, FIRST_PAGE_EVENTS)
+            first, place = await source.page(caller, FIRST_PAGE_EVENTS)
         if not first and source.has_ended:
             return Response(status_code=204)
-        return _answer(request, front, source, turn, stack, first, has_caught_up)
+        return _answer(request, front, source, turn, stack, first, place)
 
 
 @describe(
@@ -96,8 +96,8 @@ async def stream_tenant(request: Request) -> Response:
         beginning = await _begin(turn)
         source = TenantSource(topic, subscriber, position or beginning, filter)
         async with turn() as caller:
-            first, has_caught_up = await source.page(caller, FIRST_PAGE_EVENTS)
-        return _answer(request, front, source, turn, stack, first, has_caught_up)
+            first, place = await source.page(caller, FIRST_PAGE_EVENTS)
+        return _answer(request, front, source, turn, stack, first, place)
 
 
 async def _enter(request: Request) -> tuple[Credentials, str]:
@@ -144,7 +144,7 @@ def _answer(
     turn: Turn,
     stack: AsyncExitStack,
     first: Sequence[Event],
-    has_caught_up: bool,
+    place: int | None,
 ) -> EventStream:
     claims = source.subscriber.credentials.claims
     return EventStream(
@@ -155,7 +155,7 @@ def _answer(
         visit=visit_of(request),
         holding=stack.pop_all(),
         first=first,
-        has_caught_up=has_caught_up,
+        place=place,
         expires_at=float(claims["exp"]) if claims else None,
     )
 

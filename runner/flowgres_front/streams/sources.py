@@ -48,8 +48,11 @@ class Source(Protocol):
     def mark(self) -> str | None:
         """What tells a client how far it is when nothing was for it; None where each event does."""
 
-    async def page(self, caller: Caller, most: int) -> tuple[Sequence[Event], bool]:
-        """Read on from the database: the next events, about so many, and whether the topic has what comes next."""
+    async def page(self, caller: Caller, most: int) -> tuple[Sequence[Event], int | None]:
+        """Read on from the database: the next events, about so many, and the place in the topic of what comes next.
+
+        None: there may be more that the topic does not have, so another page is to be read.
+        """
 
     def take(self, events: Sequence[Event]) -> list[Event]:
         """Those events of the topic that come next and are wanted."""
@@ -75,7 +78,8 @@ class ExecutionSource:
     def mark(self) -> str | None:
         return None
 
-    async def page(self, caller: Caller, most: int) -> tuple[Sequence[Event], bool]:
+    async def page(self, caller: Caller, most: int) -> tuple[Sequence[Event], int | None]:
+        end = self.topic.end_if_begun()
         page = await read_execution(caller, self.topic.execution_id, self.seq, most)
         if self.seq > page.event_seq:
             raise Problem(
@@ -87,9 +91,9 @@ class ExecutionSource:
         if page.events:
             self.seq = page.events[-1].seq
         self.is_over = page.has_ended and self.seq >= page.event_seq
-        if page.is_last:
-            self.topic.begin(self.seq)
-        return page.events, page.is_last
+        if not page.is_last:
+            return page.events, None
+        return page.events, self.topic.joined(end) if self.topic.is_begun else self.topic.begin(self.seq)
 
     def take(self, events: Sequence[Event]) -> list[Event]:
         taken = [event for event in events if event.seq > self.seq]
@@ -135,13 +139,15 @@ class TenantSource:
     def mark(self) -> str | None:
         return str(self.position)
 
-    async def page(self, caller: Caller, most: int) -> tuple[Sequence[Event], bool]:
+    async def page(self, caller: Caller, most: int) -> tuple[Sequence[Event], int | None]:
+        end = self.topic.end_if_begun()
         page = await read_tenant(caller, self.position, most)
         self.position = page.position
-        if page.is_last and self.topic.position is None:
-            self.topic.position = self.position
         events = page.events if page.is_complete else [reset_at(self.position)]
-        return [event for event in events if self.filter.wants(event)], page.is_last
+        wanted = [event for event in events if self.filter.wants(event)]
+        if not page.is_last:
+            return wanted, None
+        return wanted, self.topic.joined(end) if self.topic.is_begun else self.topic.begin(self.position)
 
     def take(self, events: Sequence[Event]) -> list[Event]:
         taken = []

@@ -46,7 +46,10 @@ class _Closed(Exception):
 
 
 class EventStream(Response):
-    """The answer that goes on. `holding` is given back when it ends; `first` was read before it began."""
+    """The answer that goes on. `holding` is given back when it ends; `first` was read before it began.
+
+    `place` is where what comes behind `first` stands in the topic; None when that is yet to be read.
+    """
 
     media_type = MEDIA_TYPE
 
@@ -60,7 +63,7 @@ class EventStream(Response):
         visit: Visit,
         holding: AsyncExitStack,
         first: Sequence[Event],
-        has_caught_up: bool,
+        place: int | None,
         expires_at: float | None,
     ) -> None:
         # A proxy in between is not to wait for the end.
@@ -73,7 +76,7 @@ class EventStream(Response):
         self._visit = visit
         self._holding = holding
         self._first = first
-        self._has_caught_up = has_caught_up
+        self._place = place
         self._expires_at = expires_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,11 +116,12 @@ class EventStream(Response):
         """Send all that comes, until there is nothing more to come."""
         source, topic, news = self._source, self._source.topic, self._source.subscriber.news
         clock, settings = asyncio.get_running_loop().time, self._settings
-        place = topic.first
+        place = self._place
         renewed_at = spoken_at = clock()
         while True:
             news.clear()
-            if not self._has_caught_up or place < topic.first:
+            # What it has yet to take may have given way to what came after.
+            if place is None or place < topic.first:
                 place = await self._catch_up(send)
                 spoken_at = clock()
             events = topic.since(place, _EVENTS_AT_ONCE)
@@ -145,15 +149,12 @@ class EventStream(Response):
 
     async def _catch_up(self, send: Send) -> int:
         """Read from the database until the topic has what comes next; returns its place in the topic."""
-        topic = self._source.topic
         clock = asyncio.get_running_loop().time
         size = FIRST_PAGE_EVENTS
         while True:
-            # All that is in the topic by now was read before the page is, so the page has it as well.
-            end = topic.end
             try:
                 async with self._turn() as caller:
-                    events, is_last = await self._source.page(caller, size)
+                    events, place = await self._source.page(caller, size)
             except (*TROUBLES, Problem) as error:
                 await self._get_over(error)
                 continue
@@ -161,9 +162,8 @@ class EventStream(Response):
             await self._send_events(send, events)
             # A page is in memory until it was taken: who is slow gets less at a time, and who is quick more.
             size = min(2 * size, MOST_PAGE_EVENTS) if clock() - began < _QUICK_SECONDS else FEWEST_PAGE_EVENTS
-            if is_last and topic.first <= end:
-                self._has_caught_up = True
-                return topic.first
+            if place is not None:
+                return place
 
     async def _renew(self) -> None:
         try:

@@ -8,6 +8,7 @@ others.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ class Subscriber:
 
 
 @dataclass(eq=False, slots=True)
-class Topic:
+class Topic(ABC):
     """The last events, each with a place that only grows: the first one kept has the place `first`."""
 
     tenant_id: str
@@ -72,6 +73,23 @@ class Topic:
     def end(self) -> int:
         """The place that the next event gets."""
         return self.first + len(self._events)
+
+    @property
+    @abstractmethod
+    def is_begun(self) -> bool:
+        """Whether somebody has read up to now, so that what comes after that is added here."""
+
+    def end_if_begun(self) -> int | None:
+        """To be asked before a page is read: where what the page does not have will stand; None while none is added."""
+        return self.end if self.is_begun else None
+
+    def joined(self, end: int | None) -> int | None:
+        """The place from which one goes on who has read all there was after that end was asked for.
+
+        None when something in between may be missing here: it gave way, or was read by the one with whom the topic
+        began. Then another page is to be read.
+        """
+        return None if end is None or end < self.first else end
 
     def since(self, place: int, most: int) -> list[Event]:
         """Up to so many events from a place on, which is not before the first."""
@@ -104,10 +122,14 @@ class ExecutionTopic(Topic):
     has_ended: bool = False
     is_gone: bool = False
 
-    def begin(self, seq: int) -> None:
-        """Somebody has read this far; the topic goes on from the first who did."""
-        if self.seq is None:
-            self.seq = self.known_seq = seq
+    @property
+    def is_begun(self) -> bool:
+        return self.seq is not None
+
+    def begin(self, seq: int) -> int:
+        """The first has read this far; returns the place from which the topic goes on."""
+        self.seq = self.known_seq = seq
+        return self.end
 
 
 @dataclass(eq=False, slots=True)
@@ -116,3 +138,12 @@ class TenantTopic(Topic):
 
     position: TenantPosition | None = None
     has_news: bool = False
+
+    @property
+    def is_begun(self) -> bool:
+        return self.position is not None
+
+    def begin(self, position: TenantPosition) -> int:
+        """The first has read this far; returns the place from which the topic goes on."""
+        self.position = position
+        return self.end

@@ -80,9 +80,18 @@ async def connect(url: str, *, application_name: str, prepare: bool = True) -> C
     except (psycopg.OperationalError, OSError, TimeoutError) as error:
         state = state_of_connect(str(error) or "no answer in time")
         raise DatabaseUnreachableError(state.message, hint=state.hint, code=state.code) from error
+    try:
+        await _fit(connection, prepare=prepare)
+    except BaseException:
+        # Of a call that is cancelled, too: nobody else knows of this connection.
+        await connection.close()
+        raise
+    return connection
+
+
+async def _fit(connection: Connection, *, prepare: bool) -> None:
     too_old = state_of_server(connection.info.server_version, connection.info.parameter_status("server_version"))
     if too_old is not None:
-        await connection.close()
         raise DatabaseUnfitError(too_old.message, hint=too_old.hint, code=too_old.code)
     connection.adapters.register_loader("uuid", _TextUuidLoader)
     if prepare:
@@ -93,9 +102,7 @@ async def connect(url: str, *, application_name: str, prepare: bool = True) -> C
             # What a step resumes with may be left behind: runners from before would take that for all of it.
             await connection.execute("set flowgres.fetches_resumes to on")
         except psycopg.Error as error:
-            await connection.close()
             raise DatabaseUnreachableError(_one_line(error)) from error
-    return connection
 
 
 async def require_direct(url: str) -> None:

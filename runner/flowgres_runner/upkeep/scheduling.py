@@ -51,7 +51,8 @@ class Scheduler:
             looked = time.monotonic()
             wait = await self._attempt()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hint.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._hint.wait()
             if self._hint.is_set():
                 await asyncio.sleep(HINT_SECONDS - min(max(time.monotonic() - looked, 0), HINT_SECONDS))
                 self._hint.clear()
