@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from flowgres_runner.evaluator import EvaluatorPool
+from tests.support.loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 
 
 @pytest.fixture
