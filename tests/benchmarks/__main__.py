@@ -73,6 +73,7 @@ PARTS: tuple[Part, ...] = (
     Part("W7 fan of 40", "W7", wide.measure_fan),
     Part("W9 items", "W9", items.measure),
     Part("W10 schedules", "W10", schedules.measure),
+    Part("W10 idle", "W10", schedules.measure_idle),
     Part("W11 run", "W11", calls.measure),
     Part("W11 streams", "W11", streams.measure),
     Part("W12 changes", "W12", changes.measure),
