@@ -10,9 +10,7 @@ import pytest
 from flowgres_runner.http import Client
 from flowgres_runner.steps import Completed, Failed, Outcome, StepTask, StepType
 from flowgres_runner.steps.base import JsonText
-from tests.unit.runner.test_offered_types import client, make_task, served
-
-__all__ = ["client"]
+from tests.support.offered import make_task, served
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])

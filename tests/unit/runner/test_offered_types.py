@@ -5,70 +5,27 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import structlog
 
-from flowgres_runner.http import Client, EgressPolicy
+from flowgres_runner.http import Client
 from flowgres_runner.steps import (
     Completed,
     ConfigInvalidError,
     Failed,
-    HttpFailedError,
     Outcome,
     StepError,
     StepTask,
     StepType,
 )
 from flowgres_runner.steps.base import MAX_LOG_LINES
-from flowgres_runner.steps.offered import OfferedHandler
-from flowgres_runner.steps.tools import make_tools
-from flowgres_runner.trace_context import TraceContext
-from tests.support.peers import Peer
+from tests.support.offered import make_task, served, typed
 
 BLOCKED_SECONDS = 2.5
-
-
-TRACE = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "01", "vendor=x")
-
-
-def make_task(client: Client, *, seconds: float = 5, secrets: tuple[str, ...] = (), **config: Any) -> StepTask:
-    return StepTask(
-        tenant_id="t",
-        execution_id="x",
-        step_id="s",
-        iteration=None,
-        attempt=1,
-        config=config,
-        timeout_seconds=seconds,
-        resume=None,
-        tools=make_tools(client, timeout_seconds=seconds, secret_values=secrets, trace=TRACE),
-    )
-
-
-@asynccontextmanager
-async def served(offered: Any) -> AsyncIterator[OfferedHandler]:
-    handler = OfferedHandler(offered)
-    await handler.start()
-    try:
-        yield handler
-    finally:
-        await handler.stop()
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    async with Client(policy=EgressPolicy(allow_private_networks=True)) as client:
-        yield client
-
-
-@pytest.fixture
-async def peer() -> AsyncIterator[Peer]:
-    async with Peer() as peer:
-        yield peer
 
 
 @contextmanager
@@ -84,11 +41,7 @@ class Either:
         async def run_async(task: StepTask) -> Outcome:
             return behave(task)  # type: ignore[no-any-return]
 
-        self.kinds = [_typed(run_async), _typed(behave)]
-
-
-def _typed(run: Any) -> Any:
-    return type("Subject", (StepType,), {"type": "subject", "run": staticmethod(run)})()
+        self.kinds = [typed(run_async), typed(behave)]
 
 
 @pytest.mark.parametrize("kind", [0, 1])
@@ -140,7 +93,7 @@ async def test_traceback_in_the_log_holds_no_secret(client: Client) -> None:
         raise ValueError(f"refused {task.config}")
 
     with logged() as entries:
-        async with served(_typed(behave)) as handler:
+        async with served(typed(behave)) as handler:
             await handler.run(make_task(client, secrets=("hunter2222",), key="hunter2222"))
     (entry,) = [entry for entry in entries if entry["event"] == "step_type_raised"]
     assert "hunter2222" not in repr(entry)
@@ -206,7 +159,7 @@ async def test_blocking_runs_delay_neither_the_loop_nor_each_other(client: Clien
         time.sleep(0.3)
         return Completed(threading.current_thread().name)
 
-    async with served(_typed(behave)) as handler:
+    async with served(typed(behave)) as handler:
         began = time.monotonic()
         ticks = 0
 
@@ -257,7 +210,7 @@ async def test_async_run_that_blocks_is_named_and_holds_up_nothing_else(client: 
         return Completed("other")
 
     with logged() as entries:
-        async with served(_typed(run)) as handler, served(_typed(run_other)) as other:
+        async with served(typed(run)) as handler, served(typed(run_other)) as other:
             blocked = asyncio.create_task(handler.run(make_task(client)))
             began = time.monotonic()
             while not blocked.done():
@@ -294,73 +247,13 @@ async def test_cancel_is_seen_by_the_attempt(is_async: bool, client: Client) -> 
         seen.set()
         return Completed(None)
 
-    async with served(_typed(run_async if is_async else run)) as handler:
+    async with served(typed(run_async if is_async else run)) as handler:
         running = asyncio.create_task(handler.run(make_task(client)))
         await asyncio.sleep(0.1)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
         assert await asyncio.to_thread(seen.wait, 5)
-
-
-@pytest.mark.parametrize("is_async", [True, False])
-async def test_client_is_the_guarded_one(is_async: bool, client: Client, peer: Peer) -> None:
-    async def run_async(task: StepTask) -> Outcome:
-        answer = await task.http.request("POST", f"{peer.url}/echo/hunter2222", json={"key": "hunter2222"})
-        return Completed([answer.status, answer.url])
-
-    def run(task: StepTask) -> Outcome:
-        answer = task.http.request_blocking("POST", f"{peer.url}/echo/hunter2222", json={"key": "hunter2222"})
-        return Completed([answer.status, answer.url])
-
-    async with served(_typed(run_async if is_async else run)) as handler:
-        outcome = await handler.run(make_task(client, secrets=("hunter2222",)))
-    assert isinstance(outcome, Completed), outcome
-    assert outcome.output == [200, f"{peer.url}/echo/***"]
-    assert b'{"key":"hunter2222"}' in peer.requests[0].body
-    assert {name: peer.requests[0].headers.get(name) for name in TRACE.headers} == TRACE.headers
-
-
-async def test_trace_of_the_author_wins(client: Client, peer: Peer) -> None:
-    async def run(task: StepTask) -> Outcome:
-        await task.http.request("GET", f"{peer.url}/echo", headers={"Traceparent": "00-a-b-01"})
-        return Completed(None)
-
-    async with served(_typed(run)) as handler:
-        await handler.run(make_task(client))
-    headers = peer.requests[0].headers
-    assert (headers["traceparent"], headers.get("tracestate")) == ("00-a-b-01", None)
-
-
-@pytest.mark.parametrize("is_async", [True, False])
-async def test_client_refuses_private_addresses_and_tells_classes(is_async: bool, client: Client, peer: Peer) -> None:
-    def judged(error: HttpFailedError) -> Outcome:
-        return Completed([error.code, error.error_class, error.retry_after_seconds])
-
-    async def run_async(task: StepTask) -> Outcome:
-        try:
-            await task.http.request("GET", task.config["url"])  # type: ignore[index,call-overload,arg-type]
-        except HttpFailedError as error:
-            return judged(error)
-        raise AssertionError
-
-    def run(task: StepTask) -> Outcome:
-        try:
-            task.http.request_blocking("GET", task.config["url"])  # type: ignore[index,call-overload,arg-type]
-        except HttpFailedError as error:
-            return judged(error)
-        raise AssertionError
-
-    async with served(_typed(run_async if is_async else run)) as handler, Client() as guarded:
-        blocked = await handler.run(make_task(guarded, url=peer.url))
-        late = await handler.run(make_task(client, seconds=0.3, url=f"{peer.url}/hang"))
-        full = await handler.run(make_task(client, url=f"{peer.url}/status/503"))
-    assert isinstance(blocked, Completed)
-    assert isinstance(late, Completed)
-    assert isinstance(full, Completed)
-    assert blocked.output == ["ssrf_blocked", "validation", None]
-    assert late.output[:2] == ["http_timeout", "timeout"]  # type: ignore[index]
-    assert full.output[1] == "5xx"  # type: ignore[index]
 
 
 async def test_log_is_bounded(client: Client) -> None:
