@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, cast
 
 import pytest
+from starlette.types import Message
 
 from flowgres_front.credentials import Credentials
 from flowgres_front.database import Caller
@@ -15,10 +17,12 @@ from flowgres_front.settings import FrontSettings
 from flowgres_front.streams.positions import Snapshot, TenantPosition
 from flowgres_front.streams.reading import read_executions, read_tenant
 from flowgres_front.streams.sources import ExecutionSource, Filter, Source, TenantSource
+from flowgres_front.streams.sse import EventStream
 from flowgres_front.streams.topics import MAX_KEPT_BYTES, Event, ExecutionTopic, Subscriber, TenantTopic
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import Hands, dag, hands, import_workflow, start
 from tests.support.server import JWT_SECRET
+from tests.support.streams import Feed
 
 EVERYTHING = Filter(frozenset(), frozenset(), frozenset())
 CHAIN: list[dict[str, Any]] = [{"id": f"s{n}", "depends_on": [f"s{n - 1}"] if n else []} for n in range(6)]
@@ -73,8 +77,11 @@ class Stage:
         assert self.beginning is not None
         return TenantSource(self.topic, subscriber, self.beginning, EVERYTHING)
 
+    def caller(self) -> AbstractAsyncContextManager[Caller]:
+        return self._front.caller(self._credentials)
+
     async def page(self, source: Source, late: asyncio.Future[Late] | None = None) -> tuple[list[Event], int | None]:
-        async with self._front.caller(self._credentials) as caller:
+        async with self.caller() as caller:
             if late is None:
                 events, place = await source.page(caller, 1000)
             else:
@@ -84,7 +91,7 @@ class Stage:
 
     async def read_news(self) -> None:
         """What the watcher does once it has seen that there is something new."""
-        async with self._front.caller(self._credentials) as caller:
+        async with self.caller() as caller:
             if isinstance(self.topic, ExecutionTopic):
                 assert self.topic.seq is not None
                 events = await read_executions(caller, [(self.execution_id, self.topic.seq)], 500)
@@ -190,3 +197,35 @@ async def test_whoever_has_read_while_the_topic_went_on_takes_the_rest_from_it(s
     numbers = await stage.finish(slow, events, place)
     assert numbers == list(range(1, numbers[-1] + 1))
     assert len(numbers) > len(events) - 1
+
+
+async def test_page_whose_transaction_did_not_end_well_is_sent(stage: Stage, db: Db) -> None:
+    turns: list[int] = []
+
+    @asynccontextmanager
+    async def turn() -> AsyncIterator[Caller]:
+        async with stage.caller() as caller:
+            yield caller
+            turns.append(await caller.call("select pg_backend_pid()"))
+            if len(turns) == 1:
+                db.run("select pg_terminate_backend(%s, 5000)", turns[0])
+
+    sent = bytearray()
+
+    async def send(message: Message) -> None:
+        sent.extend(message["body"])
+
+    stream = EventStream(
+        stage.source(),
+        turn,
+        settings=FrontSettings(dsn="", jwt_secret=JWT_SECRET),
+        watcher=cast("Any", None),
+        visit=cast("Any", None),
+        holding=AsyncExitStack(),
+        first=[],
+        place=None,
+        expires_at=None,
+    )
+    await stream._catch_up(send)
+    numbers = [event.data["seq"] for event in Feed().take(bytes(sent))]
+    assert numbers == list(range(1, len(numbers) + 1)) != []

@@ -152,12 +152,16 @@ class EventStream(Response):
         clock = asyncio.get_running_loop().time
         size = FIRST_PAGE_EVENTS
         while True:
+            page = None
             try:
                 async with self._turn() as caller:
-                    events, place = await self._source.page(caller, size)
+                    page = await self._source.page(caller, size)
             except (*TROUBLES, Problem) as error:
-                await self._get_over(error)
-                continue
+                # What was read is good, whatever became of its transaction; and the source will not read it again.
+                if page is None:
+                    await self._get_over(error)
+                    continue
+            events, place = page
             began = clock()
             await self._send_events(send, events)
             # A page is in memory until it was taken: who is slow gets less at a time, and who is quick more.
