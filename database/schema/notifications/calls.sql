@@ -90,9 +90,9 @@ begin
   -- The lock of the deliveries' workflow: two new ones count each other.
   v_version_id := flowgres.notification_version(p_tenant_id => v_tenant_id, p_url => p_url, p_secret_name => p_secret);
   if not exists (select from flowgres.notifications as n where n.tenant_id = v_tenant_id and n.name = p_name) then
-    perform flowgres.check_notification_room(
-      p_tenant_id => v_tenant_id, p_added => 1,
-      p_count => (select count(*)::integer from flowgres.notifications as n where n.tenant_id = v_tenant_id));
+    perform flowgres.check_room(
+      p_tenant_id => v_tenant_id, p_things => 'notifications', p_added => 1,
+      p_count => (select count(*) from flowgres.notifications as n where n.tenant_id = v_tenant_id));
   end if;
   insert into flowgres.notifications as n (
     tenant_id, id, name, workflow_id, version_id, url, secret_name, events, created_by, created_at, updated_at)

@@ -111,27 +111,11 @@ declare
   v_added integer := (select count(*) from flowgres.list_notifications((p_version).definition));
 begin
   if v_added > 0 then
-    perform flowgres.check_notification_room(
-      p_tenant_id => (p_version).tenant_id, p_added => v_added, p_count => (
-        select count(*)::integer from flowgres.notifications as n
+    perform flowgres.check_room(
+      p_tenant_id => (p_version).tenant_id, p_things => 'notifications', p_added => v_added, p_count => (
+        select count(*) from flowgres.notifications as n
         where n.tenant_id = (p_version).tenant_id and (n.place is null or n.workflow_id <> (p_workflow).id)));
   end if;
 end;
 $$;
 comment on function flowgres.check_notification_count(flowgres.workflows, flowgres.workflow_versions) is $$Refuse a version with which its tenant would have too many notifications.$$;
-
-create or replace function flowgres.check_notification_room(p_tenant_id uuid, p_count integer, p_added integer)
-  returns void language plpgsql stable set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_most integer := (flowgres.setting(p_tenant_id, 'max_notifications'))::integer;
-begin
-  if p_count + p_added > v_most then
-    perform flowgres.fail(
-      p_status => 409, p_code => 'too_many_notifications',
-      p_message => format('%s notifications and %s more are more than the %s of one tenant', p_count, p_added, v_most),
-      p_hint => 'Delete those that are not needed, or ask an operator to raise max_notifications.');
-  end if;
-end;
-$$;
-comment on function flowgres.check_notification_room(uuid, integer, integer) is $$Refuse more notifications than a tenant may have.$$;

@@ -116,20 +116,12 @@ create or replace function flowgres.check_schedule_count(p_workflow flowgres.wor
 as $$
 declare
   v_added integer := (select count(*) from flowgres.list_cron_triggers((p_version).definition, 'UTC'));
-  v_most integer := (flowgres.setting((p_version).tenant_id, 'max_schedules'))::integer;
-  v_count integer;
 begin
-  if v_added = 0 then
-    return;
-  end if;
-  select count(*) into v_count
-  from flowgres.schedules as s
-  where s.tenant_id = (p_version).tenant_id and s.workflow_id <> (p_workflow).id;
-  if v_count + v_added > v_most then
-    perform flowgres.fail(
-      p_status => 409, p_code => 'too_many_schedules',
-      p_message => format('%s schedules and %s more are more than the %s of one tenant', v_count, v_added, v_most),
-      p_hint => 'Archive workflows that are not needed, or ask an operator to raise max_schedules.');
+  if v_added > 0 then
+    perform flowgres.check_room(
+      p_tenant_id => (p_version).tenant_id, p_things => 'schedules', p_added => v_added, p_count => (
+        select count(*) from flowgres.schedules as s
+        where s.tenant_id = (p_version).tenant_id and s.workflow_id <> (p_workflow).id));
   end if;
 end;
 $$;

@@ -65,24 +65,17 @@ create or replace function flowgres.check_subscription_count(p_workflow flowgres
   returns void language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
 declare
-  v_most integer := (flowgres.setting((p_version).tenant_id, 'max_subscriptions'))::integer;
   v_most_alike integer := (flowgres.setting((p_version).tenant_id, 'max_event_subscribers'))::integer;
   v_added integer := (select count(*) from flowgres.list_subscriptions((p_version).definition));
-  v_count integer;
   v_crowded record;
 begin
   if v_added = 0 then
     return;
   end if;
-  select count(*) into v_count
-  from flowgres.subscriptions as s
-  where s.tenant_id = (p_version).tenant_id and s.workflow_id <> (p_workflow).id;
-  if v_count + v_added > v_most then
-    perform flowgres.fail(
-      p_status => 409, p_code => 'too_many_subscriptions',
-      p_message => format('%s subscriptions and %s more are more than the %s of one tenant', v_count, v_added, v_most),
-      p_hint => 'Archive workflows that are not needed, or ask an operator to raise max_subscriptions.');
-  end if;
+  perform flowgres.check_room(
+    p_tenant_id => (p_version).tenant_id, p_things => 'subscriptions', p_added => v_added, p_count => (
+      select count(*) from flowgres.subscriptions as s
+      where s.tenant_id = (p_version).tenant_id and s.workflow_id <> (p_workflow).id));
   select l.kind, l.name, l.added + count(s.id) as count into v_crowded
   from (
     select i.kind, i.name, count(*) as added from flowgres.list_subscriptions((p_version).definition) as i group by i.kind, i.name

@@ -119,8 +119,6 @@ create or replace function flowgres.check_webhook_count(p_workflow flowgres.work
 as $$
 declare
   v_added integer;
-  v_most integer;
-  v_count integer;
   v_taken record;
 begin
   select count(*) into v_added from flowgres.list_webhook_triggers((p_version).definition);
@@ -139,16 +137,9 @@ begin
       p_message => format('the path "%s" belongs to a webhook of workflow "%s"', v_taken.path, v_taken.name),
       p_hint => 'Choose another path, or none: each webhook has an address of its own anyway.');
   end if;
-  select count(*) into v_count
-  from flowgres.webhooks as w
-  where w.tenant_id = (p_version).tenant_id and w.workflow_id <> (p_workflow).id;
-  v_most := (flowgres.setting((p_version).tenant_id, 'max_webhooks'))::integer;
-  if v_count + v_added > v_most then
-    perform flowgres.fail(
-      p_status => 409, p_code => 'too_many_webhooks',
-      p_message => format('%s webhooks and %s more are more than the %s of one tenant', v_count, v_added, v_most),
-      p_hint => 'Delete workflows that are not needed, or ask an operator to raise max_webhooks.');
-  end if;
+  perform flowgres.check_room(
+    p_tenant_id => (p_version).tenant_id, p_things => 'webhooks', p_added => v_added, p_count => (
+      select count(*) from flowgres.webhooks as w where w.tenant_id = (p_version).tenant_id and w.workflow_id <> (p_workflow).id));
 end;
 $$;
 comment on function flowgres.check_webhook_count(flowgres.workflows, flowgres.workflow_versions) is $$Refuse a version whose paths are taken, or with which its tenant would have too many webhooks.$$;
