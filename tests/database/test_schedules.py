@@ -135,6 +135,9 @@ def test_tenant_has_a_bounded_number(schedules: Schedules) -> None:
     with pytest.raises(psycopg.Error, match="more than the 3 of one tenant") as refused:
         schedules.add(cron(), name="other")
     assert refused.value.diag.constraint_name == "too_many_schedules"
+    assert refused.value.diag.message_hint == (
+        "Archive workflows that are not needed, or ask an operator to raise max_schedules."
+    )
 
 
 def test_backfill_starts_each_slot_once(schedules: Schedules) -> None:

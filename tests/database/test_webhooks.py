@@ -108,6 +108,8 @@ def test_tenant_has_a_bounded_number_of_webhooks(webhooks: Webhooks) -> None:
     with pytest.raises(psycopg.Error) as caught:
         webhooks.author.import_(hooked(hook(), name="v"))
     assert code_of(caught.value) == "too_many_webhooks"
+    # An archived workflow keeps its addresses.
+    assert str(caught.value.diag.message_hint).startswith("Delete workflows that are not needed, or")
 
 
 def test_viewer_sees_no_address(webhooks: Webhooks, database: Database) -> None:

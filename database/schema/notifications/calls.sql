@@ -91,7 +91,8 @@ begin
   v_version_id := flowgres.notification_version(p_tenant_id => v_tenant_id, p_url => p_url, p_secret_name => p_secret);
   if not exists (select from flowgres.notifications as n where n.tenant_id = v_tenant_id and n.name = p_name) then
     perform flowgres.check_room(
-      p_tenant_id => v_tenant_id, p_things => 'notifications', p_added => 1,
+      p_tenant_id => v_tenant_id, p_things => 'notifications', p_remedy => 'Delete those that are not needed',
+      p_added => 1,
       p_count => (select count(*) from flowgres.notifications as n where n.tenant_id = v_tenant_id));
   end if;
   insert into flowgres.notifications as n (

@@ -112,7 +112,8 @@ declare
 begin
   if v_added > 0 then
     perform flowgres.check_room(
-      p_tenant_id => (p_version).tenant_id, p_things => 'notifications', p_added => v_added, p_count => (
+      p_tenant_id => (p_version).tenant_id, p_things => 'notifications', p_remedy => 'Delete those that are not needed',
+      p_added => v_added, p_count => (
         select count(*) from flowgres.notifications as n
         where n.tenant_id = (p_version).tenant_id and (n.place is null or n.workflow_id <> (p_workflow).id)));
   end if;

@@ -119,7 +119,8 @@ declare
 begin
   if v_added > 0 then
     perform flowgres.check_room(
-      p_tenant_id => (p_version).tenant_id, p_things => 'schedules', p_added => v_added, p_count => (
+      p_tenant_id => (p_version).tenant_id, p_things => 'schedules', p_remedy => 'Archive workflows that are not needed',
+      p_added => v_added, p_count => (
         select count(*) from flowgres.schedules as s
         where s.tenant_id = (p_version).tenant_id and s.workflow_id <> (p_workflow).id));
   end if;

@@ -73,7 +73,8 @@ begin
     return;
   end if;
   perform flowgres.check_room(
-    p_tenant_id => (p_version).tenant_id, p_things => 'subscriptions', p_added => v_added, p_count => (
+    p_tenant_id => (p_version).tenant_id, p_things => 'subscriptions', p_remedy => 'Archive workflows that are not needed',
+    p_added => v_added, p_count => (
       select count(*) from flowgres.subscriptions as s
       where s.tenant_id = (p_version).tenant_id and s.workflow_id <> (p_workflow).id));
   select l.kind, l.name, l.added + count(s.id) as count into v_crowded

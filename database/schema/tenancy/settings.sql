@@ -42,7 +42,7 @@ end;
 $$;
 comment on function flowgres.setting(uuid, text) is $$The value of a setting for a tenant: its own, else the installation's.$$;
 
-create or replace function flowgres.check_room(p_tenant_id uuid, p_things text, p_count bigint, p_added bigint)
+create or replace function flowgres.check_room(p_tenant_id uuid, p_things text, p_count bigint, p_added bigint, p_remedy text)
   returns void language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
 declare
@@ -52,13 +52,13 @@ begin
     perform flowgres.fail(
       p_status => 409, p_code => 'too_many_' || p_things,
       p_message => format('%s %s and %s more are more than the %s of one tenant', p_count, p_things, p_added, v_most),
-      p_hint => format('Remove what is not needed, or ask an operator to raise max_%s.', p_things));
+      p_hint => format('%s, or ask an operator to raise max_%s.', p_remedy, p_things));
   end if;
 end;
 $$;
-comment on function flowgres.check_room(uuid, text, bigint, bigint) is $$Refuse p_added more of something than a tenant may have, which is the setting max_<p_things>
+comment on function flowgres.check_room(uuid, text, bigint, bigint, text) is $$Refuse p_added more of something than a tenant may have, which is the setting max_<p_things>
 
-p_things is their name in the plural, as in schedules; p_count how many there are.$$;
+p_things is their name in the plural, as in schedules; p_count how many there are; p_remedy what makes room, as the beginning of a sentence.$$;
 
 create or replace function flowgres.seed_settings(p_settings jsonb)
   returns integer language sql set search_path to pg_catalog, pg_temp

@@ -138,7 +138,8 @@ begin
       p_hint => 'Choose another path, or none: each webhook has an address of its own anyway.');
   end if;
   perform flowgres.check_room(
-    p_tenant_id => (p_version).tenant_id, p_things => 'webhooks', p_added => v_added, p_count => (
+    p_tenant_id => (p_version).tenant_id, p_things => 'webhooks', p_remedy => 'Delete workflows that are not needed',
+    p_added => v_added, p_count => (
       select count(*) from flowgres.webhooks as w where w.tenant_id = (p_version).tenant_id and w.workflow_id <> (p_workflow).id));
 end;
 $$;

@@ -34,18 +34,7 @@ VALID, INVALID = load_durations()
 
 
 def run(handler: Handler, config: Json, resume: Json = None) -> Outcome:
-    return handler.run_now(
-        StepTask(
-            tenant_id="t",
-            execution_id="x",
-            step_id="s",
-            iteration=None,
-            attempt=1,
-            config=config,
-            timeout_seconds=1,
-            resume=resume,
-        )
-    )
+    return handler.run_now(StepTask("t", "x", "s", None, 1, config, 1, resume))
 
 
 def code(outcome: Outcome) -> str:
