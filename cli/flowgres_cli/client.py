@@ -278,8 +278,8 @@ class Client:
                 hint = None
             # The sentence goes on with the first of them; here all are told, a line each.
             message = "".join((message.partition(": ")[0], *(f"\n  {_error_line(one)}" for one in errors)))
-        elif isinstance(problem.get("details"), str) and problem["details"] not in ("", message):
-            message += f" ({problem['details']})"
+        elif (details := _details_text(problem.get("details"))) and details != message:
+            message += f" ({details})"
         if code in _NOT_READY_CODES or status in (502, 503, 504):
             raise UnreachableError(f"the {name} at {base} is not ready: {message}", code=code, hint=hint)
         if code == "PGRST202":
@@ -343,6 +343,19 @@ def _listed(details: Json) -> list[Json]:
     except (ValueError, RecursionError):
         return []
     return found if isinstance(found, list) else []
+
+
+def _details_text(details: Json) -> str:
+    """Details in words. Of an object, which the database writes as JSON, what is one value: lists stand in the hint."""
+    if not isinstance(details, str):
+        return ""
+    try:
+        found = json.loads(details) if details.startswith("{") else None
+    except (ValueError, RecursionError):
+        return details
+    if not isinstance(found, dict):
+        return details
+    return ", ".join(f"{name}: {value}" for name, value in found.items() if isinstance(value, str | int | float))
 
 
 def _error_line(error: Json) -> str:

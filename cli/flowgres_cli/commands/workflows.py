@@ -132,7 +132,7 @@ def list_versions(session: Session, name: str, limit: int) -> None:
         {"workflow_name": f"eq.{name}", "select": columns, "order": "version.desc", "limit": limit},
     )
     if not rows and not session.client.select("workflows", {"name": f"eq.{name}", "select": "id", "limit": 1}):
-        raise _missing(session, name)
+        raise missing_workflow(session, name)
     for row in rows:
         row["use"] = "active" if row["is_active"] else "waits to be active" if row["is_pending"] else None
     session.output.rows(rows, _VERSION_COLUMNS, id_field="version", empty="no versions")
@@ -183,7 +183,7 @@ def find_workflow(session: Session, name: str) -> dict[str, Json]:
     """The row of this workflow. Raises NotFoundError, with the name that may be meant."""
     found = session.client.select("workflows", {"name": f"eq.{name}", "limit": 1})
     if not found:
-        raise _missing(session, name)
+        raise missing_workflow(session, name)
     return found[0]
 
 
@@ -212,7 +212,8 @@ def _tell_state(session: Session, workflow: dict[str, Json]) -> None:
             say(f"  {_describe(error)}")
 
 
-def _missing(session: Session, name: str) -> Exception:
+def missing_workflow(session: Session, name: str) -> Exception:
+    """The error that says so, with the name that may be meant."""
     import difflib
 
     from flowgres_cli.errors import NotFoundError
