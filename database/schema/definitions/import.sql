@@ -133,6 +133,11 @@ begin
   if not (v_check -> 'valid')::boolean then
     perform flowgres.fail_definition(p_errors => v_check -> 'errors');
   end if;
+  if flowgres.is_machine(v_definition) then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'not_available_yet', p_message => 'the state machine is valid, and cannot be imported yet',
+      p_hint => 'Definitions with states can be validated, and not yet be kept.');
+  end if;
   v_workflow := flowgres.lock_workflow(p_tenant_id => p_tenant_id, p_name => v_definition ->> 'name', p_kind => 'dag');
   perform flowgres.check_title(
     p_workflow => v_workflow, p_definition => v_definition,
