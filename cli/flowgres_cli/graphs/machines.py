@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flowgres_cli.durations import describe_seconds
+
 from .reading import Edge, Picture, Step
 
 Json = Any
@@ -17,24 +19,25 @@ ANY = "*"
 
 def read_machine(document: Mapping[str, Json]) -> Picture:
     """The picture of a valid machine; its values may still stand in the author's forms."""
-    picture = Picture(_text(document.get("name")), _text(document.get("title")) or _text(document.get("description")))
+    from flowgres_definitions.machines import form_machine
+
+    machine = form_machine(dict(document), {})
+    picture = Picture(str(machine["name"]), str(machine.get("title") or machine.get("description") or ""))
     picture.is_machine = True
-    states = [state for state in document.get("states") or () if isinstance(state, dict)]
-    picture.steps = [_state(state) for state in states]
+    picture.steps = [_state(state) for state in machine["states"]]
     numbers = {step.id: number for number, step in enumerate(picture.steps)}
-    transitions = [one for one in document.get("transitions") or () if isinstance(one, dict)]
+    transitions = machine["transitions"]
     if not transitions:
         # As the database has it: every state that is not final may go to every other.
         transitions = [{"from": ANY, "to": name, "name": f"transition_to_{name}"} for name in numbers]
-    if any(one.get("from") == ANY for one in transitions):
+    if any(one["from"] == ANY for one in transitions):
         numbers[ANY] = len(picture.steps)
         picture.steps.append(Step(ANY, "any", "any state that is not final"))
     edges: dict[tuple[int, int], Edge] = {}
     for one in transitions:
-        source, target = numbers.get(_text(one.get("from"))), numbers.get(_text(one.get("to")))
-        if source is not None and target is not None:
-            # Of a repeated pair the first wins.
-            edges.setdefault((source, target), Edge(source, target, (_label(one),)))
+        source, target = numbers[one["from"]], numbers[one["to"]]
+        # Of a repeated pair the first wins.
+        edges.setdefault((source, target), Edge(source, target, (_label(one),)))
     initial = [number for number, step in enumerate(picture.steps) if "initial" in step.marks]
     returning = set(_find_returns(len(picture.steps), list(edges), initial))
     picture.edges = [edge for pair, edge in edges.items() if pair not in returning]
@@ -44,44 +47,31 @@ def read_machine(document: Mapping[str, Json]) -> Picture:
 
 
 def _state(state: Mapping[str, Json]) -> Step:
-    metadata = state.get("metadata")
-    title = metadata.get("display_name") if isinstance(metadata, dict) else ""
-    marks = [word for word in ("initial", "final") if state.get(word) is True]
-    sla = state.get("sla")
-    if isinstance(sla, dict):
-        marks.append(f"after {_duration(sla.get('after'))}: {sla.get('to')}")
-    return Step(_text(state.get("name")), "state", _text(title), tuple(marks))
-
-
-def _duration(value: Json) -> str:
-    """As the author wrote it; in the normal form it is a number of seconds."""
-    return value if isinstance(value, str) else f"{value} s"
+    title = state["metadata"].get("display_name")
+    marks = [word for word in ("initial", "final") if state[word]]
+    if "sla" in state:
+        marks.append(f"after {describe_seconds(state['sla']['after'])}: {state['sla']['to']}")
+    return Step(state["name"], "state", title if isinstance(title, str) else "", tuple(marks))
 
 
 def _label(transition: Mapping[str, Json]) -> str:
     """The transition's name, and in brackets what it asks for and starts."""
-    told = []
-    roles = transition.get("roles")
-    if isinstance(roles, list) and roles:
-        told.append(" or ".join(map(str, roles)))
+    roles, start = transition.get("roles"), transition.get("start")
+    told = [" or ".join(roles)] if roles else []
     told += [f"with {name}" for name in _required(transition)]
-    if transition.get("guard"):
+    if "guard" in transition:
         told.append("guard")
-    start = transition.get("start")
-    if isinstance(start, dict):
-        told.append(f"starts {start.get('workflow')}")
-    name = _text(transition.get("name")) or f"{transition.get('from')}_to_{transition.get('to')}"
-    return name + (f" [{', '.join(told)}]" if told else "")
+    if start:
+        told.append(f"starts {start['workflow']}")
+    return str(transition["name"]) + (f" [{', '.join(told)}]" if told else "")
 
 
 def _required(transition: Mapping[str, Json]) -> Iterator[str]:
     """Fields that have to be given; those of `conditions` where they are enforced."""
-    values = [transition.get("required")]
-    conditions = transition.get("conditions")
-    if transition.get("enforce") is True and isinstance(conditions, dict):
-        values.append(conditions.get("field_required"))
-    for value in values:
-        yield from map(str, value) if isinstance(value, list) else [value] if isinstance(value, str) else []
+    yield from transition.get("required", ())
+    if transition.get("enforce"):
+        fields = transition["conditions"].get("field_required", ())
+        yield from [fields] if isinstance(fields, str) else fields
 
 
 def _find_returns(count: int, pairs: list[tuple[int, int]], initial: list[int]) -> Iterator[tuple[int, int]]:
@@ -126,7 +116,3 @@ def _sort(count: int, edges: list[Edge]) -> list[int]:
             if not waiting[target]:
                 found.append(target)
     return found
-
-
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else ""

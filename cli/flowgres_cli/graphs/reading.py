@@ -56,7 +56,9 @@ class Picture:
 
 def read_picture(document: Mapping[str, Json]) -> Picture:
     """The picture of a valid definition in our words; its values may still stand in the author's forms."""
-    if "states" in document:
+    from flowgres_definitions.machines import is_machine
+
+    if is_machine(document):
         from .machines import read_machine
 
         return read_machine(document)

@@ -98,11 +98,11 @@ def nasty_machine() -> Picture:
     """Whatever a name may hold, and what a transition may ask for."""
     asks = {"guard": NASTY, "roles": [NASTY, "boss"], "required": [NASTY], "start": {"workflow": "after"}}
     states = [
-        {"name": "end", "initial": True, "sla": {"after": "2 d", "to": NASTY[:100]}},
+        {"name": "end", "initial": True, "sla": {"after": "2d", "to": NASTY[:100]}},
         {"name": NASTY[:100], "metadata": {"display_name": NASTY, "color": NASTY}},
         {"name": "[*]", "final": True},
     ]
-    transitions = [
+    transitions: list[dict[str, Json]] = [
         {"from": "end", "to": NASTY[:100], "name": NASTY, **asks},
         {"from": NASTY[:100], "to": "end", "name": "back: again"},
         {"from": NASTY[:100], "to": NASTY[:100], "name": "stay"},
