@@ -121,6 +121,7 @@ MACHINES: list[tuple[Definition, Said]] = [
     (machine(way(roles=[], required=[])), first("roles", "invalid_text") | first("required", "invalid_text")),
     (machine(way(roles=[1, " x"], required={})), first("roles[0]", "wrong_kind") | first("roles[1]", "invalid_name")
         | first("required", "wrong_kind")),
+    (machine(way(name="*", roles=["*"])), first("name", "reserved_name") | first("roles[0]", "reserved_name")),
     (machine(way(role="manager")), first("role", "unknown_key")),
     (machine(way(enforce=True)), first("enforce", "nothing_to_enforce")),
     (machine(way(enforce=True, roles=["a"], conditions={"x": 1})), first("enforce", "nothing_to_enforce")),
