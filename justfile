@@ -22,7 +22,7 @@ dev *paths:
 # Install or upgrade flowgres in DATABASE_URL, where that is set, and import the state machines of examples/ into the server
 init-db *options:
     [ -z "${DATABASE_URL:-}" ] || flowgres db install "$@"
-    flowgres import examples/fraud_detection examples/order_machine
+    flowgres import examples/fraud_detection examples/order_state_machine
 
 # Open Swagger UI of the API, which every front serves
 swagger:

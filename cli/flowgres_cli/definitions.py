@@ -220,7 +220,7 @@ def in_dependency_order(definitions: Sequence[DefinitionFile]) -> list[Definitio
 
 
 def called_workflows(document: Mapping[str, Json]) -> set[str]:
-    """Names that sub_workflow steps, and transitions that start something, give as plain text."""
+    """Names that sub_workflow steps give as plain text."""
     names: set[str] = set()
     steps = document.get("steps")
     for step in steps if isinstance(steps, list) else ():
@@ -228,11 +228,6 @@ def called_workflows(document: Mapping[str, Json]) -> set[str]:
         name = config.get("workflow") if isinstance(config, dict) else None
         if isinstance(name, str):
             names.add(name)
-    transitions = document.get("transitions")
-    for transition in transitions if isinstance(transitions, list) else ():
-        start = transition.get("start") if isinstance(transition, dict) else None
-        if isinstance(start, dict) and isinstance(start.get("workflow"), str):
-            names.add(start["workflow"])
     return names
 
 

@@ -86,7 +86,7 @@ def program(place: Program, module_database: Database, make_key: Callable[..., s
     tenant = module_database.make_tenant(str(uuid.uuid4()))
     api = place.api.as_key(make_key(tenant, "member"))
     program = Program(api, views=place.views, functions=place.functions)
-    for file in sorted((*EXAMPLES.glob("fraud_detection/*.yaml"), *EXAMPLES.glob("order_machine/*.yaml"))):
+    for file in sorted((*EXAMPLES.glob("fraud_detection/*.yaml"), *EXAMPLES.glob("order_state_machine/*.yaml"))):
         answer = program.send("import_workflow", {"definition": yaml.safe_load(file.read_text())})
         assert answer.status_code in (200, 201), answer.text
     return program
