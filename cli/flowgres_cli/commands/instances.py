@@ -15,7 +15,7 @@ STATUSES = ("active", "completed")
 
 _LIST_COLUMNS = (
     Column("id", "ID"),
-    Column("entity_id", "ENTITY"),
+    Column("entity_id", "ENTITY", is_prose=True),
     Column("current_state", "STATE"),
     Column("workflow_name", "WORKFLOW", is_optional=True),
     Column("entity_table", "TABLE", is_optional=True),
