@@ -93,6 +93,18 @@ def test_show_tells_what_may_come_next_and_what_it_needs(parcels: Flowgres, star
     assert "courier" in parcels("instances", "show", instance, "-o", "table").out
 
 
+def test_machine_is_shown_and_drawn_by_its_name(parcels: Flowgres) -> None:
+    shown = parcels("workflows", "show", "parcel", "-o", "table").out
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["packed", "yes"] in lines
+    assert ["send", "packed", "sent"] in lines
+    assert ["lose", "*", "lost"] in lines
+    for form in ("ascii", "mermaid", "svg"):
+        by_name = parcels("graph", "parcel", "--format", form)
+        assert by_name.code == 0, by_name.err
+        assert by_name.out == parcels("graph", "parcel.yaml", "--format", form).out
+
+
 @pytest.mark.parametrize("command", [("list",), ("show",), ("history",)])
 def test_tables_fit_a_terminal(parcels: Flowgres, start: Callable[[], str], command: tuple[str, ...]) -> None:
     instance = start()

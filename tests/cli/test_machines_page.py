@@ -32,6 +32,10 @@ def loan(live: Flowgres) -> Flowgres:
     return live
 
 
+def test_picture_of_the_page_is_that_of_the_machine(loan: Flowgres) -> None:
+    assert loan("graph", "loan", "--format", "mermaid").out == blocks("mermaid")[0]
+
+
 def test_commands_of_the_page_work(loan: Flowgres) -> None:
     instance = ""
     for line in blocks("sh")[0].splitlines():
