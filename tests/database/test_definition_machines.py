@@ -73,11 +73,7 @@ def test_every_value_has_its_form_and_every_transition_a_name(author: Author) ->
                 **plain,
                 **{"from": "new", "to": "approved", "name": "approve", "guard": "$.metadata.amount <= 10000"},
                 "roles": ["manager"],
-                "start": {
-                    "workflow": "order_pipeline",
-                    "input": {"order_id": "$.entity_id"},
-                    "on_failure": "cancelled",
-                },
+                "start": start,
             },
             {**plain, "from": "approved", "to": "shipped", "name": "ship"},
             {**plain, "from": "*", "to": "cancelled", "name": "cancel"},

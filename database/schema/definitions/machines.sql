@@ -109,17 +109,18 @@ as $$
     where jsonb_typeof(s.value -> 'name') = 'string'
   ),
   unknown as materialized (
-    select n.path, n.name
+    select n.path, n.name, row_number() over (order by n.rank, n.place) as position
     from (
-      select m.path, m.to_state as name from flowgres.list_engine_moves(p_definition) as m
+      select 1 as rank, row_number() over () as place, m.path, m.to_state as name from flowgres.list_engine_moves(p_definition) as m
       union all
-      select format('transitions[%s].%s', t.place, k.key), t.value ->> k.key
+      select 2, 2 * t.place + k.rank, format('transitions[%s].%s', t.place, k.key), t.value ->> k.key
       from flowgres.list_objects(p_definition -> 'transitions') as t
-      cross join (values ('from'), ('to')) as k (key)
+      cross join (values ('from', 0), ('to', 1)) as k (key, rank)
       where jsonb_typeof(t.value -> k.key) = 'string' and not (k.key = 'from' and t.value ->> 'from' = '*')
     ) as n
     where not exists (
       select from flowgres.list_objects(p_definition -> 'states') as s where s.value -> 'name' = to_jsonb(n.name))
+    order by n.rank, n.place
     -- A definition may name tens of thousands, and each costs a suggestion.
     limit 200
   )
@@ -130,7 +131,8 @@ as $$
     from unknown as u
     cross join known as k
     -- Where no state has a name, that is what is wrong.
-    where k.names is not null);
+    where k.names is not null
+    order by u.position);
 $$;
 comment on function flowgres.check_state_names(jsonb) is $$Transitions, times and starts that name a state which is not there.$$;
 
