@@ -39,6 +39,10 @@ VIEWS = (
 RELATIONSHIPS = {
     "attempts", "children", "execution", "execution_events", "executions", "parent", "step_executions", "workflow",
     "webhooks", "workflow_steps", "workflow_versions", "workflows",
+    "entity_workflows", "workflow_history", "workflow_states", "workflow_transitions",
+}  # fmt: skip
+OF_EXECUTIONS = {
+    "attempts", "children", "execution_events", "parent", "step_executions", "workflow", "workflow_versions", "workflows",
 }  # fmt: skip
 # What Bob calls with what is Alice's, and the answer. {prefix} is that of a key; the others in braces are ids of hers.
 CALLS: dict[str, tuple[dict[str, Any], int]] = {
@@ -144,7 +148,7 @@ def test_view_is_closed_to_callers_without_credentials(view: str, module_api: Ap
     assert answer.json()["code"] == "invalid_credentials"
 
 
-@pytest.mark.parametrize("embedded", sorted(RELATIONSHIPS - {"execution", "executions", "webhooks", "workflow_steps"}))
+@pytest.mark.parametrize("embedded", sorted(OF_EXECUTIONS))
 def test_embedding_shows_own_rows(embedded: str, alice: Tenant, bob: Tenant, module_api: Api) -> None:
     select = {"select": f"id,{embedded}(tenant_id)"}
     own = module_api.as_key(alice.key).get("/executions", params=select)

@@ -105,7 +105,8 @@ CHANGES = {
     "instance removed": ("delete from flowgres.instances where id = %s", 4, "instance_removed"),
     "inserted": (
         "insert into flowgres.instance_history"
-        " select tenant_id, instance_id, 5, id, from_state, to_state, transition_id, transition_name, executed_by, actor, executed_at, metadata, context, notes, hash"
+        " select tenant_id, instance_id, 5, id, from_state, to_state, transition_id, transition_name, executed_by,"
+        " actor, executed_at, metadata, context, notes, hash"
         " from flowgres.instance_history where instance_id = %s and seq = 4",
         5,
         "row_inserted",

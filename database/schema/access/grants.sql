@@ -36,7 +36,8 @@ with named (schema, owner, roles, names) as (
   (
     'flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
       validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children,
-      execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history
+      execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history,
+      entity_workflows, workflow_history, workflow_states, workflow_transitions
     }'
   ),
   (

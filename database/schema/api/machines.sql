@@ -262,3 +262,46 @@ comment on function flowgres_api.verify_history(uuid, uuid, integer) is $$Check 
 Of one instance, or of all of them in pages of limit (10,000 at most): go on with after = next until that is null. Returns {valid,
 instances, rows, problems: [{instance_id, seq, problem}], next}; problem is row_changed, row_removed, row_inserted, head_changed,
 state_changed or instance_removed.$$;
+
+create or replace function flowgres_api.workflows(flowgres_api.entity_workflows)
+  returns setof flowgres_api.workflows language sql stable rows 1
+as $$
+  select x.* from flowgres_api.workflows as x where x.tenant_id = $1.tenant_id and x.id = $1.workflow_id;
+$$;
+comment on function flowgres_api.workflows(flowgres_api.entity_workflows) is $$The machine of an instance, for embedding.$$;
+
+create or replace function flowgres_api.workflow_history(flowgres_api.entity_workflows)
+  returns setof flowgres_api.workflow_history language sql stable rows 5
+as $$
+  select x.* from flowgres_api.workflow_history as x where x.tenant_id = $1.tenant_id and x.entity_workflow_instance_id = $1.id;
+$$;
+comment on function flowgres_api.workflow_history(flowgres_api.entity_workflows) is $$What an instance has gone through, for embedding.$$;
+
+create or replace function flowgres_api.entity_workflows(flowgres_api.workflow_history)
+  returns setof flowgres_api.entity_workflows language sql stable rows 1
+as $$
+  select x.* from flowgres_api.entity_workflows as x where x.tenant_id = $1.tenant_id and x.id = $1.entity_workflow_instance_id;
+$$;
+comment on function flowgres_api.entity_workflows(flowgres_api.workflow_history) is $$The instance of a row of history, for embedding.$$;
+
+create or replace function flowgres_api.entity_workflows(flowgres_api.workflows)
+  returns setof flowgres_api.entity_workflows language sql stable rows 100
+as $$
+  select x.* from flowgres_api.entity_workflows as x
+  where x.tenant_id = $1.tenant_id and x.workflow_name = $1.name and x.workflow_id = $1.id;
+$$;
+comment on function flowgres_api.entity_workflows(flowgres_api.workflows) is $$The instances of a machine, for embedding.$$;
+
+create or replace function flowgres_api.workflow_states(flowgres_api.workflows)
+  returns setof flowgres_api.workflow_states language sql stable rows 5
+as $$
+  select x.* from flowgres_api.workflow_states as x where x.tenant_id = $1.tenant_id and x.workflow_id = $1.id;
+$$;
+comment on function flowgres_api.workflow_states(flowgres_api.workflows) is $$The states of a machine, for embedding.$$;
+
+create or replace function flowgres_api.workflow_transitions(flowgres_api.workflows)
+  returns setof flowgres_api.workflow_transitions language sql stable rows 10
+as $$
+  select x.* from flowgres_api.workflow_transitions as x where x.tenant_id = $1.tenant_id and x.workflow_id = $1.id;
+$$;
+comment on function flowgres_api.workflow_transitions(flowgres_api.workflows) is $$The transitions of a machine, for embedding.$$;
