@@ -104,7 +104,11 @@ def list_instances(
     }
     parameters: dict[str, str | int] = {"order": "updated_at.desc", "limit": limit}
     parameters |= {column: f"eq.{value}" for column, value in given.items() if value is not None}
-    session.output.rows(session.client.select("entity_workflows", parameters), _LIST_COLUMNS, empty="no instances")
+    session.output.rows(
+        session.client.select("entity_workflows", parameters),
+        _LIST_COLUMNS,
+        empty="no instances; begin with: flowgres instances start",
+    )
 
 
 @instances.command("show", epilog="Example: flowgres instances show 0193... -o yaml")
