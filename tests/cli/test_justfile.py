@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from flowgres_cli.stack.binaries import find_postgres
+from tests.support.database import Database
+
 from .conftest import TIMEOUT_SECONDS, Answer, Flowgres
 
 ROOT = Path(__file__).parents[2]
@@ -24,14 +27,17 @@ class Just:
     """`just VERB ARGUMENTS...` of this repository, with the server and the key of a command line."""
 
     def __init__(self, flowgres: Flowgres) -> None:
-        self.environment = flowgres.environment
+        # With the programs of the PostgreSQL that the tests run on.
+        paths = f"{find_postgres().directory}:{flowgres.environment['PATH']}"
+        self.environment = flowgres.environment | {"PATH": paths}
 
-    def __call__(self, *arguments: str) -> Answer:
+    def __call__(self, *arguments: str, **environment: str) -> Answer:
         done = subprocess.run(
             [JUST, "--no-dotenv", "--justfile", str(ROOT / "justfile"), *arguments],
             capture_output=True,
             text=True,
-            env=self.environment,
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
             timeout=TIMEOUT_SECONDS,
             check=False,
         )
@@ -114,6 +120,30 @@ def test_verbs_that_look_and_pass_on_work(just: Just) -> None:
     assert just("run", "greet", "-f", "name=Ann").code == 0
     (row,) = just("cli", "executions", "list", "--workflow", "greet", "--limit", "1").json
     assert just("logs", row["id"]).code == 0
+
+
+def test_verbs_of_the_database_work(just: Just, module_database: Database, tmp_path: Path) -> None:
+    here = {"DATABASE_URL": module_database.dsn()}
+    assert "instance_history" in just("db-stats", **here).out
+    shown = just("db-shell", "-Atc", "select count(*) from flowgres.instances", **here)
+    assert (shown.code, shown.out.strip().isdigit()) == (0, True), shown.err
+    assert just("shell", **here).code == 0
+    assert just("db-stats").code != 0
+
+    file = str(tmp_path / "all.dump")
+    saved = just("backup", file, **here)
+    assert saved.code == 0, saved.err
+    name = f"{module_database.name}_restored"
+    with module_database.connect() as db:
+        db.run(f"create database {name}")
+        try:
+            there = module_database.server.dsn(name)
+            restored = just("restore", file, DATABASE_URL=there)
+            assert restored.code == 0, restored.err
+            again = just("db-shell", "-Atc", "select count(*) from flowgres.instances", DATABASE_URL=there)
+            assert again.out == shown.out
+        finally:
+            db.run(f"drop database {name}")
 
 
 def test_every_verb_that_is_known_from_elsewhere_is_there() -> None:
