@@ -133,9 +133,19 @@ def test_examples_are_valid_and_keep_what_they_say(author: Author, path: Path) -
     assert formed == form_machine(definition, {})
     assert [one["metadata"]["display_name"] for one in formed["states"] + formed["transitions"]]
     said = yaml.safe_load(path.read_text())
-    assert formed["metadata"] == said["workflow"]["metadata"]
+    assert formed["metadata"] == said["metadata"]
     for key in ("states", "transitions"):
         assert [{**whole, **part} for whole, part in zip(formed[key], said[key], strict=True)] == formed[key]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
+def test_the_header_may_stand_below_workflow(author: Author, path: Path, tmp_path: Path) -> None:
+    head, rest = path.read_text().split("\n\n", 1)
+    text = (
+        "workflow:\n" + "".join(f"  {line}\n" for line in head.split("\n")) + "    \n" + rest.replace("\n\n", "\n  \n")
+    )
+    (tmp_path / "machine.yaml").write_text(text)
+    assert author.canonical(read(tmp_path / "machine.yaml")) == author.canonical(read(path))
 
 
 def test_examples_say_what_is_odd_about_them(author: Author) -> None:
@@ -150,7 +160,7 @@ def test_examples_say_what_is_odd_about_them(author: Author) -> None:
 
 
 def test_names_that_are_nearly_known_are_suggested(author: Author) -> None:
-    found = author.check(machine(way("opne", "dnoe"), way("new", "shipped")))
+    found = author.check(machine(way("opened", "dnoe"), way("new", "shipped")))
     assert [error["hint"] for error in found["errors"]] == [
         'Did you mean "open"?',
         'Did you mean "done"?',
@@ -206,10 +216,8 @@ def test_an_import_refuses_what_nothing_keeps_yet(author: Author) -> None:
     with pytest.raises(psycopg.Error) as caught:
         author.import_(machine(way()))
     assert caught.value.diag.constraint_name == "not_available_yet"
-    assert (
-        author.db.value("select count(*) from flowgres.workflows where tenant_id = %s and name = 'w'", author.tenant_id)
-        == 0
-    )
+    kept = "select count(*) from flowgres.workflows where tenant_id = %s and name = 'w'"
+    assert author.db.value(kept, author.tenant_id) == 0
     with pytest.raises(psycopg.Error) as caught:
         author.import_(machine(way("nwe")))
     assert caught.value.diag.constraint_name == "definition_invalid", "what is wrong is told first"
