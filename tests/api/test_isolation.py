@@ -42,7 +42,8 @@ RELATIONSHIPS = {
     "entity_workflows", "workflow_history", "workflow_states", "workflow_transitions",
 }  # fmt: skip
 OF_EXECUTIONS = {
-    "attempts", "children", "execution_events", "parent", "step_executions", "workflow", "workflow_versions", "workflows",
+    "attempts", "children", "execution_events", "parent", "step_executions", "workflow", "workflow_versions",
+    "workflows",
 }  # fmt: skip
 # What Bob calls with what is Alice's, and the answer. {prefix} is that of a key; the others in braces are ids of hers.
 CALLS: dict[str, tuple[dict[str, Any], int]] = {

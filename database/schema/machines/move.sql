@@ -5,7 +5,7 @@ set local role flowgres_owner;
 create or replace function flowgres.write_moves(
   p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean
 )
-  returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
+  returns jsonb language plpgsql
 as $$
 declare
   v_now timestamptz := flowgres.now();
@@ -14,7 +14,7 @@ declare
 begin
   with judged as materialized (
     select
-      a.place, i as instance, l.way, g.is_final, o.id as other_id,
+      a.place, i as instance, l.way, g.is_final,
       case
         when i.id is null then 'instance_not_found'
         when g.name is null then 'state_unknown'
@@ -24,24 +24,21 @@ begin
           then 'transition_fields_missing'
         when (l.way).guard is not null and not flowgres.passes_guard((l.way).guard, i, p_metadata, p_context)
           then 'transition_guard_refused'
-        when o.id is not null then 'instance_exists'
+        -- Whoever is opened again must not meet one that was begun since.
+        when i.completed_at is not null and not g.is_final and flowgres.find_active(i) is not null then 'instance_exists'
       end as code
     from unnest(p_ids) with ordinality as a (id, place)
     left join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = a.id
-    left join flowgres.machine_states as s on s.tenant_id = i.tenant_id and s.version_id = i.version_id and s.name = i.state
     left join flowgres.machine_states as g on g.tenant_id = i.tenant_id and g.version_id = i.version_id and g.name = p_to
     left join lateral (
       select t as way
       from flowgres.machine_transitions as t
       where t.tenant_id = i.tenant_id and t.version_id = i.version_id and t.to_state = p_to
-        and (t.from_state = i.state or t.from_state is null and not s.is_final and t.to_state <> i.state)
+        -- In a final state it is completed: the way from everywhere does not leave it.
+        and (t.from_state = i.state or t.from_state is null and i.completed_at is null and t.to_state <> i.state)
       order by t.from_state is null, t.place
       limit 1
     ) as l on true
-    -- Whoever is opened again must not meet one that was begun since.
-    left join flowgres.instances as o
-      on i.completed_at is not null and not g.is_final and o.completed_at is null and o.tenant_id = i.tenant_id
-      and o.entity_table = i.entity_table and o.entity_id = i.entity_id and o.workflow_id = i.workflow_id
   ),
   made as materialized (
     select
@@ -71,24 +68,17 @@ begin
       p_tenant_id, (c.told).instance_id, (c.told).seq, (c.told).id, (c.told).from_state, p_to, (c.told).transition_id,
       (c.told).transition_name, p_executed_by, v_actor, v_now, p_metadata, p_context, p_notes, c.hash
     from chained as c
-  ),
-  noted as (
-    insert into flowgres.audit_log (tenant_id, id, at, actor, action, subject, details)
-    select
-      p_tenant_id, flowgres.uuid_v7(v_now), v_now, v_actor, 'transition_refused', (j.instance).id::text,
-      jsonb_build_object(
-        'code', j.code, 'workflow', (j.instance).workflow_name, 'entity_table', (j.instance).entity_table,
-        'entity_id', (j.instance).entity_id, 'from_state', (j.instance).state, 'to_state', left(p_to, 100),
-        'transition', (j.way).name, 'executed_by', p_executed_by)
-    from judged as j
-    where j.code <> 'instance_not_found'
   )
   select coalesce(jsonb_agg(flowgres.describe_refusal(
     p_code => j.code, p_instance_id => p_ids[j.place], p_instance => j.instance, p_way => j.way, p_to => p_to,
-    p_metadata => p_metadata, p_context => p_context, p_other_id => j.other_id) order by j.place), '[]')
+    p_metadata => p_metadata, p_context => p_context) order by j.place), '[]')
   into v_refused
   from judged as j
   where j.code is not null;
+  if v_refused <> '[]' then
+    perform flowgres.note_refusals(
+      p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => p_executed_by, p_now => v_now);
+  end if;
   return v_refused;
 end;
 $$;
@@ -96,10 +86,14 @@ comment on function flowgres.write_moves is $$Move instances whose rows the call
 
 Writes instances, history and, for what is refused, the audit log. Without p_reports nothing moves when one may not.$$;
 
+-- The engine's, and not the definer's: eight tables would each ask the policies once more whose call this is, which takes longer than
+-- all the rest. So every statement here names the tenant itself, and only the definer's calls, which have found it, may come in.
+set local role flowgres_engine;
+
 create or replace function flowgres.move_instances(
   p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean
 )
-  returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
+  returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp set plan_cache_mode to force_generic_plan
 as $$
 declare
   c_most_tries constant integer := 3;
@@ -198,7 +192,7 @@ begin
     'moved', v_count - jsonb_array_length(v_refused), 'refused', jsonb_array_length(v_refused), 'results', (
       select coalesce(jsonb_agg(
         jsonb_build_object('instance_id', i.id) || case when r.refusal is null then '{}' else jsonb_build_object(
-          'error', r.refusal - 'instance_id') end
+          'error', r.refusal - '{instance_id,transition}'::text[]) end
         order by i.place), '[]')
       from unnest(p_instances) with ordinality as i (id, place)
       left join jsonb_array_elements(v_refused) as r (refusal) on (r.refusal ->> 'instance_id')::uuid = i.id));

@@ -39,9 +39,36 @@ end;
 $$;
 comment on function flowgres.check_move(uuid, text, text, jsonb, jsonb, text) is $$Refuse what cannot be sent along with a transition.$$;
 
+create or replace function flowgres.find_active(p_instance flowgres.instances)
+  returns uuid language plpgsql stable
+as $$
+begin
+  return (
+    select i.id
+    from flowgres.instances as i
+    where i.tenant_id = (p_instance).tenant_id and i.entity_table = (p_instance).entity_table and i.entity_id = (p_instance).entity_id
+      and i.workflow_id = (p_instance).workflow_id and i.completed_at is null);
+end;
+$$;
+comment on function flowgres.find_active(flowgres.instances) is $$The active instance of the same entity and machine; null when there is none.$$;
+
+create or replace function flowgres.note_refusals(p_tenant_id uuid, p_refused jsonb, p_to text, p_executed_by text, p_now timestamptz)
+  returns void language sql set search_path to pg_catalog, pg_temp
+as $$
+  insert into flowgres.audit_log (tenant_id, id, at, actor, action, subject, details)
+  select
+    p_tenant_id, flowgres.uuid_v7(p_now), p_now, flowgres.actor(), 'transition_refused', i.id::text,
+    jsonb_build_object(
+      'code', r.value -> 'code', 'workflow', i.workflow_name, 'entity_table', i.entity_table, 'entity_id', i.entity_id,
+      'from_state', i.state, 'to_state', left(p_to, 100), 'transition', r.value -> 'transition', 'executed_by', p_executed_by)
+  from jsonb_array_elements(p_refused) as r (value)
+  join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = (r.value ->> 'instance_id')::uuid;
+$$;
+comment on function flowgres.note_refusals(uuid, jsonb, text, text, timestamptz) is $$Write refusals into the audit log; those of instances that do not exist are not there.$$;
+
 create or replace function flowgres.describe_refusal(
   p_code text, p_instance_id uuid, p_instance flowgres.instances, p_way flowgres.machine_transitions, p_to text, p_metadata jsonb,
-  p_context jsonb, p_other_id uuid
+  p_context jsonb
 )
   returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
@@ -67,6 +94,7 @@ begin
   elsif p_code = 'transition_forbidden' then
     return jsonb_build_object(
       'instance_id', p_instance_id, 'code', p_code,
+      'transition', (p_way).name,
       'message', format('the transition "%s" is for the roles %s', (p_way).name, array_to_string((p_way).roles, ', ')),
       'details', jsonb_build_object('roles', (p_way).roles),
       'hint', 'Come with a token or an API key that has one of these business roles.');
@@ -74,6 +102,7 @@ begin
     v_missing := flowgres.missing_fields((p_way).required, p_instance, p_metadata, p_context);
     return jsonb_build_object(
       'instance_id', p_instance_id, 'code', p_code,
+      'transition', (p_way).name,
       'message', format('the transition "%s" needs %s', (p_way).name, array_to_string(v_missing, ', ')),
       'details', jsonb_build_object('fields', v_missing),
       'hint', 'Send what is missing in metadata or context.');
@@ -81,6 +110,7 @@ begin
     -- 422 and not 409: what was sent does not meet the rule, and other data may, while the instance stands where it stood.
     return jsonb_build_object(
       'instance_id', p_instance_id, 'code', p_code,
+      'transition', (p_way).name,
       'message', format('the guard of the transition "%s" does not hold', (p_way).name),
       'details', jsonb_build_object('guard', (p_way).guard::text),
       'hint', 'It is asked of {entity_table, entity_id, state, metadata, data, context}: data is the metadata that is sent along.');
@@ -89,7 +119,7 @@ begin
       'instance_id', p_instance_id, 'code', p_code,
       'message', format(
         'the entity "%s" of "%s" has another active instance', (p_instance).entity_id, (p_instance).entity_table),
-      'details', jsonb_build_object('instance_id', p_other_id),
+      'details', jsonb_build_object('instance_id', flowgres.find_active(p_instance)),
       'hint', 'An entity has one active instance of a machine: this one cannot be opened again meanwhile.');
   end if;
   select coalesce(jsonb_agg(jsonb_build_object('transition_name', w.name, 'to_state_name', w.to_state)), '[]') into v_ways
@@ -104,8 +134,8 @@ begin
 end;
 $$;
 comment on function flowgres.describe_refusal(
-  text, uuid, flowgres.instances, flowgres.machine_transitions, text, jsonb, jsonb, uuid
-) is $$A refusal in words: {instance_id, code, message, details, hint}; details differ from code to code.$$;
+  text, uuid, flowgres.instances, flowgres.machine_transitions, text, jsonb, jsonb
+) is $$A refusal in words: {instance_id, code, transition, message, details, hint}; details differ from code to code.$$;
 
 create or replace function flowgres.refuse_move(p_refusal jsonb)
   returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
