@@ -155,7 +155,7 @@ def test_start_by_id_and_states_of_the_view(machines: Machines) -> None:
 def test_the_two_kinds_are_not_taken_for_each_other(machines: Machines) -> None:
     machines.add(ORDER)
     machines.author.import_({"name": "pipe", "steps": [{"id": "a", "type": "log", "config": {"message": "x"}}]})
-    calls = [
+    calls: list[tuple[str, dict[str, Any]]] = [
         ("start_execution", {"workflow": "m"}),
         ("start_executions", {"workflow": "m", "inputs": [{}]}),
         ("add_step", {"workflow": "m", "step": {"id": "b", "type": "log", "config": {"message": "x"}}}),
