@@ -212,12 +212,12 @@ def test_many_unknown_states_are_told_up_to_a_bound(author: Author) -> None:
     assert len(found["errors"]) <= 200
 
 
-def test_an_import_refuses_what_nothing_keeps_yet(author: Author) -> None:
-    with pytest.raises(psycopg.Error) as caught:
-        author.import_(machine(way()))
-    assert caught.value.diag.constraint_name == "not_available_yet"
-    kept = "select count(*) from flowgres.workflows where tenant_id = %s and name = 'w'"
-    assert author.db.value(kept, author.tenant_id) == 0
+def test_an_import_keeps_a_machine_and_refuses_a_broken_one(author: Author) -> None:
     with pytest.raises(psycopg.Error) as caught:
         author.import_(machine(way("nwe")))
-    assert caught.value.diag.constraint_name == "definition_invalid", "what is wrong is told first"
+    assert caught.value.diag.constraint_name == "definition_invalid"
+    answer = author.import_(machine(way()))
+    assert (answer["kind"], answer["status"], answer["state"]) == ("state_machine", "active", "ready")
+    assert author.import_(machine(way()))["version"] == answer["version"]
+    transitions = "select count(*) from flowgres.machine_transitions where tenant_id = %s and version_id = %s"
+    assert author.db.value(transitions, author.tenant_id, answer["version_id"]) == 1

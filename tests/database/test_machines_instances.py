@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from flowgres_definitions.loader import load_definition
 from tests.support.machines import Machines, machine, way
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 ORDER = machine("new>paid", "paid>shipped", "*>cancelled", final="shipped cancelled")
 
 
@@ -155,7 +158,7 @@ def test_start_by_id_and_states_of_the_view(machines: Machines) -> None:
 def test_the_two_kinds_are_not_taken_for_each_other(machines: Machines) -> None:
     machines.add(ORDER)
     machines.author.import_({"name": "pipe", "steps": [{"id": "a", "type": "log", "config": {"message": "x"}}]})
-    calls = [
+    calls: list[tuple[str, dict[str, Any]]] = [
         ("start_execution", {"workflow": "m"}),
         ("start_executions", {"workflow": "m", "inputs": [{}]}),
         ("add_step", {"workflow": "m", "step": {"id": "b", "type": "log", "config": {"message": "x"}}}),
@@ -195,3 +198,17 @@ def test_what_cannot_be_an_entity_is_refused(machines: Machines, arguments: dict
     with pytest.raises(psycopg.Error) as error:
         machines.db.call("flowgres_api.start_workflow", workflow_name="m", **arguments)
     assert refused(error.value) == ("FG422", code)
+
+
+@pytest.mark.parametrize("example", ["fraud_detection", "order_state_machine"])
+def test_example_is_imported_and_goes_its_way(machines: Machines, example: str) -> None:
+    file = EXAMPLES / example / "machine.yaml"
+    answer = machines.author.import_translated(load_definition(file.read_bytes(), source=file.name).document)
+    assert answer["kind"] == "state_machine"
+    instance = machines.start(name=answer["name"])
+    for _ in range(10):
+        ways = machines.db.all("select * from flowgres_api.get_transitions(%s)", instance)
+        if not ways:
+            break
+        assert machines.move(instance, ways[0]["to_state_name"]) is True
+    assert machines.row(instance)["status"] == "completed"

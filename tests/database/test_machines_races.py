@@ -124,6 +124,6 @@ def test_of_many_callers_one_wins_each_state(machines: Machines, lanes: Callable
 
     with ThreadPoolExecutor(CALLERS) as pool:
         for state in ("paid", "shipped"):
-            outcomes = list(pool.map(lambda db, to=state: attempt(db, to), callers))  # type: ignore[misc]
+            outcomes = list(pool.map(lambda db, to=state: attempt(db, to), callers))
             assert sorted(outcomes) == ["transition_not_allowed"] * (CALLERS - 1) + ["won"]
     assert [row["to_state"] for row in machines.history(instance)] == ["new", "paid", "shipped"]

@@ -5,7 +5,7 @@ set local role flowgres_owner;
 create or replace function flowgres.workflow_kind(p_definition jsonb)
   returns text language sql immutable parallel safe
 as $$
-  select case when p_definition ? 'states' then 'state_machine' else 'dag' end;
+  select case when flowgres.is_machine(p_definition) then 'state_machine' else 'dag' end;
 $$;
 comment on function flowgres.workflow_kind(jsonb) is $$What a definition describes: a state_machine when it has states, otherwise a dag.$$;
 
