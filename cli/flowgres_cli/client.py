@@ -13,7 +13,7 @@ import httpx
 from flowgres_cli import __version__
 from flowgres_cli.config import Config
 from flowgres_cli.errors import AuthError, CliError, UnreachableError, UsageProblemError
-from flowgres_cli.refusals import DEFINITION_CODES, advice, refusal
+from flowgres_cli.refusals import DEFINITION_CODES, details_text, error_line, listed_errors, refusal
 
 Json = Any
 _JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -271,15 +271,15 @@ class Client:
         code = str(problem.get("code") or status)
         message = str(problem.get("message") or problem.get("detail") or problem.get("title") or f"status {status}")
         hint = str(problem["hint"]) if problem.get("hint") else None
-        errors = problem.get("errors") or _listed(problem.get("details"))
+        errors = problem.get("errors") or listed_errors(problem.get("details"))
         if errors:
             if code in DEFINITION_CODES:
                 message = f"the definition has {len(errors)} error{'s' * (len(errors) != 1)}"
                 hint = None
             # The sentence goes on with the first of them; here all are told, a line each.
-            message = "".join((message.partition(": ")[0], *(f"\n  {_error_line(one)}" for one in errors)))
-        elif isinstance(problem.get("details"), str) and problem["details"] not in ("", message):
-            message += f" ({problem['details']})"
+            message = "".join((message.partition(": ")[0], *(f"\n  {error_line(one)}" for one in errors)))
+        elif (details := details_text(problem.get("details"))) and details != message:
+            message += f" ({details})"
         if code in _NOT_READY_CODES or status in (502, 503, 504):
             raise UnreachableError(f"the {name} at {base} is not ready: {message}", code=code, hint=hint)
         if code == "PGRST202":
@@ -332,28 +332,6 @@ def _json(response: httpx.Response) -> Json:
 
 def _is_front(response: httpx.Response) -> bool:
     return str(response.headers.get("Content-Type", "")).startswith("application/problem+json")
-
-
-def _listed(details: Json) -> list[Json]:
-    """The errors of a definition, which the database writes as a JSON array into the details."""
-    if not isinstance(details, str) or not details.startswith("[{"):
-        return []
-    try:
-        found = json.loads(details)
-    except (ValueError, RecursionError):
-        return []
-    return found if isinstance(found, list) else []
-
-
-def _error_line(error: Json) -> str:
-    if not isinstance(error, dict):
-        return str(error)
-    line, column = error.get("line"), error.get("column")
-    place = ":".join(str(part) for part in (line, column) if part)
-    parts = (place, error.get("path"), error.get("message") or error.get("code"))
-    text = ": ".join(str(part) for part in parts if part)
-    hint = advice(str(error.get("code")), error.get("hint"))
-    return f"{text} ({hint})" if hint else text
 
 
 def _encode(arguments: Mapping[str, Json]) -> bytes:

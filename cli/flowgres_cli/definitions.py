@@ -122,7 +122,7 @@ def find_files(paths: Sequence[str]) -> Found:
         what = "no file with a workflow" if foreign else "no YAML or JSON file"
         raise UsageProblemError(
             f"{what} in {', '.join(paths)}",
-            hint="Definitions end in .yaml, .yml or .json, and have steps. A file that is named is checked anyway.",
+            hint="Definitions end in .yaml, .yml or .json and have steps or states. A file that is named is checked.",
         )
     return Found(list(found), list(foreign))
 
@@ -194,7 +194,7 @@ def server_findings(definition: DefinitionFile, answer: Mapping[str, Json]) -> l
 
 
 def in_dependency_order(definitions: Sequence[DefinitionFile]) -> list[DefinitionFile]:
-    """Sub-workflows before those that call them; otherwise, and around cycles, the order as given."""
+    """Workflows before those that call or start them; otherwise, and around cycles, the order as given."""
     by_name: dict[str, DefinitionFile] = {}
     for definition in definitions:
         by_name.setdefault(definition.name, definition)
@@ -220,15 +220,14 @@ def in_dependency_order(definitions: Sequence[DefinitionFile]) -> list[Definitio
 
 
 def called_workflows(document: Mapping[str, Json]) -> set[str]:
-    """Names that sub_workflow steps give as plain text."""
-    names: set[str] = set()
-    steps = document.get("steps")
-    for step in steps if isinstance(steps, list) else ():
-        config = step.get("config") if isinstance(step, dict) and step.get("type") == "sub_workflow" else None
-        name = config.get("workflow") if isinstance(config, dict) else None
-        if isinstance(name, str):
-            names.add(name)
-    return names
+    """Names that sub_workflow steps, and transitions that start one, give as plain text."""
+    calls = [one.get("config") for one in _objects(document.get("steps")) if one.get("type") == "sub_workflow"]
+    calls += [one.get("start") for one in _objects(document.get("transitions"))]
+    return {call["workflow"] for call in _objects(calls) if isinstance(call.get("workflow"), str)}
+
+
+def _objects(values: Json) -> list[dict[str, Json]]:
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
 def named_secrets(document: Json) -> set[str]:
@@ -252,9 +251,14 @@ def left_to_server(definitions: Sequence[DefinitionFile]) -> str | None:
         for word, names in (("workflow", called), ("secret", secrets))
         if names
     ]
-    if not parts:
-        return None
-    return f"Only a server can tell whether {' and '.join(parts)} {_are(called | secrets)} there: --server asks it."
+    told = []
+    if parts:
+        told.append(
+            f"Only a server can tell whether {' and '.join(parts)} {_are(called | secrets)} there: --server asks it."
+        )
+    if any("guard" in transition for one in definitions for transition in _objects(one.document.get("transitions"))):
+        told.append("Only a server can read the guards of transitions: --server asks it.")
+    return " ".join(told) or None
 
 
 def _are(names: set[str]) -> str:

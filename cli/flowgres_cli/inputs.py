@@ -1,4 +1,4 @@
-"""The input of an execution, from -d and -f."""
+"""JSON objects that are given as text: the input of an execution from -d and -f, data of a transition."""
 
 from __future__ import annotations
 
@@ -22,11 +22,7 @@ def read_input(data: str | None, fields: Sequence[str], declared: Callable[[], M
     NAME:=JSON. Raises UsageProblemError that says where the text is wrong.
     """
     if not fields:
-        if data is None:
-            return {}
-        text, source = _read(data)
-        _require_object(_parse(text, source), source)
-        return RawJson(text)
+        return {} if data is None else read_object(data)
     merged: dict[str, Json] = {}
     if data is not None:
         text, source = _read(data)
@@ -40,7 +36,14 @@ def read_input(data: str | None, fields: Sequence[str], declared: Callable[[], M
     return merged
 
 
-def _read(data: str) -> tuple[str, str]:
+def read_object(data: str, *, option: str = "-d") -> RawJson:
+    """The JSON object that an option holds: JSON, @FILE or - (stdin). The text stays as it is; see `read_input`."""
+    text, source = _read(data, option)
+    _require_object(_parse(text, source), source)
+    return RawJson(text)
+
+
+def _read(data: str, option: str = "-d") -> tuple[str, str]:
     if data == "-":
         raw, source = sys.stdin.buffer.read(LARGEST_BYTES + 1), "stdin"
     elif data.startswith("@"):
@@ -51,7 +54,7 @@ def _read(data: str) -> tuple[str, str]:
         except OSError as error:
             raise UsageProblemError(f"cannot read the input: {error.strerror}", where=source) from error
     else:
-        return data, "-d"
+        return data, option
     if len(raw) > LARGEST_BYTES:
         raise UsageProblemError("the input is too large", where=source, hint="Pass a reference to large data instead.")
     try:

@@ -37,6 +37,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Inspect": {
         "workflows": ("workflows", "workflows"),
         "executions": ("executions", "executions"),
+        "instances": ("instances", "instances"),
         "schedules": ("schedules", "schedules"),
         "events": ("events", "events"),
         "webhooks": ("webhooks", "webhooks"),

@@ -6,6 +6,7 @@ command. Which one it is hangs on the stable code of the refusal alone, never on
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ COMMANDS: Mapping[str, str] = {
     "inline_secret": "Store it with `flowgres secrets set NAME` and write {{{{ secrets.NAME }}}}.",
     "input_invalid": "See what it takes: flowgres workflows show {workflow}",
     "inputs_invalid": "See what it takes: flowgres workflows show {workflow}",
+    "instance_exists": "See it: flowgres instances list --entity-table {entity_table} --entity-id {entity_id}",
+    "instance_not_found": "List them with: flowgres instances list",
     "last_admin_key": "Make another one first: flowgres keys create NAME --role admin; or say --force.",
     "schedule_ambiguous": "Name one by its id: flowgres schedules list --workflow {schedule}",
     "schedule_not_found": "List them with: flowgres schedules list",
@@ -44,12 +47,15 @@ COMMANDS: Mapping[str, str] = {
     "tenant_not_found": "List them with: flowgres tenants list --dsn DSN",
     "tenant_required": "Set FLOWGRES_API_KEY (or FLOWGRES_TOKEN), name a profile, or name the tenant.",
     "tenant_slug_taken": "Name another one: flowgres tenants register {name} --slug SLUG",
+    "transition_fields_missing": "Give them in --metadata; see what it needs: flowgres instances show {instance_id}",
+    "transition_guard_refused": "See what it needs: flowgres instances show {instance_id}",
     "version_not_found": "List them with: flowgres workflows versions {workflow}",
     "delivery_not_found": "List them with: flowgres webhooks deliveries",
     "webhook_ambiguous": "Name one by its id: flowgres webhooks list --workflow {webhook}",
     "webhook_not_found": "List them with: flowgres webhooks list",
     "webhook_refused": "Its owner sees why: flowgres webhooks deliveries --outcome rejected",
     "workflow_in_use": "Wait for them, or cancel them: flowgres workflows delete {workflow} --cancel-running",
+    "workflow_kind_mismatch": "See which they are, by their kind: flowgres workflows list",
     "workflow_not_found": "List them with: flowgres workflows list",
 }
 
@@ -81,6 +87,42 @@ def advice(code: str, hint: str | None, arguments: Mapping[str, Json] | None = N
     """The hint for a terminal: a command where the command line has one, else what the server said."""
     template = COMMANDS.get(code)
     return hint if template is None else template.format_map(_Arguments(arguments or {}))
+
+
+def listed_errors(details: Json) -> list[Json]:
+    """The errors of a definition, which the database writes as a JSON array into the details."""
+    if not isinstance(details, str) or not details.startswith("[{"):
+        return []
+    try:
+        found = json.loads(details)
+    except (ValueError, RecursionError):
+        return []
+    return found if isinstance(found, list) else []
+
+
+def details_text(details: Json) -> str:
+    """Details in words. Of an object, which the database writes as JSON, what is one value: lists stand in the hint."""
+    if not isinstance(details, str):
+        return ""
+    try:
+        found = json.loads(details) if details.startswith("{") else None
+    except (ValueError, RecursionError):
+        return details
+    if not isinstance(found, dict):
+        return details
+    return ", ".join(f"{name}: {value}" for name, value in found.items() if isinstance(value, str | int | float))
+
+
+def error_line(error: Json) -> str:
+    """One error of a definition in a line: where, what, and the hint as a command."""
+    if not isinstance(error, dict):
+        return str(error)
+    line, column = error.get("line"), error.get("column")
+    place = ":".join(str(part) for part in (line, column) if part)
+    parts = (place, error.get("path"), error.get("message") or error.get("code"))
+    text = ": ".join(str(part) for part in parts if part)
+    hint = advice(str(error.get("code")), error.get("hint"))
+    return f"{text} ({hint})" if hint else text
 
 
 class _Arguments(dict[str, Json]):

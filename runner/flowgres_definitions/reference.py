@@ -36,6 +36,10 @@ _PARTS: Final = (
     ("auth", "Authentication", "`auth` of an http step."),
     ("case", "A case", "Members of `cases` of a switch."),
     ("edit", "An operation", "Members of `transforms` of a transform."),
+    ("state", "A state", "Members of `states`, of a state machine."),
+    ("sla", "The time of a state", "`sla` of a state."),
+    ("transition", "A transition", "Members of `transitions`, of a state machine."),
+    ("transition_start", "An execution that a transition starts", "`start` of a transition."),
 )
 
 
@@ -51,6 +55,9 @@ def reference() -> str:
         "form is checked by `flowgres validate`, offline, and by the database at every import. Editors read the same",
         "description: `flowgres schema > flowgres.schema.json`, and as the first line of a file",
         "`# yaml-language-server: $schema=flowgres.schema.json`.",
+        "",
+        "A definition has `steps`, or it is a state machine and has `states` and `transitions`. `triggers`, `inputs`,",
+        "`settings`, `defaults`, `on_failure` and `outputs` belong to the first kind and are refused in the second.",
         "",
         "A duration is a number of seconds or a text such as `250ms`, `30s`, `5m`, `2h`, `3d`, `1h30m`, `PT30S`.",
         "A member that is null counts as absent, but where any value may stand. What is not available yet is left out.",

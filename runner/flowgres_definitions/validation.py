@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from .checks import find_problems
 from .custom_types import CustomTypes, by_name, find_config_problems
-from .description import core_step_types, description, later_step_types
+from .description import core_step_types, description, later_step_types, resolve_schema
 from .dialects import translate
 from .form import form_definition
 from .graph import Graph, build_graph
 from .inputs import find_default_problems
 from .language import MAX_STEPS
+from .machines import find_machine_errors, find_machine_warnings, is_machine
 from .problems import Json, Path, Positions, Problem, did_you_mean, place
 from .schema import MAX_PROBLEMS, OTHER_WORDS, Found, broken_rule, check_value
 from .sections import Place, find_section_problems, list_sections
@@ -34,7 +35,7 @@ def validate_document(
     configuration may be. The server checks again (and what only it knows: sub-workflows, stored secrets, its limits).
     """
     if not isinstance(document, dict):
-        problem = Problem("", "wrong_kind", "a definition is an object", "Begin with name and steps.")
+        problem = Problem("", "wrong_kind", "a definition is an object", "Begin with name, then steps or states.")
         return [place(problem, (), positions)]
     translation = translate(document)
     found = find_all(translation.document, custom_types=by_name(custom_types), max_steps=max_steps)
@@ -45,9 +46,8 @@ def validate_document(
 
 def find_all(document: dict[str, Json], *, custom_types: CustomTypes, max_steps: int = MAX_STEPS) -> Found:
     """The same of a document in our words, with paths of the canonical form: what SQL says, and of expressions more."""
-    other = _find_other_kind(document)
-    if other is not None:
-        return [other]
+    if is_machine(document):
+        return _find_in_machine(document)
     steps = document.get("steps")
     if isinstance(steps, list) and len(steps) > max_steps:
         # Too long to look at every step, but a wrong graph is told all the same: its check is linear.
@@ -70,19 +70,26 @@ def find_all(document: dict[str, Json], *, custom_types: CustomTypes, max_steps:
     found.extend(graph.problems)
     found.extend(find_section_problems(formed, graph))
     found.extend(find_problems(formed, graph, custom_types))
+    return _distinct(found)
+
+
+def _find_in_machine(document: dict[str, Json]) -> Found:
+    schema = description()
+    if document.get("steps") is not None:
+        key = "states" if document.get("states") is not None else "transitions"
+        rule = resolve_schema(schema["then"]["properties"]["steps"]["not"], schema)
+        return [((key,), broken_rule(rule, "conflicting_keys", ""))]
+    formed = form_definition(document, {})
+    found = _distinct([*check_value(formed, schema, schema), *find_machine_errors(formed)])
+    return found or list(find_machine_warnings(formed))[:MAX_PROBLEMS]
+
+
+def _distinct(found: Found) -> Found:
+    """Problems in their order; two that say the same code of the same place are one."""
     known: dict[tuple[Path, str], tuple[Path, Problem]] = {}
     for path, problem in found:
         known.setdefault((path, problem.code), (path, problem))
     return list(known.values())
-
-
-def _find_other_kind(document: Mapping[str, Json]) -> tuple[Path, Problem] | None:
-    if "states" in document and "steps" in document:
-        return ("states",), Problem("", "conflicting_keys", "a definition has either steps or states")
-    for key in ("states", "transitions"):
-        if key in document:
-            return (key,), broken_rule(description()["$defs"]["later"], "", "")
-    return None
 
 
 def _check_step(at: Place, graph: Graph, custom_types: CustomTypes) -> Iterator[tuple[Path, Problem]]:

@@ -11,6 +11,7 @@ from flowgres_definitions.custom_types import CustomType
 from flowgres_definitions.dialects import InlineSecret, translate
 from flowgres_definitions.form import form_definition
 from flowgres_definitions.loader import load_definition
+from flowgres_definitions.machines import is_machine
 from flowgres_definitions.problems import DefinitionError, Problem, parse_path, place
 
 
@@ -51,8 +52,8 @@ def read_definition(
     ours = translation.document
     steps = ours.get("steps")
     errors: list[Problem] = []
-    # Of a definition that is refused for its length, or as another kind of workflow, nobody wants the expressions.
-    if "states" not in ours and (not isinstance(steps, list) or len(steps) <= max_steps):
+    # Of a definition that is refused for its length nobody wants the expressions, and a state machine has none.
+    if not is_machine(ours) and (not isinstance(steps, list) or len(steps) <= max_steps):
         types = {name: CustomType.from_json(name, value) for name, value in custom_types.items()}
         errors = [
             translation.place(problem, path, loaded.positions)

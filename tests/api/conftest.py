@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.api import Api
 from tests.support.database import Database, Db, Row, Tenant
+from tests.support.machines import machine, store_machine
 from tests.support.webhooks import deliver, find_webhook
 
 DEFINITION: dict[str, Any] = {
@@ -98,7 +99,10 @@ def alice(module_database: Database, operator: Db, module_api: Api, sql_runner: 
         b"n" * 12,
         b"c" * 32,
     )
+    store_machine(operator, tenant.tenant_id, machine("open>done", name="ticket", final="done"))
     operator.run("select set_config('flowgres.tenant_id', '', false)")
+    ticket = api.rpc("start_workflow", workflow_name="ticket", entity_table="tickets", entity_id="1")
+    assert ticket.status_code == 200, ticket.text
     told = api.rpc("set_notification", name="ops", url="https://ops.example/hook", secret="TOKEN")
     assert told.status_code == 200, told.text
     for key in ("completed", "failed"):

@@ -14,6 +14,7 @@ VIEWS = (
     "api_keys",
     "attempts",
     "audit_log",
+    "entity_workflows",
     "error_groups",
     "execution_events",
     "executions",
@@ -28,13 +29,21 @@ VIEWS = (
     "tenants",
     "webhook_deliveries",
     "webhooks",
+    "workflow_history",
+    "workflow_states",
     "workflow_steps",
+    "workflow_transitions",
     "workflow_versions",
     "workflows",
 )
 RELATIONSHIPS = {
     "attempts", "children", "execution", "execution_events", "executions", "parent", "step_executions", "workflow",
     "webhooks", "workflow_steps", "workflow_versions", "workflows",
+    "entity_workflows", "workflow_history", "workflow_states", "workflow_transitions",
+}  # fmt: skip
+OF_EXECUTIONS = {
+    "attempts", "children", "execution_events", "parent", "step_executions", "workflow", "workflow_versions",
+    "workflows",
 }  # fmt: skip
 # What Bob calls with what is Alice's, and the answer. {prefix} is that of a key; the others in braces are ids of hers.
 CALLS: dict[str, tuple[dict[str, Any], int]] = {
@@ -54,8 +63,11 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     # Alice's workflow subscribes to it.
     "emit_event": ({"name": "told"}, 200),
     "delete_notification": ({"name": "ops"}, 404),
+    "execute_transition": ({"instance_id": "{instance}", "to_state": "done"}, 404),
+    "execute_transitions": ({"instances": ["{instance}"], "to_state": "done"}, 404),
     "execution_metrics": ({"workflow": "pipe"}, 404),
     "get_execution": ({"execution_id": "{execution}"}, 404),
+    "get_transitions": ({"instance_id": "{instance}"}, 404),
     "health": ({}, 200),
     "import_workflow": ({"definition": {**DEFINITION, "name": "mine"}}, 200),
     "openapi": ({}, 200),
@@ -73,8 +85,15 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "set_setting": ({"name": "rate_limit_per_minute", "value": 3}, 200),
     "start_execution": ({"workflow": "pipe"}, 404),
     "start_executions": ({"workflow": "pipe", "inputs": [{}]}, 404),
+    "start_workflow": ({"workflow_name": "ticket", "entity_table": "tickets", "entity_id": "1"}, 404),
+    "start_workflow_by_id": (
+        {"workflow_definition_id": "{machine}", "entity_table": "tickets", "entity_id": "1"},
+        404,
+    ),
+    "start_workflows": ({"workflow": "{machine}", "entities": [{"entity_table": "tickets", "entity_id": "1"}]}, 404),
     "trigger_schedule": ({"schedule": "{schedule}"}, 404),
     "update_workflow": ({"workflow": "pipe", "changes": {"title": "stolen"}}, 404),
+    "verify_history": ({"instance_id": "{instance}"}, 404),
     "validate_workflow": ({"definition": DEFINITION}, 200),
 }
 
@@ -130,7 +149,7 @@ def test_view_is_closed_to_callers_without_credentials(view: str, module_api: Ap
     assert answer.json()["code"] == "invalid_credentials"
 
 
-@pytest.mark.parametrize("embedded", sorted(RELATIONSHIPS - {"execution", "executions", "webhooks", "workflow_steps"}))
+@pytest.mark.parametrize("embedded", sorted(OF_EXECUTIONS))
 def test_embedding_shows_own_rows(embedded: str, alice: Tenant, bob: Tenant, module_api: Api) -> None:
     select = {"select": f"id,{embedded}(tenant_id)"}
     own = module_api.as_key(alice.key).get("/executions", params=select)
@@ -155,8 +174,14 @@ def test_function_does_not_reach_another_tenant(
         alice.tenant_id,
     ).values()
     deliveries = "select id::text from flowgres_api.notification_deliveries where tenant_id = %s limit 1"
+    instance, machine = operator.one(
+        "select id::text as instance, workflow_id::text as machine from flowgres.instances where tenant_id = %s",
+        alice.tenant_id,
+    ).values()
     given = {
         "{execution}": execution,
+        "{instance}": instance,
+        "{machine}": machine,
         "{schedule}": schedule,
         "{webhook}": webhook,
         "{delivery}": delivery,
@@ -164,7 +189,12 @@ def test_function_does_not_reach_another_tenant(
         "{prefix}": alice.key.split("_")[-1][:8],
     }
     arguments = {
-        name: given.get(value, value) if isinstance(value, str) else value for name, value in arguments.items()
+        name: given.get(value, value)
+        if isinstance(value, str)
+        else [given.get(item, item) if isinstance(item, str) else item for item in value]
+        if isinstance(value, list)
+        else value
+        for name, value in arguments.items()
     }
     before = snapshot(operator, alice.tenant_id)
 

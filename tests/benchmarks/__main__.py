@@ -32,6 +32,7 @@ from tests.benchmarks.workloads import (
     inputs,
     items,
     lists,
+    machines,
     memory,
     metrics,
     peers,
@@ -44,7 +45,7 @@ from tests.benchmarks.workloads import (
     wide,
 )
 
-WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11", "W12", "W13", "W14")
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11", "W12", "W13", "W14", "W15")
 
 # What is divided by each other stands together, so that the same disturbance meets both.
 PARTS: tuple[Part, ...] = (
@@ -79,6 +80,7 @@ PARTS: tuple[Part, ...] = (
     Part("W12 changes", "W12", changes.measure),
     Part("W13 webhooks", "W13", webhooks.measure),
     Part("W14 metrics", "W14", metrics.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
+    Part("W15 transitions", "W15", machines.measure),
     Part("W8 lists", "W8", lists.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
 )
 

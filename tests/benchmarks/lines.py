@@ -164,4 +164,7 @@ LINES: tuple[Line, ...] = (
     Line("w14.metrics", "W14 figures of a day of {measured} executions, p50", "ms", at_most(200)),
     Line("w14.errors", "  groups of its errors, a tenth of them", "ms"),
     Line("w14.measure", "  measuring one execution of six steps", "us"),
+    Line("w15.transitions", "W15 transitions of instances, 8 connections", "/s", at_least(3_000)),
+    Line("w15.plain", "  a plain update of a state with an insert into a history", "/s"),
+    Line("w15.transitions/plain", "  against the plain pair", "x", at_least(0.5), ("w15.transitions", "w15.plain")),
 )

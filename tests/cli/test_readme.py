@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.support import curl
 from tests.support.api import Api
 from tests.support.database import Database
 from tests.support.runner import Runner
@@ -94,19 +94,7 @@ def test_requests_of_the_tour_work(toured: Flowgres) -> None:
     requests = _lines("curl")
     assert len(requests) >= 3
     for line in requests:
-        words = shlex.split(re.sub(r"\$(API|FRONT|KEY)\b", lambda match: values[match[1]], line))[1:]
-        headers: dict[str, str] = {}
-        body, url = None, ""
-        while words:
-            word = words.pop(0)
-            if word == "-H":
-                name, _, value = words.pop(0).partition(": ")
-                headers[name] = value
-            elif word == "-d":
-                body = words.pop(0)
-            else:
-                url = word
-        answer = httpx.request("POST" if body else "GET", url, headers=headers, content=body)
+        answer = curl.request(line, values)
         assert answer.is_success, f"{line}\n{answer.text}"
         assert answer.json(), line
 

@@ -19,7 +19,7 @@ from flowgres_cli.errors import (
     UsageProblemError,
 )
 from flowgres_cli.main import cli
-from flowgres_cli.refusals import COMMANDS, advice, kind_of, refusal
+from flowgres_cli.refusals import COMMANDS, advice, details_text, kind_of, refusal
 from flowgres_definitions.description import description_text
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ OF_THE_API = re.compile(r"(^|[\s(])/[a-z_]+|\b(GET|POST|PUT|PATCH|DELETE)\b|\b\w
 NOT_OURS = {
     "argument_invalid", "front_only", "read_only", "isolation_refused", "runner_not_registered", "metadata_invalid",
     "invalid_credentials", "definition_invalid", "object_expected", "login_not_mappable",
-    "setting_not_found",
+    "setting_not_found", "entities_invalid",
 }  # fmt: skip
 
 
@@ -99,3 +99,16 @@ def test_arguments_of_the_call_stand_in_the_command() -> None:
 def test_status_and_code_say_how_the_command_ends(status: int, code: str, kind: type[CliError]) -> None:
     assert kind_of(status, code) is kind
     assert type(refusal(status, code, "no")) is kind
+
+
+@pytest.mark.parametrize(
+    ("details", "text"),
+    [
+        (None, ""),
+        ("inputs.x", "inputs.x"),
+        ('{"instance_id": "01a2", "rows": 3, "states": ["a", "b"], "none": null}', "instance_id: 01a2, rows: 3"),
+        ('{"cut', '{"cut'),
+    ],
+)
+def test_details_are_words(details: str | None, text: str) -> None:
+    assert details_text(details) == text

@@ -166,6 +166,65 @@ def test_examples_are_valid_as_a_directory(flowgres: Flowgres) -> None:
     assert answer.code == 0, answer.err
 
 
+MACHINE = """\
+workflow:
+  name: order_state
+  version: "1.0"
+triggers: [{type: webhook, secret: KEY}]
+states:
+  - {name: new, initial: true}
+  - name: open
+    sla: {after: soon, to: clsoed}
+  - {name: closed, final: true, colour: red}
+transitions:
+  - {from: new, to: open}
+  - from: opne
+    to: closed
+    enforce: true
+"""
+
+
+def test_what_is_wrong_in_a_machine_is_told_where_it_stands(flowgres: Flowgres, write: Callable[..., Path]) -> None:
+    write("flows/machine.yaml", MACHINE)
+    answer = flowgres("validate", "flows")
+    assert answer.code == 4
+    assert [(one["line"], one["column"], one["path"], one["code"]) for one in answer.json] == [
+        (4, 1, "triggers", "conflicting_keys"),
+        (8, 11, "states[1].sla.after", "duration_invalid"),
+        (8, 24, "states[1].sla.to", "unknown_state"),
+        (9, 33, "states[2].colour", "unknown_key"),
+        (12, 5, "transitions[1].from", "unknown_state"),
+        (14, 5, "transitions[1].enforce", "nothing_to_enforce"),
+    ]
+    assert 'no state is called "opne" (Did you mean "open"?)' in answer.err
+
+
+def test_what_only_a_server_can_tell_of_a_machine_is_said(flowgres: Flowgres, write: Callable[..., Path]) -> None:
+    ways = '{from: a, to: b, guard: "$.metadata.amount <", start: {workflow: ship}}'
+    write("m.yaml", f"name: m\nstates:\n  - {{name: a, initial: true}}\n  - {{name: b}}\ntransitions:\n  - {ways}\n")
+    answer = flowgres("validate", "m.yaml")
+    assert answer.code == 0
+    assert "Only a server can tell whether the workflow ship is there" in answer.err
+    assert "Only a server can read the guards of transitions" in answer.err
+
+
+def test_odd_machines_are_valid_with_warnings(flowgres: Flowgres) -> None:
+    answer = flowgres("validate", str(Path(__file__).parents[2] / "examples" / "order_state_machine"))
+    assert answer.code == 0
+    assert [(one["code"], one["severity"]) for one in answer.json] == [
+        ("leaves_final_state", "warning"),
+        ("repeated_transition", "warning"),
+    ]
+    assert "1 file valid, 2 warnings" in answer.err
+
+
+def test_a_workflow_goes_before_the_machine_that_starts_it() -> None:
+    ways = [{"from": "a", "to": "b", "start": {"workflow": "ship"}}]
+    first = DefinitionFile("m.yaml", b"", translate({"name": "m", "states": [], "transitions": ways}), {})
+    second = DefinitionFile("ship.yaml", b"", translate({"name": "ship", "steps": []}), {})
+    assert [one.name for one in in_dependency_order([first, second])] == ["ship", "m"]
+
+
 def test_documented_json_of_the_replaced_system_is_valid_with_warnings(flowgres: Flowgres) -> None:
     answer = flowgres("validate", str(CASES.parent / "documents" / "a_order_pipeline.json"))
     assert answer.code == 0, answer.err

@@ -10,6 +10,7 @@ from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.definitions import Author
 from tests.support.engine import Hands, hands
 from tests.support.history import keep_one_family
+from tests.support.machines import Machines
 from tests.support.schedules import Schedules
 from tests.support.server import Server
 
@@ -45,3 +46,10 @@ def schedules(database: Database, clock: Clock) -> Iterator[Schedules]:
     """A tenant that makes schedules, at noon."""
     with database.connect() as own:
         yield Schedules(Author(database, own), clock)
+
+
+@pytest.fixture
+def machines(database: Database) -> Iterator[Machines]:
+    """A tenant that makes state machines."""
+    with database.connect() as own:
+        yield Machines(Author(database, own))

@@ -66,7 +66,7 @@ def test_definition_is_an_object(author: Author, definition: Any) -> None:
             workflow({"id": 1, "type": 2, "config": 3, "depends_on": 4}),
             {f"steps[0].{key}": "wrong_kind" for key in ("id", "type", "config", "depends_on")},
         ),
-        ({"name": "w", "states": []}, {"states": "not_available_yet"}),
+        ({"name": "w", "states": []}, {"states": "no_states"}),
         ({"name": "w", "states": [], "steps": []}, {"states": "conflicting_keys"}),
         (workflow(log_step("a"), title="\u202eabc"), {"title": "invalid_text"}),
         (workflow(log_step("a"), metadata=[]), {"metadata": "wrong_kind"}),

@@ -176,6 +176,8 @@ def test_postgrest_is_behind_api_and_the_front_at_the_root(proxy: Proxy, member:
     found = member.get("/api/executions", params={"select": "id,status"})
     assert found.json() == [{"id": execution_id, "status": "queued"}] or found.json()[0]["id"] == execution_id
     assert member.request("POST", "/api/rpc/get_execution", json={"execution_id": execution_id}).status_code == 200
+    for path in ("/api/rpc/health", "/rpc/health"):
+        assert member.request("POST", path, json={}).json()["engine"] == "flowgres"
     refused = Api(proxy.url).get("/api/executions")
     assert refused.status_code == 401
     redirect = member.request("GET", "/api")

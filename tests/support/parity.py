@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.support.definitions import condition, listed_step, log_step, workflow
 from tests.support.parity_graph import GRAPH
+from tests.support.parity_machines import GUARDS, MACHINES
 
 Definition = dict[str, Any]
 Said = dict[str, str]
@@ -72,6 +73,7 @@ HOLDERS: dict[str, Any] = {
 
 ALIKE: list[tuple[Definition, Said]] = [
     *GRAPH,
+    *MACHINES,
     # The document
     (workflow(log_step("a")), {}),
     (workflow(log_step("a"), name="Order Pipeline"), {"name": "invalid_name"}),
@@ -89,7 +91,6 @@ ALIKE: list[tuple[Definition, Said]] = [
     (workflow(log_step("a"), version=1.1), {"version": "wrong_kind"}),
     (workflow(log_step("a"), extra=1, metadata=[]), {"extra": "unknown_key", "metadata": "wrong_kind"}),
     ({"name": "w", "steps": [log_step("a")], "states": []}, {"states": "conflicting_keys"}),
-    ({"name": "w", "states": [{"name": "new"}], "transitions": []}, {"states": "not_available_yet"}),
     (workflow(log_step("a"), dialect="braces"), {"dialect": "not_available_yet"}),
     (workflow(log_step("a"), outputs={"x": "{{ steps.z.output }}"}), {"outputs.x": "unknown_step"}),
     (workflow(log_step("a"), outputs={"x": SECRET}), {"outputs.x": "secret_misuse"}),
@@ -390,4 +391,5 @@ PARSED: list[tuple[Definition, Said]] = [
 
 STORED: list[tuple[Definition, Said]] = [
     (one("sub_workflow", workflow="w"), at("workflow", "sub_workflow_recursion")),
+    *GUARDS,
 ]

@@ -10,7 +10,7 @@ from flowgres_cli.output import Column, say
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
 if TYPE_CHECKING:
-    from flowgres_cli.definitions import DefinitionFile
+    from flowgres_cli.definitions import DefinitionFile, Finding
 
 Json = Any
 
@@ -104,9 +104,10 @@ def import_definitions(session: Session, paths: tuple[str, ...], is_dry: bool, i
     from flowgres_cli.definitions import in_dependency_order
     from flowgres_cli.importing import import_definition, tell_triggers
 
-    definitions = in_dependency_order(_checked(paths))
+    checked, told = _checked(paths)
+    definitions = in_dependency_order(checked)
     if is_dry:
-        _rehearse(session, definitions)
+        _rehearse(session, definitions, told)
         return
     if len(definitions) > 1:
         _refuse_wrong(session, definitions)
@@ -143,7 +144,7 @@ def schema(session: Session, is_of_tests: bool) -> None:
         session.output.line((case_description_text() if is_of_tests else description_text()).rstrip())
 
 
-def _checked(paths: tuple[str, ...]) -> list[DefinitionFile]:
+def _checked(paths: tuple[str, ...]) -> tuple[list[DefinitionFile], list[Finding]]:
     from flowgres_cli.definitions import SERVER_DECIDES, check_file, find_files, print_findings
     from flowgres_cli.errors import InvalidDefinitionError
 
@@ -159,7 +160,7 @@ def _checked(paths: tuple[str, ...]) -> list[DefinitionFile]:
     errors, _ = print_findings(findings)
     if errors:
         raise InvalidDefinitionError(f"{errors} error{'s' * (errors != 1)}; nothing was imported")
-    return definitions
+    return definitions, findings
 
 
 def _refuse_wrong(session: Session, definitions: list[DefinitionFile]) -> None:
@@ -178,16 +179,17 @@ def _refuse_wrong(session: Session, definitions: list[DefinitionFile]) -> None:
         )
 
 
-def _rehearse(session: Session, definitions: list[DefinitionFile]) -> None:
+def _rehearse(session: Session, definitions: list[DefinitionFile], told: list[Finding]) -> None:
     from flowgres_cli.definitions import print_findings
     from flowgres_cli.errors import InvalidDefinitionError
     from flowgres_cli.importing import foresee
 
     rows, findings = [], []
+    known = {(one.file, one.path, one.code) for one in told}
     for definition in definitions:
         row, found = foresee(session.client, definition)
         rows.append(row)
-        findings += found
+        findings += [one for one in found if (one.file, one.path, one.code) not in known]
     errors, _ = print_findings(findings)
     session.output.rows(rows, _DRY_COLUMNS, id_field="name")
     if errors:

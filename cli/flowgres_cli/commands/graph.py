@@ -1,4 +1,4 @@
-"""flowgres graph: the graph of a definition as a picture."""
+"""flowgres graph: the graph of a definition, or the states of a machine, as a picture."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Json = Any
     type=click.Choice(("ascii", "mermaid", "svg")),
     default="ascii",
     show_default=True,
-    help="Plain characters, a Mermaid flowchart for Markdown, or an SVG file.",
+    help="Plain characters, Mermaid for Markdown, or an SVG file.",
 )
 @click.option("-o", "--output", "target", metavar="FILE", help="Write to this file instead of stdout.")
 @server_options
 @pass_session
 def graph(session: Session, source: str, form: str, target: str | None) -> None:
-    """Draw the graph of a workflow.
+    """Draw the graph of a workflow: the steps of a DAG, the states of a machine.
 
     PATH is a definition, or - for stdin, and is drawn without a server; NAME is a workflow of the server, of which the
     active version is drawn. Exit code 4 when the definition has errors, as with validate.
@@ -38,7 +38,9 @@ def graph(session: Session, source: str, form: str, target: str | None) -> None:
     from flowgres_cli.output import say
 
     picture = read_picture(_document(session, source))
-    if form == "mermaid":
+    if form == "mermaid" and picture.is_machine:
+        from flowgres_cli.graphs.states import draw_states as draw
+    elif form == "mermaid":
         from flowgres_cli.graphs.mermaid import draw_mermaid as draw
     elif form == "svg":
         from flowgres_cli.graphs.svg import draw_svg as draw

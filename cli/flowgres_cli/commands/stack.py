@@ -170,11 +170,15 @@ def _print_next_steps() -> None:
 
 
 def _definitions(examples: Path) -> Iterator[Path]:
-    """One form of each example: some exist as YAML and as JSON."""
+    """One form of each example that runs: some exist as YAML and as JSON.
+
+    State machines run nothing by themselves, and one of them has the name of a workflow with steps.
+    """
     from flowgres_cli.definitions import CASE_SUFFIXES
 
     for folder in sorted(path for path in examples.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))):
-        found = sorted(path for path in folder.glob("*.yaml") if not path.name.endswith(CASE_SUFFIXES))
+        names = [path for path in folder.glob("*.yaml") if not path.name.endswith(CASE_SUFFIXES)]
+        found = sorted(path for path in names if path.name != "machine.yaml")
         yield from found or sorted(folder.glob("workflow.json"))
 
 

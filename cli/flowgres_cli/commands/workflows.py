@@ -43,6 +43,16 @@ _STEP_COLUMNS = (
     Column("depends_on", "DEPENDS ON", lambda value: ", ".join(value or ()), is_prose=True),
     Column("description", "DESCRIPTION", is_optional=True, is_prose=True),
 )
+_STATE_COLUMNS = (
+    Column("name", "STATE"),
+    Column("is_initial", "INITIAL", lambda value: "yes" if value else ""),
+    Column("is_final", "FINAL", lambda value: "yes" if value else ""),
+)
+_TRANSITION_COLUMNS = (
+    Column("transition_name", "TRANSITION"),
+    Column("from_state", "FROM", lambda state: state or "*"),
+    Column("to_state", "TO"),
+)
 _INPUT_COLUMNS = (
     Column("name", "INPUT"),
     Column("type", "TYPE"),
@@ -83,7 +93,7 @@ def list_workflows(session: Session, status: str | None, limit: int) -> None:
 @output_option
 @pass_session
 def show_workflow(session: Session, name: str, version: int | None) -> None:
-    """Show one workflow with its inputs and steps."""
+    """Show one workflow with its inputs and steps; a state machine with its states and transitions."""
     workflow = find_workflow(session, name)
     shown = version or workflow.get("active_version") or workflow.get("version")
     steps = session.client.select(
@@ -112,6 +122,9 @@ def show_workflow(session: Session, name: str, version: int | None) -> None:
     output.record(workflow, fields=fields)
     _tell_state(session, workflow)
     output.line("")
+    if workflow.get("kind") == "state_machine":
+        _print_machine(session, workflow)
+        return
     if inputs:
         output.rows([{"name": name, **told} for name, told in inputs.items()], _INPUT_COLUMNS, id_field="name")
         output.line("")
@@ -132,7 +145,7 @@ def list_versions(session: Session, name: str, limit: int) -> None:
         {"workflow_name": f"eq.{name}", "select": columns, "order": "version.desc", "limit": limit},
     )
     if not rows and not session.client.select("workflows", {"name": f"eq.{name}", "select": "id", "limit": 1}):
-        raise _missing(session, name)
+        raise missing_workflow(session, name)
     for row in rows:
         row["use"] = "active" if row["is_active"] else "waits to be active" if row["is_pending"] else None
     session.output.rows(rows, _VERSION_COLUMNS, id_field="version", empty="no versions")
@@ -183,8 +196,15 @@ def find_workflow(session: Session, name: str) -> dict[str, Json]:
     """The row of this workflow. Raises NotFoundError, with the name that may be meant."""
     found = session.client.select("workflows", {"name": f"eq.{name}", "limit": 1})
     if not found:
-        raise _missing(session, name)
+        raise missing_workflow(session, name)
     return found[0]
+
+
+def _print_machine(session: Session, workflow: dict[str, Json]) -> None:
+    session.output.rows(workflow["states"], _STATE_COLUMNS, id_field="name")
+    session.output.line("")
+    transitions = {"workflow_id": f"eq.{workflow['id']}", "order": "place.asc"}
+    session.output.rows(session.client.select("workflow_transitions", transitions), _TRANSITION_COLUMNS)
 
 
 def _change(session: Session, function: str, arguments: dict[str, Json]) -> None:
@@ -212,7 +232,8 @@ def _tell_state(session: Session, workflow: dict[str, Json]) -> None:
             say(f"  {_describe(error)}")
 
 
-def _missing(session: Session, name: str) -> Exception:
+def missing_workflow(session: Session, name: str) -> Exception:
+    """The error that says so, with the name that may be meant."""
     import difflib
 
     from flowgres_cli.errors import NotFoundError

@@ -9,7 +9,7 @@ from flowgres_cli.output import cells, clean, one_line
 
 from .channels import Channel, plan_channel
 from .layout import Layout, lay_out
-from .reading import Picture, Step
+from .reading import Edge, Picture, Step
 
 WIDTH = 80
 """Columns that a picture has, where its ids leave it that."""
@@ -35,12 +35,18 @@ def draw_ascii(picture: Picture, *, width: int = WIDTH) -> str:
         lines += _section("Marks", [f"{name}: {marks}" for name, marks in marked], width)
     lines += _section("When", [f"{name}: {expression}" for name, expression in whens], width)
     names = [step.id for step in picture.steps]
+    lines += _section("Back", [_return(picture, edge) for edge in picture.returns], width)
     lines += _section("Cancels", [f"{names[one.source]} ..> {names[one.target]}" for one in picture.cancels], width)
     undone = [f"{names[number]} <.. {_undoing(step)}" for number, step in picture.compensations]
     lines += _section("Compensations, the last one first", undone, width)
     late = [f"{number}. {clean(step.id)} {_described(step)}" for number, step in enumerate(picture.failures, 1)]
     lines += _section("On failure", late, width)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _return(picture: Picture, edge: Edge) -> str:
+    """a -- name --> b."""
+    return f"{picture.steps[edge.source].id} -- {' / '.join(edge.labels)} --> {picture.steps[edge.target].id}"
 
 
 def _described(step: Step) -> str:
@@ -133,7 +139,8 @@ def _list(picture: Picture, layout: Layout, width: int) -> Iterator[str]:
             step = picture.steps[index]
             yield from _cut([f" {depth if not place else '':>{digits}}  {clean(step.id)} {_described(step)}"], width)
             for labels, names in targets.get(index, {}).items():
-                arrow = " " * (digits + 5) + (f"-- {' / '.join(labels)} --> " if labels else "--> ")
+                told = one_line(" / ".join(labels), width // 2)
+                arrow = " " * (digits + 5) + (f"-- {told} --> " if told else "--> ")
                 yield from textwrap.wrap(
                     ", ".join(names),
                     width,

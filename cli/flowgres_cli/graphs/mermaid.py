@@ -19,10 +19,10 @@ _CIRCLED = {"condition": ('{"', '"}'), "switch": ('{"', '"}'), "stop": ('(["', '
 
 def draw_mermaid(picture: Picture) -> str:
     """The picture as text, without a line end after the last line."""
-    lines = ["flowchart LR", f"  accTitle: {_escape(picture.name)}"]
+    lines = ["flowchart LR", f"  accTitle: {escape_text(picture.name)}"]
     lines += [f"  s{number}{_node(step)}" for number, step in enumerate(picture.steps)]
     for edge in picture.edges:
-        label = f'|"{_escape(" / ".join(edge.labels))}"|' if edge.labels else ""
+        label = f'|"{escape_text(" / ".join(edge.labels))}"|' if edge.labels else ""
         lines.append(f"  s{edge.source} -->{label} s{edge.target}")
     lines += [f'  s{edge.source} -.->|"cancels"| s{edge.target}' for edge in picture.cancels]
     if picture.compensations:
@@ -47,8 +47,9 @@ def _node(step: Step, name: str | None = None) -> str:
     if step.when:
         told.append(one_line(f"when {step.when}", _MOST_TITLE))
     opening, closing = _CIRCLED.get(step.type, ('[["', '"]]') if "each" in step.marks else ('["', '"]'))
-    return opening + "<br/>".join(_escape(text) for text in told) + closing
+    return opening + "<br/>".join(escape_text(text) for text in told) + closing
 
 
-def _escape(text: str) -> str:
+def escape_text(text: str) -> str:
+    """What people wrote, in one line, so that nothing of it is syntax."""
     return _SAFE.sub(lambda found: f"#{ord(found[0])};", one_line(text))

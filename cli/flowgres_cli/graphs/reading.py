@@ -1,4 +1,7 @@
-"""What a picture of a definition shows: its steps, what leads from one to another and why, and what undoes them."""
+"""What a picture of a definition shows: its steps, what leads from one to another and why, and what undoes them.
+
+Of a state machine the steps are its states, and the edges its transitions (`machines.py`).
+"""
 
 from __future__ import annotations
 
@@ -46,10 +49,19 @@ class Picture:
     compensations: list[tuple[int, Step]] = field(default_factory=list)
     """The number of the step that is undone, and what undoes it."""
     failures: list[Step] = field(default_factory=list)
+    returns: list[Edge] = field(default_factory=list)
+    """Of a machine, what leads back to an earlier layer or stays where it is; `edges` has no circle."""
+    is_machine: bool = False
 
 
 def read_picture(document: Mapping[str, Json]) -> Picture:
     """The picture of a valid definition in our words; its values may still stand in the author's forms."""
+    from flowgres_definitions.machines import is_machine
+
+    if is_machine(document):
+        from .machines import read_machine
+
+        return read_machine(document)
     from flowgres_definitions.form import form_definition
     from flowgres_definitions.graph import build_graph, names_in
     from flowgres_definitions.sections import list_sections

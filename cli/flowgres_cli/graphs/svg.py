@@ -48,16 +48,19 @@ def draw_svg(picture: Picture) -> str:
         (lefts[item.layer], top + item.row * _ROW_HEIGHT, widths[item.layer]) for item in layout.items
     ]
     body = [f'<text class="id" x="{_MARGIN}" y="{_MARGIN + 8}">{_text(heading)}</text>']
-    into = [0] * len(layout.items)
+    into, out = [0] * len(layout.items), [0] * len(layout.items)
     for link in layout.links:
         into[link.target] += 1
+        out[link.source] += 1
     for link in layout.links:
-        body += _link(layout, link, places, is_joined=into[link.target] > 1)
+        body += _link(layout, link, places, is_joined=into[link.target] > 1, is_branch=out[link.source] > 1)
     for edge in picture.cancels:
         body.append(_cancel(places[edge.source], places[edge.target]))
+    for edge in picture.returns:
+        body += _return(places[edge.source], places[edge.target], " / ".join(edge.labels))
     for number, step in enumerate(picture.steps):
         body += _box(step, step.id, places[number])
-    bottom = float(top + layout.row_count * _ROW_HEIGHT)
+    bottom = float(top + layout.row_count * _ROW_HEIGHT) + (_MARGIN if picture.returns else 0)
     undone = [(f"{picture.steps[number].id}.compensate", step) for number, step in picture.compensations]
     late = [(step.id, step) for step in picture.failures]
     for heading, entries, kind in (
@@ -119,12 +122,15 @@ def _width(step: Step) -> float:
 
 def _box(step: Step, name: str, place: tuple[float, float, float], kind: str = "") -> Iterator[str]:
     x, y, width = place
-    radius = {"stop": _BOX_HEIGHT / 2, "condition": 0, "switch": 0}.get(step.type, 6)
+    radius = {"stop": _BOX_HEIGHT / 2, "state": _BOX_HEIGHT / 2, "condition": 0, "switch": 0}.get(step.type, 6)
+    kind = "undo" if step.type == "any" else kind
     told = ": ".join(text for text in (name, step.title, step.when and f"when {step.when}") if text)
     yield f"<g><title>{_text(told, 500)}</title>"
     if "each" in step.marks:
         yield _rectangle(x + 4, y - 4, width, radius, kind)
     yield _rectangle(x, y, width, radius, kind)
+    if "final" in step.marks:
+        yield _rectangle(x - 4, y - 4, width + 8, radius + 4, kind, height=_BOX_HEIGHT + 8)
     lines = list(_lines(step, name))
     for row, (style, text) in enumerate(lines):
         height = y + _BOX_HEIGHT / 2 + 4 + (row - (len(lines) - 1) / 2) * 15
@@ -132,24 +138,31 @@ def _box(step: Step, name: str, place: tuple[float, float, float], kind: str = "
     yield "</g>"
 
 
-def _rectangle(x: float, y: float, width: float, radius: float, kind: str) -> str:
+def _rectangle(x: float, y: float, width: float, radius: float, kind: str, *, height: float = _BOX_HEIGHT) -> str:
     style = f"box {kind}".rstrip()
-    return f'<rect class="{style}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{_BOX_HEIGHT}" rx="{radius}"/>'
+    return f'<rect class="{style}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" rx="{radius}"/>'
 
 
-def _link(layout: Layout, link: Link, places: list[tuple[float, float, float]], *, is_joined: bool) -> Iterator[str]:
+def _link(
+    layout: Layout, link: Link, places: list[tuple[float, float, float]], *, is_joined: bool, is_branch: bool
+) -> Iterator[str]:
     (x, y, width), (to_x, to_y, to_width) = places[link.source], places[link.target]
     y, to_y = y + _BOX_HEIGHT / 2, to_y + _BOX_HEIGHT / 2
     is_step = layout.items[link.target].step is not None
     x += width
-    # The bend first, then straight on, which is where a label stands.
-    bend, turned = _GAP / 3, min(x + _GAP - 14, to_x)
+    # A label stands where its line is alone: behind the bend, before it, or in the middle of a long one.
+    is_slope = bool(link.labels) and is_joined and is_branch
+    turned = to_x - 14 if is_slope else min(x + _GAP - 14, to_x)
+    bend = (turned - x) / 2 if is_slope else _GAP / 3
     path = f"M{x:.1f} {y:.1f}C{x + bend:.1f} {y:.1f} {turned - bend:.1f} {to_y:.1f} {turned:.1f} {to_y:.1f}H{to_x:.1f}"
     arrow = ' marker-end="url(#flowgres-arrow)"' if is_step else f"h{to_width:.1f}"
     yield f'<path class="edge" d="{path}{"" if is_step else arrow}"{arrow if is_step else ""}/>'
     if link.labels:
-        # Where lines come together they are told apart at their begin, else at their end.
-        at, height, anchor = (x + 6, y - 6, "start") if is_joined else (to_x - 10, to_y - 6, "end")
+        at, height, anchor = to_x - 10, to_y - 6, "end"
+        if is_slope:
+            at, height, anchor = (x + turned) / 2, (y + to_y) / 2 - 6, "middle"
+        elif is_joined:
+            at, height, anchor = x + 6, y - 6, "start"
         label = _text(" / ".join(link.labels))
         yield f'<text class="small" x="{at:.1f}" y="{height:.1f}" text-anchor="{anchor}">{label}</text>'
 
@@ -167,6 +180,19 @@ def _cancel(source: tuple[float, float, float], target: tuple[float, float, floa
         f"{end[0]:.1f} {end[1] - (pull if to_y != y else -pull):.1f} {end[0]:.1f} {end[1]:.1f}"
     )
     return f'<path class="edge cancel" d="{path}" marker-end="url(#flowgres-arrow)"><title>cancels</title></path>'
+
+
+def _return(source: tuple[float, float, float], target: tuple[float, float, float], label: str) -> Iterator[str]:
+    """A curve below both boxes, from one to the other or to itself, with its label under it."""
+    (x, y, width), (to_x, to_y, to_width) = source, target
+    is_loop = source == target
+    x, to_x = x + width / 2 + (12 if is_loop else 0), to_x + to_width / 2 - (12 if is_loop else 0)
+    y, to_y = y + _BOX_HEIGHT, to_y + _BOX_HEIGHT
+    low = max(y, to_y) + _ROW_HEIGHT - _BOX_HEIGHT
+    path = f"M{x:.1f} {y:.1f}C{x:.1f} {low:.1f} {to_x:.1f} {low:.1f} {to_x:.1f} {to_y:.1f}"
+    yield f'<path class="edge" d="{path}" marker-end="url(#flowgres-arrow)"><title>{_text(label)}</title></path>'
+    middle = (y + to_y) / 8 + low * 0.75
+    yield f'<text class="small" x="{(x + to_x) / 2:.1f}" y="{middle:.1f}" text-anchor="middle">{_text(label)}</text>'
 
 
 def _text(text: str, most: int | None = None) -> str:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flowgres_cli.durations import describe_seconds
 from flowgres_cli.testing.cases import Case, Failure, Outcome
 from flowgres_cli.testing.checking import branch_name
-from flowgres_cli.testing.durations import describe_seconds
 from flowgres_cli.testing.matching import ABSENT, Difference, Path, compare, fits_url
 from flowgres_cli.testing.ordering import in_order
 from flowgres_cli.testing.world import Sent

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import TextIO
 
+from flowgres_cli.durations import describe_seconds
 from flowgres_cli.output import clean
 from flowgres_cli.testing.cases import Failure, Result
-from flowgres_cli.testing.durations import describe_seconds
 
 _STYLES = {"green": "32", "red": "31", "dim": "2", "bold": "1"}
 

@@ -36,14 +36,16 @@ with named (schema, owner, roles, names) as (
   (
     'flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
       validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children,
-      execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks
+      execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history,
+      entity_workflows, workflow_history, workflow_states, workflow_transitions
     }'
   ),
   (
     'flowgres_api', 'flowgres_owner', '{flowgres_member}', '{
       import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
       start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
-      emit_event, rotate_webhook, redeliver_webhook, redeliver_notification
+      emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
+      execute_transition, execute_transitions
     }'
   ),
   (
@@ -54,13 +56,14 @@ with named (schema, owner, roles, names) as (
   ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{adopt_installation, add_tenant_login, remove_tenant_login}'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
-  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, preview_schedule}'),
+  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, preview_schedule, get_transitions, verify_history}'),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant}'),
   (
     'flowgres', 'flowgres_definer', '{flowgres_member}', '{
       import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
       update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
-      backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification
+      backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
+      start_workflows, execute_transition, execute_transitions
     }'
   ),
   (
@@ -82,7 +85,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{add_tenant_login, remove_tenant_login, list_tenant_logins}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting, move_instances}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends}'),
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{installation_health, installation_metrics}'),
   -- For those who wait, of any tenant: that something happened, and never what.
@@ -121,7 +124,8 @@ readable (roles, names, columns) as (
       flowgres.tenants, flowgres.settings, flowgres.workflows, flowgres.workflow_versions, flowgres.workflow_steps, flowgres.step_types,
       flowgres.executions, flowgres.step_executions, flowgres.step_items, flowgres.attempts, flowgres.events, flowgres.schedules,
       flowgres.subscriptions, flowgres.webhook_deliveries, flowgres.webhook_rejections, flowgres.metric_rollups, flowgres.metric_open,
-      flowgres.error_rollups, flowgres.notifications
+      flowgres.error_rollups, flowgres.notifications, flowgres.machine_states, flowgres.machine_transitions, flowgres.instances,
+      flowgres.instance_history
     }'::text[],
     null::text[]
   ),
@@ -148,7 +152,8 @@ readable (roles, names, columns) as (
       flowgres_api.tenants, flowgres_api.settings, flowgres_api.workflows, flowgres_api.workflow_versions, flowgres_api.workflow_steps,
       flowgres_api.executions, flowgres_api.step_executions, flowgres_api.attempts, flowgres_api.execution_events, flowgres_api.secrets,
       flowgres_api.runners, flowgres_api.schedules, flowgres_api.subscriptions, flowgres_api.webhooks, flowgres_api.webhook_deliveries,
-      flowgres_api.error_groups, flowgres_api.notifications, flowgres_api.notification_deliveries
+      flowgres_api.error_groups, flowgres_api.notifications, flowgres_api.notification_deliveries, flowgres_api.workflow_states,
+      flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history
     }',
     null
   ),
@@ -219,13 +224,15 @@ relations as (
 
 wanted_on_relations (name, role, privilege, attribute) as (
   -- The engine's own roles work on all tables; which rows they reach is the policies' matter. No TRUNCATE, which no policy
-  -- binds, and no REFERENCES, which looks past them. The audit is only ever added to.
+  -- binds, and no REFERENCES, which looks past them. The audit and the history of instances are only ever added to, and an
+  -- instance is never deleted.
   select r.name, o.role, p.privilege, null
   from relations as r
   cross join (values ('flowgres_definer'), ('flowgres_engine')) as o (role)
   cross join (values ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) as p (privilege)
   where r.relkind in ('r', 'p') and not r.is_partition and r.short_name not in ('clock', 'migrations', 'schema_files')
-    and not (r.short_name = 'audit_log' and p.privilege in ('UPDATE', 'DELETE'))
+    and not (r.short_name in ('audit_log', 'instance_history') and p.privilege in ('UPDATE', 'DELETE'))
+    and not (r.short_name = 'instances' and p.privilege = 'DELETE')
   union
   -- What a row of the queue takes when it becomes ready again, and how far that has come.
   select r.name, o.role, p.privilege, null

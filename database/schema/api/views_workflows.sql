@@ -16,8 +16,10 @@ select
   w.status = 'active' as is_active,
   coalesce(w.active_version, nullif(w.latest_version, 0)) as version,
   case when w.kind = 'state_machine' then (
-    select v.definition -> 'states'
+    select jsonb_agg(jsonb_build_object(
+      'id', s.id, 'name', s.name, 'is_initial', s.is_initial, 'is_final', s.is_final, 'metadata', s.metadata) order by s.place)
     from flowgres.workflow_versions as v
+    join flowgres.machine_states as s on s.tenant_id = v.tenant_id and s.version_id = v.id
     where v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = coalesce(w.active_version, w.latest_version)
   ) end as states,
   nullif(w.latest_version, 0) as latest_version,
@@ -42,7 +44,7 @@ comment on column flowgres_api.workflows.metadata is $$The author's metadata$$;
 comment on column flowgres_api.workflows.active_version is $$Version that new executions take; null when none ever was active$$;
 comment on column flowgres_api.workflows.is_active is $$Whether status is active$$;
 comment on column flowgres_api.workflows.version is $$The active version, else the latest$$;
-comment on column flowgres_api.workflows.states is $$States of a state machine; null for a dag$$;
+comment on column flowgres_api.workflows.states is $$States of a state machine: [{id, name, is_initial, is_final, metadata}]; null for a dag$$;
 comment on column flowgres_api.workflows.latest_version is $$Number of the newest version, active or not$$;
 comment on column flowgres_api.workflows.created_by is $$Who imported it first$$;
 comment on column flowgres_api.workflows.created_at is $$When it was imported first$$;

@@ -193,7 +193,7 @@ begin
   values (
     p_tenant_id, v_id, p_workflow_id, p_version, p_definition ->> 'version', p_state,
     flowgres.definition_checksum(p_definition), p_source, p_definition,
-    jsonb_array_length(p_definition -> 'steps'), case when p_definition ? 'outputs' then 1 else 0 end, '{}', '{}',
+    coalesce(jsonb_array_length(p_definition -> 'steps'), 0), case when p_definition ? 'outputs' then 1 else 0 end, '{}', '{}',
     p_definition -> 'inputs', flowgres.takes_additional_inputs(p_definition),
     coalesce(
       (p_definition #>> '{settings,timeout}')::double precision,
@@ -202,6 +202,11 @@ begin
     (p_definition #>> '{settings,correlation_id}')::jsonpath,
     flowgres.read_start_rule(p_definition),
     flowgres.actor(), v_now);
+  if flowgres.workflow_kind(p_definition) = 'state_machine' then
+    perform flowgres.compile_machine(p_tenant_id => p_tenant_id, p_version_id => v_id, p_definition => p_definition);
+    select v.* into strict v_version from flowgres.workflow_versions as v where v.tenant_id = p_tenant_id and v.id = v_id;
+    return v_version;
+  end if;
   perform flowgres.compile_steps(p_tenant_id => p_tenant_id, p_version_id => v_id, p_definition => p_definition);
   if p_definition @? '$.steps[*].join ? (@.rest == "cancel")' then
     perform flowgres.compile_cancels(
@@ -226,7 +231,7 @@ begin
   return v_version;
 end;
 $$;
-comment on function flowgres.compile_version(uuid, uuid, integer, text, jsonb, jsonb) is $$Store a version and its compiled steps
+comment on function flowgres.compile_version(uuid, uuid, integer, text, jsonb, jsonb) is $$Store a version and its compiled steps, or states and transitions
 
 The definition is canonical and was checked; the source is the text as it was given.$$;
 

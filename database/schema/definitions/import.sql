@@ -118,37 +118,39 @@ comment on function flowgres.write_version(flowgres.workflows, jsonb, jsonb, tex
 
 The caller holds the lock of the workflow.$$;
 
-create or replace function flowgres.import_definition(
-  p_tenant_id uuid, p_definition jsonb, p_activate boolean, p_checked boolean default false, p_source jsonb default null
+create or replace function flowgres.store_definition(
+  p_tenant_id uuid, p_definition jsonb, p_source jsonb, p_warnings jsonb, p_activate boolean, p_checked boolean
 )
   returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
 as $$
 declare
-  v_check jsonb := flowgres.check_definition(p_tenant_id => p_tenant_id, p_definition => p_definition);
-  v_definition jsonb := v_check -> 'definition';
-  v_source jsonb := coalesce(p_source, p_definition);
+  v_kind text := flowgres.workflow_kind(p_definition);
   v_workflow flowgres.workflows;
   v_written record;
 begin
-  if not (v_check -> 'valid')::boolean then
-    perform flowgres.fail_definition(p_errors => v_check -> 'errors');
+  v_workflow := flowgres.lock_workflow(p_tenant_id => p_tenant_id, p_name => p_definition ->> 'name', p_kind => v_kind);
+  if v_workflow.kind <> v_kind then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'workflow_kind_mismatch',
+      p_message => format('the workflow "%s" is a %s, and this definition a %s', v_workflow.name, v_workflow.kind, v_kind),
+      p_hint => 'Choose another name, or delete that workflow first: flowgres workflows delete ' || v_workflow.name);
   end if;
-  v_workflow := flowgres.lock_workflow(p_tenant_id => p_tenant_id, p_name => v_definition ->> 'name', p_kind => 'dag');
   perform flowgres.check_title(
-    p_workflow => v_workflow, p_definition => v_definition,
-    p_given_name => coalesce(v_source ->> 'name', v_source #>> '{workflow,name}'));
+    p_workflow => v_workflow, p_definition => p_definition,
+    p_given_name => coalesce(p_source ->> 'name', p_source #>> '{workflow,name}'));
   if v_workflow.latest_version = 0 then
     update flowgres.workflows as w
     set
-      title = v_definition ->> 'title', description = v_definition ->> 'description',
-      metadata = coalesce(v_definition -> 'metadata', '{}')
+      title = p_definition ->> 'title', description = p_definition ->> 'description',
+      metadata = coalesce(p_definition -> 'metadata', '{}')
     where w.tenant_id = p_tenant_id and w.id = v_workflow.id
     returning w.* into v_workflow;
   end if;
   select * into v_written
   from flowgres.write_version(
-    p_workflow => v_workflow, p_source => v_source, p_definition => v_definition,
-    p_state => case when not p_activate then 'draft' when p_checked then 'ready' else 'checking' end);
+    p_workflow => v_workflow, p_source => p_source, p_definition => p_definition,
+    -- A machine has no expressions that a runner would have to confirm.
+    p_state => case when not p_activate then 'draft' when p_checked or v_kind = 'state_machine' then 'ready' else 'checking' end);
   if p_activate then
     v_workflow := flowgres.request_version(p_workflow => v_workflow, p_version => v_written.version);
   end if;
@@ -164,7 +166,25 @@ begin
     'state', (v_written.version).state,
     'active_version', v_workflow.active_version,
     'pending_version', flowgres.pending_version(v_workflow.pending_versions),
-    'warnings', v_check -> 'warnings') || flowgres.describe_triggers(v_workflow);
+    'warnings', p_warnings) || flowgres.describe_triggers(v_workflow);
+end;
+$$;
+comment on function flowgres.store_definition(uuid, jsonb, jsonb, jsonb, boolean, boolean) is $$Store, compile and activate a definition that was checked: p_definition is its canonical form.$$;
+
+create or replace function flowgres.import_definition(
+  p_tenant_id uuid, p_definition jsonb, p_activate boolean, p_checked boolean default false, p_source jsonb default null
+)
+  returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_check jsonb := flowgres.check_definition(p_tenant_id => p_tenant_id, p_definition => p_definition);
+begin
+  if not (v_check -> 'valid')::boolean then
+    perform flowgres.fail_definition(p_errors => v_check -> 'errors');
+  end if;
+  return flowgres.store_definition(
+    p_tenant_id => p_tenant_id, p_definition => v_check -> 'definition', p_source => coalesce(p_source, p_definition),
+    p_warnings => v_check -> 'warnings', p_activate => p_activate, p_checked => p_checked);
 end;
 $$;
 comment on function flowgres.import_definition(uuid, jsonb, boolean, boolean, jsonb) is $$Check, store, compile and activate a definition

@@ -1,4 +1,4 @@
--- The whole definition: steps, graph, references, nesting, warnings.
+-- The whole definition: steps, graph, references, nesting, warnings. Of a state machine: machines.sql.
 
 set local role flowgres_owner;
 
@@ -148,6 +148,10 @@ begin
     return flowgres.report_check(p_errors => v_errors, p_warnings => v_warnings, p_definition => null);
   end if;
 
+  if flowgres.is_machine(p_definition) then
+    return flowgres.check_machine(p_tenant_id => p_tenant_id, p_definition => p_definition);
+  end if;
+
   v_steps := p_definition -> 'steps';
   if jsonb_typeof(v_steps) = 'array' and jsonb_array_length(v_steps) > v_most then
     -- Too long to look at every step, but a wrong graph is told all the same: its check is linear.
@@ -226,7 +230,7 @@ as $$
 begin
   if jsonb_typeof(p_definition) is distinct from 'object' then
     return array[flowgres.problem(
-      p_path => '', p_code => 'wrong_kind', p_message => 'a definition is an object', p_hint => 'Begin with name and steps.')];
+      p_path => '', p_code => 'wrong_kind', p_message => 'a definition is an object', p_hint => 'Begin with name, then steps or states.')];
   end if;
   if octet_length(p_definition::text) > p_most_bytes then
     return array[flowgres.problem(
@@ -243,19 +247,15 @@ begin
       p_path => '', p_code => 'number_invalid', p_message => 'a number in the definition is too large',
       p_hint => 'Quote it if it is text.')];
   end if;
-  if p_definition ? 'states' and p_definition ? 'steps' then
-    return array[flowgres.problem(
-      p_path => 'states', p_code => 'conflicting_keys', p_message => 'a definition has either steps or states')];
-  end if;
-  if p_definition ?| '{states,transitions}' then
+  if flowgres.is_machine(p_definition) and jsonb_typeof(p_definition -> 'steps') <> 'null' then
     return array[flowgres.broken_rule(
-      p_path => case when p_definition ? 'states' then 'states' else 'transitions' end,
-      p_schema => flowgres.definition_schema() #> '{$defs,later}', p_code => '', p_message => '')];
+      p_path => case when jsonb_typeof(p_definition -> 'states') <> 'null' then 'states' else 'transitions' end,
+      p_schema => flowgres.definition_schema() #> '{then,properties,steps,not}', p_code => 'conflicting_keys', p_message => '')];
   end if;
   return '{}';
 end;
 $$;
-comment on function flowgres.check_document(jsonb, integer, integer) is $$What makes looking further pointless: no object, too large, too deep, another kind of workflow.$$;
+comment on function flowgres.check_document(jsonb, integer, integer) is $$What makes looking further pointless: no object, too large, too deep, two kinds of workflow in one.$$;
 
 create or replace function flowgres.report_check(p_errors jsonb[], p_warnings jsonb[], p_definition jsonb)
   returns jsonb language sql immutable parallel safe

@@ -26,6 +26,21 @@ end;
 $$;
 comment on function flowgres.find_workflow(uuid, text) is $$The workflow with this name or id; refuses when there is none.$$;
 
+create or replace function flowgres.check_kind(p_workflow flowgres.workflows, p_kind text)
+  returns void language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+begin
+  if (p_workflow).kind <> p_kind then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'workflow_kind_mismatch',
+      p_message => format('"%s" is a %s, and this is for a %s', (p_workflow).name, (p_workflow).kind, p_kind),
+      p_hint => case p_kind when 'dag' then 'A state machine is begun by start_workflow and moved by execute_transition.'
+        else 'A dag is started by start_execution.' end);
+  end if;
+end;
+$$;
+comment on function flowgres.check_kind(flowgres.workflows, text) is $$Refuse a workflow of the other kind: dag or state_machine.$$;
+
 create or replace function flowgres.find_workflow_locked(p_tenant_id uuid, p_workflow text)
   returns flowgres.workflows language plpgsql set search_path to pg_catalog, pg_temp
 as $$
@@ -122,7 +137,7 @@ begin
       perform flowgres.fail_definition(p_errors => v_check -> 'errors');
     end if;
     update flowgres.workflow_versions as v
-    set state = 'checking'
+    set state = case (p_workflow).kind when 'dag' then 'checking' else 'ready' end
     where v.tenant_id = v_version.tenant_id and v.id = v_version.id
     returning v.* into v_version;
   end if;
@@ -272,6 +287,7 @@ declare
   v_base jsonb;
   v_step jsonb := p_step;
 begin
+  perform flowgres.check_kind(p_workflow => v_workflow, p_kind => 'dag');
   select v.* into v_version
   from flowgres.workflow_versions as v
   where v.tenant_id = v_tenant_id and v.workflow_id = v_workflow.id
@@ -320,6 +336,14 @@ begin
     select e.id from flowgres.executions as e
     where e.tenant_id = v_tenant_id and e.workflow_id = v_workflow.id and e.finished_at is null
     order by e.id);
+  if v_workflow.kind = 'state_machine' and not coalesce(p_cancel_running, false) and exists (
+    select from flowgres.instances as i
+    where i.tenant_id = v_tenant_id and i.workflow_name = v_workflow.name and i.workflow_id = v_workflow.id and i.completed_at is null)
+  then
+    perform flowgres.fail(
+      p_status => 409, p_code => 'workflow_in_use', p_message => format('the machine "%s" has active instances', v_workflow.name),
+      p_hint => 'Complete them, or pass cancel_running: then nothing new starts, and these go on.');
+  end if;
   if cardinality(v_running) > 0 and not coalesce(p_cancel_running, false) then
     perform flowgres.fail(
       p_status => 409, p_code => 'workflow_in_use',

@@ -2,12 +2,13 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.find_version(p_workflow flowgres.workflows, p_version integer)
+create or replace function flowgres.find_version(p_workflow flowgres.workflows, p_version integer, p_kind text default 'dag')
   returns flowgres.workflow_versions language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
 declare
   v_version flowgres.workflow_versions;
 begin
+  perform flowgres.check_kind(p_workflow => p_workflow, p_kind => p_kind);
   select v.* into v_version
   from flowgres.workflow_versions as v
   where v.tenant_id = (p_workflow).tenant_id and v.workflow_id = (p_workflow).id
@@ -41,7 +42,7 @@ begin
   return v_version;
 end;
 $$;
-comment on function flowgres.find_version(flowgres.workflows, integer) is $$The version to start: the one asked for, else the active one.$$;
+comment on function flowgres.find_version(flowgres.workflows, integer, text) is $$The version to start: the one asked for, else the active one; refuses a workflow of another kind.$$;
 
 create or replace function flowgres.check_tenant_may_start(p_tenant_id uuid)
   returns void language plpgsql stable set search_path to pg_catalog, pg_temp
@@ -78,7 +79,7 @@ begin
   join flowgres.workflows as w on w.tenant_id = t.tenant_id
   join flowgres.workflow_versions as v on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.active_version
   where t.tenant_id = p_tenant_id and t.status <> 'suspended' and w.id = p_workflow_id
-    and w.deleted_at is null and w.status = 'active' and v.state not in ('draft', 'invalid');
+    and w.kind = 'dag' and w.deleted_at is null and w.status = 'active' and v.state not in ('draft', 'invalid');
   if v_version.id is null then
     perform flowgres.check_tenant_may_start(p_tenant_id);
     v_workflow := flowgres.find_workflow(p_tenant_id => p_tenant_id, p_workflow => p_workflow_id::text);

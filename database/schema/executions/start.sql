@@ -48,7 +48,7 @@ begin
     on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = coalesce(p_version, w.active_version)
   -- The policies leave one tenant; asking once more which would cost as much as a table.
   where t.status <> 'suspended'
-    and w.name = p_workflow and w.deleted_at is null and (p_version is not null or w.status = 'active')
+    and w.name = p_workflow and w.kind = 'dag' and w.deleted_at is null and (p_version is not null or w.status = 'active')
     and v.state not in ('draft', 'invalid');
   -- Otherwise these say what is amiss, the version only after the key: a repeated call is answered whatever became of the
   -- workflow since. They also find a workflow by its id.

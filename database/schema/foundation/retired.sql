@@ -117,3 +117,4 @@ drop function if exists flowgres.engine_health();
 drop function if exists flowgres.start_versions(
   flowgres.workflow_versions, jsonb[], timestamptz, text, jsonb, smallint, text, uuid, smallint, uuid[], smallint[], bigint[]);
 drop function if exists flowgres.check_notification_room(uuid, integer, integer);
+drop function if exists flowgres.find_version(flowgres.workflows, integer);

@@ -53,6 +53,8 @@ def example_pages() -> tuple[Page, ...]:
     found = []
     for folder in sorted(files(EXAMPLES).iterdir(), key=lambda item: item.name):
         workflow, readme = folder / "workflow.yaml", folder / "README.md"
+        if not workflow.is_file():
+            workflow = folder / "machine.yaml"
         if workflow.is_file() and readme.is_file():
             told = _page(readme, "")
             path = f"examples/{folder.name}.yaml"
@@ -76,7 +78,7 @@ def llms_text(*, base: str, api_address: str) -> str:
 # flowgres
 
 > A workflow engine inside PostgreSQL, served by PostgREST. A workflow is a YAML or JSON file of steps; an execution of
-> it, and each of its steps, is a row.
+> it, and each of its steps, is a row. Or it is a file of states, a machine that rows of an application move through.
 
 To author a workflow, read the reference, write the file, and check it, then import and run it. Every call carries
 `X-API-Key: fg_live_...`; a body is JSON, but for an import, which takes YAML too.

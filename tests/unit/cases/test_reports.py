@@ -14,8 +14,8 @@ import yaml
 from junitparser import Failure as JunitFailure
 from junitparser import JUnitXml
 
+from flowgres_cli.durations import describe_seconds
 from flowgres_cli.testing.cases import Case, Failure, Result, Source
-from flowgres_cli.testing.durations import describe_seconds
 from flowgres_cli.testing.reports import report_of
 from flowgres_cli.testing.text import TextReport
 

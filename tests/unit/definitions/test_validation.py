@@ -270,7 +270,7 @@ def test_step_problem_has_path_and_code(changes: dict[str, Any], path: str, code
         ({"name": "w", "steps": {}}, "steps", "wrong_kind"),
         ({"name": "w", "steps": ["a"]}, "steps[0]", "wrong_kind"),
         ({"name": "w", "steps": [step("a")], "states": []}, "states", "conflicting_keys"),
-        ({"name": "w", "states": []}, "states", "not_available_yet"),
+        ({"name": "w", "states": []}, "states", "no_states"),
         ({"name": "a.b", "steps": [step("a")]}, "name", "invalid_name"),
         ({"name": "w", "version": 1.1, "steps": [step("a")]}, "version", "wrong_kind"),
         ({"name": "w", "steps": [step("a")], "outputs": {"x": "{{ steps.b.output }}"}}, "outputs.x", "unknown_step"),

@@ -1,4 +1,7 @@
-"""Definitions to draw: every example, the valid documents of the cases, a large one, and one with nasty texts."""
+"""Definitions to draw: every example, the valid documents of the cases, a large one, and one with nasty texts.
+
+PICTURES are graphs of steps, MACHINES state machines.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,44 @@ def nasty() -> Picture:
     )
 
 
-PICTURES = {name: read_picture(translate(document).document) for name, document in documents().items()} | {
-    "fifty": fifty(),
-    "nasty": nasty(),
+def machine(*transitions: str, states: str = "", **members: Json) -> Picture:
+    """`a>b go`: the transition go from a to b. The first state is the initial one; `states` says which are final."""
+    read = [(one.partition(" ")[0].split(">"), one.partition(" ")[2]) for one in transitions]
+    names = list(dict.fromkeys(name for pair, _ in read for name in pair if name != "*")) or ["a", "b", "c"]
+    return read_picture(
+        {
+            "name": "m",
+            "states": [{"name": name, "initial": name == names[0], "final": name in states.split()} for name in names],
+            "transitions": [{"from": pair[0], "to": pair[1], "name": name} for pair, name in read],
+            **members,
+        }
+    )
+
+
+def nasty_machine() -> Picture:
+    """Whatever a name may hold, and what a transition may ask for."""
+    asks = {"guard": NASTY, "roles": [NASTY, "boss"], "required": [NASTY], "start": {"workflow": "after"}}
+    states = [
+        {"name": "end", "initial": True, "sla": {"after": "2d", "to": NASTY[:100]}},
+        {"name": NASTY[:100], "metadata": {"display_name": NASTY, "color": NASTY}},
+        {"name": "[*]", "final": True},
+    ]
+    transitions: list[dict[str, Json]] = [
+        {"from": "end", "to": NASTY[:100], "name": NASTY, **asks},
+        {"from": NASTY[:100], "to": "end", "name": "back: again"},
+        {"from": NASTY[:100], "to": NASTY[:100], "name": "stay"},
+        {"from": "*", "to": "[*]", "name": "leave"},
+    ]
+    return read_picture({"name": NASTY, "title": NASTY, "states": states, "transitions": transitions})
+
+
+_READ = {name: read_picture(translate(document).document) for name, document in documents().items()}
+PICTURES = {name: read for name, read in _READ.items() if not read.is_machine} | {"fifty": fifty(), "nasty": nasty()}
+MACHINES = {name: read for name, read in _READ.items() if read.is_machine} | {
+    "line": machine("a>b go", "b>c end", states="c"),
+    "circle": machine("a>b go", "b>c on", "c>a back", "b>b stay", "*>d leave", states="d"),
+    "reopened": machine("a>b close", "b>a reopen", states="b"),
+    "apart": machine("a>b go", "c>d never"),
+    "free": machine(states="c"),
+    "nasty": nasty_machine(),
 }

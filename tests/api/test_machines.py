@@ -1,0 +1,172 @@
+"""State machines over a real PostgREST: calls as those who had them before write them, and refusals that stay told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api, make_token
+from tests.support.database import Database, Tenant
+from tests.support.machines import machine, store_machine, way
+
+STATUS = {"transition_forbidden": 403, "transition_not_allowed": 409, "state_unknown": 422}
+
+
+@pytest.fixture(scope="module")
+def tenant(module_database: Database) -> Tenant:
+    """A tenant with a machine whose way to the boss's state is the boss's."""
+    tenant = module_database.make_tenant("Orders")
+    definition = machine("pending>paid", "paid>delivered", "delivered>returned", "*>held", final="delivered returned")
+    definition["transitions"].append(way("paid", "returned", "give_back", roles=["boss"]))
+    with module_database.connect() as db:
+        store_machine(db, tenant.tenant_id, definition | {"name": "order_processing", "version": "1.0"})
+    return tenant
+
+
+@pytest.fixture
+def member(tenant: Tenant, module_api: Api) -> Api:
+    return module_api.as_token(make_token(role="member", tenant_id=tenant.tenant_id, sub="ann", roles=["clerk"]))
+
+
+@pytest.fixture
+def instance(member: Api, request: pytest.FixtureRequest) -> str:
+    """A fresh one, of an entity that has the test's name."""
+    answer = member.rpc(
+        "start_workflow",
+        workflow_name="order_processing",
+        entity_table="orders",
+        entity_id=request.node.name[:200],
+        metadata={"amount": 3},
+    )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json())
+
+
+def audited(tenant: Tenant, api: Api, instance: str) -> list[dict[str, Any]]:
+    rows = api.as_key(tenant.key).get(
+        "/audit_log", params={"action": "eq.transition_refused", "subject": f"eq.{instance}", "order": "at"}
+    )
+    return [row["details"] | {"actor": row["actor"]} for row in rows.json()]
+
+
+def test_instance_goes_its_way(member: Api, instance: str) -> None:
+    workflows = member.get("/workflows", params={"name": "eq.order_processing", "select": "id,name,states"}).json()
+    assert workflows[0]["states"][0]["name"] == "pending"
+    states = member.get("/workflow_states", params={"workflow_name": "eq.order_processing"}).json()
+    assert {state["name"] for state in states} == {"pending", "paid", "delivered", "returned", "held"}
+    ways = member.get("/rpc/get_transitions", params={"instance_id": instance}).json()
+    assert [(w["to_state_name"], w["is_allowed"]) for w in ways] == [("paid", True), ("held", True)]
+    moved = member.rpc(
+        "execute_transition",
+        instance_id=instance,
+        to_state="paid",
+        executed_by="payment_service",
+        metadata={"payment_id": "p1"},
+        context={"amount": 3},
+        notes="Paid",
+    )
+    assert (moved.status_code, moved.json()) == (200, True)
+    listed = member.get(
+        "/entity_workflows", params={"id": f"eq.{instance}", "order": "updated_at.desc", "limit": "10"}
+    ).json()
+    assert [(row["current_state"], row["status"], row["workflow_version"]) for row in listed] == [
+        ("paid", "active", "1.0")
+    ]
+    history = member.get(
+        "/workflow_history",
+        params={"entity_workflow_instance_id": f"eq.{instance}", "order": "executed_at.desc"},
+    ).json()
+    assert [(row["from_state"], row["to_state"], row["executed_by"], row["actor"]) for row in history] == [
+        ("pending", "paid", "payment_service", "ann"),
+        (None, "pending", "system", "ann"),
+    ]
+    assert member.get("/rpc/verify_history", params={"instance_id": instance}).json()["valid"] is True
+
+
+def test_start_by_id_of_the_list(member: Api) -> None:
+    (workflow,) = member.get("/workflows", params={"name": "eq.order_processing"}).json()
+    given = {"workflow_definition_id": workflow["id"], "entity_table": "orders", "entity_id": "by id"}
+    first = member.rpc("start_workflow_by_id", **given)
+    assert first.status_code == 200, first.text
+    again = member.rpc("start_workflow_by_id", **given)
+    assert (again.status_code, again.json()["code"]) == (409, "instance_exists")
+    assert json.loads(again.json()["details"]) == {"instance_id": first.json()}
+
+
+@pytest.mark.parametrize(
+    ("to", "code"),
+    [("returned", "transition_forbidden"), ("pending", "transition_not_allowed"), ("nowhere", "state_unknown")],
+)
+def test_refusal_is_answered_and_stays_in_the_audit_log(
+    tenant: Tenant, module_api: Api, member: Api, instance: str, to: str, code: str
+) -> None:
+    assert member.rpc("execute_transition", instance_id=instance, to_state="paid").json() is True
+    answer = member.rpc("execute_transition", instance_id=instance, to_state=to, executed_by="till")
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (STATUS[code], code)
+    assert body.keys() == {"code", "message", "details", "hint"}
+    assert answer.headers["content-type"].startswith("application/json")
+    (refusal,) = audited(tenant, module_api, instance)
+    assert (refusal["code"], refusal["actor"], refusal["executed_by"], refusal["to_state"]) == (code, "ann", "till", to)
+    assert member.get("/entity_workflows", params={"id": f"eq.{instance}"}).json()[0]["current_state"] == "paid"
+
+
+def test_conflict_says_where_it_stands_and_where_it_may_go(member: Api, instance: str) -> None:
+    answer = member.rpc("execute_transition", instance_id=instance, to_state="delivered")
+    assert json.loads(answer.json()["details"]) == {
+        "current_state": "pending",
+        "possible_transitions": [
+            {"transition_name": "pending_to_paid", "to_state_name": "paid"},
+            {"transition_name": "any_to_held", "to_state_name": "held"},
+        ],
+    }
+
+
+def test_business_roles_of_a_token_and_of_a_key_count(
+    tenant: Tenant, module_api: Api, member: Api, instance: str, make_key: Callable[..., str]
+) -> None:
+    assert member.rpc("execute_transition", instance_id=instance, to_state="paid").json() is True
+    boss = module_api.as_key(make_key(tenant, "member", roles=["boss"]))
+    assert boss.rpc("execute_transition", instance_id=instance, to_state="returned").json() is True
+
+
+def test_bulk_refusal_moves_none_and_is_told(tenant: Tenant, module_api: Api, member: Api, instance: str) -> None:
+    other = member.rpc(
+        "start_workflow", workflow_name="order_processing", entity_table="orders", entity_id="another"
+    ).json()
+    assert member.rpc("execute_transition", instance_id=other, to_state="paid").json() is True
+    answer = member.rpc("execute_transitions", instances=[instance, other], to_state="paid")
+    assert (answer.status_code, answer.json()["code"]) == (409, "transition_not_allowed")
+    assert member.get("/entity_workflows", params={"id": f"eq.{instance}"}).json()[0]["current_state"] == "pending"
+    assert [refusal["code"] for refusal in audited(tenant, module_api, other)] == ["transition_not_allowed"]
+    report = member.rpc("execute_transitions", instances=[instance, other], to_state="paid", on_error="report").json()
+    assert (report["moved"], report["refused"]) == (1, 1)
+
+
+def test_viewer_reads_and_moves_nothing(
+    tenant: Tenant, module_api: Api, instance: str, make_key: Callable[..., str]
+) -> None:
+    viewer = module_api.as_key(make_key(tenant, "viewer"))
+    assert viewer.get("/entity_workflows", params={"id": f"eq.{instance}"}).json() != []
+    answer = viewer.rpc("execute_transition", instance_id=instance, to_state="paid")
+    assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_role")
+
+
+def test_related_rows_are_embedded(member: Api, instance: str) -> None:
+    select = "id,workflows(name),workflow_history(to_state)"
+    (row,) = member.get("/entity_workflows", params={"id": f"eq.{instance}", "select": select}).json()
+    assert row["workflows"] == {"name": "order_processing"}
+    assert row["workflow_history"] == [{"to_state": "pending"}]
+    select = "to_state,entity_workflows(current_state)"
+    query = {"entity_workflow_instance_id": f"eq.{instance}", "select": select}
+    assert member.get("/workflow_history", params=query).json() == [
+        {"to_state": "pending", "entity_workflows": {"current_state": "pending"}}
+    ]
+    select = "name,workflow_states(name),workflow_transitions(transition_name),entity_workflows(id)"
+    (row,) = member.get("/workflows", params={"name": "eq.order_processing", "select": select}).json()
+    assert len(row["workflow_states"]) == 5
+    assert len(row["workflow_transitions"]) == 5
+    assert {"id": instance} in row["entity_workflows"]
