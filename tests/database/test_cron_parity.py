@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from flowgres_definitions.cron import Fields, is_timezone, next_day, read_cron
 from tests.cases import load_cases
 from tests.support.database import Database, Db
+from tests.support.scale import IS_LONG
 
 _VALUES = [
     *"0123456789",
@@ -103,8 +104,8 @@ def test_expressions_mean_the_same(shared: Db, expression: str) -> None:
 
 @pytest.mark.slow
 @given(st.one_of(_WRITTEN, _SOUND))
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
-def test_ten_thousand_of_them_do(shared: Db, expression: str) -> None:
+@settings(max_examples=10_000 if IS_LONG else 3_000, deadline=None, suppress_health_check=list(HealthCheck))
+def test_thousands_of_them_do(shared: Db, expression: str) -> None:
     assert_same(shared, expression)
 
 

@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from tests.support.database import Database, Db, Row, Tenant, postgrest_request
 from tests.support.engine import Hands, assert_invariants, completed, failed, import_workflow
 from tests.support.model import Model
+from tests.support.scale import IS_LONG
 
 FEATURES = ["at_least", "cancels", "stop", "compensate", "on_failure"]
 """What graphs are drawn with beside what they always are: of at_least, cancels, stop, compensate and on_failure."""
@@ -228,8 +229,8 @@ def test_random_graphs_go_as_the_rules_say(stage: Stage, definition: Step, data:
 
 @pytest.mark.slow
 @given(definition=definitions(), data=st.data())
-@settings(DRAWN, max_examples=2_000)
-def test_two_thousand_random_graphs_do(stage: Stage, definition: Step, data: st.DataObject) -> None:
+@settings(DRAWN, max_examples=2_000 if IS_LONG else 500)
+def test_many_random_graphs_do(stage: Stage, definition: Step, data: st.DataObject) -> None:
     _follow(stage, definition, data)
 
 
