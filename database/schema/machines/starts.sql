@@ -94,7 +94,9 @@ declare
   v_detail text;
   v_hint text;
 begin
-  perform flowgres.refuse_loop(p_tenant_id => p_tenant_id, p_hops => p_hops);
+  if p_hops > 0 then
+    perform flowgres.refuse_loop(p_tenant_id => p_tenant_id, p_hops => p_hops);
+  end if;
   v_input := flowgres.check_input(
     p_inputs => (p_version).inputs, p_takes_additional => (p_version).takes_additional_inputs,
     p_input => flowgres.trigger_input(
