@@ -167,3 +167,59 @@ create type flowgres.possible_transition as (
 comment on type flowgres.possible_transition is $$Where an instance may go: a row of get_transitions
 
 is_allowed says whether the caller may take it, as far as that is known before anything is sent along; needs is {roles, fields, guard}.$$;
+
+-- Executions that transitions start, and how their ends move the instance on.
+
+create table flowgres.instance_executions (
+  tenant_id uuid not null,
+  instance_id uuid not null,
+  seq integer not null,
+  execution_id uuid not null,
+  workflow_id uuid not null,
+  workflow_name text not null,
+  on_success text,
+  on_failure text,
+  status text,
+  ended_at timestamptz,
+  due_at timestamptz,
+  moved_to text,
+  refusal jsonb,
+  constraint instance_executions_pkey primary key (tenant_id, instance_id, seq),
+  constraint instance_executions_ended_at_matches_status check ((ended_at is not null) = (status is not null)),
+  constraint instance_executions_follow_the_end check (
+    status is not null or (due_at is null and moved_to is null and refusal is null))
+) with (fillfactor = 80);
+comment on table flowgres.instance_executions is $$Executions that transitions of instances have started
+
+One row for each, written with the transition and brought up to date when the execution ends. It outlives the execution.$$;
+comment on column flowgres.instance_executions.tenant_id is $$Tenant that owns it$$;
+comment on column flowgres.instance_executions.instance_id is $$The instance$$;
+comment on column flowgres.instance_executions.seq is $$Number of the transition in the history of the instance$$;
+comment on column flowgres.instance_executions.execution_id is $$The execution$$;
+comment on column flowgres.instance_executions.workflow_id is $$Its workflow$$;
+comment on column flowgres.instance_executions.workflow_name is $$Name of that workflow$$;
+comment on column flowgres.instance_executions.on_success is $$State that the instance goes to when it has completed$$;
+comment on column flowgres.instance_executions.on_failure is $$State that the instance goes to when it has failed or was cancelled$$;
+comment on column flowgres.instance_executions.status is $$How it ended; null until then$$;
+comment on column flowgres.instance_executions.ended_at is $$When it ended$$;
+comment on column flowgres.instance_executions.due_at is $$When the instance is to be moved on, as somebody held it at the end; null otherwise$$;
+comment on column flowgres.instance_executions.moved_to is $$State that its end has moved the instance to$$;
+comment on column flowgres.instance_executions.refusal is $$Why its end has not moved the instance: {code, message}$$;
+
+-- The end of an execution finds its instance by this one.
+create unique index instance_executions_execution_idx on flowgres.instance_executions (tenant_id, execution_id);
+create index instance_executions_due_idx on flowgres.instance_executions (due_at) where due_at is not null;
+-- Mostly a transition starts nothing, and that is one look at a small index.
+create index machine_transitions_start_idx on flowgres.machine_transitions (tenant_id, version_id, to_state) where start is not null;
+
+create type flowgres.transition_start as (
+  instance_id uuid,
+  version_place integer,
+  input jsonb,
+  trigger jsonb,
+  on_success text,
+  on_failure text
+);
+comment on type flowgres.transition_start is $$An execution that a transition is about to start
+
+version_place is the place of its version in a list that goes along.$$;

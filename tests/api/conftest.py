@@ -99,10 +99,14 @@ def alice(module_database: Database, operator: Db, module_api: Api, sql_runner: 
         b"n" * 12,
         b"c" * 32,
     )
-    store_machine(operator, tenant.tenant_id, machine("open>done", name="ticket", final="done"))
+    ticket_machine = machine("open>taken", "open>done", "taken>done", name="ticket", final="done")
+    ticket_machine["transitions"][0]["start"] = {"workflow": "pipe", "input": {}}
+    store_machine(operator, tenant.tenant_id, ticket_machine)
     operator.run("select set_config('flowgres.tenant_id', '', false)")
     ticket = api.rpc("start_workflow", workflow_name="ticket", entity_table="tickets", entity_id="1")
     assert ticket.status_code == 200, ticket.text
+    taken = api.rpc("execute_transition", instance_id=ticket.json(), to_state="taken")
+    assert taken.status_code == 200, taken.text
     told = api.rpc("set_notification", name="ops", url="https://ops.example/hook", secret="TOKEN")
     assert told.status_code == 200, told.text
     for key in ("completed", "failed"):

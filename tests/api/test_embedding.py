@@ -96,5 +96,5 @@ def test_names_of_before_still_embed(alice_api: Api) -> None:
 
 def test_embedded_rows_filter_the_outer_ones(alice_api: Api) -> None:
     params = {"select": "id,workflows!inner(name)", "workflows.name": "eq.pipe"}
-    assert len(alice_api.get("/executions", params=params).json()) == 4
+    assert len(alice_api.get("/executions", params=params).json()) == 5
     assert alice_api.get("/executions", params=params | {"workflows.name": "eq.other"}).json() == []

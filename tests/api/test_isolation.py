@@ -18,6 +18,7 @@ VIEWS = (
     "error_groups",
     "execution_events",
     "executions",
+    "instance_executions",
     "notification_deliveries",
     "notifications",
     "runners",
@@ -39,11 +40,11 @@ VIEWS = (
 RELATIONSHIPS = {
     "attempts", "children", "execution", "execution_events", "executions", "parent", "step_executions", "workflow",
     "webhooks", "workflow_steps", "workflow_versions", "workflows",
-    "entity_workflows", "workflow_history", "workflow_states", "workflow_transitions",
+    "entity_workflows", "instance_executions", "workflow_history", "workflow_states", "workflow_transitions",
 }  # fmt: skip
 OF_EXECUTIONS = {
-    "attempts", "children", "execution_events", "parent", "step_executions", "workflow", "workflow_versions",
-    "workflows",
+    "attempts", "children", "entity_workflows", "execution_events", "instance_executions", "parent", "step_executions",
+    "workflow", "workflow_versions", "workflows",
 }  # fmt: skip
 # What Bob calls with what is Alice's, and the answer. {prefix} is that of a key; the others in braces are ids of hers.
 CALLS: dict[str, tuple[dict[str, Any], int]] = {

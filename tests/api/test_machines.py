@@ -23,6 +23,10 @@ def tenant(module_database: Database) -> Tenant:
     definition["transitions"].append(way("paid", "returned", "give_back", roles=["boss"]))
     with module_database.connect() as db:
         store_machine(db, tenant.tenant_id, definition | {"name": "order_processing", "version": "1.0"})
+        shipping = machine("pending>sent", "pending>packed", name="shipping")
+        for transition, workflow in zip(shipping["transitions"], ("missing", "pack"), strict=True):
+            transition["start"] = {"workflow": workflow, "input": {}}
+        store_machine(db, tenant.tenant_id, shipping)
     return tenant
 
 
@@ -40,6 +44,16 @@ def instance(member: Api, request: pytest.FixtureRequest) -> str:
         entity_table="orders",
         entity_id=request.node.name[:200],
         metadata={"amount": 3},
+    )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json())
+
+
+@pytest.fixture
+def shipment(member: Api, request: pytest.FixtureRequest) -> str:
+    """An instance whose transitions start executions."""
+    answer = member.rpc(
+        "start_workflow", workflow_name="shipping", entity_table="orders", entity_id=request.node.name[:200]
     )
     assert answer.status_code == 200, answer.text
     return str(answer.json())
@@ -170,3 +184,30 @@ def test_related_rows_are_embedded(member: Api, instance: str) -> None:
     assert len(row["workflow_states"]) == 5
     assert len(row["workflow_transitions"]) == 5
     assert {"id": instance} in row["entity_workflows"]
+
+
+def test_start_that_is_refused_keeps_its_status_and_is_told(
+    tenant: Tenant, module_api: Api, member: Api, shipment: str
+) -> None:
+    answer = member.rpc("execute_transition", instance_id=shipment, to_state="sent")
+    assert (answer.status_code, answer.json()["code"]) == (404, "workflow_not_found")
+    assert set(answer.json()) == {"code", "message", "details", "hint"}
+    (refusal,) = audited(tenant, module_api, shipment)
+    assert refusal["code"] == "workflow_not_found"
+    bulk = member.rpc("execute_transitions", instances=[shipment], to_state="sent")
+    assert (bulk.status_code, bulk.json()["code"]) == (404, "workflow_not_found")
+
+
+def test_execution_of_a_transition_is_embedded_both_ways(member: Api, shipment: str) -> None:
+    definition = {"name": "pack", "steps": [{"id": "x", "type": "log", "config": {"message": "x"}}]}
+    assert member.rpc("import_workflow", definition=definition).is_success
+    assert member.rpc("execute_transition", instance_id=shipment, to_state="packed").json() is True
+    select = "id,instance_executions(status,transition_name,executions(trigger_type,entity_workflows(id)))"
+    (row,) = member.get("/entity_workflows", params={"id": f"eq.{shipment}", "select": select}).json()
+    assert row["instance_executions"] == [
+        {
+            "status": "queued",
+            "transition_name": "pending_to_packed",
+            "executions": {"trigger_type": "transition", "entity_workflows": {"id": shipment}},
+        }
+    ]

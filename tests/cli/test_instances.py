@@ -24,6 +24,17 @@ transitions:
   - {from: received, to: sent, name: reopen}
   - {from: "*", to: lost, name: lose, guard: "$.data.searched_days > 3"}
 """
+LETTER = """name: letter
+states:
+  - {name: written, initial: true}
+  - {name: weighed}
+  - {name: sent, final: true}
+  - {name: lost, final: true}
+transitions:
+  - {from: written, to: weighed, name: weigh, start: {on_success: sent, on_failure: lost, workflow: weigh}}
+  - {from: weighed, to: sent, name: send}
+  - {from: "*", to: lost, name: lose}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +182,41 @@ def test_mistakes_have_their_exit_codes(
     wrong = parcels("instances", "transition", instance, "sent", "--context", "{")
     assert (wrong.code, "--context:1:2" in wrong.err) == (2, True), wrong.err
     assert parcels("instances", "transition", instance, "sent", "-d", "-", "--context", "-").code == 2
+
+
+def test_instance_and_execution_show_each_other(parcels: Flowgres) -> None:
+    (parcels.folder / "weigh.yaml").write_text(
+        "name: weigh\nsteps: [{id: wait, type: delay, config: {duration: 1h}}]\n"
+    )
+    (parcels.folder / "letter.yaml").write_text(LETTER)
+    imported = parcels("import", "weigh.yaml", "letter.yaml")
+    assert imported.code == 0, imported.err
+    instance = parcels("instances", "start", "letters", "9", "letter", "-o", "id").out.strip()
+    assert parcels("instances", "transition", instance, "weighed").code == 0
+    (link,) = parcels("instances", "show", instance).json["executions"]
+    execution = link["execution_id"]
+    assert (link["transition_name"], link["finished_at"]) == ("weigh", None)
+    table = parcels("instances", "show", instance, "-o", "table", COLUMNS="80").out
+    assert execution in table
+    assert max(len(line) for line in table.splitlines()) <= 80, table
+    assert "success: sent, failure: lost" in parcels("instances", "show", instance, "-o", "table", COLUMNS="160").out
+    shown = parcels("executions", "show", execution)
+    assert shown.json["instance_id"] == instance
+    line = f"machine letter, letters 9, at weighed ({instance}): success: sent, failure: lost"
+    assert line in parcels("executions", "show", execution, "-o", "table", COLUMNS="160").out
+
+    assert parcels("executions", "cancel", execution).code == 0
+    assert parcels("instances", "list", "--entity-id", "9").json[0]["current_state"] == "lost"
+    assert "moved to lost" in parcels("instances", "show", instance, "-o", "table", COLUMNS="120").out
+    assert parcels("executions", "show", execution, "-o", "table").out.count("moved to lost") == 1
+
+
+def test_start_that_is_refused_refuses_the_transition(parcels: Flowgres) -> None:
+    (parcels.folder / "note.yaml").write_text(LETTER.replace("letter", "note").replace("weigh}", "wiegh}"))
+    assert parcels("import", "note.yaml").code == 0
+    instance = parcels("instances", "start", "notes", "1", "note", "-o", "id").out.strip()
+    refused = parcels("instances", "transition", instance, "weighed")
+    assert (refused.code, "[workflow_not_found]" in refused.err) == (3, True), refused.err
 
 
 def test_history_is_verified(parcels: Flowgres, start: Callable[[], str], module_database: Database) -> None:

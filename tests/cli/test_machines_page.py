@@ -69,6 +69,26 @@ def test_sql_of_the_page_works(loan: Flowgres, module_database: Database) -> Non
             assert connection.execute(block.encode()).fetchone()
 
 
+def test_execution_of_the_page_moves_its_instance(loan: Flowgres) -> None:
+    for number, text in enumerate(block for block in blocks("yaml") if "check-claim" in block):
+        (loan.folder / f"claim{number}.yaml").write_text(text)
+        imported = loan("import", f"claim{number}.yaml")
+        assert imported.code == 0, imported.err
+    (commands,) = (block for block in blocks("sh") if "instances start claims" in block)
+    instance, shown = "", {}
+    for line in commands.splitlines():
+        answer = loan(*shlex.split(line.replace("INSTANCE", instance))[1:])
+        assert answer.code == 0, f"{line}\n{answer.err}"
+        shown = answer.json
+        instance = instance or shown["id"]
+    (execution,) = shown["executions"]
+    assert loan("executions", "watch", execution["execution_id"], "--timeout", "60").code == 0
+    (execution,) = loan("instances", "show", instance).json["executions"]
+    assert (execution["status"], execution["moved_to"], execution["reason"]) == ("completed", "paid", None)
+    shown = loan("executions", "show", execution["execution_id"]).json
+    assert shown["input"] == {"claim": "17", "amount": 250, "urgent": True}
+
+
 def _slug(database: Database, tenant_id: str) -> str:
     with database.connect() as db:
         return str(db.value("select slug from flowgres.tenants where tenant_id = %s", tenant_id))

@@ -152,6 +152,7 @@ def test_examples_say_what_is_odd_about_them(author: Author) -> None:
     warned = {path.parent.name: author.check(read(path))["warnings"] for path in FILES}
     assert {name: {one["path"]: one["code"] for one in told} for name, told in warned.items()} == {
         "fraud_detection": {},
+        "loan_check": {"transitions[0].start.workflow": "workflow_not_found"},
         "order_state_machine": {
             "transitions[5].from": "leaves_final_state",
             "transitions[6]": "repeated_transition",

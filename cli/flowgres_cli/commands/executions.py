@@ -97,6 +97,8 @@ def show_execution(session: Session, execution: str) -> None:
             if text:
                 output.line(f"{label:<7} {text}")
     output.line(f"input   {plain(snapshot.document.get('input'))}")
+    if snapshot.document.get("instance_id"):
+        output.line(f"machine {clean(_machine(session, execution))}")
     print_result(snapshot, output)
 
 
@@ -162,6 +164,20 @@ def logs(session: Session, execution: str, is_following: bool, level: str) -> No
                     _print_event(session, event)
     except KeyboardInterrupt as error:
         raise StoppedByUserError(f"interrupted; execution {execution} goes on") from error
+
+
+def _machine(session: Session, execution: str) -> str:
+    """The instance whose transition started an execution, and what that means to it, on one line."""
+    from flowgres_cli.commands.instances import outcome
+
+    select = "*,entity_workflows(entity_table,entity_id,workflow_name)"
+    rows = session.client.select("instance_executions", {"execution_id": f"eq.{execution}", "select": select})
+    if not rows:
+        return ""
+    link = rows[0]
+    entity = link["entity_workflows"]
+    told = f"{entity['workflow_name']}, {entity['entity_table']} {entity['entity_id']}, at {link['to_state']}"
+    return ": ".join(filter(None, (f"{told} ({link['instance_id']})", outcome(link))))
 
 
 def _events(session: Session, execution: str) -> list[dict[str, Json]]:

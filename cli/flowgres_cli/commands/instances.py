@@ -28,6 +28,14 @@ _NEXT_COLUMNS = (
     Column("is_allowed", "ALLOWED", lambda is_allowed: {True: "yes", False: "no"}.get(is_allowed, "")),
     Column("needs", "NEEDS", lambda needs: _needs(needs), is_prose=True),
 )
+_EXECUTION_COLUMNS = (
+    Column("execution_id", "EXECUTION"),
+    Column("status", "STATUS"),
+    Column("workflow_name", "WORKFLOW", is_optional=True),
+    Column("transition_name", "TRANSITION", is_optional=True),
+    Column("started_at", "STARTED", moment, is_optional=True),
+    Column("outcome", "THEN", is_prose=True),
+)
 _HISTORY_COLUMNS = (
     Column("executed_at", "AT", moment),
     Column("from_state", "FROM", lambda state: state or "-"),
@@ -55,6 +63,18 @@ def _needs(needs: Json) -> str:
     if needs.get("guard"):
         told.append(str(needs["guard"]))
     return "; ".join(told)
+
+
+def outcome(execution: dict[str, Json]) -> str:
+    """What the end of an execution does, or has done, to its instance: a row of instance_executions in words."""
+    if execution["moved_to"]:
+        return f"moved to {execution['moved_to']}"
+    if execution["reason"]:
+        return str(execution["reason"])
+    if execution["finished_at"]:
+        return ""
+    ways = (("on_success", "success"), ("on_failure", "failure"))
+    return ", ".join(f"{word}: {execution[key]}" for key, word in ways if execution[key])
 
 
 def instance_id(value: str) -> str:
@@ -117,16 +137,22 @@ def list_instances(
 @output_option
 @pass_session
 def show_instance(session: Session, instance: str) -> None:
-    """Show one instance, and what may come next."""
+    """Show one instance, what may come next, and the executions that its transitions started."""
     found = _find(session, instance)
     transitions = session.client.call("get_transitions", {"instance_id": instance})
+    query: dict[str, str | int] = {"instance_id": f"eq.{instance}", "order": "seq.desc", "limit": 50}
+    executions = session.client.select("instance_executions", query)
     output = session.output
     if not output.is_table:
-        output.record({**found, "transitions": transitions})
+        output.record({**found, "transitions": transitions, "executions": executions})
         return
     output.record(found, fields=_FIELDS)
     output.line("")
     output.rows(transitions, _NEXT_COLUMNS, id_field="transition_id", empty="nothing may come next")
+    if executions:
+        output.line("")
+        rows = [{**execution, "outcome": outcome(execution)} for execution in executions]
+        output.rows(rows, _EXECUTION_COLUMNS, id_field="execution_id", empty="")
 
 
 @instances.command(

@@ -131,6 +131,7 @@ class Engine:
         """Do at once what runners do once a second because time has passed."""
         await self._value("select flowgres.expire_executions(p_limit => 1000)")
         await self._value("select flowgres.wake_pending(p_limit => 1000)")
+        await self._value("select flowgres.follow_pending(p_limit => 1000)")
         while await self._value("select flowgres.cancel_orphan()"):
             pass
 

@@ -37,7 +37,7 @@ with named (schema, owner, roles, names) as (
     'flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
       validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children,
       execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history,
-      entity_workflows, workflow_history, workflow_states, workflow_transitions
+      entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions
     }'
   ),
   (
@@ -86,16 +86,16 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{add_tenant_login, remove_tenant_login, list_tenant_logins}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting, move_instances}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends, follow_ends}'),
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{installation_health, installation_metrics}'),
   -- For those who wait, of any tenant: that something happened, and never what.
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{look_at_executions, look_at_tenants}'),
   (
     'flowgres', 'flowgres_engine', '{flowgres_runner}', '{
       register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle,
-      stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, get_secrets,
-      unchecked_versions, confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes, measure_history,
-      prune_metrics, take_ends, get_spans, forget_ends
+      stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, follow_pending,
+      get_secrets, unchecked_versions, confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes,
+      measure_history, prune_metrics, take_ends, get_spans, forget_ends
     }'
   ),
   (
@@ -125,7 +125,7 @@ readable (roles, names, columns) as (
       flowgres.executions, flowgres.step_executions, flowgres.step_items, flowgres.attempts, flowgres.events, flowgres.schedules,
       flowgres.subscriptions, flowgres.webhook_deliveries, flowgres.webhook_rejections, flowgres.metric_rollups, flowgres.metric_open,
       flowgres.error_rollups, flowgres.notifications, flowgres.machine_states, flowgres.machine_transitions, flowgres.instances,
-      flowgres.instance_history
+      flowgres.instance_history, flowgres.instance_executions
     }'::text[],
     null::text[]
   ),
@@ -153,7 +153,8 @@ readable (roles, names, columns) as (
       flowgres_api.executions, flowgres_api.step_executions, flowgres_api.attempts, flowgres_api.execution_events, flowgres_api.secrets,
       flowgres_api.runners, flowgres_api.schedules, flowgres_api.subscriptions, flowgres_api.webhooks, flowgres_api.webhook_deliveries,
       flowgres_api.error_groups, flowgres_api.notifications, flowgres_api.notification_deliveries, flowgres_api.workflow_states,
-      flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history
+      flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history,
+      flowgres_api.instance_executions
     }',
     null
   ),

@@ -25,6 +25,8 @@ create or replace function flowgres.cancel_held(p_state flowgres.advance_state, 
 as $$
 declare
   v_is_awaited boolean;
+  v_followed_tenants uuid[];
+  v_followed uuid[];
 begin
   if p_state.execution_ids is null then
     return 0;
@@ -42,14 +44,18 @@ begin
       resolved_count = e.step_count + e.hidden_step_count
     from unnest(p_state.touched_slots) as s (slot)
     where e.tenant_id = p_state.tenant_ids[s.slot] and e.id = p_state.execution_ids[s.slot]
-    returning e.tenant_id, e.id, e.event_seq, e.error, e.is_awaited
+    returning e.tenant_id, e.id, e.event_seq, e.error, e.is_awaited, e.trigger_type
   ),
   told as (
     insert into flowgres.events (tenant_id, execution_id, seq, at, type, message, actor, details)
     select e.tenant_id, e.id, e.event_seq, p_state.now, 'execution_cancelled', e.error ->> 'message', p_actor, e.error
     from ended as e
   )
-  select bool_or(e.is_awaited) into v_is_awaited from ended as e;
+  select
+    bool_or(e.is_awaited), array_agg(e.tenant_id) filter (where e.trigger_type = 'transition'),
+    array_agg(e.id) filter (where e.trigger_type = 'transition')
+  into v_is_awaited, v_followed_tenants, v_followed
+  from ended as e;
   if v_is_awaited then perform flowgres.tell_ends(); end if;
   perform flowgres.tell_streams(
     p_tenant_ids => p_state.tenant_ids, p_execution_ids => p_state.execution_ids, p_event_seqs => p_state.event_seqs,
@@ -57,6 +63,9 @@ begin
   perform flowgres.wake_later(p_tenant_ids => p_state.tenant_ids, p_child_ids => p_state.execution_ids);
   perform flowgres.tell_of(p_tenant_ids => p_state.tenant_ids, p_execution_ids => p_state.execution_ids);
   perform flowgres.keep_ends(p_tenant_ids => p_state.tenant_ids, p_execution_ids => p_state.execution_ids);
+  if v_followed is not null then
+    perform flowgres.follow_ends(p_tenant_ids => v_followed_tenants, p_execution_ids => v_followed);
+  end if;
   return cardinality(p_state.execution_ids);
 end;
 $$;

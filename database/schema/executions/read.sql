@@ -17,6 +17,7 @@ begin
       'trigger_type', e.trigger_type, 'parent_execution_id', e.parent_execution_id, 'replayed_from', e.replayed_from,
       'generation', e.generation, 'metadata', e.metadata, 'created_by', e.created_by)
     || jsonb_build_object(
+      'instance_id', case when e.trigger_type = 'transition' then e.trigger -> 'instance_id' end,
       'steps_completed', e.completed_count - (e.hidden_step_count > 0 and e.status = 'completed' and e.stop is null)::integer,
       'total_steps', e.step_count,
       'progress', flowgres.progress_percent(p_execution => e), 'phase', e.phase,

@@ -3,7 +3,8 @@
 set local role flowgres_owner;
 
 create or replace function flowgres.write_moves(
-  p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean
+  p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean,
+  p_denied jsonb default null, p_own jsonb[] default null
 )
   returns jsonb language plpgsql
 as $$
@@ -14,20 +15,27 @@ declare
 begin
   with judged as materialized (
     select
-      a.place, i as instance, l.way, g.is_final,
+      a.place, i as instance, l.way, g.is_final, o.metadata, o.context, o.actor,
       case
         when i.id is null then 'instance_not_found'
         when g.name is null then 'state_unknown'
         when (l.way).id is null then 'transition_not_allowed'
-        when (l.way).roles <> '{}' and not flowgres.has_business_role((l.way).roles) then 'transition_forbidden'
-        when (l.way).required <> '{}' and flowgres.missing_fields((l.way).required, i, p_metadata, p_context) <> '{}'
+        -- Roles are those of callers: the engine's own moves have none.
+        when p_own is null and (l.way).roles <> '{}' and not flowgres.has_business_role((l.way).roles) then 'transition_forbidden'
+        when (l.way).required <> '{}' and flowgres.missing_fields((l.way).required, i, o.metadata, o.context) <> '{}'
           then 'transition_fields_missing'
-        when (l.way).guard is not null and not flowgres.passes_guard((l.way).guard, i, p_metadata, p_context)
+        when (l.way).guard is not null and not flowgres.passes_guard((l.way).guard, i, o.metadata, o.context)
           then 'transition_guard_refused'
         -- Whoever is opened again must not meet one that was begun since.
         when i.completed_at is not null and not g.is_final and flowgres.find_active(i) is not null then 'instance_exists'
+        when p_denied ? i.id::text then p_denied #>> array[i.id::text, 'code']
       end as code
-    from unnest(p_ids) with ordinality as a (id, place)
+    from unnest(p_ids, p_own) with ordinality as a (id, own, place)
+    cross join lateral (
+      select
+        coalesce(a.own -> 'metadata', p_metadata) as metadata, coalesce(a.own -> 'context', p_context) as context,
+        coalesce(a.own ->> 'actor', v_actor) as actor
+    ) as o
     left join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = a.id
     left join flowgres.machine_states as g on g.tenant_id = i.tenant_id and g.version_id = i.version_id and g.name = p_to
     left join lateral (
@@ -45,7 +53,7 @@ begin
       j.instance, j.is_final,
       row(
         p_tenant_id, (j.instance).id, (j.instance).history_count + 1, flowgres.uuid_v7(v_now), (j.instance).state, p_to,
-        (j.way).id, (j.way).name, p_executed_by, v_actor, v_now, p_metadata, p_context, p_notes, '')::flowgres.instance_history as told
+        (j.way).id, (j.way).name, p_executed_by, j.actor, v_now, j.metadata, j.context, p_notes, '')::flowgres.instance_history as told
     from judged as j
     where j.code is null and (p_reports or not exists (select from judged as r where r.code is not null))
   ),
@@ -66,12 +74,12 @@ begin
       metadata, context, notes, hash)
     select
       p_tenant_id, (c.told).instance_id, (c.told).seq, (c.told).id, (c.told).from_state, p_to, (c.told).transition_id,
-      (c.told).transition_name, p_executed_by, v_actor, v_now, p_metadata, p_context, p_notes, c.hash
+      (c.told).transition_name, p_executed_by, (c.told).actor, v_now, (c.told).metadata, (c.told).context, p_notes, c.hash
     from chained as c
   )
   select coalesce(jsonb_agg(flowgres.describe_refusal(
     p_code => j.code, p_instance_id => p_ids[j.place], p_instance => j.instance, p_way => j.way, p_to => p_to,
-    p_metadata => p_metadata, p_context => p_context) order by j.place), '[]')
+    p_metadata => j.metadata, p_context => j.context, p_denied => p_denied) order by j.place), '[]')
   into v_refused
   from judged as j
   where j.code is not null;
@@ -84,7 +92,42 @@ end;
 $$;
 comment on function flowgres.write_moves is $$Move instances whose rows the caller has locked; returns the refusals of those that may not move (describe_refusal)
 
-Writes instances, history and, for what is refused, the audit log. Without p_reports nothing moves when one may not.$$;
+Writes instances, history and, for what is refused, the audit log. Without p_reports nothing moves when one may not. p_denied is
+{instance id: refusal} of those whose start is refused. p_own, beside p_ids, is of the engine's own moves, which need no roles: {metadata,
+context, actor} of each.$$;
+
+create or replace function flowgres.move_and_start(
+  p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean,
+  p_own jsonb[] default null
+)
+  returns jsonb language plpgsql
+as $$
+declare
+  v_now timestamptz := flowgres.now();
+  v_plan record;
+  v_refused jsonb;
+begin
+  v_plan := flowgres.plan_transition_starts(
+    p_tenant_id => p_tenant_id, p_ids => p_ids, p_to => p_to, p_executed_by => p_executed_by, p_metadata => p_metadata,
+    p_context => p_context, p_own => p_own, p_now => v_now);
+  v_refused := flowgres.write_moves(
+    p_tenant_id => p_tenant_id, p_ids => p_ids, p_to => p_to, p_executed_by => p_executed_by, p_metadata => p_metadata,
+    p_context => p_context, p_notes => p_notes, p_reports => p_reports, p_denied => v_plan.denied, p_own => p_own);
+  if p_reports or v_refused = '[]' then
+    perform flowgres.start_of_transitions(
+      p_tenant_id => p_tenant_id, p_versions => v_plan.versions, p_now => v_now,
+      p_created_by => case when p_own is null then flowgres.actor() else 'engine' end,
+      p_starts => array(
+        select s from unnest(v_plan.starts) as s
+        where s.instance_id not in (
+          select (r.refusal ->> 'instance_id')::uuid from jsonb_array_elements(v_refused) as r (refusal))));
+  end if;
+  return v_refused;
+end;
+$$;
+comment on function flowgres.move_and_start is $$Move instances whose rows the caller has locked, and start the executions of their transitions; returns the refusals
+
+As write_moves, which is enough where no transition starts anything.$$;
 
 -- The engine's, and not the definer's: eight tables would each ask the policies once more whose call this is, which takes longer than
 -- all the rest. So every statement here names the tenant itself, and only the definer's calls, which have found it, may come in.
@@ -101,26 +144,32 @@ declare
   v_context jsonb := coalesce(nullif(p_context, 'null'), '{}');
   v_executed_by text := coalesce(nullif(btrim(p_executed_by), ''), 'api_user');
   v_reopens boolean;
+  v_starts boolean;
 begin
   perform flowgres.check_move(
     p_tenant_id => p_tenant_id, p_to => p_to, p_executed_by => v_executed_by, p_metadata => v_metadata, p_context => v_context,
     p_notes => p_notes);
   -- Two at once: the second waits here, and is judged by the state that the first one left. Many are locked in the order of their ids.
-  select coalesce(bool_or(l.completed_at is not null), false) into v_reopens
+  select coalesce(bool_or(l.completed_at is not null), false), coalesce(bool_or(l.starts), false) into v_reopens, v_starts
   from (
-    select i.completed_at
+    select i.completed_at, exists (
+      select from flowgres.machine_transitions as t
+      where t.tenant_id = p_tenant_id and t.version_id = i.version_id and t.to_state = p_to and t.start is not null
+    ) as starts
     from flowgres.instances as i
     where i.tenant_id = p_tenant_id and i.id = any(p_ids)
     order by i.id
     for no key update
   ) as l;
-  if not v_reopens then
+  if not v_reopens and not v_starts then
     return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports);
+  elsif not v_reopens then
+    return flowgres.move_and_start(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports);
   end if;
   -- Only what may meet a start pays for a subtransaction: somebody may begin the same entity at this moment.
   for i in 1 .. c_most_tries loop
     begin
-      return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports);
+      return flowgres.move_and_start(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports);
     exception when unique_violation then
       -- Look again: by now it can be seen.
       null;
@@ -192,7 +241,7 @@ begin
     'moved', v_count - jsonb_array_length(v_refused), 'refused', jsonb_array_length(v_refused), 'results', (
       select coalesce(jsonb_agg(
         jsonb_build_object('instance_id', i.id) || case when r.refusal is null then '{}' else jsonb_build_object(
-          'error', r.refusal - '{instance_id,transition}'::text[]) end
+          'error', r.refusal - '{instance_id,transition,status}'::text[]) end
         order by i.place), '[]')
       from unnest(p_instances) with ordinality as i (id, place)
       left join jsonb_array_elements(v_refused) as r (refusal) on (r.refusal ->> 'instance_id')::uuid = i.id));

@@ -68,7 +68,7 @@ comment on function flowgres.note_refusals(uuid, jsonb, text, text, timestamptz)
 
 create or replace function flowgres.describe_refusal(
   p_code text, p_instance_id uuid, p_instance flowgres.instances, p_way flowgres.machine_transitions, p_to text, p_metadata jsonb,
-  p_context jsonb
+  p_context jsonb, p_denied jsonb default null
 )
   returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
@@ -121,6 +121,9 @@ begin
         'the entity "%s" of "%s" has another active instance', (p_instance).entity_id, (p_instance).entity_table),
       'details', jsonb_build_object('instance_id', flowgres.find_active(p_instance)),
       'hint', 'An entity has one active instance of a machine: this one cannot be opened again meanwhile.');
+  elsif p_denied ? p_instance_id::text then
+    -- The start's own words.
+    return p_denied -> p_instance_id::text || jsonb_build_object('instance_id', p_instance_id, 'transition', (p_way).name);
   end if;
   select coalesce(jsonb_agg(jsonb_build_object('transition_name', w.name, 'to_state_name', w.to_state)), '[]') into v_ways
   from flowgres.list_ways(p_instance) as w;
@@ -134,8 +137,10 @@ begin
 end;
 $$;
 comment on function flowgres.describe_refusal(
-  text, uuid, flowgres.instances, flowgres.machine_transitions, text, jsonb, jsonb
-) is $$A refusal in words: {instance_id, code, transition, message, details, hint}; details differ from code to code.$$;
+  text, uuid, flowgres.instances, flowgres.machine_transitions, text, jsonb, jsonb, jsonb
+) is $$A refusal in words: {instance_id, code, transition, message, details, hint}; details differ from code to code
+
+Of a start that is refused (p_denied) it is what any start is refused with, and its status.$$;
 
 create or replace function flowgres.refuse_move(p_refusal jsonb)
   returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
@@ -152,12 +157,16 @@ begin
   end if;
   if nullif(current_setting('request.method', true), '') is not null then
     perform set_config('response.status', case
+      when p_refusal ? 'status' then p_refusal ->> 'status'
       when v_code = 'transition_forbidden' then '403'
       when v_code in ('transition_not_allowed', 'instance_exists') then '409'
       else '422' end, true);
     return jsonb_build_object('code', v_code, 'message', v_message, 'details', v_details, 'hint', v_hint);
   end if;
-  if v_code = 'transition_forbidden' then
+  if p_refusal ? 'status' then
+    perform flowgres.fail(
+      p_status => (p_refusal -> 'status')::integer, p_code => v_code, p_message => v_message, p_details => v_details, p_hint => v_hint);
+  elsif v_code = 'transition_forbidden' then
     perform flowgres.fail(
       p_status => 403, p_code => 'transition_forbidden', p_message => v_message, p_details => v_details, p_hint => v_hint);
   elsif v_code in ('transition_not_allowed', 'instance_exists') then

@@ -41,6 +41,8 @@ declare
   v_told uuid[];
   v_traced_tenants uuid[];
   v_traced uuid[];
+  v_followed_tenants uuid[];
+  v_followed uuid[];
 begin
   select c.execution_id into v_first from unnest(p_chains) as c order by c.execution_id limit 1;
   select c.execution_id into v_last from unnest(p_chains) as c order by c.execution_id desc limit 1;
@@ -109,15 +111,17 @@ begin
         else jsonb_build_object(d.steps[d.step_count], d.outputs -> -1 -> 1) end
     from done as d
     where e.tenant_id = d.tenant_id and e.id = d.execution_id and e.id between v_first and v_last
-    returning d.place, e.tenant_id, e.id, e.parent_execution_id, e.is_awaited
+    returning d.place, e.tenant_id, e.id, e.parent_execution_id, e.is_awaited, e.trigger_type
   )
   select
     array_agg(n.place), array_agg(n.tenant_id) filter (where n.parent_execution_id is not null),
     array_agg(n.id) filter (where n.parent_execution_id is not null), bool_or(n.is_awaited),
     -- Mostly nobody is told of anything, and to see that is one look a statement.
     array_agg(n.tenant_id) filter (where n.is_told), array_agg(n.id) filter (where n.is_told),
-    array_agg(n.tenant_id) filter (where n.is_traced), array_agg(n.id) filter (where n.is_traced)
-  into v_done, v_tenant_ids, v_woken, v_is_awaited, v_told_tenants, v_told, v_traced_tenants, v_traced
+    array_agg(n.tenant_id) filter (where n.is_traced), array_agg(n.id) filter (where n.is_traced),
+    array_agg(n.tenant_id) filter (where n.trigger_type = 'transition'), array_agg(n.id) filter (where n.trigger_type = 'transition')
+  into
+    v_done, v_tenant_ids, v_woken, v_is_awaited, v_told_tenants, v_told, v_traced_tenants, v_traced, v_followed_tenants, v_followed
   from (
     select
       e.*,
@@ -147,6 +151,9 @@ begin
   end if;
   if v_traced is not null then
     perform flowgres.keep_ends(p_tenant_ids => v_traced_tenants, p_execution_ids => v_traced);
+  end if;
+  if v_followed is not null then
+    perform flowgres.follow_ends(p_tenant_ids => v_followed_tenants, p_execution_ids => v_followed);
   end if;
   return coalesce(v_done, '{}');
 end;

@@ -62,6 +62,8 @@ declare
   v_told uuid[];
   v_traced_tenants uuid[];
   v_traced uuid[];
+  v_followed_tenants uuid[];
+  v_followed uuid[];
 begin
   with turning as materialized (
     select
@@ -115,7 +117,7 @@ begin
         ) as o) end
     from turning as t
     where e.tenant_id = t.tenant_id and e.id = t.id
-    returning t.slot, t.is_finished, e.tenant_id, e.id, e.status, e.event_seq, e.error, e.parent_execution_id, e.is_awaited
+    returning t.slot, t.is_finished, e.tenant_id, e.id, e.status, e.event_seq, e.error, e.parent_execution_id, e.is_awaited, e.trigger_type
   ),
   ended as (
     insert into flowgres.events (tenant_id, execution_id, seq, at, type, level, message, details)
@@ -130,11 +132,13 @@ begin
     array_agg(u.id order by u.id) filter (where u.parent_execution_id is not null), bool_or(u.is_awaited),
     -- Mostly nobody is told of anything, and to see that is one look a statement.
     array_agg(u.tenant_id order by u.id) filter (where u.is_told), array_agg(u.id order by u.id) filter (where u.is_told),
-    array_agg(u.tenant_id) filter (where u.is_traced), array_agg(u.id) filter (where u.is_traced)
-  into v_woken_tenants, v_woken, v_is_awaited, v_told_tenants, v_told, v_traced_tenants, v_traced
+    array_agg(u.tenant_id) filter (where u.is_traced), array_agg(u.id) filter (where u.is_traced),
+    array_agg(u.tenant_id) filter (where u.trigger_type = 'transition'), array_agg(u.id) filter (where u.trigger_type = 'transition')
+  into
+    v_woken_tenants, v_woken, v_is_awaited, v_told_tenants, v_told, v_traced_tenants, v_traced, v_followed_tenants, v_followed
   from (
     select
-      u.tenant_id, u.id, u.parent_execution_id, u.is_awaited,
+      u.tenant_id, u.id, u.parent_execution_id, u.is_awaited, u.trigger_type,
       (select exists (select from flowgres.notifications))
       and exists (select from flowgres.notifications as n where n.tenant_id = u.tenant_id) as is_told,
       (select exists (select from flowgres.trace_exports)) as is_traced
@@ -151,6 +155,9 @@ begin
   end if;
   if v_traced is not null then
     perform flowgres.keep_ends(p_tenant_ids => v_traced_tenants, p_execution_ids => v_traced);
+  end if;
+  if v_followed is not null then
+    perform flowgres.follow_ends(p_tenant_ids => v_followed_tenants, p_execution_ids => v_followed);
   end if;
 end;
 $$;

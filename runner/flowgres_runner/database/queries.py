@@ -222,6 +222,11 @@ async def wake_pending(link: Link, *, limit: int) -> int:
     return int(await _value(link, "select flowgres.wake_pending(%s::int)", (limit,)) or 0)
 
 
+async def follow_pending(link: Link, *, limit: int) -> int:
+    """Move on instances that somebody held when their executions ended; returns how many are settled."""
+    return int(await _value(link, "select flowgres.follow_pending(%s::int)", (limit,)) or 0)
+
+
 async def cancel_orphan(link: Link) -> bool:
     """Cancel child executions whose parents have ended, a bounded number; False when there is none that is free."""
     return bool(await _value(link, "select flowgres.cancel_orphan()", ()))

@@ -52,6 +52,7 @@ class Timekeeper:
         await self._attempt("rescue", self._rescue)
         await self._attempt("expire", self._expire)
         await self._attempt("wakes", self._wake_pending)
+        await self._attempt("follows", self._follow_pending)
         await self._attempt("orphans", self._cancel_orphans)
         await self._attempt("metrics", self._measure_history)
         now = time.monotonic()
@@ -96,6 +97,10 @@ class Timekeeper:
 
     async def _wake_pending(self) -> None:
         if await queries.wake_pending(self._link, limit=SWEEP_LIMIT):
+            self._on_work()
+
+    async def _follow_pending(self) -> None:
+        if await queries.follow_pending(self._link, limit=SWEEP_LIMIT):
             self._on_work()
 
     async def _cancel_orphans(self) -> None:

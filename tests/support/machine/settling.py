@@ -49,6 +49,7 @@ class Settling:
             "select flowgres.rescue_expired_leases(1000)",
             "select flowgres.expire_executions(1000)",
             "select flowgres.wake_pending(1000)",
+            "select flowgres.follow_pending(1000)",
             "select flowgres.cancel_orphan()::integer",
         ):
             try:
