@@ -167,3 +167,8 @@ create type flowgres.possible_transition as (
 comment on type flowgres.possible_transition is $$Where an instance may go: a row of get_transitions
 
 is_allowed says whether the caller may take it, as far as that is known before anything is sent along; needs is {roles, fields, guard}.$$;
+
+-- Moving instances to another version.
+
+-- Those that are not completed come first, by id: a batch of them is one range, however many were moved or have ended.
+create index instances_version_idx on flowgres.instances (tenant_id, version_id, completed_at, id);
