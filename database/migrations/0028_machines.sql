@@ -223,3 +223,7 @@ create type flowgres.transition_start as (
 comment on type flowgres.transition_start is $$An execution that a transition is about to start
 
 version_place is the place of its version in a list that goes along.$$;
+-- Moving instances to another version.
+
+-- Those that are not completed come first, by id: a batch of them is one range, however many were moved or have ended.
+create index instances_version_idx on flowgres.instances (tenant_id, version_id, completed_at, id);

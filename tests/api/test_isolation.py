@@ -67,10 +67,13 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "execute_transition": ({"instance_id": "{instance}", "to_state": "done"}, 404),
     "execute_transitions": ({"instances": ["{instance}"], "to_state": "done"}, 404),
     "execution_metrics": ({"workflow": "pipe"}, 404),
+    # Of all that is Bob's: nothing.
+    "export_history": ({}, 200),
     "get_execution": ({"execution_id": "{execution}"}, 404),
     "get_transitions": ({"instance_id": "{instance}"}, 404),
     "health": ({}, 200),
     "import_workflow": ({"definition": {**DEFINITION, "name": "mine"}}, 200),
+    "migrate_instances": ({"workflow": "{machine}", "to_version": 1}, 404),
     "openapi": ({}, 200),
     "pause_schedule": ({"schedule": "pipe"}, 404),
     "preview_schedule": ({"schedule": "{schedule}"}, 404),

@@ -37,7 +37,7 @@ with named (schema, owner, roles, names) as (
     'flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
       validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children,
       execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history,
-      entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions
+      entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions, export_history
     }'
   ),
   (
@@ -50,14 +50,14 @@ with named (schema, owner, roles, names) as (
   ),
   (
     'flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
-      create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification
+      create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
     }'
   ),
   ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{adopt_installation, add_tenant_login, remove_tenant_login}'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, preview_schedule, get_transitions, verify_history}'),
-  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant}'),
+  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant, export_history}'),
   (
     'flowgres', 'flowgres_definer', '{flowgres_member}', '{
       import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
@@ -68,7 +68,8 @@ with named (schema, owner, roles, names) as (
   ),
   (
     'flowgres', 'flowgres_definer', '{flowgres_admin}', '{
-      create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification
+      create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,
+      migrate_instances
     }'
   ),
   ('flowgres', 'flowgres_definer', '{flowgres_member}', '{await_end}'),

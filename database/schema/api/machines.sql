@@ -263,6 +263,35 @@ Of one instance, or of all of them in pages of limit (10,000 at most): go on wit
 instances, rows, problems: [{instance_id, seq, problem}], next}; problem is row_changed, row_removed, row_inserted, head_changed,
 state_changed or instance_removed.$$;
 
+create or replace function flowgres_api.export_history(
+  workflow text default null, since timestamptz default null, after text default null, "limit" integer default 1000
+)
+  returns jsonb language sql stable
+as $$ select flowgres.export_history(p_workflow => workflow, p_since => since, p_after => after, p_limit => "limit"); $$;
+comment on function flowgres_api.export_history(text, timestamptz, text, integer) is $$Export history as lines of JSON
+
+Of one machine or of all, in pages of limit (10,000 at most, fewer where they are large): go on with after = next until that is null; a
+page may have no line. Returns {lines: [text], next}. Lines hold a row with its hash and previous_hash, instance by instance in the order
+of the chain; the first of an instance also what previous_hash is made of there.$$;
+
+create or replace function flowgres_api.migrate_instances(
+  workflow text, to_version integer, map jsonb default '{}', from_version integer default null, completed boolean default false,
+  dry_run boolean default false, "limit" integer default 10000
+)
+  returns jsonb language sql
+as $$
+  select flowgres.migrate_instances(
+    p_workflow => workflow, p_to_version => to_version, p_map => map, p_from_version => from_version, p_completed => completed,
+    p_dry_run => dry_run, p_limit => "limit");
+$$;
+comment on function flowgres_api.migrate_instances(text, integer, jsonb, integer, boolean, boolean, integer) is $$Move instances to another version of their machine
+
+For administrators. All that are not completed, and with completed those too, of all other versions or of from_version; limit (10,000 at
+most) in a call: call again until remaining is 0. map is {old state: new state}; states of the same name need no entry, and one without
+counterpart that an instance is in refuses the call (422 state_unmapped). dry_run changes nothing and looks at all. Returns {workflow,
+to_version, dry_run, migrated, remaining, moves: [{from_version, from_state, to_state, instances}], problems: [{code, from_version,
+from_state, to_state, instances, message}], examples: [{instance_id, entity_table, entity_id, from_version, from_state, to_state}]}.$$;
+
 create or replace function flowgres_api.workflows(flowgres_api.entity_workflows)
   returns setof flowgres_api.workflows language sql stable rows 1
 as $$
