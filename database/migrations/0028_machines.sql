@@ -167,3 +167,7 @@ create type flowgres.possible_transition as (
 comment on type flowgres.possible_transition is $$Where an instance may go: a row of get_transitions
 
 is_allowed says whether the caller may take it, as far as that is known before anything is sent along; needs is {roles, fields, guard}.$$;
+
+-- Refused transitions are counted for each actor, so that nobody fills the audit log. It holds administrative acts, which are few.
+-- squawk-ignore require-concurrent-index-creation
+create index audit_log_refused_idx on flowgres.audit_log (tenant_id, actor, at) where action = 'transition_refused';
