@@ -227,3 +227,6 @@ version_place is the place of its version in a list that goes along.$$;
 
 -- Those that are not completed come first, by id: a batch of them is one range, however many were moved or have ended.
 create index instances_version_idx on flowgres.instances (tenant_id, version_id, completed_at, id);
+-- Refused transitions are counted for each actor, so that nobody fills the audit log. It holds administrative acts, which are few.
+-- squawk-ignore require-concurrent-index-creation
+create index audit_log_refused_idx on flowgres.audit_log (tenant_id, actor, at) where action = 'transition_refused';

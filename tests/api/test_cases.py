@@ -108,7 +108,9 @@ def test_request(case: Case, alice: Tenant, bob: Tenant, module_api: Api, operat
     execution = operator.value(
         "select id::text from flowgres_api.executions where tenant_id = %s limit 1", alice.tenant_id
     )
-    workflow = operator.value("select id::text from flowgres_api.workflows where tenant_id = %s", alice.tenant_id)
+    workflow = operator.value(
+        "select id::text from flowgres_api.workflows where tenant_id = %s and name = 'pipe'", alice.tenant_id
+    )
 
     def fill(text: str) -> str:
         for name, value in (("{A}", alice.tenant_id), ("{A.execution}", execution), ("{A.workflow}", workflow)):

@@ -52,6 +52,28 @@ def test_invalid_definition_stores_nothing_and_tells_every_error(author: Author)
     assert author.db.value("select count(*) from flowgres.workflows where tenant_id = %s", author.tenant_id) == 0
 
 
+STATES = {"states": [{"name": "new", "initial": True}]}
+
+
+@pytest.mark.parametrize("body", [{"steps": [log_step("a")]}, STATES], ids=["dag", "machine"])
+def test_header_may_stand_below_a_key_of_its_own(author: Author, body: Definition) -> None:
+    flat = {"name": "told", "version": "1.0", "metadata": {"description": "x"}}
+    first = author.import_(flat | body)
+    again = author.import_({"workflow": flat | {"title": None}, "name": None, **body})
+    assert (again["name"], again["version"], again["created"]) == ("told", first["version"], False)
+    checked = author.db.call("flowgres_api.validate_workflow", definition={"workflow": flat, **body})
+    assert checked == author.db.call("flowgres_api.validate_workflow", definition=flat | body)
+
+
+def test_what_is_wrong_in_a_header_is_told_of_where_it_stands(author: Author) -> None:
+    definition = {"workflow": {"name": "No Name", "metadata": [], "owner": "me"}, "description": 7, **STATES}
+    checked = author.db.call("flowgres_api.validate_workflow", definition=definition)
+    assert {(error["path"], error["code"]) for error in checked["errors"]} == {
+        ("workflow", "unknown_key"), ("workflow.name", "invalid_name"), ("workflow.metadata", "wrong_kind"),
+        ("description", "wrong_kind"),
+    }  # fmt: skip
+
+
 def test_inline_secret_has_its_own_code(author: Author) -> None:
     with pytest.raises(psycopg.Error) as caught:
         author.import_(workflow(log_step("a"), trigger_type="webhook", webhook_secret="hunter2"))

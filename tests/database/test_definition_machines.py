@@ -184,6 +184,9 @@ def test_a_start_of_what_is_there_is_no_warning(author: Author) -> None:
         "$.context.at.datetime() < $.metadata.until.datetime()",
         "strict $.metadata.amount > 1",
         "1 / 0 == 1",
+        "!($.data.amount > 1)",
+        "($.data.amount > 1) is unknown",
+        "true",
     ],
 )
 def test_a_guard_is_any_jsonpath(author: Author, guard: str) -> None:

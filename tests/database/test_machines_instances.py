@@ -70,12 +70,18 @@ def test_final_state_completes_and_only_an_explicit_way_leads_out(machines: Mach
     assert (row["current_state"], row["status"], row["completed_at"]) == ("back", "active", None)
 
 
-def test_everywhere_does_not_lead_to_where_it_is(machines: Machines) -> None:
-    machines.add(machine("new>held", "*>held", "held>done", final="done"))
+def test_everywhere_is_also_where_it_leads_to_unless_that_is_final(machines: Machines) -> None:
+    machines.add(machine("new>done", "*>held", "*>gone", final="done gone"))
     instance = machines.start()
-    machines.move(instance, "held")
-    with pytest.raises(psycopg.Error, match='no transition leads from "held" to "held"'):
-        machines.move(instance, "held")
+    assert machines.move(instance, "held") is True
+    assert machines.move(instance, "held") is True
+    assert [row["from_state"] for row in machines.history(instance)] == [None, "new", "held"]
+    ways = machines.db.column("select to_state_name from flowgres_api.get_transitions(%s)", instance)
+    assert ways == ["held", "gone"]
+    machines.move(instance, "gone")
+    with pytest.raises(psycopg.Error) as error:
+        machines.move(instance, "gone")
+    assert refused(error.value) == ("FG409", "transition_not_allowed")
 
 
 def test_without_transitions_every_state_leads_to_every_other(machines: Machines) -> None:

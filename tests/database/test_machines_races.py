@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -110,6 +112,66 @@ def test_bulk_calls_in_opposite_orders_do_not_wait_in_a_circle(
         assert backwards.run_until_blocked()
     assert (forwards.answer()["moved"], backwards.answer()["refused"]) == (20, 20)
     assert machines.db.column("select distinct current_state from flowgres_api.entity_workflows") == ["paid"]
+
+
+def reopen(db: Db, instances: list[str]) -> Any:
+    query = "select flowgres_api.execute_transitions(%s::uuid[], 'new', on_error => 'report')"
+    return db.value(query, "{" + ",".join(instances) + "}")
+
+
+def start_many(db: Db, entities: Sequence[int]) -> Any:
+    listed = [{"entity_table": "orders", "entity_id": f"{number:02}"} for number in entities]
+    query = "select flowgres_api.start_workflows('m', %s, on_error => 'report')"
+    return db.value(query, json.dumps(listed))
+
+
+def ship_all(db: Db) -> list[str]:
+    """Complete what is active; returns the last completed instance of each entity, the last entity first."""
+    for state in ("paid", "shipped"):
+        db.run(
+            "select flowgres_api.execute_transitions(array_agg(id), %s, on_error => 'report')"
+            " from flowgres_api.entity_workflows where status = 'active'",
+            state,
+        )
+    return db.column(
+        "select distinct on (entity_id) id::text from flowgres_api.entity_workflows"
+        " order by entity_id desc, started_at desc"
+    )
+
+
+def test_bulk_opening_and_bulk_start_do_not_wait_in_a_circle(
+    machines: Machines, lanes: Callable[[], Db], run: Run
+) -> None:
+    # So that a statement in the order of ids, or of what it was given, meets the last entity first.
+    start_many(machines.db, range(10)[::-1])
+    old = ship_all(machines.db)
+    holder, first, second = lanes(), lanes(), lanes()
+    with holder.connection.transaction(force_rollback=True):
+        machines.start("05", db=holder)
+        opening = run(first, lambda: reopen(first, old))
+        assert opening.run_until_blocked()
+        starting = run(second, lambda: start_many(second, range(10)))
+        assert starting.run_until_blocked()
+    assert (opening.answer()["moved"], starting.answer()["refused"]) == (10, 10)
+
+
+@pytest.mark.slow
+def test_any_bulk_openings_and_starts_at_once_end(machines: Machines, lanes: Callable[[], Db]) -> None:
+    entities = range(50)
+    start_many(machines.db, entities)
+    draw = random.Random(28)
+    callers = [lanes() for _ in range(4)]
+    with ThreadPoolExecutor(len(callers)) as pool:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            old = ship_all(machines.db)
+            orders = [draw.sample(old, len(old)), draw.sample(old, len(old))]
+            lists = [draw.sample(entities, len(entities)), draw.sample(entities, len(entities))]
+            opened = [pool.submit(reopen, db, order) for db, order in zip(callers[:2], orders, strict=True)]
+            started = [pool.submit(start_many, db, listed) for db, listed in zip(callers[2:], lists, strict=True)]
+            made = sum(one.result()["moved"] for one in opened) + sum(one.result()["started"] for one in started)
+            assert made == len(entities)
+    assert machines.db.call("flowgres_api.verify_history")["valid"] is True
 
 
 def test_of_many_callers_one_wins_each_state(machines: Machines, lanes: Callable[[], Db]) -> None:

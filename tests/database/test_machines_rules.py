@@ -81,6 +81,52 @@ def test_guard_sees_the_instance_and_what_cannot_be_judged_does_not_hold(machine
         assert (error.value.sqlstate, error.value.diag.constraint_name) == ("FG422", "transition_guard_refused")
 
 
+def test_guard_that_cannot_be_judged_says_so(database: Database, machines: Machines) -> None:
+    machines.add(ruled(guard="$.data.amount <= 10"))
+    instance = machines.start()
+    for amount, says in ((11, "does not hold"), ("9", "gives no boolean: what it compares is not of one kind")):
+        _, body = answer(database, machines, instance, metadata={"amount": amount})
+        assert body["message"] == f'the guard of the transition "go" {says}'
+
+
+def test_guard_compares_moments_in_one_time_zone_whatever_the_callers(machines: Machines) -> None:
+    machines.add(ruled(guard="$.data.day.datetime() < $.data.until.datetime()"))
+    moments = {"day": "2026-01-02", "until": "2026-01-02T00:00:00+00:00"}
+    for zone in ("Asia/Tokyo", "America/New_York"):
+        machines.db.run("select set_config('timezone', %s, false)", zone)
+        with pytest.raises(psycopg.Error, match="does not hold"):
+            machines.move(machines.start(zone), "b", metadata=moments)
+        assert machines.move(machines.start(f"{zone} later"), "b", metadata=moments | {"day": "2026-01-01"}) is True
+
+
+def test_no_actor_fills_the_audit_log_with_refusals(machines: Machines) -> None:
+    machines.add(ruled(roles=["no_such_role"]))
+    instances = [machines.start(str(number)) for number in range(3)]
+
+    def refuse(ids: list[str]) -> None:
+        report = machines.db.value(
+            "select flowgres_api.execute_transitions(%s::uuid[], 'b', on_error => 'report')", "{" + ",".join(ids) + "}"
+        )
+        assert report["refused"] == len(ids)
+
+    refuse(instances[:1])
+    machines.db.run(
+        "insert into flowgres.audit_log (tenant_id, id, at, actor, action, subject, details)"
+        " select a.tenant_id, gen_random_uuid(), a.at, a.actor, a.action, a.subject, a.details"
+        " from flowgres.audit_log as a cross join generate_series(1, 997) where a.action = 'transition_refused'"
+    )
+    refuse(instances)
+    told = [row for row in machines.refusals() if row["subject"] != instances[0]]
+    assert [row["subject"] for row in told] == instances[1:2]
+    assert told[0]["details"]["further_ones_are_written"] is False
+    assert len(machines.refusals()) == 1000
+    refuse(instances)
+    assert len(machines.refusals()) == 1000
+    machines.db.run("update flowgres.audit_log set actor = 'another'")
+    refuse(instances)
+    assert len(machines.refusals()) == 1003
+
+
 def test_required_field_may_be_the_instances(machines: Machines) -> None:
     machines.add(ruled(required=["amount"]))
     assert machines.move(machines.start(metadata={"amount": 3}), "b") is True

@@ -145,6 +145,17 @@ MACHINES: list[tuple[Definition, Said]] = [
 GUARDS: list[tuple[Definition, Said]] = [
     (machine(way(guard=guard)), first("guard", "jsonpath_invalid"))
     for guard in ("amount > 1", "$.a >", "$.a == $role", "approved", '$.a like_regex "["', "$.a[", " ")
+] + [
+    (machine(way(guard=guard)), first("guard", "guard_not_boolean"))
+    for guard in (
+        "$",
+        "$.metadata.approved",
+        "$.data ? (@.amount > 1)",
+        "$.data.amount + 1",
+        "1",
+        "$.data.size()",
+        "strict $.a",
+    )
 ]
 
 ODD: list[tuple[Definition, Said]] = [

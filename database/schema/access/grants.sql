@@ -17,8 +17,8 @@ with named (schema, owner, roles, names) as (
     '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front,flowgres_runner,flowgres_sql,flowgres_authenticator}'::text[],
     '{
       tenant_id, tenant_of_login, system_tenant_id, now, clock_shift, actor, fail, version, refuse_caller, authenticate, assume_caller,
-      check_privilege, pre_request, enter, openapi, openapi_type, openapi_title, openapi_views, openapi_functions, openapi_base_path,
-      openapi_media_type, api_reach, api_errors, described_functions
+      check_privilege, pre_request, enter, openapi, openapi_type, openapi_answer, openapi_title, openapi_views, openapi_functions,
+      openapi_base_path, openapi_media_type, api_reach, api_errors, described_functions
     }'::text[]
   ),
   (

@@ -21,7 +21,7 @@ as $$
       select coalesce(jsonb_object_agg(p.proargnames[a.position], flowgres.openapi_type(p_type => a.type)), '{}')
       from unnest(p.proargtypes::oid[]) with ordinality as a (type, position)),
     'required', coalesce(to_jsonb(p.proargnames[1 : p.pronargs - p.pronargdefaults]), '[]'),
-    'answer', flowgres.openapi_type(p_type => p.prorettype),
+    'answer', flowgres.openapi_answer(p_function => p.oid),
     'statuses', case when exists (select from created as c where c.name = p.proname) then '[200, 201]' else '[200]' end::jsonb,
     'errors', (
       select jsonb_object_agg(s.status::text, s.codes)

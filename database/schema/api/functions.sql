@@ -80,7 +80,7 @@ create or replace function flowgres_api.import_workflow(definition jsonb, activa
 as $$ select flowgres.import_workflow(p_definition => definition, p_activate => activate); $$;
 comment on function flowgres_api.import_workflow(jsonb, boolean) is $$Import a definition
 
-The same content again makes no new version. Returns {workflow_id, name, title, kind, version, version_id, created, status, state, active_version,
+Of a DAG or a state machine; its name, title, version, description and metadata may stand below the key workflow. The same content again makes no new version. Returns {workflow_id, name, title, kind, version, version_id, created, status, state, active_version,
 pending_version, warnings, schedules, subscriptions, webhooks, notifications},
 the last four of the version that is active then. 422 definition_invalid lists every error.$$;
 

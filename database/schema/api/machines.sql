@@ -210,8 +210,8 @@ as $$ select flowgres.start_workflows(p_workflow => workflow, p_entities => enti
 comment on function flowgres_api.start_workflows(text, jsonb, text) is $$Start instances of a state machine for many entities
 
 entities is [{entity_table, entity_id, metadata}], as many as the setting max_bulk_starts. on_error is fail (all or none) or report.
-Returns {started, refused, results: [{entity_table, entity_id, instance_id, error: {code, message}}]} in their order; beside an error,
-instance_id is the active one.$$;
+Returns {started, refused, results: [{entity_table, entity_id, instance_id, ...}]} in their order; where none began, error: {code,
+message} is there too, and instance_id is the active one.$$;
 
 create or replace function flowgres_api.execute_transition(
   instance_id uuid, to_state text, executed_by text default 'api_user', metadata jsonb default '{}', context jsonb default '{}',
@@ -241,16 +241,17 @@ as $$
 $$;
 comment on function flowgres_api.execute_transitions(uuid[], text, text, jsonb, jsonb, text, text) is $$Move many instances to a state
 
-As many as the setting max_bulk_starts. on_error is fail (all or none) or report. Returns {moved, refused, results: [{instance_id, error:
-{code, message, details, hint}}]} in their order.$$;
+As many as the setting max_bulk_starts. on_error is fail (all or none) or report. Returns {moved, refused, results: [{instance_id, ...}]}
+in their order; where one did not move, error: {code, message, details, hint} is there too.$$;
 
 create or replace function flowgres_api.get_transitions(instance_id uuid)
   returns setof flowgres.possible_transition language sql stable rows 5
 as $$ select flowgres.get_transitions(p_instance_id => instance_id); $$;
 comment on function flowgres_api.get_transitions(uuid) is $$List where an instance may go
 
-One row for each transition that leads out of its state. is_allowed: whether the caller may take it, as far as that is known before
-anything is sent along; needs: {roles, fields, guard}, where fields are those to be sent in metadata or context.$$;
+Returns [{transition_id, transition_name, to_state_name, to_state_metadata, transition_context, transition_conditions, is_allowed, needs}],
+one for each state that it may go to. is_allowed: whether the caller may take it, as far as that is known before anything is sent along;
+needs: {roles, fields, guard}, where fields are those to be sent in metadata or context.$$;
 
 create or replace function flowgres_api.verify_history(
   instance_id uuid default null, after uuid default null, "limit" integer default 1000

@@ -16,6 +16,10 @@ begin
     when t.typname = 'bool' then '{"type": "boolean"}'
     when t.typname = 'uuid' then '{"type": "string", "format": "uuid"}'
     when t.typname in ('timestamptz', 'timestamp') then '{"type": "string", "format": "date-time"}'
+    when t.typtype = 'c' then jsonb_build_object('type', 'object', 'properties', (
+      select jsonb_object_agg(a.attname, flowgres.openapi_type(p_type => a.atttypid))
+      from pg_attribute as a
+      where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped))
     else jsonb_build_object('type', 'string', 'format', format_type(t.oid, null))
   end
   from pg_type as t
@@ -23,6 +27,18 @@ begin
 end;
 $$;
 comment on function flowgres.openapi_type(oid) is $$A type of PostgreSQL in the words of JSON Schema.$$;
+
+create or replace function flowgres.openapi_answer(p_function oid)
+  returns jsonb language sql stable set search_path to pg_catalog, pg_temp
+as $$
+  select case
+    when p.proretset then jsonb_build_object('type', 'array', 'items', flowgres.openapi_type(p_type => p.prorettype))
+    else flowgres.openapi_type(p_type => p.prorettype)
+  end
+  from pg_proc as p
+  where p.oid = p_function;
+$$;
+comment on function flowgres.openapi_answer(oid) is $$What a function answers, one value or a list, in the words of JSON Schema.$$;
 
 create or replace function flowgres.openapi_title(p_comment text)
   returns jsonb language sql immutable parallel safe set search_path to pg_catalog, pg_temp
@@ -98,7 +114,7 @@ create or replace function flowgres.openapi_functions()
 as $$
   select coalesce(jsonb_object_agg(p.proname, jsonb_build_object(
     'about', flowgres.openapi_title(p_comment => obj_description(p.oid, 'pg_proc')),
-    'answer', flowgres.openapi_type(p_type => p.prorettype),
+    'answer', flowgres.openapi_answer(p_function => p.oid),
     'arguments', (
       select coalesce(jsonb_object_agg(p.proargnames[a.position], flowgres.openapi_type(p_type => a.type)), '{}')
       from unnest(p.proargtypes::oid[]) with ordinality as a (type, position)),

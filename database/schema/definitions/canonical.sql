@@ -13,6 +13,28 @@ end;
 $$;
 comment on function flowgres.form_definition(jsonb) is $$A definition with every value in its canonical form; what stands where is as the author wrote it, so this is what is checked.$$;
 
+create or replace function flowgres.lift_header(p_definition jsonb)
+  returns jsonb language sql immutable parallel safe
+as $$
+  select case when jsonb_typeof(p_definition -> 'workflow') = 'object' then
+    p_definition - 'workflow' || coalesce(h.lifted, '{}')
+    || case when coalesce(h.rest, '{}') = '{}' then '{}' else jsonb_build_object('workflow', h.rest) end
+  else p_definition end
+  from (
+    select
+      jsonb_object_agg(m.key, m.value) filter (where m.is_known and coalesce(p_definition -> m.key, 'null') = 'null') as lifted,
+      jsonb_object_agg(m.key, m.value) filter (where not m.is_known) as rest
+    from (
+      select e.key, e.value, e.key in ('name', 'title', 'version', 'description', 'metadata') as is_known
+      from jsonb_each(case when jsonb_typeof(p_definition -> 'workflow') = 'object' then p_definition -> 'workflow' else '{}' end) as e
+      where e.value <> 'null'
+    ) as m
+  ) as h;
+$$;
+comment on function flowgres.lift_header(jsonb) is $$A definition whose name, title, version, description and metadata may stand below the key workflow, with them at its root
+
+What stands at the root already counts before the header's; what else the header has stays there, where nobody knows it.$$;
+
 create or replace function flowgres.complete_step(p_step jsonb, p_defaults jsonb)
   returns jsonb language plpgsql immutable parallel safe
 as $$

@@ -177,7 +177,7 @@ create or replace function flowgres.import_definition(
   returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
 as $$
 declare
-  v_check jsonb := flowgres.check_definition(p_tenant_id => p_tenant_id, p_definition => p_definition);
+  v_check jsonb := flowgres.check_written(p_tenant_id => p_tenant_id, p_definition => p_definition);
 begin
   if not (v_check -> 'valid')::boolean then
     perform flowgres.fail_definition(p_errors => v_check -> 'errors');

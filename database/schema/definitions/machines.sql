@@ -164,6 +164,7 @@ create or replace function flowgres.check_guards(p_transitions jsonb, p_found js
 as $$
 declare
   v_guard record;
+  v_kinds text[];
   v_errors jsonb[] := '{}';
 begin
   for v_guard in
@@ -175,8 +176,15 @@ begin
   loop
     exit when cardinality(v_errors) >= 200;
     begin
-      -- A variable is found out only by reading it, which an empty object is enough for.
-      perform from jsonb_path_query('{}', (v_guard.guard #>> '{}')::jsonpath, '{}', true);
+      -- A variable is found out only by reading it, which an empty object is enough for. So is what is no predicate: a predicate
+      -- always answers, with null where it cannot tell, and a path finds nothing here.
+      v_kinds := array(select jsonb_typeof(q.value) from jsonb_path_query('{}', (v_guard.guard #>> '{}')::jsonpath, '{}', true) as q (value));
+      if v_kinds <> array['boolean'] and v_kinds <> array['null'] then
+        v_errors := v_errors || flowgres.problem(
+          p_path => v_guard.path, p_code => 'guard_not_boolean',
+          p_message => 'this finds a value and compares it with nothing, so it would never hold',
+          p_hint => 'Compare it, such as $.metadata.amount <= 10000, or ask whether there is one: exists($.metadata.amount).');
+      end if;
     exception when others then
       v_errors := v_errors || flowgres.problem(
         p_path => v_guard.path, p_code => 'jsonpath_invalid', p_message => format('this is no jsonpath here: %s', left(sqlerrm, 200)),
@@ -186,7 +194,7 @@ begin
   return v_errors;
 end;
 $$;
-comment on function flowgres.check_guards(jsonb, jsonb[]) is $$Guards in which nothing else was found and that PostgreSQL cannot read.$$;
+comment on function flowgres.check_guards(jsonb, jsonb[]) is $$Guards in which nothing else was found and that PostgreSQL cannot read, or that give no boolean.$$;
 
 create or replace function flowgres.list_machine_ways(p_definition jsonb)
   returns table (from_state text, to_state text) language sql immutable parallel safe rows 100

@@ -282,3 +282,30 @@ as $$
     order by e.place);
 $$;
 comment on function flowgres.distinct_problems(jsonb[]) is $$Problems in their order; two that say the same code of the same place are one.$$;
+
+create or replace function flowgres.check_written(p_tenant_id uuid, p_definition jsonb)
+  returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_lifted jsonb := flowgres.lift_header(p_definition);
+  v_check jsonb := flowgres.check_definition(p_tenant_id => p_tenant_id, p_definition => v_lifted);
+begin
+  if v_lifted = p_definition then
+    return v_check;
+  end if;
+  -- What is wrong is told of where it was written.
+  return v_check || (
+    select jsonb_object_agg(k.key, (
+      select coalesce(jsonb_agg(
+        case when coalesce(p_definition -> w.word, 'null') = 'null' and p_definition -> 'workflow' ? w.word
+          then p.problem || jsonb_build_object('path', 'workflow.' || (p.problem ->> 'path')) else p.problem end
+        order by p.place), '[]')
+      from jsonb_array_elements(v_check -> k.key) with ordinality as p (problem, place)
+      cross join lateral (
+        select substring(p.problem ->> 'path' from '^(name|title|version|description|metadata)(?![^.[])') as word) as w))
+    from (values ('errors'), ('warnings')) as k (key));
+end;
+$$;
+comment on function flowgres.check_written(uuid, jsonb) is $$Everything wrong with a definition as people write it, whose header may stand below the key workflow
+
+The same as check_definition otherwise.$$;

@@ -190,7 +190,7 @@ create or replace function flowgres.validate_workflow(p_definition jsonb)
   returns jsonb language plpgsql stable security definer set search_path to pg_catalog, pg_temp
 as $$
 begin
-  return flowgres.check_definition(p_tenant_id => flowgres.require_tenant(), p_definition => p_definition);
+  return flowgres.check_written(p_tenant_id => flowgres.require_tenant(), p_definition => p_definition);
 end;
 $$;
 comment on function flowgres.validate_workflow(jsonb) is $$Everything wrong with a definition, with paths; stores nothing.$$;

@@ -68,6 +68,24 @@ end;
 $$;
 comment on function flowgres.check_entities(uuid, jsonb) is $$Refuse what is no list of entities: [{entity_table, entity_id, metadata}].$$;
 
+create or replace function flowgres.lock_openings(p_tenant_id uuid, p_reopens boolean)
+  returns void language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_key bigint := hashtextextended('flowgres.instances ' || p_tenant_id, 0);
+begin
+  -- Starts meet others in the order of their entities, and a statement that reopens has no order: so it goes alone.
+  if p_reopens then
+    perform pg_advisory_xact_lock(v_key);
+  else
+    perform pg_advisory_xact_lock_shared(v_key);
+  end if;
+end;
+$$;
+comment on function flowgres.lock_openings(uuid, boolean) is $$Keep a call that reopens many instances apart from those that start or reopen many, which would wait for each other in a circle
+
+For those that make more than one active. Starts go together. Nobody who waits here holds what the others wait for.$$;
+
 create or replace function flowgres.insert_instances(p_version flowgres.workflow_versions, p_entities jsonb, p_ids uuid[], p_now timestamptz)
   returns uuid[] language plpgsql set search_path to pg_catalog, pg_temp
 as $$
@@ -135,6 +153,9 @@ declare
   v_refused jsonb;
 begin
   perform flowgres.check_entities(p_tenant_id => p_tenant_id, p_entities => p_entities);
+  if jsonb_array_length(p_entities) > 1 then
+    perform flowgres.lock_openings(p_tenant_id => p_tenant_id, p_reopens => false);
+  end if;
   v_ids := flowgres.uuids_v7(p_at => v_now, p_count => jsonb_array_length(p_entities));
   v_started := flowgres.insert_instances(p_version => v_version, p_entities => p_entities, p_ids => v_ids, p_now => v_now);
   -- A statement of its own: whoever was waited for shows only now.

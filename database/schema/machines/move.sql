@@ -43,7 +43,7 @@ begin
       from flowgres.machine_transitions as t
       where t.tenant_id = i.tenant_id and t.version_id = i.version_id and t.to_state = p_to
         -- In a final state it is completed: the way from everywhere does not leave it.
-        and (t.from_state = i.state or t.from_state is null and i.completed_at is null and t.to_state <> i.state)
+        and (t.from_state = i.state or t.from_state is null and i.completed_at is null)
       order by t.from_state is null, t.place
       limit 1
     ) as l on true
@@ -165,6 +165,9 @@ begin
     return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports);
   elsif not v_reopens then
     return flowgres.move_and_start(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports);
+  end if;
+  if cardinality(p_ids) > 1 then
+    perform flowgres.lock_openings(p_tenant_id => p_tenant_id, p_reopens => true);
   end if;
   -- Only what may meet a start pays for a subtransaction: somebody may begin the same entity at this moment.
   for i in 1 .. c_most_tries loop

@@ -53,18 +53,37 @@ $$;
 comment on function flowgres.find_active(flowgres.instances) is $$The active instance of the same entity and machine; null when there is none.$$;
 
 create or replace function flowgres.note_refusals(p_tenant_id uuid, p_refused jsonb, p_to text, p_executed_by text, p_now timestamptz)
-  returns void language sql set search_path to pg_catalog, pg_temp
+  returns void language plpgsql set search_path to pg_catalog, pg_temp
 as $$
+declare
+  c_most_a_minute constant integer := 1000;
+  v_actor text := flowgres.actor();
+  v_room integer;
+begin
+  -- Each has its row, and yet nobody fills the disk by what is refused. Counted for each actor: who floods the log hides only itself.
+  select c_most_a_minute - count(*) into v_room
+  from (
+    select
+    from flowgres.audit_log as a
+    where a.tenant_id = p_tenant_id and a.actor = v_actor and a.action = 'transition_refused' and a.at > p_now - interval '1 minute'
+    limit c_most_a_minute
+  ) as l;
   insert into flowgres.audit_log (tenant_id, id, at, actor, action, subject, details)
   select
-    p_tenant_id, flowgres.uuid_v7(p_now), p_now, flowgres.actor(), 'transition_refused', i.id::text,
+    p_tenant_id, flowgres.uuid_v7(p_now), p_now, v_actor, 'transition_refused', i.id::text,
     jsonb_build_object(
       'code', r.value -> 'code', 'workflow', i.workflow_name, 'entity_table', i.entity_table, 'entity_id', i.entity_id,
       'from_state', i.state, 'to_state', left(p_to, 100), 'transition', r.value -> 'transition', 'executed_by', p_executed_by)
-  from jsonb_array_elements(p_refused) as r (value)
-  join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = (r.value ->> 'instance_id')::uuid;
+    || case row_number() over (order by r.place) when v_room then '{"further_ones_are_written": false}' else '{}' end::jsonb
+  from jsonb_array_elements(p_refused) with ordinality as r (value, place)
+  join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = (r.value ->> 'instance_id')::uuid
+  order by r.place
+  limit v_room;
+end;
 $$;
-comment on function flowgres.note_refusals(uuid, jsonb, text, text, timestamptz) is $$Write refusals into the audit log; those of instances that do not exist are not there.$$;
+comment on function flowgres.note_refusals(uuid, jsonb, text, text, timestamptz) is $$Write refusals into the audit log, up to 1,000 a minute of one actor; the last of these says so
+
+Those of instances that do not exist are not there.$$;
 
 create or replace function flowgres.describe_refusal(
   p_code text, p_instance_id uuid, p_instance flowgres.instances, p_way flowgres.machine_transitions, p_to text, p_metadata jsonb,
@@ -111,7 +130,10 @@ begin
     return jsonb_build_object(
       'instance_id', p_instance_id, 'code', p_code,
       'transition', (p_way).name,
-      'message', format('the guard of the transition "%s" does not hold', (p_way).name),
+      'message', format(case
+        when flowgres.judge_guard((p_way).guard, p_instance, p_metadata, p_context) is null
+          then 'the guard of the transition "%s" gives no boolean: what it compares is not of one kind'
+        else 'the guard of the transition "%s" does not hold' end, (p_way).name),
       'details', jsonb_build_object('guard', (p_way).guard::text),
       'hint', 'It is asked of {entity_table, entity_id, state, metadata, data, context}: data is the metadata that is sent along.');
   elsif p_code = 'instance_exists' then

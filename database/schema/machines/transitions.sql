@@ -18,17 +18,30 @@ comment on function flowgres.has_business_role(text[]) is $$Whether the caller h
 
 Those of its token or key; a login of the database has the roles that it was granted there.$$;
 
-create or replace function flowgres.passes_guard(
+create or replace function flowgres.judge_guard(
   p_guard jsonpath, p_instance flowgres.instances, p_metadata jsonb, p_context jsonb
 )
-  returns boolean language plpgsql immutable set search_path to pg_catalog, pg_temp
+  returns boolean language sql stable
 as $$
-begin
-  return coalesce(jsonb_path_match(
+  -- The one without time zones raises an error where a moment has none.
+  select jsonb_path_match_tz(
     jsonb_build_object(
       'entity_table', (p_instance).entity_table, 'entity_id', (p_instance).entity_id, 'state', (p_instance).state,
       'metadata', (p_instance).metadata, 'data', p_metadata, 'context', p_context),
-    p_guard, '{}', true), false);
+    p_guard, '{}', true);
+$$;
+comment on function flowgres.judge_guard(jsonpath, flowgres.instances, jsonb, jsonb) is $$What a guard says: true, false, or null where it cannot be judged
+
+Such as when it compares a text with a number. Moments without a time zone are in the session's.$$;
+
+create or replace function flowgres.passes_guard(
+  p_guard jsonpath, p_instance flowgres.instances, p_metadata jsonb, p_context jsonb
+)
+  -- Whoever calls may choose the time zone of the session, and not what a guard says.
+  returns boolean language plpgsql stable set search_path to pg_catalog, pg_temp set timezone to 'UTC'
+as $$
+begin
+  return coalesce(flowgres.judge_guard(p_guard, p_instance, p_metadata, p_context), false);
 end;
 $$;
 comment on function flowgres.passes_guard(jsonpath, flowgres.instances, jsonb, jsonb) is $$Whether a guard holds of {entity_table, entity_id, state, metadata, data, context}
@@ -56,7 +69,7 @@ as $$
     from flowgres.machine_states as s
     join flowgres.machine_transitions as t on t.tenant_id = s.tenant_id and t.version_id = s.version_id
     where s.tenant_id = (p_instance).tenant_id and s.version_id = (p_instance).version_id and s.name = (p_instance).state
-      and (t.from_state = s.name or t.from_state is null and not s.is_final and t.to_state <> s.name)
+      and (t.from_state = s.name or t.from_state is null and not s.is_final)
     order by t.to_state, t.from_state is null, t.place
   ) as w
   order by (w.way).place;

@@ -1,6 +1,6 @@
 """Answers of functions, as their comments in the database name them: `Returns {version, errors: [{path}], ...}`.
 
-A list of values that are no objects is a word in brackets: `Returns [id]`.
+A list of values that are no objects is a word in brackets: `Returns [id]`. What is always true is `Returns true`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_RETURNS = re.compile(r"\bReturns\s+(?=[{\[])")
+_RETURNS = re.compile(r"\bReturns\s+(?=[{\[]|true\b)")
 _WORD = re.compile(r"\s*(\.\.\.|[a-z_][a-z0-9_]*|[{}\[\]:,])")
 
 
@@ -34,6 +34,8 @@ def _read_value(text: str, at: int) -> tuple[dict[str, Any], int]:
         items, at = _read_value(text, at)
         _, at = _expect(text, at, "]")
         return {"type": "array", "items": items}, at
+    if word == "true":
+        return {"const": True}, at
     if word.isidentifier():
         return {}, at
     if word != "{":

@@ -45,6 +45,8 @@ def closed(**members: object) -> dict[str, object]:
         ("Returns {a,\n  ...}", {"type": "object", "properties": {"a": {}}, "required": ["a"]}),
         ("Returns {list: [{x}], b}", closed(list={"type": "array", "items": closed(x={})}, b={})),
         ("Returns [id]: some.", {"type": "array", "items": {}}),
+        ("Returns true. Or fails.", {"const": True}),
+        ("Returns truth.", None),
     ],
 )
 def test_answers_are_read_from_comments(comment: str, shape: object) -> None:
