@@ -211,3 +211,16 @@ def test_execution_of_a_transition_is_embedded_both_ways(member: Api, shipment: 
             "executions": {"trigger_type": "transition", "entity_workflows": {"id": shipment}},
         }
     ]
+
+
+def test_starts_over_the_rate_are_told_when_to_come_again(
+    module_database: Database, module_api: Api, member: Api, tenant: Tenant, shipment: str
+) -> None:
+    definition = {"name": "pack", "steps": [{"id": "x", "type": "log", "config": {"message": "x"}}]}
+    assert member.rpc("import_workflow", definition=definition).is_success
+    admin = module_api.as_key(tenant.key)
+    assert admin.rpc("set_setting", name="rate_limit_per_minute", value=0).is_success
+    answer = member.rpc("execute_transition", instance_id=shipment, to_state="packed")
+    assert (answer.status_code, answer.json()["code"]) == (429, "start_rate_exceeded")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert admin.rpc("set_setting", name="rate_limit_per_minute", value=500).is_success

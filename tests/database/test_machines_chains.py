@@ -1,8 +1,7 @@
-"""Executions that follow each other by the states of an instance; very many at once; and who is at work beside them."""
+"""Executions that follow each other by the states of an instance, and very many at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -11,36 +10,11 @@ import pytest
 from tests.support.database import Database, Db
 from tests.support.definitions import Author
 from tests.support.engine import Hands, completed, dag, failed
-from tests.support.machines import Machines, machine, way
-from tests.support.races import Run, refusal_code, rivals
+from tests.support.machines import WORK, Machines, going, links
+from tests.support.races import refusal_code
 
 MOST = 10_000
 MANY = 1000
-WORK = dag("work", [{"id": "do"}])
-
-
-@pytest.fixture
-def run(db: Db) -> Iterator[Run]:
-    with rivals(db) as run:
-        yield run
-
-
-def going(*ways: str, final: str = "", **starts: dict[str, Any]) -> dict[str, Any]:
-    """A machine; `starts` names the state that a transition leads to, and what that starts beside `work`."""
-    definition = machine(*ways, final=final)
-    for transition in definition["transitions"]:
-        if transition["to"] in starts:
-            transition["start"] = {"workflow": "work", "input": {}, **starts[transition["to"]]}
-    return definition
-
-
-def links(machines: Machines, columns: str, instance: str | None = None) -> list[Any]:
-    rows = machines.db.all(
-        f"select {columns} from flowgres_api.instance_executions where instance_id = coalesce(%s, instance_id)"
-        " order by started_at, seq",
-        instance,
-    )
-    return [tuple(row.values()) for row in rows]
 
 
 def count(db: Db) -> int:
@@ -199,87 +173,3 @@ def test_history_is_whole_when_executions_are_gone(machines: Machines, runner: H
         machines.db.run(f"delete from flowgres.{table} where {column} is not null")
     assert links(machines, "status, moved_to") == [("completed", "c")]
     assert machines.db.call("flowgres_api.verify_history", instance_id=instance)["valid"] is True
-
-
-# Two at once.
-
-
-@pytest.fixture
-def started(machines: Machines) -> str:
-    """An instance that waits for its execution."""
-    machines.author.import_(WORK)
-    machines.add(going("a>b", "b>c", "b>d", "c>a", final="c", b={"on_success": "c", "on_failure": "d"}))
-    instance = machines.start()
-    machines.move(instance, "b")
-    return instance
-
-
-@pytest.mark.parametrize("is_kept", [True, False], ids=["transition commits", "transition rolls back"])
-def test_end_does_not_wait_for_whoever_holds_the_instance(
-    machines: Machines, runner: Hands, started: str, is_kept: bool
-) -> None:
-    with machines.author.connect() as other:
-        with other.connection.transaction(force_rollback=not is_kept):
-            machines.move(started, "d", other)
-            runner.work()
-            assert links(machines, "status, moved_to, reason") == [("completed", None, "pending")]
-            assert runner.db.call("flowgres.follow_pending", p_limit=10) == 0
-        machines.db.run("update flowgres.instance_executions set due_at = flowgres.now()")
-        assert runner.db.call("flowgres.follow_pending", p_limit=10) == 1
-    expected = ("completed", None, "instance_moved_on") if is_kept else ("completed", "c", None)
-    assert links(machines, "status, moved_to, reason") == [expected]
-    assert machines.row(started)["current_state"] == ("d" if is_kept else "c")
-    assert runner.db.call("flowgres.follow_pending", p_limit=10) == 0
-
-
-def test_transition_waits_for_the_end_and_is_judged_by_what_it_left(
-    machines: Machines, runner: Hands, started: str, run: Run
-) -> None:
-    with machines.author.connect() as other:
-        (lease,) = runner.claim()
-        with runner.db.connection.transaction():
-            runner.report([runner.result(lease, completed())])
-            rival = run(other, lambda: machines.move(started, "d", other))
-            assert rival.run_until_blocked()
-        error = rival.refusal()
-        assert error is not None
-        assert refusal_code(error) == "transition_not_allowed"
-    assert machines.row(started)["current_state"] == "c"
-
-
-def test_whoever_dies_between_the_end_and_the_commit_has_done_neither(
-    machines: Machines, runner: Hands, started: str, database: Database
-) -> None:
-    (lease,) = runner.claim()
-    with database.connect("runner") as second:
-        second.run("begin")
-        result = [runner.result(lease, completed())]
-        second.all("select * from flowgres.complete_and_claim(%s, %s, 0, null)", runner.id, result)
-        machines.db.run("select pg_terminate_backend(%s)", second.connection.info.backend_pid)
-        with pytest.raises(psycopg.OperationalError):
-            second.value("select 1")
-    assert machines.row(started)["current_state"] == "b"
-    assert links(machines, "status, moved_to") == [("queued", None)]
-    runner.report([runner.result(lease, completed())])
-    assert machines.row(started)["current_state"] == "c"
-
-
-def test_opening_again_waits_for_the_sweep_and_not_for_a_start(
-    machines: Machines, runner: Hands, database: Database
-) -> None:
-    machines.author.import_(WORK)
-    definition = going("a>b", final="b", b={"on_failure": "a"})
-    definition["transitions"].append(way("b", "a"))
-    machines.add(definition)
-    instance = machines.start()
-    machines.move(instance, "b")
-    with machines.author.connect() as other:
-        with other.connection.transaction():
-            rival = machines.start(db=other)
-            runner.work(lambda lease, step: failed())
-            assert links(machines, "status, reason") == [("failed", "pending")]
-            assert runner.db.call("flowgres.follow_pending", p_limit=10) == 0
-        machines.db.run("update flowgres.instance_executions set due_at = flowgres.now()")
-        assert runner.db.call("flowgres.follow_pending", p_limit=10) == 1
-    assert links(machines, "reason") == [("instance_exists",)]
-    assert machines.row(rival)["status"] == "active"

@@ -192,7 +192,10 @@ def test_what_follows_is_judged_by_guard_and_fields(
     (link,) = links(machines, instance)
     assert (link["status"], link["reason"]) == ("completed", reason)
     assert machines.row(instance)["current_state"] == ("checked" if reason else "granted")
-    assert [row["details"]["code"] for row in machines.refusals()] == ([reason] if reason else [])
+    actor = f"execution:{link['execution_id']}"
+    assert [(row["details"]["code"], row["actor"]) for row in machines.refusals()] == (
+        [(reason, actor)] if reason else []
+    )
 
 
 def test_refused_start_refuses_the_transition_in_its_own_words(machines: Machines) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.support.database import Db, Row
 from tests.support.definitions import Author, Definition
+from tests.support.engine import dag
 
 
 def machine(*ways: str, name: str = "m", final: str = "", **members: Any) -> Definition:
@@ -30,6 +31,19 @@ def way(source: str, target: str, name: str | None = None, **members: Any) -> De
     """A transition in its canonical form."""
     base = {"from": source, "to": target, "name": name or f"{source}_to_{target}".replace("*", "any")}
     return base | {"conditions": {}, "context": {}, "metadata": {}} | members
+
+
+def going(*ways: str, final: str = "", **starts: dict[str, Any]) -> Definition:
+    """A machine whose transitions to the states that `starts` names start the workflow `work`, changed like that."""
+    definition = machine(*ways, final=final)
+    for transition in definition["transitions"]:
+        if transition["to"] in starts:
+            transition["start"] = {"workflow": "work", "input": {}, **starts[transition["to"]]}
+    return definition
+
+
+WORK = dag("work", [{"id": "do"}])
+"""The workflow that the machines of `going` start."""
 
 
 class Machines:
@@ -90,3 +104,13 @@ def store_machine(db: Db, tenant_id: str, definition: Definition) -> Row:
         p_checked=False,
     )
     return dict(answer)
+
+
+def links(machines: Machines, columns: str, instance: str | None = None) -> list[Any]:
+    """These columns of what transitions have started, oldest first: of all instances, or of one."""
+    rows = machines.db.all(
+        f"select {columns} from flowgres_api.instance_executions where instance_id = coalesce(%s, instance_id)"
+        " order by started_at, seq",
+        instance,
+    )
+    return [tuple(row.values()) for row in rows]

@@ -40,6 +40,7 @@ declare
   v_instance_ids uuid[];
   v_group record;
   v_refused jsonb;
+  v_refusals jsonb;
 begin
   v_instance_ids := array(
     select i.id
@@ -86,12 +87,13 @@ begin
         ) as e
         join flowgres.workflows as w on w.tenant_id = p_tenant_id and w.id = e.workflow_id
         order by x.place));
+    v_refusals := (select jsonb_object_agg(r.value ->> 'instance_id', r.value) from jsonb_array_elements(v_refused) as r (value));
     update flowgres.instance_executions as x
     set
-      due_at = null, moved_to = case when r.refusal is null then v_group.to_state end,
-      refusal = case when r.refusal is not null then jsonb_build_object('code', r.refusal -> 'code', 'message', r.refusal -> 'message') end
+      due_at = null, moved_to = case when w.refusal is null then v_group.to_state end,
+      refusal = case when w.refusal is not null then jsonb_build_object('code', w.refusal -> 'code', 'message', w.refusal -> 'message') end
     from unnest(v_group.execution_ids, v_group.ids) as g (execution_id, instance_id)
-    left join jsonb_array_elements(v_refused) as r (refusal) on (r.refusal ->> 'instance_id')::uuid = g.instance_id
+    cross join lateral (select v_refusals -> g.instance_id::text as refusal) as w
     where x.tenant_id = p_tenant_id and x.execution_id = g.execution_id;
   end loop;
 end;

@@ -79,7 +79,9 @@ begin
   )
   select coalesce(jsonb_agg(flowgres.describe_refusal(
     p_code => j.code, p_instance_id => p_ids[j.place], p_instance => j.instance, p_way => j.way, p_to => p_to,
-    p_metadata => j.metadata, p_context => j.context, p_denied => p_denied) order by j.place), '[]')
+    p_metadata => j.metadata, p_context => j.context, p_denied => p_denied)
+    -- Who it was is known of the engine's own alone.
+    || case when p_own is not null then jsonb_build_object('actor', j.actor) else '{}' end order by j.place), '[]')
   into v_refused
   from judged as j
   where j.code is not null;
@@ -244,7 +246,7 @@ begin
     'moved', v_count - jsonb_array_length(v_refused), 'refused', jsonb_array_length(v_refused), 'results', (
       select coalesce(jsonb_agg(
         jsonb_build_object('instance_id', i.id) || case when r.refusal is null then '{}' else jsonb_build_object(
-          'error', r.refusal - '{instance_id,transition,status}'::text[]) end
+          'error', r.refusal - '{instance_id,transition,status,headers}'::text[]) end
         order by i.place), '[]')
       from unnest(p_instances) with ordinality as i (id, place)
       left join jsonb_array_elements(v_refused) as r (refusal) on (r.refusal ->> 'instance_id')::uuid = i.id));

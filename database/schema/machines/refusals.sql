@@ -70,7 +70,7 @@ begin
   ) as l;
   insert into flowgres.audit_log (tenant_id, id, at, actor, action, subject, details)
   select
-    p_tenant_id, flowgres.uuid_v7(p_now), p_now, v_actor, 'transition_refused', i.id::text,
+    p_tenant_id, flowgres.uuid_v7(p_now), p_now, coalesce(r.value ->> 'actor', v_actor), 'transition_refused', i.id::text,
     jsonb_build_object(
       'code', r.value -> 'code', 'workflow', i.workflow_name, 'entity_table', i.entity_table, 'entity_id', i.entity_id,
       'from_state', i.state, 'to_state', left(p_to, 100), 'transition', r.value -> 'transition', 'executed_by', p_executed_by)
@@ -183,6 +183,9 @@ begin
       when v_code = 'transition_forbidden' then '403'
       when v_code in ('transition_not_allowed', 'instance_exists') then '409'
       else '422' end, true);
+    if p_refusal -> 'headers' <> '{}' then
+      perform set_config('response.headers', jsonb_build_array(p_refusal -> 'headers')::text, true);
+    end if;
     return jsonb_build_object('code', v_code, 'message', v_message, 'details', v_details, 'hint', v_hint);
   end if;
   if p_refusal ? 'status' then

@@ -24,13 +24,13 @@ create or replace function flowgres.read_error(p_sqlstate text, p_constraint tex
 as $$
   -- Under PostgREST a refusal is one JSON text, in SQL the fields of an error (fail()).
   select case
-    when p_sqlstate = 'PGRST' then p_message::jsonb || jsonb_build_object('status', p_detail::jsonb -> 'status')
+    when p_sqlstate = 'PGRST' then p_message::jsonb || p_detail::jsonb
     when p_sqlstate ~ '^FG[0-9]{3}$' then jsonb_build_object(
       'code', p_constraint, 'message', p_message, 'details', nullif(p_detail, ''), 'hint', nullif(p_hint, ''),
       'status', substr(p_sqlstate, 3)::integer)
     else jsonb_build_object('code', 'internal_error', 'message', p_message, 'details', p_sqlstate, 'hint', null, 'status', 500) end;
 $$;
-comment on function flowgres.read_error(text, text, text, text, text) is $$An error that was caught as a refusal: {code, message, details, hint, status}.$$;
+comment on function flowgres.read_error(text, text, text, text, text) is $$An error that was caught as a refusal: {code, message, details, hint, status, headers}.$$;
 
 create or replace function flowgres.describe_transition(
   p_instance flowgres.instances, p_way flowgres.machine_transitions, p_metadata jsonb, p_context jsonb, p_executed_by text

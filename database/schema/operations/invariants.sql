@@ -17,6 +17,12 @@ as $$
   left join flowgres.executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
   where e.id is null or e.finished_at is not null
   union all
+  -- Instances learn how what they have started ends, and are moved on.
+  select 'instance_knows_the_end', x.tenant_id, x.execution_id, x.instance_id::text
+  from flowgres.instance_executions as x
+  left join flowgres.executions as e on e.tenant_id = x.tenant_id and e.id = x.execution_id
+  where x.status is distinct from e.status and e.finished_at is not null or p_is_drained and x.due_at is not null
+  union all
   -- Nothing happens twice.
   select 'step_ends_once', v.tenant_id, v.execution_id, v.step || ': ' || count(*)
   from flowgres.all_events as v
