@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tests.support.database import Db, Row
 from tests.support.definitions import Author, Definition
+
+PAGE = Path(__file__).parents[2] / "runner/flowgres_definitions/MACHINES.md"
 
 
 def machine(*ways: str, name: str = "m", final: str = "", **members: Any) -> Definition:
@@ -90,3 +95,11 @@ def store_machine(db: Db, tenant_id: str, definition: Definition) -> Row:
         p_checked=False,
     )
     return dict(answer)
+
+
+def faults_of_export(lines: Iterable[str]) -> list[tuple[str, int, str]]:
+    """What the program of the page about machines, which knows no SQL, finds wrong with an export."""
+    (program,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(program, names)  # noqa: S102
+    return list(names["faults"](lines))
