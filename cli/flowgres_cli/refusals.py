@@ -116,14 +116,17 @@ def details_text(details: Json) -> str:
 
 
 def error_line(error: Json) -> str:
-    """One error of a definition in a line: where, what, and the hint as a command."""
+    """One error of several in a line: where or of what, what, and the hint as a command."""
     if not isinstance(error, dict):
         return str(error)
     line, column = error.get("line"), error.get("column")
     place = ":".join(str(part) for part in (line, column) if part)
-    parts = (place, error.get("path"), error.get("message") or error.get("code"))
+    # Of many entities, what is wrong with this one.
+    told = error["error"] if isinstance(error.get("error"), dict) else error
+    entity = "/".join(str(error[name]) for name in ("entity_table", "entity_id") if error.get(name))
+    parts = (place, error.get("path") or entity, error.get("instance_id"), told.get("message") or told.get("code"))
     text = ": ".join(str(part) for part in parts if part)
-    hint = advice(str(error.get("code")), error.get("hint"))
+    hint = advice(str(told.get("code")), told.get("hint"), error)
     return f"{text} ({hint})" if hint else text
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import curl
 from tests.support.database import Database
+from tests.support.machines import faults_of_export
 
 from .conftest import Flowgres
 
@@ -59,6 +60,49 @@ def test_calls_of_the_page_work(loan: Flowgres) -> None:
         assert answer.json(), line
         if "/rpc/start_workflow" in line:
             instance = answer.json()
+
+
+def test_files_of_the_page_work(loan: Flowgres) -> None:
+    (loan.folder / "loans.jsonl").write_text(blocks("json")[0])
+    for line in blocks("sh")[2].splitlines():
+        out = ""
+        for command in line.split(" | "):
+            answer = loan(*shlex.split(command)[1:], stdin=out)
+            assert answer.code == 0, f"{line}\n{answer.err}"
+            out = answer.out
+    found = loan("instances", "list", "--workflow", "loan").json
+    assert {row["entity_id"]: row["current_state"] for row in found}.items() >= {
+        ("5001", "checked"),
+        ("5002", "checked"),
+    }
+
+
+def test_migration_of_the_page_works(loan: Flowgres) -> None:
+    (loan.folder / "loan.yaml").write_text(blocks("yaml")[0].replace("refused", "declined"))
+    ended = loan("instances", "start", "loans", "6000", "loan", "-o", "id").out.strip()
+    assert loan("instances", "transition", ended, "refused").code == 0
+    assert loan("import", "loan.yaml").code == 0
+    for line in blocks("sh")[3].splitlines():
+        answer = loan(*shlex.split(line)[1:])
+        assert (answer.code, answer.json["problems"]) == (0, []), f"{line}\n{answer.err}"
+    assert loan("instances", "show", ended).json["current_state"] == "declined"
+    assert {row["workflow_version"] for row in loan("instances", "list", "--workflow", "loan").json} == {"2"}
+
+
+def test_export_of_the_page_is_checked_by_its_program(loan: Flowgres) -> None:
+    values = {"API": loan.environment["FLOWGRES_API_URL"], "KEY": loan.environment["FLOWGRES_API_KEY"]}
+    instance = loan("instances", "start", "loans", "7000", "loan", "-o", "id").out.strip()
+    exported = 0
+    for line in blocks("sh")[4].splitlines():
+        if line.startswith("curl"):
+            lines = curl.request(line, values).json()["lines"]
+        else:
+            answer = loan(*shlex.split(line.replace("INSTANCE", instance))[1:])
+            assert answer.code == 0, f"{line}\n{answer.err}"
+            lines = answer.out.splitlines() if " export" in line else []
+        assert faults_of_export(lines) == []
+        exported += len(lines)
+    assert exported > 3
 
 
 def test_sql_of_the_page_works(loan: Flowgres, module_database: Database) -> None:

@@ -48,6 +48,7 @@ def test_commands_of_this_version_are_complete() -> None:
         webhooks.list webhooks.show webhooks.rotate webhooks.send webhooks.deliveries webhooks.redeliver
         notifications.list notifications.set notifications.delete notifications.deliveries notifications.redeliver
         instances.list instances.show instances.start instances.transition instances.history
+        instances.verify instances.export instances.migrate
         runner.start runner.list errors"""
     assert {".".join(command) for command in ALL_COMMANDS} == set(expected.split())
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tests.support.database import Db, Row
 from tests.support.definitions import Author, Definition
 from tests.support.engine import dag
+
+PAGE = Path(__file__).parents[2] / "runner/flowgres_definitions/MACHINES.md"
 
 
 def machine(*ways: str, name: str = "m", final: str = "", **members: Any) -> Definition:
@@ -114,3 +119,11 @@ def links(machines: Machines, columns: str, instance: str | None = None) -> list
         instance,
     )
     return [tuple(row.values()) for row in rows]
+
+
+def faults_of_export(lines: Iterable[str]) -> list[tuple[str, int, str]]:
+    """What the program of the page about machines, which knows no SQL, finds wrong with an export."""
+    (program,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(program, names)  # noqa: S102
+    return list(names["faults"](lines))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import click
 
+from flowgres_cli.commands.instances_history import export_history, list_history, verify_instances
+from flowgres_cli.commands.instances_migrate import migrate_instances
+from flowgres_cli.instances import FIELDS, find_instance, instance_id, is_uuid
 from flowgres_cli.output import Column, moment
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
 Json = Any
 STATUSES = ("active", "completed")
+ON_ERROR = ("fail", "report")
 
 _LIST_COLUMNS = (
     Column("id", "ID"),
@@ -36,19 +39,6 @@ _EXECUTION_COLUMNS = (
     Column("started_at", "STARTED", moment, is_optional=True),
     Column("outcome", "THEN", is_prose=True),
 )
-_HISTORY_COLUMNS = (
-    Column("executed_at", "AT", moment),
-    Column("from_state", "FROM", lambda state: state or "-"),
-    Column("to_state", "TO"),
-    Column("transition_name", "TRANSITION", is_optional=True),
-    Column("executed_by", "BY", is_optional=True, is_prose=True),
-    Column("actor", "ACTOR", is_optional=True, is_prose=True),
-    Column("notes", "NOTES", is_prose=True),
-)
-_FIELDS = (
-    "id", "workflow_name", "workflow_version", "entity_table", "entity_id", "current_state", "status", "metadata",
-    "started_at", "updated_at", "completed_at",
-)  # fmt: skip
 
 
 def _needs(needs: Json) -> str:
@@ -77,20 +67,16 @@ def outcome(execution: dict[str, Json]) -> str:
     return ", ".join(f"{word}: {execution[key]}" for key, word in ways if execution[key])
 
 
-def instance_id(value: str) -> str:
-    """The id in canonical form: refused here, so that a typing mistake is a usage error and costs no request."""
-    try:
-        return str(uuid.UUID(value))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no instance id; list them with: flowgres instances list") from None
-
-
 @click.group()
 def instances() -> None:
     """List, start and move instances of state machines.
 
     An instance is where one row of yours, its entity, stands in a machine.
     """
+
+
+for _command in (list_history, verify_instances, export_history, migrate_instances):
+    instances.add_command(_command)
 
 
 @instances.command("list", epilog="Example: flowgres instances list --workflow fraud_detection --state investigating")
@@ -138,7 +124,7 @@ def list_instances(
 @pass_session
 def show_instance(session: Session, instance: str) -> None:
     """Show one instance, what may come next, and the executions that its transitions started."""
-    found = _find(session, instance)
+    found = find_instance(session, instance)
     transitions = session.client.call("get_transitions", {"instance_id": instance})
     query: dict[str, str | int] = {"instance_id": f"eq.{instance}", "order": "seq.desc", "limit": 50}
     executions = session.client.select("instance_executions", query)
@@ -146,7 +132,7 @@ def show_instance(session: Session, instance: str) -> None:
     if not output.is_table:
         output.record({**found, "transitions": transitions, "executions": executions})
         return
-    output.record(found, fields=_FIELDS)
+    output.record(found, fields=FIELDS)
     output.line("")
     output.rows(transitions, _NEXT_COLUMNS, id_field="transition_id", empty="nothing may come next")
     if executions:
@@ -156,45 +142,69 @@ def show_instance(session: Session, instance: str) -> None:
 
 
 @instances.command(
-    "start", epilog="""Example: flowgres instances start transactions 12345 fraud_detection -d '{"amount": 5000}'"""
+    "start",
+    epilog="""Examples: flowgres instances start transactions 12345 fraud_detection -d '{"amount": 5000}' · """
+    "flowgres instances start fraud_detection --from transactions.csv",
 )
-@click.argument("entity_table")
-@click.argument("entity_id")
-@click.argument("workflow")
+@click.argument("names", nargs=-1, required=True, metavar="[ENTITY_TABLE ENTITY_ID] WORKFLOW")
 @click.option("-d", "--metadata", metavar="JSON|@FILE|-", help="What is known of the entity, as an object.")
+@click.option(
+    "--from", "source", metavar="FILE|-", help="Start for each row of a file: JSON lines, or CSV; - is stdin."
+)
+@click.option(
+    "--on-error", type=click.Choice(ON_ERROR), help="With --from: all of a call or nothing (fail), or report."
+)
 @server_options
 @output_option
 @pass_session
-def start_instance(session: Session, entity_table: str, entity_id: str, workflow: str, metadata: str | None) -> None:
+def start_instance(
+    session: Session, names: tuple[str, ...], metadata: str | None, source: str | None, on_error: str | None
+) -> None:
     """Start a machine for an entity: in its initial state.
 
     WORKFLOW is the machine's name or id. An entity has one active instance of a machine (exit 6).
+
+    The rows of a file have entity_table, entity_id and, where wanted, metadata as JSON. They go in calls of 10,000; the
+    first that is refused ends it, and what the ones before did stays. With --on-error report what can be started is,
+    and exit 1 says that something was not.
     """
     from flowgres_cli.errors import NotFoundError
-    from flowgres_cli.inputs import read_object
 
-    arguments: dict[str, Json] = {"entity_table": entity_table, "entity_id": entity_id}
-    if metadata is not None:
-        arguments["metadata"] = read_object(metadata)
+    *entity, workflow = names
+    _require_source(source, on_error)
+    if len(entity) != (0 if source else 2):
+        raise click.UsageError(
+            "With --from give WORKFLOW alone." if source else "Give ENTITY_TABLE ENTITY_ID WORKFLOW, or --from."
+        )
+    if source and metadata is not None:
+        raise click.UsageError("--metadata is for one entity; the rows of a file have their own.")
     try:
-        if _is_uuid(workflow):
-            started = session.client.call("start_workflow_by_id", {"workflow_definition_id": workflow, **arguments})
+        if source:
+            _start_many(session, workflow, source, on_error)
         else:
-            started = session.client.call("start_workflow", {"workflow_name": workflow, **arguments})
+            _print_moved(session, _start_one(session, workflow, entity, metadata))
     except NotFoundError as error:
-        if error.code != "workflow_not_found" or _is_uuid(workflow):
+        if error.code != "workflow_not_found" or is_uuid(workflow):
             raise
         from flowgres_cli.commands.workflows import missing_workflow
 
         raise missing_workflow(session, workflow) from error
-    _print_moved(session, str(started))
 
 
 @instances.command(
-    "transition", epilog="Example: flowgres instances transition 0193... investigating --notes 'Suspicious pattern'"
+    "transition",
+    epilog="Examples: flowgres instances transition 0193... investigating --notes 'Suspicious pattern' · "
+    "flowgres instances list --state new -o id | flowgres instances transition --to investigating --from -",
 )
-@click.argument("instance", type=instance_id)
-@click.argument("to_state", metavar="TO")
+@click.argument("instance", type=instance_id, required=False)
+@click.argument("to_state", metavar="TO", required=False)
+@click.option("--to", "to_option", metavar="STATE", help="The state, with --from.")
+@click.option(
+    "--from", "source", metavar="FILE|-", help="Move each instance of a file: ids, JSON lines or CSV; - is stdin."
+)
+@click.option(
+    "--on-error", type=click.Choice(ON_ERROR), help="With --from: all of a call or nothing (fail), or report."
+)
 @click.option("--executed-by", metavar="TEXT", help="Who did it, in your words; who was authenticated is kept as well.")
 @click.option("-d", "--metadata", metavar="JSON|@FILE|-", help="Data of this transition, as an object.")
 @click.option("--context", metavar="JSON|@FILE|-", help="Circumstances, as an object; kept, and seen by guards.")
@@ -204,29 +214,35 @@ def start_instance(session: Session, entity_table: str, entity_id: str, workflow
 @pass_session
 def transition_instance(
     session: Session,
-    instance: str,
-    to_state: str,
-    executed_by: str | None,
-    metadata: str | None,
-    context: str | None,
-    notes: str | None,
+    /,
+    instance: str | None,
+    to_state: str | None,
+    to_option: str | None,
+    source: str | None,
+    on_error: str | None,
+    **told: str | None,
 ) -> None:
     """Move an instance to the state TO.
 
     Of two that move it at once one wins; the other is refused (exit 6), and told where the instance stands.
-    """
-    from flowgres_cli.errors import UsageProblemError
-    from flowgres_cli.inputs import read_object
 
-    if metadata == context == "-":
-        raise click.UsageError("One of --metadata and --context may come from stdin.")
-    arguments: dict[str, Json] = {"instance_id": instance, "to_state": to_state}
-    arguments |= {name: text for name, text in (("executed_by", executed_by), ("notes", notes)) if text is not None}
-    for name, data in (("metadata", metadata), ("context", context)):
-        if data is not None:
-            arguments[name] = read_object(data, option=f"--{name}")
+    The rows of a file are ids, one a line, or have id or instance_id. They go in calls of 10,000; the first that is
+    refused ends it, and what the ones before did stays. With --on-error report what may move does, and exit 1 says that
+    something did not.
+    """
+    _require_source(source, on_error)
+    if source:
+        if instance is not None or to_option is None:
+            raise click.UsageError("With --from give --to STATE, and no INSTANCE.")
+        _move_many(session, source, on_error, {"to_state": to_option, **_said(told, source)})
+        return
+    if instance is None or (to_state is None) == (to_option is None):
+        raise click.UsageError("Give INSTANCE and TO, or --to STATE with --from FILE.")
+    to_state = to_state or to_option or ""
+    from flowgres_cli.errors import UsageProblemError
+
     try:
-        session.client.call("execute_transition", arguments)
+        session.client.call("execute_transition", {"instance_id": instance, "to_state": to_state, **_said(told, None)})
     except UsageProblemError as error:
         if error.code == "state_unknown":
             error.hint = " ".join(filter(None, (_nearest_state(session, instance, to_state), error.hint)))
@@ -234,45 +250,63 @@ def transition_instance(
     _print_moved(session, instance)
 
 
-@instances.command("history", epilog="Example: flowgres instances history 0193... --verify")
-@click.argument("instance", type=instance_id)
-@click.option("--verify", "is_verifying", is_flag=True, help="Check that nobody changed, removed or inserted a row.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=200, show_default=True, help="At most so many.")
-@server_options
-@output_option
-@pass_session
-def list_history(session: Session, instance: str, is_verifying: bool, limit: int) -> None:
-    """List what an instance went through, the newest first.
-
-    Each row holds a hash of itself and of the row before: --verify tells whether all is as it was written (exit 1).
-    """
-    if is_verifying:
-        _verify(session, instance)
-        return
-    _find(session, instance)
-    parameters: dict[str, str | int] = {
-        "entity_workflow_instance_id": f"eq.{instance}",
-        "order": "seq.desc",
-        "limit": limit,
-    }
-    session.output.rows(session.client.select("workflow_history", parameters), _HISTORY_COLUMNS, empty="no history")
+def _require_source(source: str | None, on_error: str | None) -> None:
+    if on_error is not None and source is None:
+        raise click.UsageError("--on-error goes with --from.")
 
 
-def _find(session: Session, instance: str) -> dict[str, Json]:
-    found = session.client.select("entity_workflows", {"id": f"eq.{instance}", "limit": 1})
-    if not found:
-        from flowgres_cli.errors import NotFoundError
-        from flowgres_cli.refusals import advice
+def _said(told: dict[str, str | None], source: str | None) -> dict[str, Json]:
+    """What goes along with a transition, as arguments of the call."""
+    from flowgres_cli.inputs import read_object
 
-        code = "instance_not_found"
-        raise NotFoundError(f"instance {instance} does not exist", code=code, hint=advice(code, None))
-    return found[0]
+    if [source, told["metadata"], told["context"]].count("-") > 1:
+        raise click.UsageError("One of --metadata, --context and --from may come from stdin.")
+    arguments: dict[str, Json] = {}
+    for name, text in told.items():
+        if text is not None:
+            arguments[name] = read_object(text, option=f"--{name}") if name in ("metadata", "context") else text
+    return arguments
+
+
+def _start_one(session: Session, workflow: str, entity: list[str], metadata: str | None) -> str:
+    from flowgres_cli.inputs import read_object
+
+    arguments: dict[str, Json] = dict(zip(("entity_table", "entity_id"), entity, strict=True))
+    if metadata is not None:
+        arguments["metadata"] = read_object(metadata)
+    if is_uuid(workflow):
+        return str(session.client.call("start_workflow_by_id", {"workflow_definition_id": workflow, **arguments}))
+    return str(session.client.call("start_workflow", {"workflow_name": workflow, **arguments}))
+
+
+def _start_many(session: Session, workflow: str, source: str, on_error: str | None) -> None:
+    from flowgres_cli.bulk import Report, send
+    from flowgres_cli.rows import read_entities
+
+    arguments = {"workflow": workflow, "on_error": on_error or "fail"}
+    send(
+        read_entities(source),
+        lambda rows: session.client.call("start_workflows", {**arguments, "entities": rows}),
+        Report(session.output, "started"),
+    )
+
+
+def _move_many(session: Session, source: str, on_error: str | None, arguments: dict[str, Json]) -> None:
+    from flowgres_cli.bulk import Report, send
+    from flowgres_cli.rows import read_instances
+
+    arguments = {**arguments, "on_error": on_error or "fail"}
+    send(
+        read_instances(source),
+        lambda rows: session.client.call("execute_transitions", {**arguments, "instances": rows}),
+        Report(session.output, "moved"),
+    )
 
 
 def _print_moved(session: Session, instance: str) -> None:
     """The instance as it is now; where the id alone is wanted, without asking for it."""
-    record = {"id": instance} if session.output.format == "id" else _find(session, instance)
-    session.output.record(record, fields=_FIELDS[:7])
+    record = {"id": instance} if session.output.format == "id" else find_instance(session, instance)
+    session.output.record(record, fields=FIELDS[:7])
 
 
 def _nearest_state(session: Session, instance: str, wanted: str) -> str | None:
@@ -281,22 +315,3 @@ def _nearest_state(session: Session, instance: str, wanted: str) -> str | None:
     rows = session.client.call("get_transitions", {"instance_id": instance})
     near = difflib.get_close_matches(wanted, [row["to_state_name"] for row in rows], n=1)
     return f"Did you mean {near[0]!r}?" if near else None
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        # The written form alone: a name may be 32 hexadecimal digits.
-        return str(uuid.UUID(text)) == text.lower()
-    except ValueError:
-        return False
-
-
-def _verify(session: Session, instance: str) -> None:
-    """Print the report; raise CliError when the history is not as it was written."""
-    report = session.client.call("verify_history", {"instance_id": instance})
-    session.output.record({"id": instance, **report}, fields=("id", "valid", "rows"))
-    if not report["valid"]:
-        from flowgres_cli.errors import CliError
-
-        told = [f"row {one['seq']}: {one['problem'].replace('_', ' ')}" for one in report["problems"]]
-        raise CliError("\n  ".join(("the history is not as it was written", *told)), code="history_changed")

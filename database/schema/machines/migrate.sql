@@ -13,20 +13,25 @@ declare
   v_actor text := flowgres.actor();
   v_problems jsonb;
 begin
-  with ways as materialized (
-    select m.* from flowgres.list_migrations(p_target => p_target, p_from_version => p_from_version, p_map => p_map) as m
-  ),
+  with
   -- As they are now that they are locked: whoever held them may have moved them, or have ended them.
   judged as materialized (
     select
-      i as instance, w.version, w.from_state, w.to_state, w.is_final,
+      i::flowgres.instances as instance, v.version, i.state as from_state, g.name as to_state, g.is_final,
       case
-        when w.to_state is null then 'state_unmapped'
-        when i.completed_at is not null and not w.is_final and flowgres.find_active(i) is not null then 'instance_exists'
+        when g.name is null then 'state_unmapped'
+        when i.completed_at is not null and not g.is_final and flowgres.find_active(i) is not null then 'instance_exists'
       end as code
-    from flowgres.instances as i
-    join ways as w on w.version_id = i.version_id and w.from_state = i.state
-    where i.tenant_id = (p_target).tenant_id and i.id = any(p_ids) and (p_completed or i.completed_at is null)
+    from unnest(p_ids) as a (id)
+    cross join lateral (
+      select x.* from flowgres.instances as x where x.tenant_id = (p_target).tenant_id and x.id between a.id and a.id
+      order by x.id limit 1
+    ) as i
+    join flowgres.workflow_versions as v on v.tenant_id = i.tenant_id and v.id = i.version_id
+    left join flowgres.machine_states as g
+      on g.tenant_id = i.tenant_id and g.version_id = (p_target).id and g.name = coalesce(p_map ->> i.state, i.state)
+    where (p_completed or i.completed_at is null) and i.workflow_id = (p_target).workflow_id and i.version_id <> (p_target).id
+      and v.version = coalesce(p_from_version, v.version)
   ),
   made as materialized (
     select
@@ -50,7 +55,12 @@ begin
       completed_at = case when c.is_final then coalesce((c.instance).completed_at, v_now) end,
       history_count = (c.told).seq, history_head = c.hash
     from chained as c
-    where i.tenant_id = (p_target).tenant_id and i.id = (c.told).instance_id
+    cross join lateral (
+      select x.ctid as place from flowgres.instances as x
+      where x.tenant_id = (p_target).tenant_id and x.id between (c.told).instance_id and (c.told).instance_id
+      order by x.id limit 1
+    ) as l
+    where i.ctid = l.place
   ),
   written as (
     insert into flowgres.instance_history (
@@ -95,6 +105,10 @@ create or replace function flowgres.migrate_batch(
   out p_moves jsonb, out p_examples jsonb
 )
   language plpgsql set search_path to pg_catalog, pg_temp
+  -- One plan, which a session that began with few instances keeps: each by its key.
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
+  set enable_sort to off
+  set jit to off set plan_cache_mode to force_generic_plan
 as $$
 declare
   c_most_tries constant integer := 3;
@@ -113,23 +127,23 @@ begin
       (
         select i.id from flowgres.instances as i
         where i.tenant_id = (p_target).tenant_id and i.version_id = v.id and i.completed_at is null
-        order by i.id limit p_limit
+        limit p_limit
       )
       union all
       (
         select i.id from flowgres.instances as i
         where p_completed and i.tenant_id = (p_target).tenant_id and i.version_id = v.id and i.completed_at is not null
-        order by i.completed_at, i.id limit p_limit
+        limit p_limit
       )
     ) as f
     limit p_limit);
   -- In the order of their ids, as whoever moves many does.
   select coalesce(bool_or(l.completed_at is not null), false) into v_reopens
-  from (
-    select i.completed_at
-    from flowgres.instances as i
-    where i.tenant_id = (p_target).tenant_id and i.id = any(v_ids)
-    order by i.id
+  from (select a.id from unnest(v_ids) as a (id) order by a.id) as a
+  cross join lateral (
+    select i.completed_at from flowgres.instances as i
+    where i.tenant_id = (p_target).tenant_id and i.id between a.id and a.id
+    order by i.id limit 1
     for no key update
   ) as l;
   if not v_reopens then

@@ -15,7 +15,7 @@ declare
 begin
   with judged as materialized (
     select
-      a.place, i as instance, l.way, g.is_final, o.metadata, o.context, o.actor,
+      a.place, i::flowgres.instances as instance, l.way, g.is_final, o.metadata, o.context, o.actor,
       case
         when i.id is null then 'instance_not_found'
         when g.name is null then 'state_unknown'
@@ -36,7 +36,11 @@ begin
         coalesce(a.own -> 'metadata', p_metadata) as metadata, coalesce(a.own -> 'context', p_context) as context,
         coalesce(a.own ->> 'actor', v_actor) as actor
     ) as o
-    left join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = a.id
+    -- The order leaves the key alone as a way: among few rows any index that begins with the tenant looks as good, and the plan is
+    -- kept when there are many.
+    left join lateral (
+      select x.* from flowgres.instances as x where x.tenant_id = p_tenant_id and x.id between a.id and a.id order by x.id limit 1
+    ) as i on true
     left join flowgres.machine_states as g on g.tenant_id = i.tenant_id and g.version_id = i.version_id and g.name = p_to
     left join lateral (
       select t as way
@@ -66,7 +70,12 @@ begin
       state = p_to, updated_at = v_now, completed_at = case when c.is_final then v_now end,
       history_count = (c.told).seq, history_head = c.hash
     from chained as c
-    where i.tenant_id = p_tenant_id and i.id = (c.told).instance_id
+    cross join lateral (
+      select x.ctid as place from flowgres.instances as x
+      where x.tenant_id = p_tenant_id and x.id between (c.told).instance_id and (c.told).instance_id
+      order by x.id limit 1
+    ) as l
+    where i.ctid = l.place
   ),
   written as (
     insert into flowgres.instance_history (
@@ -138,7 +147,11 @@ set local role flowgres_engine;
 create or replace function flowgres.move_instances(
   p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean
 )
-  returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp set plan_cache_mode to force_generic_plan
+  returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
+  -- One plan for one instance and for ten thousand, which a session that began with few of them keeps: each by its key.
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
+  set enable_sort to off
+  set jit to off set plan_cache_mode to force_generic_plan
 as $$
 declare
   c_most_tries constant integer := 3;
@@ -153,14 +166,15 @@ begin
     p_notes => p_notes);
   -- Two at once: the second waits here, and is judged by the state that the first one left. Many are locked in the order of their ids.
   select coalesce(bool_or(l.completed_at is not null), false), coalesce(bool_or(l.starts), false) into v_reopens, v_starts
-  from (
+  from (select a.id from unnest(p_ids) as a (id) order by a.id) as a
+  cross join lateral (
     select i.completed_at, exists (
       select from flowgres.machine_transitions as t
       where t.tenant_id = p_tenant_id and t.version_id = i.version_id and t.to_state = p_to and t.start is not null
     ) as starts
     from flowgres.instances as i
-    where i.tenant_id = p_tenant_id and i.id = any(p_ids)
-    order by i.id
+    where i.tenant_id = p_tenant_id and i.id between a.id and a.id
+    order by i.id limit 1
     for no key update
   ) as l;
   if not v_reopens and not v_starts then
@@ -237,9 +251,10 @@ begin
     p_metadata => p_metadata, p_context => p_context, p_notes => p_notes, p_reports => v_reports);
   if v_refused <> '[]' and not v_reports then
     v_first := v_refused -> 0;
-    return flowgres.refuse_move(case jsonb_array_length(v_refused) when 1 then v_first else v_first || jsonb_build_object(
-      'message', format(
-        '%s, and %s more of these %s may not move', v_first ->> 'message', jsonb_array_length(v_refused) - 1, v_count),
+    return flowgres.refuse_move(case v_count when 1 then v_first else v_first || jsonb_build_object(
+      'message', (v_first ->> 'message') || case jsonb_array_length(v_refused) when 1 then ''
+        else format(', and %s more of these %s may not move', jsonb_array_length(v_refused) - 1, v_count) end,
+      -- Which of them it was.
       'details', jsonb_path_query_array(v_refused, '$[0 to 99]')) end);
   end if;
   return jsonb_build_object(
