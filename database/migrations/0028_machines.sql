@@ -167,3 +167,11 @@ create type flowgres.possible_transition as (
 comment on type flowgres.possible_transition is $$Where an instance may go: a row of get_transitions
 
 is_allowed says whether the caller may take it, as far as that is known before anything is sent along; needs is {roles, fields, guard}.$$;
+
+-- How long an instance may stay in a state.
+
+-- On the instance itself: whatever moves it writes this row, so a timer is always that of the visit which goes on.
+alter table flowgres.instances add column due_at timestamptz;
+comment on column flowgres.instances.due_at is $$When the sla of the state that it is in moves it on; null when that has none, or when it was refused$$;
+
+create index instances_due_idx on flowgres.instances (due_at) where due_at is not null;

@@ -39,7 +39,7 @@ _HISTORY_COLUMNS = (
 )
 _FIELDS = (
     "id", "workflow_name", "workflow_version", "entity_table", "entity_id", "current_state", "status", "metadata",
-    "started_at", "updated_at", "completed_at",
+    "started_at", "updated_at", "completed_at", "due_at",
 )  # fmt: skip
 
 

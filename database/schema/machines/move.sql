@@ -3,23 +3,24 @@
 set local role flowgres_owner;
 
 create or replace function flowgres.write_moves(
-  p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean
+  p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean,
+  p_actor text
 )
   returns jsonb language plpgsql
 as $$
 declare
   v_now timestamptz := flowgres.now();
-  v_actor text := flowgres.actor();
+  v_actor text := coalesce(p_actor, flowgres.actor());
   v_refused jsonb;
 begin
   with judged as materialized (
     select
-      a.place, i as instance, l.way, g.is_final,
+      a.place, i as instance, l.way, g.is_final, g.sla_seconds,
       case
         when i.id is null then 'instance_not_found'
         when g.name is null then 'state_unknown'
         when (l.way).id is null then 'transition_not_allowed'
-        when (l.way).roles <> '{}' and not flowgres.has_business_role((l.way).roles) then 'transition_forbidden'
+        when p_actor is null and (l.way).roles <> '{}' and not flowgres.has_business_role((l.way).roles) then 'transition_forbidden'
         when (l.way).required <> '{}' and flowgres.missing_fields((l.way).required, i, p_metadata, p_context) <> '{}'
           then 'transition_fields_missing'
         when (l.way).guard is not null and not flowgres.passes_guard((l.way).guard, i, p_metadata, p_context)
@@ -42,7 +43,7 @@ begin
   ),
   made as materialized (
     select
-      j.instance, j.is_final,
+      j.instance, j.is_final, j.sla_seconds,
       row(
         p_tenant_id, (j.instance).id, (j.instance).history_count + 1, flowgres.uuid_v7(v_now), (j.instance).state, p_to,
         (j.way).id, (j.way).name, p_executed_by, v_actor, v_now, p_metadata, p_context, p_notes, '')::flowgres.instance_history as told
@@ -50,13 +51,13 @@ begin
     where j.code is null and (p_reports or not exists (select from judged as r where r.code is not null))
   ),
   chained as materialized (
-    select m.is_final, m.told, flowgres.history_hash((m.instance).history_head, m.told) as hash from made as m
+    select m.is_final, m.sla_seconds, m.told, flowgres.history_hash((m.instance).history_head, m.told) as hash from made as m
   ),
   moved as (
     update flowgres.instances as i
     set
       state = p_to, updated_at = v_now, completed_at = case when c.is_final then v_now end,
-      history_count = (c.told).seq, history_head = c.hash
+      history_count = (c.told).seq, history_head = c.hash, due_at = v_now + make_interval(secs => c.sla_seconds)
     from chained as c
     where i.tenant_id = p_tenant_id and i.id = (c.told).instance_id
   ),
@@ -77,21 +78,24 @@ begin
   where j.code is not null;
   if v_refused <> '[]' then
     perform flowgres.note_refusals(
-      p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => p_executed_by, p_now => v_now);
+      p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => p_executed_by, p_actor => v_actor,
+      p_now => v_now);
   end if;
   return v_refused;
 end;
 $$;
 comment on function flowgres.write_moves is $$Move instances whose rows the caller has locked; returns the refusals of those that may not move (describe_refusal)
 
-Writes instances, history and, for what is refused, the audit log. Without p_reports nothing moves when one may not.$$;
+Writes instances, history and, for what is refused, the audit log. Without p_reports nothing moves when one may not. p_actor is the engine's
+name for itself, and null for a caller, who alone is asked for roles.$$;
 
 -- The engine's, and not the definer's: eight tables would each ask the policies once more whose call this is, which takes longer than
 -- all the rest. So every statement here names the tenant itself, and only the definer's calls, which have found it, may come in.
 set local role flowgres_engine;
 
 create or replace function flowgres.move_instances(
-  p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean
+  p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean,
+  p_actor text default null
 )
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp set plan_cache_mode to force_generic_plan
 as $$
@@ -115,12 +119,12 @@ begin
     for no key update
   ) as l;
   if not v_reopens then
-    return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports);
+    return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_actor);
   end if;
   -- Only what may meet a start pays for a subtransaction: somebody may begin the same entity at this moment.
   for i in 1 .. c_most_tries loop
     begin
-      return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports);
+      return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_actor);
     exception when unique_violation then
       -- Look again: by now it can be seen.
       null;
@@ -133,7 +137,7 @@ end;
 $$;
 comment on function flowgres.move_instances is $$Lock instances and move them; returns the refusals (describe_refusal): none when all have moved
 
-All or none, or with p_reports those that may.$$;
+All or none, or with p_reports those that may. p_actor names the engine, which needs no role (write_moves); null is a caller.$$;
 
 set local role flowgres_definer;
 

@@ -52,19 +52,19 @@ end;
 $$;
 comment on function flowgres.find_active(flowgres.instances) is $$The active instance of the same entity and machine; null when there is none.$$;
 
-create or replace function flowgres.note_refusals(p_tenant_id uuid, p_refused jsonb, p_to text, p_executed_by text, p_now timestamptz)
+create or replace function flowgres.note_refusals(p_tenant_id uuid, p_refused jsonb, p_to text, p_executed_by text, p_actor text, p_now timestamptz)
   returns void language sql set search_path to pg_catalog, pg_temp
 as $$
   insert into flowgres.audit_log (tenant_id, id, at, actor, action, subject, details)
   select
-    p_tenant_id, flowgres.uuid_v7(p_now), p_now, flowgres.actor(), 'transition_refused', i.id::text,
+    p_tenant_id, flowgres.uuid_v7(p_now), p_now, p_actor, 'transition_refused', i.id::text,
     jsonb_build_object(
       'code', r.value -> 'code', 'workflow', i.workflow_name, 'entity_table', i.entity_table, 'entity_id', i.entity_id,
       'from_state', i.state, 'to_state', left(p_to, 100), 'transition', r.value -> 'transition', 'executed_by', p_executed_by)
   from jsonb_array_elements(p_refused) as r (value)
   join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = (r.value ->> 'instance_id')::uuid;
 $$;
-comment on function flowgres.note_refusals(uuid, jsonb, text, text, timestamptz) is $$Write refusals into the audit log; those of instances that do not exist are not there.$$;
+comment on function flowgres.note_refusals(uuid, jsonb, text, text, text, timestamptz) is $$Write refusals into the audit log; those of instances that do not exist are not there.$$;
 
 create or replace function flowgres.describe_refusal(
   p_code text, p_instance_id uuid, p_instance flowgres.instances, p_way flowgres.machine_transitions, p_to text, p_metadata jsonb,

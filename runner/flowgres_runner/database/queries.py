@@ -253,16 +253,22 @@ async def prune_metrics(link: Link, *, limit: int) -> int:
 
 
 class Fired(NamedTuple):
-    """What came of firing schedules: how many were taken, what they started, and when the next one is due."""
+    """What came of firing what was due: how many were taken, how many started or moved, and when the next one is due."""
 
     picked: int
-    started: int
+    done: int
     next_seconds: float | None
 
 
 async def fire_schedules(link: Link, *, limit: int) -> Fired:
     """Start what schedules have due, of at most so many schedules."""
     query = "select p_picked, p_started, p_next_seconds from flowgres.fire_schedules(%s::int)"
+    return Fired(*(await link.call(query, (limit,)))[0])
+
+
+async def fire_slas(link: Link, *, limit: int) -> Fired:
+    """Move on what has been in its state for too long, of at most so many instances."""
+    query = "select p_picked, p_moved, p_next_seconds from flowgres.fire_slas(%s::int)"
     return Fired(*(await link.call(query, (limit,)))[0])
 
 
