@@ -4,31 +4,40 @@ set local role flowgres_owner;
 
 create or replace function flowgres.write_moves(
   p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean,
-  p_actor text
+  p_own jsonb[] default null
 )
   returns jsonb language plpgsql
 as $$
 declare
   v_now timestamptz := flowgres.now();
-  v_actor text := coalesce(p_actor, flowgres.actor());
+  v_actor text := flowgres.actor();
   v_refused jsonb;
 begin
   with judged as materialized (
     select
-      a.place, i as instance, l.way, g.is_final, g.sla_seconds,
+      a.place, i as instance, l.way, g.is_final, g.sla_seconds, o.metadata, o.context, o.actor,
       case
         when i.id is null then 'instance_not_found'
         when g.name is null then 'state_unknown'
         when (l.way).id is null then 'transition_not_allowed'
-        when p_actor is null and (l.way).roles <> '{}' and not flowgres.has_business_role((l.way).roles) then 'transition_forbidden'
-        when (l.way).required <> '{}' and flowgres.missing_fields((l.way).required, i, p_metadata, p_context) <> '{}'
+        when (l.way).roles <> '{}' and not case
+          when p_own is null then flowgres.has_business_role((l.way).roles)
+          -- Roles are those of callers. Of the engine's own moves only steps, which anybody may write, have to have one.
+          when a.own ? 'roles' then (a.own -> 'roles') ?| (l.way).roles
+          else true end then 'transition_forbidden'
+        when (l.way).required <> '{}' and flowgres.missing_fields((l.way).required, i, o.metadata, o.context) <> '{}'
           then 'transition_fields_missing'
-        when (l.way).guard is not null and not flowgres.passes_guard((l.way).guard, i, p_metadata, p_context)
+        when (l.way).guard is not null and not flowgres.passes_guard((l.way).guard, i, o.metadata, o.context)
           then 'transition_guard_refused'
         -- Whoever is opened again must not meet one that was begun since.
         when i.completed_at is not null and not g.is_final and flowgres.find_active(i) is not null then 'instance_exists'
       end as code
-    from unnest(p_ids) with ordinality as a (id, place)
+    from unnest(p_ids, p_own) with ordinality as a (id, own, place)
+    cross join lateral (
+      select
+        coalesce(a.own -> 'metadata', p_metadata) as metadata, coalesce(a.own -> 'context', p_context) as context,
+        coalesce(a.own ->> 'actor', v_actor) as actor
+    ) as o
     left join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = a.id
     left join flowgres.machine_states as g on g.tenant_id = i.tenant_id and g.version_id = i.version_id and g.name = p_to
     left join lateral (
@@ -46,7 +55,7 @@ begin
       j.instance, j.is_final, j.sla_seconds,
       row(
         p_tenant_id, (j.instance).id, (j.instance).history_count + 1, flowgres.uuid_v7(v_now), (j.instance).state, p_to,
-        (j.way).id, (j.way).name, p_executed_by, v_actor, v_now, p_metadata, p_context, p_notes, '')::flowgres.instance_history as told
+        (j.way).id, (j.way).name, p_executed_by, j.actor, v_now, j.metadata, j.context, p_notes, '')::flowgres.instance_history as told
     from judged as j
     where j.code is null and (p_reports or not exists (select from judged as r where r.code is not null))
   ),
@@ -67,27 +76,28 @@ begin
       metadata, context, notes, hash)
     select
       p_tenant_id, (c.told).instance_id, (c.told).seq, (c.told).id, (c.told).from_state, p_to, (c.told).transition_id,
-      (c.told).transition_name, p_executed_by, v_actor, v_now, p_metadata, p_context, p_notes, c.hash
+      (c.told).transition_name, p_executed_by, (c.told).actor, v_now, (c.told).metadata, (c.told).context, p_notes, c.hash
     from chained as c
   )
   select coalesce(jsonb_agg(flowgres.describe_refusal(
     p_code => j.code, p_instance_id => p_ids[j.place], p_instance => j.instance, p_way => j.way, p_to => p_to,
-    p_metadata => p_metadata, p_context => p_context) order by j.place), '[]')
+    p_metadata => j.metadata, p_context => j.context)
+    || case when p_own is null then '{}' else jsonb_build_object('actor', j.actor) end order by j.place), '[]')
   into v_refused
   from judged as j
   where j.code is not null;
   if v_refused <> '[]' then
     perform flowgres.note_refusals(
-      p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => p_executed_by, p_actor => v_actor,
-      p_now => v_now);
+      p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => p_executed_by, p_now => v_now);
   end if;
   return v_refused;
 end;
 $$;
 comment on function flowgres.write_moves is $$Move instances whose rows the caller has locked; returns the refusals of those that may not move (describe_refusal)
 
-Writes instances, history and, for what is refused, the audit log. Without p_reports nothing moves when one may not. p_actor is the engine's
-name for itself, and null for a caller, who alone is asked for roles.$$;
+Writes instances, history and, for what is refused, the audit log. Without p_reports nothing moves when one may not. p_own, beside
+p_ids, is of the engine's own moves: {metadata, context, actor, roles} of each; without roles none is asked for. Their refusals have
+the actor.$$;
 
 -- The engine's, and not the definer's: eight tables would each ask the policies once more whose call this is, which takes longer than
 -- all the rest. So every statement here names the tenant itself, and only the definer's calls, which have found it, may come in.
@@ -95,7 +105,7 @@ set local role flowgres_engine;
 
 create or replace function flowgres.move_instances(
   p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean,
-  p_actor text default null
+  p_own jsonb[] default null
 )
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp set plan_cache_mode to force_generic_plan
 as $$
@@ -119,12 +129,12 @@ begin
     for no key update
   ) as l;
   if not v_reopens then
-    return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_actor);
+    return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_own);
   end if;
   -- Only what may meet a start pays for a subtransaction: somebody may begin the same entity at this moment.
   for i in 1 .. c_most_tries loop
     begin
-      return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_actor);
+      return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_own);
     exception when unique_violation then
       -- Look again: by now it can be seen.
       null;
@@ -137,7 +147,7 @@ end;
 $$;
 comment on function flowgres.move_instances is $$Lock instances and move them; returns the refusals (describe_refusal): none when all have moved
 
-All or none, or with p_reports those that may. p_actor names the engine, which needs no role (write_moves); null is a caller.$$;
+All or none, or with p_reports those that may. p_own is what write_moves takes.$$;
 
 set local role flowgres_definer;
 

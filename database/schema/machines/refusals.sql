@@ -52,19 +52,19 @@ end;
 $$;
 comment on function flowgres.find_active(flowgres.instances) is $$The active instance of the same entity and machine; null when there is none.$$;
 
-create or replace function flowgres.note_refusals(p_tenant_id uuid, p_refused jsonb, p_to text, p_executed_by text, p_actor text, p_now timestamptz)
+create or replace function flowgres.note_refusals(p_tenant_id uuid, p_refused jsonb, p_to text, p_executed_by text, p_now timestamptz)
   returns void language sql set search_path to pg_catalog, pg_temp
 as $$
   insert into flowgres.audit_log (tenant_id, id, at, actor, action, subject, details)
   select
-    p_tenant_id, flowgres.uuid_v7(p_now), p_now, p_actor, 'transition_refused', i.id::text,
+    p_tenant_id, flowgres.uuid_v7(p_now), p_now, coalesce(r.value ->> 'actor', flowgres.actor()), 'transition_refused', i.id::text,
     jsonb_build_object(
       'code', r.value -> 'code', 'workflow', i.workflow_name, 'entity_table', i.entity_table, 'entity_id', i.entity_id,
       'from_state', i.state, 'to_state', left(p_to, 100), 'transition', r.value -> 'transition', 'executed_by', p_executed_by)
   from jsonb_array_elements(p_refused) as r (value)
   join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = (r.value ->> 'instance_id')::uuid;
 $$;
-comment on function flowgres.note_refusals(uuid, jsonb, text, text, text, timestamptz) is $$Write refusals into the audit log; those of instances that do not exist are not there.$$;
+comment on function flowgres.note_refusals(uuid, jsonb, text, text, timestamptz) is $$Write refusals into the audit log; those of instances that do not exist are not there.$$;
 
 create or replace function flowgres.describe_refusal(
   p_code text, p_instance_id uuid, p_instance flowgres.instances, p_way flowgres.machine_transitions, p_to text, p_metadata jsonb,
@@ -137,6 +137,17 @@ comment on function flowgres.describe_refusal(
   text, uuid, flowgres.instances, flowgres.machine_transitions, text, jsonb, jsonb
 ) is $$A refusal in words: {instance_id, code, transition, message, details, hint}; details differ from code to code.$$;
 
+create or replace function flowgres.refusal_status(p_refusal jsonb)
+  returns integer language sql immutable
+as $$
+  select case
+    when p_refusal ->> 'code' = 'instance_not_found' then 404
+    when p_refusal ->> 'code' = 'transition_forbidden' then 403
+    when p_refusal ->> 'code' in ('transition_not_allowed', 'instance_exists') then 409
+    else 422 end;
+$$;
+comment on function flowgres.refusal_status(jsonb) is $$The HTTP status of a refusal (describe_refusal).$$;
+
 create or replace function flowgres.refuse_move(p_refusal jsonb)
   returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
 as $$
@@ -151,10 +162,7 @@ begin
       p_status => 404, p_code => 'instance_not_found', p_message => v_message, p_details => v_details, p_hint => v_hint);
   end if;
   if nullif(current_setting('request.method', true), '') is not null then
-    perform set_config('response.status', case
-      when v_code = 'transition_forbidden' then '403'
-      when v_code in ('transition_not_allowed', 'instance_exists') then '409'
-      else '422' end, true);
+    perform set_config('response.status', flowgres.refusal_status(p_refusal)::text, true);
     return jsonb_build_object('code', v_code, 'message', v_message, 'details', v_details, 'hint', v_hint);
   end if;
   if v_code = 'transition_forbidden' then

@@ -15,9 +15,10 @@ declare
 begin
   begin
     v_refused := flowgres.move_instances(
-      p_tenant_id => p_tenant_id, p_ids => p_ids, p_to => p_to, p_executed_by => 'system',
-      p_metadata => jsonb_build_object('action', 'sla', 'after', p_seconds), p_context => '{}', p_notes => null, p_reports => true,
-      p_actor => v_actor);
+      p_tenant_id => p_tenant_id, p_ids => p_ids, p_to => p_to, p_executed_by => 'system', p_metadata => '{}', p_context => '{}',
+      p_notes => null, p_reports => true, p_own => array_fill(
+        jsonb_build_object('actor', v_actor, 'metadata', jsonb_build_object('action', 'sla', 'after', p_seconds)),
+        array[cardinality(p_ids)]));
   exception
   when lock_not_available then
     return 0;
@@ -34,9 +35,9 @@ begin
         from unnest(p_ids) as i (id));
     end if;
     v_refused := jsonb_build_array(jsonb_build_object(
-      'instance_id', p_ids[1], 'code', coalesce(nullif(v_code, ''), sqlstate), 'message', sqlerrm));
+      'instance_id', p_ids[1], 'code', coalesce(nullif(v_code, ''), sqlstate), 'message', sqlerrm, 'actor', v_actor));
     perform flowgres.note_refusals(
-      p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => 'system', p_actor => v_actor,
+      p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => 'system',
       p_now => flowgres.now());
   end;
   if v_refused <> '[]' then
