@@ -1,4 +1,4 @@
-"""The sla of a state: it moves an instance on once, whoever looks, and no other visit than the one that it began with."""
+"""The sla of a state: it moves an instance on once, whoever looks, and only in the visit that it began with."""
 
 from __future__ import annotations
 

@@ -383,8 +383,7 @@ ALIKE: list[tuple[Definition, Said]] = [
     (one("transition"), at("to", "missing_key") | at("workflow", "missing_key") | at("entity_table", "missing_key")
         | at("entity_id", "missing_key")),
     (one("transition", instance="x", to=""), at("instance", "invalid_text") | at("to", "invalid_text")),
-    (one("transition", instance=NOBODY, workflow="order", entity_id="1", to="a"), at("workflow", "conflicting_keys")
-        | at("entity_id", "conflicting_keys")),
+    (one("transition", instance=NOBODY, workflow="order", entity_id="1", to="a"), at("", "conflicting_keys")),
     (one("transition", workflow="Not A Name", entity_table="orders", entity_id=1.5, to="a", metadata=[]),
         at("workflow", "invalid_text") | at("entity_id", "wrong_kind") | at("metadata", "wrong_kind")),
     (one("transition", instance=SECRET, to="a"), at("instance", "secret_misuse")),

@@ -198,6 +198,14 @@ async def get_contexts(link: Link, *, runner_id: str, leases: Sequence[Any]) -> 
     return {row[0]: Brought._make(row[1:]) for row in rows}
 
 
+async def get_instances(link: Link, *, runner_id: str, leases: Sequence[Any]) -> dict[int, Any]:
+    """The instances whose transitions started the executions of leased steps, by queue id, where there is one."""
+    rows = await link.call(
+        "select queue_id, instance from flowgres.get_instances(%s::uuid, %s::jsonb)", (runner_id, json.dumps(leases))
+    )
+    return dict(rows)
+
+
 async def get_secrets(link: Link, *, tenant_id: str, names: Sequence[str]) -> list[StoredSecret]:
     """Encrypted secrets of a tenant; names that do not exist are left out."""
     rows = await link.call(
@@ -253,7 +261,7 @@ async def prune_metrics(link: Link, *, limit: int) -> int:
 
 
 class Fired(NamedTuple):
-    """What came of firing what was due: how many were taken, how many started or moved, and when the next one is due."""
+    """What came of firing what was due: how many were taken, how many started or moved, and when the next is due."""
 
     picked: int
     done: int

@@ -114,7 +114,7 @@ class ChildStarted:
 
 @dataclass(frozen=True, slots=True)
 class TransitionAsked:
-    """Move an instance of a state machine, as the configuration says, and resume the step. Only `transition` says so."""
+    """Move an instance as the configuration says, and resume the step. Only the engine's own `transition` says so."""
 
     wanted: Json | JsonText
 

@@ -68,7 +68,7 @@ class Scheduler:
                 return _until_next(fired)
 
     async def move(self) -> float:
-        """Move instances whose time in a state is over; returns in how many seconds to look again. Raises DatabaseError."""
+        """Move instances whose sla is over; returns in how many seconds to look again. Raises DatabaseError."""
         while True:
             fired = await queries.fire_slas(self._link, limit=FIRE_LIMIT)
             if fired.picked:
