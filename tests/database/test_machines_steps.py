@@ -196,6 +196,24 @@ def test_transition_of_a_batch_that_raises_fails_alone(movers: Movers) -> None:
     assert states == ["paid", "paid", "new", "paid", "paid"]
 
 
+def test_step_that_is_cancelled_by_another_of_its_batch_moves_nothing(movers: Movers) -> None:
+    movers.machines.add(ORDER)
+    steps = [
+        {"id": "first", "cancels": ["mark"]},
+        {"id": "mark", "type": "transition", "config": {"instance": "{{ input.i }}", "to": "paid"}},
+    ]
+    execution = start(movers.database, movers.tenant, import_workflow(movers.db, movers.tenant, dag("w", steps)))
+    instance = movers.machines.start()
+    leases = movers.runner.claim(2)
+    assert [movers.runner.step_name(lease) for lease in leases] == ["first", "mark"]
+    wanted = {"o": "transition", "input": {"instance": instance, "to": "paid"}}
+    movers.runner.report(
+        [movers.runner.result(lease, o) for lease, o in zip(leases, (completed(1), wanted), strict=True)]
+    )
+    assert statuses(movers.get(execution)) == {"first": "completed", "mark": "cancelled"}
+    assert movers.machines.row(instance)["current_state"] == "new"
+
+
 def test_step_moves_no_instance_of_another_tenant(movers: Movers, database: Database) -> None:
     execution = movers.start()
     with database.connect() as db:

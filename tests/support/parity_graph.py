@@ -61,6 +61,11 @@ def calls(**config: Any) -> Definition:
 # A line each, as a table.
 # fmt: off
 GRAPH: list[tuple[Definition, Said]] = [
+    *((workflow(first, {"id": "b", "type": "log", "config": {"message": "x"}, "join": "all"}),
+        {"steps[1].join": "join_without_dependencies"} | said) for first, said in (
+            ({"type": "log", "config": {"message": "x"}}, {"steps[0].id": "missing_key"}),
+            ({"id": 5, "type": "log", "config": {"message": "x"}}, {"steps[0].id": "wrong_kind"}),
+            ([], {"steps[0]": "wrong_kind"}))),
     (joined({"at_least": 1}), {}),
     (joined({"at_least": 2, "rest": "cancel"}), {}),
     (joined({"at_least": 2.0}), {}),

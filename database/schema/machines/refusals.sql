@@ -140,11 +140,11 @@ comment on function flowgres.describe_refusal(
 create or replace function flowgres.refusal_status(p_refusal jsonb)
   returns integer language sql immutable
 as $$
-  select case
+  select coalesce((p_refusal ->> 'status')::integer, case
     when p_refusal ->> 'code' = 'instance_not_found' then 404
     when p_refusal ->> 'code' = 'transition_forbidden' then 403
     when p_refusal ->> 'code' in ('transition_not_allowed', 'instance_exists') then 409
-    else 422 end;
+    else 422 end);
 $$;
 comment on function flowgres.refusal_status(jsonb) is $$The HTTP status of a refusal (describe_refusal).$$;
 

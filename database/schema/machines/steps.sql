@@ -47,7 +47,7 @@ begin
       return p_report;
     end if;
   end if;
-  select w.name as workflow, s.id as step into v_step
+  select w.name as workflow, s.id as step, coalesce((e.trigger ->> 'hops')::integer, 0) + 1 as hops into v_step
   from flowgres.executions as e
   join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
   join flowgres.workflow_steps as s on s.tenant_id = e.tenant_id and s.version_id = e.version_id and s.index = p_report.s
@@ -57,12 +57,14 @@ begin
     p_executed_by => v_step.workflow || '/' || v_step.step, p_metadata => v_wanted -> 'metadata', p_context => v_wanted -> 'context',
     p_notes => v_wanted ->> 'notes', p_reports => true,
     p_own => array[jsonb_build_object(
-      'actor', 'execution:' || p_report.x, 'roles', jsonb_build_array('workflow:' || v_step.workflow))]) -> 0;
+      'actor', 'execution:' || p_report.x, 'roles', jsonb_build_array('workflow:' || v_step.workflow),
+      -- So that what the transition starts knows how many came before.
+      'execution_id', p_report.x, 'hops', v_step.hops)]) -> 0;
   if v_refused is not null then
     p_report.o := 'failed';
     p_report.error := jsonb_build_object(
       'code', v_refused -> 'code', 'message', v_refused -> 'message', 'hint', v_refused -> 'hint', 'class', 'transition',
-      'details', coalesce(nullif(v_refused -> 'details', 'null'), '{}')
+      'details', case jsonb_typeof(v_refused -> 'details') when 'object' then v_refused -> 'details' else '{}' end
       || jsonb_build_object('status', flowgres.refusal_status(v_refused)));
     if v_instance.id is null then
       p_report.error := p_report.error || '{"message": "there is no such instance", "hint": "Start one, or look at the id: list /entity_workflows."}';
@@ -141,6 +143,14 @@ begin
     select n.place
     from generate_subscripts(p_reports, 1) as n (place)
     where p_reports[n.place].o = 'transition' and p_reports[n.place].k is not null
+      -- One that another report of the batch cancels, as an older step has completed, is dropped (record_outcomes).
+      and not exists (
+        select from unnest(p_reports) as c
+        join flowgres.work_queue as q on q.tenant_id = c.t and q.execution_id = c.x and q.id = c.q
+        join flowgres.workflow_steps as w
+          on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = c.s
+        where c.x = p_reports[n.place].x and c.o = 'completed' and c.q < p_reports[n.place].q
+          and p_reports[n.place].s = any(w.cancel_indexes))
     order by n.place);
   if v_places <> '{}' then
     p_reports := flowgres.move_for_steps(p_reports => p_reports, p_places => v_places);
