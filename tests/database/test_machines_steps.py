@@ -139,6 +139,18 @@ def test_on_error_goes_on_after_a_refusal(movers: Movers) -> None:
     assert movers.get(execution)["status"] == "completed"
 
 
+def test_machine_that_is_not_there_yet_is_a_warning(movers: Movers) -> None:
+    config = {"workflow": "m", "entity_table": "orders", "entity_id": "1", "to": "paid"}
+    steps = [{"id": "mark", "type": "transition", "config": config}]
+    warnings = [movers.machines.author.check(dag("w", steps))["warnings"]]
+    movers.machines.add(ORDER)
+    warnings.append(movers.machines.author.check(dag("w", steps))["warnings"])
+    assert [[(one["path"], one["code"]) for one in told] for told in warnings] == [
+        [("steps[0].config.workflow", "workflow_not_found")],
+        [],
+    ]
+
+
 def test_step_that_is_run_twice_moves_once(movers: Movers) -> None:
     execution = movers.start()
     instance = movers.machines.start()
