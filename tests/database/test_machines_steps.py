@@ -210,7 +210,7 @@ def test_transition_of_a_batch_that_raises_fails_alone(movers: Movers) -> None:
 
 def test_step_that_is_cancelled_by_another_of_its_batch_moves_nothing(movers: Movers) -> None:
     movers.machines.add(ORDER)
-    steps = [
+    steps: list[dict[str, Any]] = [
         {"id": "first", "cancels": ["mark"]},
         {"id": "mark", "type": "transition", "config": {"instance": "{{ input.i }}", "to": "paid"}},
     ]
