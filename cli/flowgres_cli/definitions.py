@@ -220,8 +220,9 @@ def in_dependency_order(definitions: Sequence[DefinitionFile]) -> list[Definitio
 
 
 def called_workflows(document: Mapping[str, Json]) -> set[str]:
-    """Names that sub_workflow steps, and transitions that start one, give as plain text."""
-    calls = [one.get("config") for one in _objects(document.get("steps")) if one.get("type") == "sub_workflow"]
+    """Names that sub_workflow and transition steps, and transitions that start one, give as plain text."""
+    steps = _objects(document.get("steps"))
+    calls = [one.get("config") for one in steps if one.get("type") in ("sub_workflow", "transition")]
     calls += [one.get("start") for one in _objects(document.get("transitions"))]
     return {call["workflow"] for call in _objects(calls) if isinstance(call.get("workflow"), str)}
 

@@ -12,7 +12,7 @@ from flowgres_cli.session import Session
 Json = Any
 FIELDS = (
     "id", "workflow_name", "workflow_version", "entity_table", "entity_id", "current_state", "status", "metadata",
-    "started_at", "updated_at", "completed_at",
+    "started_at", "updated_at", "completed_at", "due_at",
 )  # fmt: skip
 
 

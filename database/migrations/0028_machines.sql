@@ -231,3 +231,10 @@ create index instances_version_idx on flowgres.instances (tenant_id, version_id,
 -- Refused transitions are counted for each actor, so that nobody fills the audit log. It holds administrative acts, which are few.
 -- squawk-ignore require-concurrent-index-creation
 create index audit_log_refused_idx on flowgres.audit_log (tenant_id, actor, at) where action = 'transition_refused';
+-- How long an instance may stay in a state.
+
+-- On the instance itself: whatever moves it writes this row, so a timer is always that of the visit which goes on.
+alter table flowgres.instances add column due_at timestamptz;
+comment on column flowgres.instances.due_at is $$When the sla of the state that it is in moves it on; null when that has none, or when it was refused$$;
+
+create index instances_due_idx on flowgres.instances (due_at) where due_at is not null;

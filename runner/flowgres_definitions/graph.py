@@ -70,7 +70,7 @@ def _find_parents(steps: Sequence[Json], graph: Graph) -> list[list[int]]:
     in_list_order = not any(isinstance(step, dict) and "depends_on" in step for step in steps)
     parents: list[dict[int, None]] = [dict.fromkeys(gates.get(number, ())) for number in range(len(steps))]
     if in_list_order:
-        _follow_the_list(parents, gates, branches)
+        _follow_the_list(parents, gates, branches, graph.ids)
     else:
         unknown = 0
         for number, step in enumerate(steps):
@@ -143,14 +143,20 @@ def _find_gates(steps: Sequence[Json], graph: Graph) -> tuple[dict[int, list[int
 
 
 def _follow_the_list(
-    parents: list[dict[int, None]], gates: dict[int, list[int]], branches: dict[int, list[list[int]]]
+    parents: list[dict[int, None]],
+    gates: dict[int, list[int]],
+    branches: dict[int, list[list[int]]],
+    ids: Sequence[str | None],
 ) -> None:
-    """No step names a dependency: each follows the one before, and what follows branches joins them."""
+    """No step names a dependency: each follows the one before, and what follows branches joins them.
+
+    What has no id, which is told, is followed by nobody: the next step follows the one before it.
+    """
     tail: list[int] = []
     for number in range(len(parents)):
         if number not in gates:
             parents[number].update(dict.fromkeys(tail))
-            tail = [number]
+            tail = tail if ids[number] is None else [number]
         targets = sorted({target for branch in branches.get(number, ()) for target in branch})
         if targets:
             # An empty branch leads straight on, so the condition stays one of those that the next step joins.

@@ -15,7 +15,7 @@ MAX_STEPS: Final = 50
 MAX_NUMBER_CHARACTERS: Final = 320
 """Longer than any finite double written out; longer literals are mistakes or attacks."""
 
-CONTEXT_NAMES: Final = frozenset({"input", "trigger", "steps", "execution", "workflow", "tenant"})
+CONTEXT_NAMES: Final = frozenset({"input", "trigger", "steps", "execution", "workflow", "tenant", "instance"})
 """Names that every expression sees. PLACED_NAMES depend on the place."""
 
 PLACED_NAMES: Final = {

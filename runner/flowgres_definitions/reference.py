@@ -38,7 +38,7 @@ _PARTS: Final = (
     ("edit", "An operation", "Members of `transforms` of a transform."),
     ("state", "A state", "Members of `states`, of a state machine."),
     ("sla", "The time of a state", "`sla` of a state."),
-    ("transition", "A transition", "Members of `transitions`, of a state machine."),
+    ("machine_transition", "A transition", "Members of `transitions`, of a state machine."),
     ("transition_start", "An execution that a transition starts", "`start` of a transition."),
 )
 

@@ -237,6 +237,25 @@ cases:
       steps: {"reserve[0]": {attempts: 1}, "reserve[1]": {attempts: 2}}
 """
 
+MARK = """
+name: mark
+steps:
+  - {id: mark, type: transition, config: {instance: "{{ input.i }}", to: paid}}
+outputs: {state: "{{ steps.mark.output.to_state }}"}
+"""
+
+MARK_CASES = """
+workflow: mark.yaml
+cases:
+  - name: a transition that is mocked
+    input: {i: 00000000-0000-0000-0000-000000000001}
+    mocks: [{step: mark, output: {to_state: paid}}]
+    expect: {outputs: {state: paid}}
+  - name: a transition that is not
+    input: {i: 00000000-0000-0000-0000-000000000001}
+    expect: {status: failed, error: {code: instance_not_found}}
+"""
+
 WAY = """\
 name: way
 steps:

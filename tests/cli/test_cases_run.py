@@ -17,12 +17,14 @@ FILES = {
     "shipping.yaml": cases.SHIPPING,
     "each.yaml": cases.EACH,
     "way.yaml": cases.WAY,
+    "mark.yaml": cases.MARK,
     "bounded.yaml": cases.BOUNDED,
     "passing/orders.test.yaml": cases.ORDER_CASES.replace(": orders.yaml", ": ../orders.yaml").replace(
         ": shipping.yaml", ": ../shipping.yaml"
     ),
     "passing/deeper/each.test.yaml": cases.EACH_CASES.replace(": each.yaml", ": ../../each.yaml"),
     "passing/way.test.yaml": cases.WAY_CASES.replace(": way.yaml", ": ../way.yaml"),
+    "passing/mark.test.yaml": cases.MARK_CASES.replace(": mark.yaml", ": ../mark.yaml"),
     "passing/bounded.test.yaml": cases.BOUNDED_CASES.replace(": bounded.yaml", ": ../bounded.yaml"),
     "failing.test.yaml": cases.FAILING_CASES,
 }

@@ -105,6 +105,13 @@ def test_export_of_the_page_is_checked_by_its_program(loan: Flowgres) -> None:
     assert exported > 3
 
 
+@pytest.mark.parametrize("text", blocks("yaml")[1:])
+def test_definition_of_the_page_is_one(loan: Flowgres, text: str) -> None:
+    (loan.folder / "more.yaml").write_text(text)
+    answer = loan("import", "more.yaml")
+    assert answer.code == 0, answer.err
+
+
 def test_sql_of_the_page_works(loan: Flowgres, module_database: Database) -> None:
     (row, *_) = loan("workflows", "list").json
     with psycopg.connect(module_database.dsn("operator"), autocommit=True) as connection:

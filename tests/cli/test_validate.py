@@ -225,6 +225,13 @@ def test_a_workflow_goes_before_the_machine_that_starts_it() -> None:
     assert [one.name for one in in_dependency_order([first, second])] == ["ship", "m"]
 
 
+def test_a_machine_goes_before_the_workflow_that_moves_it() -> None:
+    step = {"id": "a", "type": "transition", "config": {"workflow": "m"}}
+    first = DefinitionFile("a.yaml", b"", translate({"name": "a", "steps": [step]}), {})
+    second = DefinitionFile("m.yaml", b"", translate({"name": "m", "states": []}), {})
+    assert [one.name for one in in_dependency_order([first, second])] == ["m", "a"]
+
+
 def test_documented_json_of_the_replaced_system_is_valid_with_warnings(flowgres: Flowgres) -> None:
     answer = flowgres("validate", str(CASES.parent / "documents" / "a_order_pipeline.json"))
     assert answer.code == 0, answer.err

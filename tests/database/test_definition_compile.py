@@ -135,3 +135,24 @@ def test_output_template_is_kept(author: Author) -> None:
     template = {"score": "{{ response.body.score }}"}
     steps, _ = compile_(author, {"id": "a", "type": "http", "config": {"url": "https://x"}, "output": template})
     assert steps["a"]["output_template"] == template
+
+
+@pytest.mark.parametrize(
+    ("part", "sees"),
+    [
+        ({"when": "{{ instance.state == 'paid' }}"}, True),
+        ({"config": {"message": "{{ instance }}"}}, True),
+        ({"config": {"message": ["{{ (instance or input.x)['state'] }}"]}}, True),
+        ({"output": "{{ output ~ instance.state }}"}, True),
+        ({"config": {"message": "{{ steps.a.output.instance }} {{ input.instances }}"}}, False),
+        ({"config": {"message": {"instance": "{{ input.x }}"}}}, False),
+        ({}, False),
+    ],
+)
+def test_step_that_names_the_instance_is_known_and_never_run_ahead(
+    author: Author, part: dict[str, Any], sees: bool
+) -> None:
+    version_id = author.import_(workflow(log_step("a"), log_step("b", "a") | part))["version_id"]
+    steps = author.db.call("flowgres.get_version", p_version_id=version_id)["steps"]
+    assert [step["sees_instance"] for step in steps] == [False, sees]
+    assert steps[0]["next"] == (None if sees else 1)

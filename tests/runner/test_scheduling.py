@@ -1,4 +1,4 @@
-"""A real runner fires schedules on the minute, and five that are killed lose and double nothing."""
+"""A real runner fires schedules and slas when they are due, and five that are killed lose and double nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from tests.support.api import Api
 from tests.support.database import Clock, Db, Tenant
 from tests.support.definitions import log_step, workflow
+from tests.support.machines import machine
 from tests.support.runner import Runner, wait_for
 
 SLOTS = "select trigger ->> 'scheduled_for' from flowgres.executions where trigger_type = 'cron' order by 1"
@@ -29,6 +30,23 @@ def test_runner_fires_a_schedule_and_runs_what_it_starts(
     execution = db.one("select output, created_at from flowgres.executions")
     assert execution["output"] == {"at": "2026-06-01T12:00:00Z"}
     assert client.get("/schedules").json()[0]["last_slot"] == "2026-06-01T12:00:00+00:00"
+
+
+def test_runner_moves_an_instance_when_its_time_is_over(
+    api: Api, tenant: Tenant, db: Db, clock: Clock, start_runner: Callable[..., Runner]
+) -> None:
+    clock.set("2026-06-01T12:00:00Z")
+    client = api.as_key(tenant.key)
+    definition = machine("new>late", final="late")
+    definition["states"][0]["sla"] = {"after": "1h", "to": "late"}
+    assert client.rpc("import_workflow", definition=definition).status_code == 200
+    start = {"workflow_name": "m", "entity_table": "orders", "entity_id": "1"}
+    assert client.rpc("start_workflow", **start).status_code == 200
+    clock.set("2026-06-01T12:59:58Z")
+    start_runner()
+    wait_for(lambda: db.value("select count(*) from flowgres.instances where state = 'late'"))
+    (row,) = client.get("/workflow_history?to_state=eq.late").json()
+    assert "2026-06-01T13:00:00" <= row["executed_at"] < "2026-06-01T13:01:00"
 
 
 @pytest.mark.slow

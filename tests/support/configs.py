@@ -12,7 +12,10 @@ from tests.support.schemas import is_valid
 
 Json = Any
 
-SAMPLES: Sequence[Json] = (*("a", "ab", "200", "https://a.example/", "2027-01-31T12:00:00Z"), 200, True, {}, [], None)
+ID = "00000000-0000-0000-0000-000000000001"
+SAMPLES: Sequence[Json] = (
+    *("a", "ab", "200", "https://a.example/", "2027-01-31T12:00:00Z", ID), 200, True, {}, [], None,
+)  # fmt: skip
 
 
 def sample(schema: Json) -> Json:

@@ -61,6 +61,11 @@ def calls(**config: Any) -> Definition:
 # A line each, as a table.
 # fmt: off
 GRAPH: list[tuple[Definition, Said]] = [
+    *((workflow(first, {"id": "b", "type": "log", "config": {"message": "x"}, "join": "all"}),
+        {"steps[1].join": "join_without_dependencies"} | said) for first, said in (
+            ({"type": "log", "config": {"message": "x"}}, {"steps[0].id": "missing_key"}),
+            ({"id": 5, "type": "log", "config": {"message": "x"}}, {"steps[0].id": "wrong_kind"}),
+            ([], {"steps[0]": "wrong_kind"}))),
     (joined({"at_least": 1}), {}),
     (joined({"at_least": 2, "rest": "cancel"}), {}),
     (joined({"at_least": 2.0}), {}),
@@ -131,6 +136,7 @@ GRAPH: list[tuple[Definition, Said]] = [
     (undone(type="switch", config={"value": 1, "cases": [{"equals": 1, "next": []}]}),
         {"steps[0].compensate.type": "type_not_allowed"}),
     (undone(type="stop"), {"steps[0].compensate.type": "type_not_allowed"}),
+    (undone(type="transition", config={"instance": "{{ input.i }}", "to": "new"}), {}),
     (undone(type="wait"), {"steps[0].compensate.type": "not_available_yet"}),
     (undone(type="scan_invoice"), {"steps[0].compensate.type": "unknown_step_type"}),
     (undone(config={}), {"steps[0].compensate.config.message": "missing_key"}),

@@ -103,6 +103,8 @@ def _marks(step: Mapping[str, Json], parent_count: int) -> list[str]:
     marks = ["stop"] if step.get("type") == "stop" else []
     if step.get("type") == "sub_workflow" and isinstance(config, dict) and config.get("detach") is True:
         marks.append("detached")
+    if step.get("type") == "transition" and isinstance(config, dict):
+        marks.append(f"to {_text(config.get('to'))}")
     join = step.get("join")
     if isinstance(join, dict):
         marks.append(f"join: {join.get('at_least')} of {parent_count}")

@@ -19,6 +19,7 @@ from flowgres_cli.testing.matching import ANY
 from flowgres_definitions.strict_json import is_same
 from flowgres_runner.steps.pure import pure_handlers
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
+from flowgres_runner.steps.transition import TransitionHandler
 
 Json = Any
 _SECRET = re.compile(r"""\bsecrets\s*(?:\.\s*|\[\s*["'])([A-Za-z][A-Za-z0-9_]*)""")
@@ -105,7 +106,7 @@ def _mocks(run: Run) -> Iterator[dict[str, Json]]:
 def _computing_types() -> frozenset[str]:
     """Types whose steps do in a case what they did in the run."""
     pure = {handler.type for handler in pure_handlers(lambda: datetime.now(UTC))}
-    return frozenset(pure - {SubWorkflowHandler.type})
+    return frozenset(pure - {SubWorkflowHandler.type, TransitionHandler.type})
 
 
 def _answers(

@@ -111,7 +111,8 @@ select
   case when i.completed_at is null then 'active' else 'completed' end as status,
   i.metadata,
   i.started_by,
-  i.version_id
+  i.version_id,
+  i.due_at
 from flowgres.instances as i;
 
 comment on view flowgres_api.entity_workflows is $$Instances of state machines
@@ -133,6 +134,7 @@ comment on column flowgres_api.entity_workflows.status is $$active, or completed
 comment on column flowgres_api.entity_workflows.metadata is $$What was said when it started$$;
 comment on column flowgres_api.entity_workflows.started_by is $$Who was authenticated when it started$$;
 comment on column flowgres_api.entity_workflows.version_id is $$The version that it moves by$$;
+comment on column flowgres_api.entity_workflows.due_at is $$When the sla of its state moves it on; null when it has none, or when that was refused$$;
 
 create or replace view flowgres_api.workflow_history with (security_invoker = true) as
 select

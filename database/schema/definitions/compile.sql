@@ -123,6 +123,16 @@ as $$
 $$;
 comment on function flowgres.compile_cancels(uuid, uuid, smallint[]) is $$Find out for these joins what leads only to them.$$;
 
+create or replace function flowgres.sees_instance(p_step flowgres.workflow_steps)
+  returns boolean language sql immutable parallel safe
+as $$
+  -- More than enough: the word anywhere, but as a key, or as what something else has.
+  select jsonb_build_array(
+    (p_step).config, (p_step).when_expression, (p_step).output_template, (p_step).iterates, (p_step).repeats)::text
+    ~ '(?<![\w.])instance\M(?!":)';
+$$;
+comment on function flowgres.sees_instance(flowgres.workflow_steps) is $$Whether an expression of a step may name the instance whose transition started the execution.$$;
+
 create or replace function flowgres.compile_order(p_tenant_id uuid, p_version_id uuid)
   returns void language sql set search_path to pg_catalog, pg_temp
 as $$
@@ -167,7 +177,9 @@ as $$
     and s.type <> 'stop' and s.cancel_indexes = '{}' and s.iterates is null and n.iterates is null
     and s.repeats is null and n.repeats is null
     and n.tenant_id = s.tenant_id and n.version_id = s.version_id and n.dependencies = array[s.index]
-    and n.join_rule <> 'failed' and not n.is_early and flowgres.only_computes(n.type) and n.type <> 'stop' and n.secret_names = '{}';
+    and n.join_rule <> 'failed' and not n.is_early and flowgres.only_computes(n.type) and n.type <> 'stop' and n.secret_names = '{}'
+    -- What it sees of the instance is to be as it is when its turn comes.
+    and not flowgres.sees_instance(n);
 $$;
 comment on function flowgres.compile_order(uuid, uuid) is $$Find out which steps may be decided early, what the outputs wait for, and which may be run ahead after which.$$;
 

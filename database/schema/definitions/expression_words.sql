@@ -37,7 +37,7 @@ comment on function flowgres.expression_methods() is $$Methods of texts, lists a
 create or replace function flowgres.expression_names()
   returns text[] language sql immutable parallel safe
 as $$
-  select array['input', 'trigger', 'steps', 'execution', 'workflow', 'tenant'];
+  select array['input', 'trigger', 'steps', 'execution', 'workflow', 'tenant', 'instance'];
 $$;
 comment on function flowgres.expression_names() is $$Names that every expression sees.$$;
 

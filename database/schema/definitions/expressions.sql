@@ -298,7 +298,7 @@ as $$
 declare
   -- Paths and plain comparisons, which most texts are no more than, need no closer look.
   c_simple constant text :=
-    '(?:(?:input|trigger|execution|workflow|tenant|steps\.[a-z][a-z0-9_]*)(?:\.[A-Za-z][A-Za-z0-9_]*)*|[1-9][0-9]*|0|true|false|none|''[^''\\{}]*'')';
+    '(?:(?:input|trigger|execution|workflow|tenant|instance|steps\.[a-z][a-z0-9_]*)(?:\.[A-Za-z][A-Za-z0-9_]*)*|[1-9][0-9]*|0|true|false|none|''[^''\\{}]*'')';
   c_sound constant text := format(
     '^[^{]*(?:\{\{ *%1$s(?: (?:[-+*/<>~]|[=!<>]=|and|or|in) %1$s)* *\}\}[^{]*)+$', c_simple);
   -- Of a whole definition: the rest is left to the judge.

@@ -68,6 +68,22 @@ comment on function flowgres.warn_of_inputs(uuid, text, text, integer, jsonb) is
 
 Warnings: another version of it may, by the time the step runs, and then they are refused.$$;
 
+create or replace function flowgres.warn_of_machine_steps(p_tenant_id uuid, p_definition jsonb)
+  returns jsonb[] language sql stable set search_path to pg_catalog, pg_temp
+as $$
+  select array(
+    select flowgres.problem(
+      p_path => l.path || '.config.workflow', p_code => 'workflow_not_found',
+      p_message => format('workflow "%s" does not exist yet', m.name), p_hint => 'Import it before this step runs.')
+    from flowgres.list_sections(p_definition) as l
+    cross join lateral (select l.step #>> '{config,workflow}' as name) as m
+    where l.step ->> 'type' = 'transition' and m.name not like '%{{%' and not exists (
+      select from flowgres.workflows as w
+      where w.tenant_id = p_tenant_id and w.deleted_at is null and m.name in (w.name, w.id::text))
+    order by l.place);
+$$;
+comment on function flowgres.warn_of_machine_steps(uuid, jsonb) is $$Steps that move instances of a state machine which is not there.$$;
+
 create or replace function flowgres.check_nesting(
   p_tenant_id uuid, p_definition jsonb, out errors jsonb[], out warnings jsonb[]
 )
@@ -82,7 +98,7 @@ declare
   v_names jsonb;
 begin
   errors := '{}';
-  warnings := '{}';
+  warnings := flowgres.warn_of_machine_steps(p_tenant_id => p_tenant_id, p_definition => p_definition);
   v_above := flowgres.count_callers_levels(p_tenant_id => p_tenant_id, p_workflow => v_name, p_most => v_most);
   if v_above > v_most then
     errors := errors || flowgres.problem(

@@ -98,7 +98,7 @@ begin
       row(
         (p_version).tenant_id, p_ids[e.place], (p_version).workflow_id, w.name, (p_version).id, e.value ->> 'entity_table',
         e.value ->> 'entity_id', s.name, coalesce(nullif(e.value -> 'metadata', 'null'), '{}'), v_actor, p_now, p_now,
-        case when s.is_final then p_now end, 1, '')::flowgres.instances as instance,
+        case when s.is_final then p_now end, 1, '', p_now + make_interval(secs => s.sla_seconds))::flowgres.instances as instance,
       row(
         (p_version).tenant_id, p_ids[e.place], 1, flowgres.uuid_v7(p_now), null, s.name, null, null, 'system', v_actor, p_now,
         '{"action": "workflow_started"}', '{}', 'Workflow started', '')::flowgres.instance_history as beginning
@@ -112,11 +112,12 @@ begin
   inserted as (
     insert into flowgres.instances as i (
       tenant_id, id, workflow_id, workflow_name, version_id, entity_table, entity_id, state, metadata, started_by, started_at,
-      updated_at, completed_at, history_count, history_head)
+      updated_at, completed_at, history_count, history_head, due_at)
     select
       (c.instance).tenant_id, (c.instance).id, (c.instance).workflow_id, (c.instance).workflow_name, (c.instance).version_id,
       (c.instance).entity_table, (c.instance).entity_id, (c.instance).state, (c.instance).metadata, (c.instance).started_by,
-      (c.instance).started_at, (c.instance).updated_at, (c.instance).completed_at, 1, c.hash
+      (c.instance).started_at, (c.instance).updated_at, (c.instance).completed_at, 1, c.hash,
+      (c.instance).due_at
     from chained as c
     -- In one order, so that two calls which start the same entities wait for each other and never in a circle.
     order by (c.instance).entity_table collate "C", (c.instance).entity_id collate "C", (c.instance).id

@@ -17,7 +17,7 @@ begin
   -- As they are now that they are locked: whoever held them may have moved them, or have ended them.
   judged as materialized (
     select
-      i::flowgres.instances as instance, v.version, i.state as from_state, g.name as to_state, g.is_final,
+      i::flowgres.instances as instance, v.version, i.state as from_state, g.name as to_state, g.is_final, g.sla_seconds,
       case
         when g.name is null then 'state_unmapped'
         when i.completed_at is not null and not g.is_final and flowgres.find_active(i) is not null then 'instance_exists'
@@ -35,7 +35,7 @@ begin
   ),
   made as materialized (
     select
-      j.instance, j.is_final,
+      j.instance, j.is_final, j.sla_seconds,
       row(
         (p_target).tenant_id, (j.instance).id, (j.instance).history_count + 1, flowgres.uuid_v7(v_now), j.from_state, j.to_state,
         null, 'migrated', 'system', v_actor, v_now, '{"action": "migrated"}',
@@ -45,7 +45,7 @@ begin
     where not exists (select from judged as r where r.code is not null)
   ),
   chained as materialized (
-    select m.instance, m.is_final, m.told, flowgres.history_hash((m.instance).history_head, m.told) as hash from made as m
+    select m.instance, m.is_final, m.sla_seconds, m.told, flowgres.history_hash((m.instance).history_head, m.told) as hash from made as m
   ),
   moved as (
     update flowgres.instances as i
@@ -53,7 +53,9 @@ begin
       version_id = (p_target).id, state = (c.told).to_state, updated_at = v_now,
       -- Completed it stays since when it was.
       completed_at = case when c.is_final then coalesce((c.instance).completed_at, v_now) end,
-      history_count = (c.told).seq, history_head = c.hash
+      history_count = (c.told).seq, history_head = c.hash,
+      -- The time that the new version allows, from now on: what the instance has spent under another rule is not held against it.
+      due_at = v_now + make_interval(secs => c.sla_seconds)
     from chained as c
     cross join lateral (
       select x.ctid as place from flowgres.instances as x

@@ -15,13 +15,16 @@ declare
 begin
   with judged as materialized (
     select
-      a.place, i::flowgres.instances as instance, l.way, g.is_final, o.metadata, o.context, o.actor,
+      a.place, i::flowgres.instances as instance, l.way, g.is_final, g.sla_seconds, o.metadata, o.context, o.actor,
       case
         when i.id is null then 'instance_not_found'
         when g.name is null then 'state_unknown'
         when (l.way).id is null then 'transition_not_allowed'
-        -- Roles are those of callers: the engine's own moves have none.
-        when p_own is null and (l.way).roles <> '{}' and not flowgres.has_business_role((l.way).roles) then 'transition_forbidden'
+        when (l.way).roles <> '{}' and not case
+          when p_own is null then flowgres.has_business_role((l.way).roles)
+          -- Roles are those of callers. Of the engine's own moves only steps, which anybody may write, have to have one.
+          when a.own ? 'roles' then (a.own -> 'roles') ?| (l.way).roles
+          else true end then 'transition_forbidden'
         when (l.way).required <> '{}' and flowgres.missing_fields((l.way).required, i, o.metadata, o.context) <> '{}'
           then 'transition_fields_missing'
         when (l.way).guard is not null and not flowgres.passes_guard((l.way).guard, i, o.metadata, o.context)
@@ -54,7 +57,7 @@ begin
   ),
   made as materialized (
     select
-      j.instance, j.is_final,
+      j.instance, j.is_final, j.sla_seconds,
       row(
         p_tenant_id, (j.instance).id, (j.instance).history_count + 1, flowgres.uuid_v7(v_now), (j.instance).state, p_to,
         (j.way).id, (j.way).name, p_executed_by, j.actor, v_now, j.metadata, j.context, p_notes, '')::flowgres.instance_history as told
@@ -62,13 +65,13 @@ begin
     where j.code is null and (p_reports or not exists (select from judged as r where r.code is not null))
   ),
   chained as materialized (
-    select m.is_final, m.told, flowgres.history_hash((m.instance).history_head, m.told) as hash from made as m
+    select m.is_final, m.sla_seconds, m.told, flowgres.history_hash((m.instance).history_head, m.told) as hash from made as m
   ),
   moved as (
     update flowgres.instances as i
     set
       state = p_to, updated_at = v_now, completed_at = case when c.is_final then v_now end,
-      history_count = (c.told).seq, history_head = c.hash
+      history_count = (c.told).seq, history_head = c.hash, due_at = v_now + make_interval(secs => c.sla_seconds)
     from chained as c
     cross join lateral (
       select x.ctid as place from flowgres.instances as x
@@ -104,8 +107,8 @@ $$;
 comment on function flowgres.write_moves is $$Move instances whose rows the caller has locked; returns the refusals of those that may not move (describe_refusal)
 
 Writes instances, history and, for what is refused, the audit log. Without p_reports nothing moves when one may not. p_denied is
-{instance id: refusal} of those whose start is refused. p_own, beside p_ids, is of the engine's own moves, which need no roles: {metadata,
-context, actor} of each.$$;
+{instance id: refusal} of those whose start is refused. p_own, beside p_ids, is of the engine's own moves: {metadata,
+context, actor, roles} of each; without roles none is asked for. Their refusals have the actor.$$;
 
 create or replace function flowgres.move_and_start(
   p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean,
@@ -145,7 +148,8 @@ As write_moves, which is enough where no transition starts anything.$$;
 set local role flowgres_engine;
 
 create or replace function flowgres.move_instances(
-  p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean
+  p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean,
+  p_own jsonb[] default null
 )
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
   -- One plan for one instance and for ten thousand, which a session that began with few of them keeps: each by its key.
@@ -178,9 +182,9 @@ begin
     for no key update
   ) as l;
   if not v_reopens and not v_starts then
-    return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports);
+    return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_own => p_own);
   elsif not v_reopens then
-    return flowgres.move_and_start(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports);
+    return flowgres.move_and_start(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_own);
   end if;
   if cardinality(p_ids) > 1 then
     perform flowgres.lock_openings(p_tenant_id => p_tenant_id, p_reopens => true);
@@ -188,7 +192,7 @@ begin
   -- Only what may meet a start pays for a subtransaction: somebody may begin the same entity at this moment.
   for i in 1 .. c_most_tries loop
     begin
-      return flowgres.move_and_start(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports);
+      return flowgres.move_and_start(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_own);
     exception when unique_violation then
       -- Look again: by now it can be seen.
       null;
@@ -201,7 +205,7 @@ end;
 $$;
 comment on function flowgres.move_instances is $$Lock instances and move them; returns the refusals (describe_refusal): none when all have moved
 
-All or none, or with p_reports those that may.$$;
+All or none, or with p_reports those that may. p_own is what write_moves takes.$$;
 
 set local role flowgres_definer;
 

@@ -164,6 +164,17 @@ comment on function flowgres.describe_refusal(
 
 Of a start that is refused (p_denied) it is what any start is refused with, and its status.$$;
 
+create or replace function flowgres.refusal_status(p_refusal jsonb)
+  returns integer language sql immutable
+as $$
+  select coalesce((p_refusal ->> 'status')::integer, case
+    when p_refusal ->> 'code' = 'instance_not_found' then 404
+    when p_refusal ->> 'code' = 'transition_forbidden' then 403
+    when p_refusal ->> 'code' in ('transition_not_allowed', 'instance_exists') then 409
+    else 422 end);
+$$;
+comment on function flowgres.refusal_status(jsonb) is $$The HTTP status of a refusal (describe_refusal).$$;
+
 create or replace function flowgres.refuse_move(p_refusal jsonb)
   returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
 as $$
@@ -178,11 +189,7 @@ begin
       p_status => 404, p_code => 'instance_not_found', p_message => v_message, p_details => v_details, p_hint => v_hint);
   end if;
   if nullif(current_setting('request.method', true), '') is not null then
-    perform set_config('response.status', case
-      when p_refusal ? 'status' then p_refusal ->> 'status'
-      when v_code = 'transition_forbidden' then '403'
-      when v_code in ('transition_not_allowed', 'instance_exists') then '409'
-      else '422' end, true);
+    perform set_config('response.status', flowgres.refusal_status(p_refusal)::text, true);
     if p_refusal -> 'headers' <> '{}' then
       perform set_config('response.headers', jsonb_build_array(p_refusal -> 'headers')::text, true);
     end if;

@@ -16,6 +16,7 @@ declare
   v_tenant_ids uuid[];
   v_execution_ids uuid[];
   v_has_children boolean;
+  v_has_transitions boolean;
   v_reports flowgres.step_report[] := p_reports;
   v_is_any_expanded boolean;
   v_is_any_iteration boolean;
@@ -24,8 +25,13 @@ declare
 begin
   v_state.runner_id := p_runner_id;
   v_state.capabilities := p_capabilities;
-  select array_agg(x.t), array_agg(x.id), bool_or(x.has_child) into v_tenant_ids, v_execution_ids, v_has_children
-  from (select r.t, r.x as id, bool_or(r.o = 'child') as has_child from unnest(p_reports) as r group by r.t, r.x) as x;
+  select array_agg(x.t), array_agg(x.id), bool_or(x.has_child), bool_or(x.has_transition)
+  into v_tenant_ids, v_execution_ids, v_has_children, v_has_transitions
+  from (
+    select r.t, r.x as id, bool_or(r.o = 'child') as has_child, bool_or(r.o = 'transition') as has_transition
+    from unnest(p_reports) as r
+    group by r.t, r.x
+  ) as x;
   v_state := flowgres.lock_executions(
     p_tenant_ids => v_tenant_ids, p_execution_ids => v_execution_ids, p_state => v_state);
   if v_state.execution_ids is null then
@@ -35,6 +41,9 @@ begin
   -- From here on every statement has a snapshot younger than the locks.
   if v_has_children then
     v_reports := flowgres.start_children(p_state => v_state, p_reports => p_reports);
+  end if;
+  if v_has_transitions then
+    v_reports := flowgres.make_transitions(p_state => v_state, p_reports => v_reports);
   end if;
   v_state := flowgres.record_outcomes(p_reports => v_reports, p_state => v_state);
   if coalesce(cardinality(v_state.held_queue_ids), 0) < cardinality(p_reports) then

@@ -59,14 +59,15 @@ comment on function flowgres.lock_executions(uuid[], uuid[], flowgres.advance_st
 
 In the order of their ids, each of which is given once; those that have not ended are numbered by slot. passed_over_ids are those that somebody else holds.$$;
 
-create or replace function flowgres.start_children(p_state flowgres.advance_state, inout p_reports flowgres.step_report[])
+create or replace function flowgres.hold_leases(
+  p_state flowgres.advance_state, inout p_reports flowgres.step_report[], p_outcome text
+)
   language plpgsql
 as $$
 declare
-  v_group record;
   v_queue_ids bigint[];
 begin
-  -- No child for a lease that is given back meanwhile: the rows are locked before one is used, those that somebody holds are
+  -- Nothing for a lease that is given back meanwhile: the rows are locked before one is used, those that somebody holds are
   -- passed over. Only in executions whose locks are held: others have no slot.
   v_queue_ids := array(
     select q.id
@@ -78,13 +79,26 @@ begin
         and q.token = r.k and q.step_index = r.s
       for update skip locked
     ) as q
-    where r.o = 'child' and r.x = any(p_state.execution_ids));
+    where r.o = p_outcome and r.x = any(p_state.execution_ids));
   for i in 1..cardinality(p_reports) loop
-    if p_reports[i].o = 'child' and p_reports[i].q <> all(v_queue_ids) then
+    if p_reports[i].o = p_outcome and p_reports[i].q <> all(v_queue_ids) then
       -- What no token fits is not recorded.
       p_reports[i].k := null;
     end if;
   end loop;
+end;
+$$;
+comment on function flowgres.hold_leases(flowgres.advance_state, flowgres.step_report[], text) is $$Lock the leases of the reports with this outcome
+
+Those whose lease is gone, or held by somebody, lose their token.$$;
+
+create or replace function flowgres.start_children(p_state flowgres.advance_state, inout p_reports flowgres.step_report[])
+  language plpgsql
+as $$
+declare
+  v_group record;
+begin
+  p_reports := flowgres.hold_leases(p_state => p_state, p_reports => p_reports, p_outcome => 'child');
   for v_group in
     select
       g.tenant_id, g.workflow, g.version, g.depth, g.priority, g.is_detached, array_agg(g.place order by g.place) as places

@@ -206,6 +206,7 @@ begin
       when o.outcome in ('suspended', 'child') then '{}'::jsonb
       -- It goes on at once.
       when o.outcome = 'detached' then jsonb_build_object('status', 'detached', 'execution_id', o.child_execution_id)
+      when o.outcome = 'moved' then jsonb_build_object('status', 'moved', 'output', o.output)
       when o.outcome not in ('retrying', 'again') then q.resume
     end,
     -- Rounds may be thousands: who asked for them once is not to go before all who come after.
@@ -213,7 +214,7 @@ begin
     -- Each round has its attempts for itself.
     round = case when o.outcome = 'again' then o.round + 1 else q.round end,
     past_attempts = case when o.outcome = 'again' then q.attempt else q.past_attempts end,
-    is_announced = o.outcome in ('started', 'suspended', 'child', 'detached'),
+    is_announced = o.outcome in ('started', 'suspended', 'child', 'detached', 'moved'),
     claimed_at = case when o.outcome = 'started' then q.claimed_at end,
     attempt = q.attempt + (o.outcome = 'lost' and o.is_resumed)::integer,
     -- Twice lost, whatever else its tries came to, is no chance any more: one of those that were held together kills runners,
@@ -234,7 +235,7 @@ begin
     and o.outcome <> 'expand' and q.runner_id is not distinct from p_state.runner_id;
   if exists (
     select from unnest(p_state.outcomes) as o
-    where o.edge is null and o.due_at is null and o.outcome in ('again', 'detached', 'lost')
+    where o.edge is null and o.due_at is null and o.outcome in ('again', 'detached', 'moved', 'lost')
   ) then
     -- They stand in their lines again, and whoever reports may want nothing.
     perform flowgres.wake_runners();

@@ -130,7 +130,8 @@ begin
           when r."out" = '[]' then 'completed'
           else 'expand' end
         -- Whoever makes something else of a list does not know what it is.
-        when r.iteration = -1 and w.iterates ? 'items' and r.o in ('completed', 'suspended', 'child', 'detached') then 'failed'
+        when r.iteration = -1 and w.iterates ? 'items' and r.o in ('completed', 'suspended', 'child', 'detached', 'moved')
+          then 'failed'
         -- The same of rounds.
         when r.o = 'completed' then case when w.repeats is null then 'completed' else 'failed' end
         when r.o = 'enough' then 'completed'
@@ -141,7 +142,7 @@ begin
           then 'retrying'
         -- A step that took its runner with it is tried a few times whatever its own policy: the runner may not be its fault.
         when r.o = 'lost' and r.attempt - coalesce(r.past_attempts, 0) + r.is_resumed::integer >= greatest(w.max_attempts, 3) then 'failed'
-        when r.o in ('skipped', 'lost', 'suspended', 'child', 'detached', 'started') then r.o
+        when r.o in ('skipped', 'lost', 'suspended', 'child', 'detached', 'moved', 'started') then r.o
         else 'failed'
       end as outcome
     from reported as r
@@ -203,7 +204,7 @@ begin
         when 'again' then p_state.now + make_interval(secs => nullif((l.repeats ->> 'delay')::double precision, 0))
       end as due_at,
       l.child,
-      case when l.outcome in ('completed', 'expand', 'again') then l."out" end as output,
+      case when l.outcome in ('completed', 'expand', 'again', 'moved') then l."out" end as output,
       case when l.outcome in ('failed', 'retrying', 'lost') then coalesce(l.error, case
         when l.o = 'expand' then jsonb_build_object(
           'code', 'too_few_items', 'class', 'validation', 'message', format(
@@ -275,7 +276,7 @@ begin
       select
         n.seq, case when n.outcome = 'started' then n.began_at else p_state.now end as at,
         case when n.start_count > 0 and n.log_count = 0 then n.began_at end as began_at,
-        case when n.outcome = 'expand' then 'step_expanded' when n.outcome in ('suspended', 'child', 'detached') then 'step_waiting'
+        case when n.outcome = 'expand' then 'step_expanded' when n.outcome in ('suspended', 'child', 'detached', 'moved') then 'step_waiting'
           when n.outcome = 'again' then 'step_repeated' else 'step_' || n.outcome end as type,
         case when n.outcome = 'failed' then 'error' when n.outcome in ('retrying', 'lost') then 'warning' else 'info' end as level,
         n.error ->> 'message' as message,
@@ -330,7 +331,7 @@ begin
   cross join (
     select
       array_agg(n.q) filter (where n.place = 0), count(*) filter (where n.place = 0 and n.outcome <> 'started'),
-      array_agg(n.slot) filter (where n.outcome in ('started', 'lost', 'detached') or n.outcome = 'again' and n.due_at is null),
+      array_agg(n.slot) filter (where n.outcome in ('started', 'lost', 'detached', 'moved') or n.outcome = 'again' and n.due_at is null),
       array_agg(n.slot) filter (where n.place = 0 and n.edge is not null),
       array_agg(n.q) filter (where n.place = 0 and n.edge is not null),
       array_agg(flowgres.make_resolved_step(
@@ -348,7 +349,7 @@ begin
           when 'again' then case when n.due_at is not null then 'round' end end,
         p_child_execution_id => n.child,
         -- An iteration that was written as it is has no more to say than that it ended.
-        p_output => case when n.iteration = -1 or n.is_recorded then n.output end, p_error => n.error, p_detail => n.detail,
+        p_output => case when n.iteration = -1 or n.is_recorded or n.outcome = 'moved' then n.output end, p_error => n.error, p_detail => n.detail,
         p_cancels => n.cancel_indexes, p_round => n.round))
         filter (where n.edge is null or n.is_recorded or n.error is not null or n.detail is not null or n.type = 'stop'
           or n.iteration >= 0 or n.cancel_indexes <> '{}' or n.outcome = 'skipped' and n.join_rule = 'failed')

@@ -222,7 +222,7 @@ begin
             'output', s.output_template, 'uses_secrets', to_jsonb(s.secret_names), 'timeout_seconds', s.timeout_seconds,
             'capability', s.capability, 'section', s.section, 'items', s.iterates -> 'items',
             'until', s.repeats -> 'until',
-            'next', s.next_index,
+            'next', s.next_index, 'sees_instance', flowgres.sees_instance(s),
             'chain', (
               select jsonb_build_object(
                 'count', cardinality(c.indexes), 'is_whole', c.is_whole, 'opened_count', cardinality(c.opens))

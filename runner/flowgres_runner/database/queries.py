@@ -198,6 +198,14 @@ async def get_contexts(link: Link, *, runner_id: str, leases: Sequence[Any]) -> 
     return {row[0]: Brought._make(row[1:]) for row in rows}
 
 
+async def get_instances(link: Link, *, runner_id: str, leases: Sequence[Any]) -> dict[int, Any]:
+    """The instances whose transitions started the executions of leased steps, by queue id, where there is one."""
+    rows = await link.call(
+        "select queue_id, instance from flowgres.get_instances(%s::uuid, %s::jsonb)", (runner_id, json.dumps(leases))
+    )
+    return dict(rows)
+
+
 async def get_secrets(link: Link, *, tenant_id: str, names: Sequence[str]) -> list[StoredSecret]:
     """Encrypted secrets of a tenant; names that do not exist are left out."""
     rows = await link.call(
@@ -258,16 +266,22 @@ async def prune_metrics(link: Link, *, limit: int) -> int:
 
 
 class Fired(NamedTuple):
-    """What came of firing schedules: how many were taken, what they started, and when the next one is due."""
+    """What came of firing what was due: how many were taken, how many started or moved, and when the next is due."""
 
     picked: int
-    started: int
+    done: int
     next_seconds: float | None
 
 
 async def fire_schedules(link: Link, *, limit: int) -> Fired:
     """Start what schedules have due, of at most so many schedules."""
     query = "select p_picked, p_started, p_next_seconds from flowgres.fire_schedules(%s::int)"
+    return Fired(*(await link.call(query, (limit,)))[0])
+
+
+async def fire_slas(link: Link, *, limit: int) -> Fired:
+    """Move on what has been in its state for too long, of at most so many instances."""
+    query = "select p_picked, p_moved, p_next_seconds from flowgres.fire_slas(%s::int)"
     return Fired(*(await link.call(query, (limit,)))[0])
 
 

@@ -10,7 +10,7 @@ from flowgres_runner.evaluator.jobs import Follower
 from flowgres_runner.json_values import Json
 from flowgres_runner.steps.base import Handler
 
-ROOTS = ("input", "trigger", "execution", "workflow", "tenant", "error")
+ROOTS = ("input", "trigger", "execution", "workflow", "tenant", "error", "instance")
 """What expressions see besides `steps`; `error` only in what runs after a failure."""
 
 
@@ -54,6 +54,7 @@ class CompiledStep:
     `looks_up`: the handler has to find something before it runs. `plain` is the chain that the database takes in one
     piece. `sees_error`: it runs after a failure, and what it sees begins with that. A step that runs once for each item
     begins with its list, and `each` is the step itself. One that repeats has `until`, which is asked after each round.
+    `sees_instance`: something of it may name the instance, which is read as the step begins.
     `check` is what its handler has to look at in the configuration that was rendered.
     """
 
@@ -84,6 +85,7 @@ class CompiledStep:
     until: str | None = None
     until_roots: frozenset[str] = frozenset()
     until_key: str = ""
+    sees_instance: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ class Prepared:
 
     `place` counts the steps that were run ahead before it under the same lease. `goes_alone`: something was wrong when
     steps of this lease were rendered together, so from here on each is rendered by itself. `given` is what rendering
-    gave, when the step is to be run where large values are read. `kept_trace` is there once the context was let go.
+    gave, when the step is to be run where large values are read. `instance` is the one whose transition started the
+    execution, if the step may name it. `kept_trace` is there once the context was let go.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class Prepared:
         "context",
         "given",
         "goes_alone",
+        "instance",
         "item",
         "kept_trace",
         "place",
@@ -61,6 +63,7 @@ class Prepared:
         self.place = place
         self.goes_alone = goes_alone
         self.given: Rendered | RenderedLarge | None = None
+        self.instance: Json = None
         self.item: Json = None if claimed.item is None else json.loads(claimed.item)
 
     def let_context_go(self) -> None:
@@ -91,6 +94,8 @@ class Prepared:
             context["workflow"] = self.version.workflow
         if "tenant" in roots:
             context["tenant"] = self.version.tenant
+        if "instance" in roots:
+            context["instance"] = self.instance
         if self.claimed.iteration >= 0:
             context["item"], context["item_index"] = self.item, self.claimed.iteration
         if self.step.until is not None:

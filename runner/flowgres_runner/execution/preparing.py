@@ -76,7 +76,18 @@ class Preparer:
                 await self._add(prepared, (row, step, version), known, row.resume)
         while lacking:
             lacking = await self._fetch(lacking, prepared)
+        seeing = [item for item in prepared if item.step.sees_instance]
+        if seeing:
+            await self._look_at_instances(seeing)
         return prepared
+
+    async def _look_at_instances(self, seeing: list[Prepared]) -> None:
+        """Read the instances that the expressions of these may name, as late as can be: nothing of them is kept."""
+        leases = [item.claimed.lease for item in seeing]
+        ask = partial(queries.get_instances, self._link, runner_id=self._runner_id(), leases=leases)
+        instances = await retry_until_answered(ask, purpose="get_instances")
+        for item in seeing:
+            item.instance = instances.get(item.claimed.queue_id)
 
     async def _fetch(
         self, lacking: list[tuple[ClaimedStep, CompiledStep, Version]], prepared: list[Prepared]

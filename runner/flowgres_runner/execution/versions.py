@@ -209,6 +209,7 @@ def _compile_one(version_id: str, raw: Mapping[str, Any], find: FindHandler) -> 
         until=raw.get("until"),
         until_roots=_roots(raw.get("until")),
         until_key=f"{key}:until",
+        sees_instance=raw.get("sees_instance") is True,
     )
 
 

@@ -25,6 +25,7 @@ from flowgres_runner.steps.base import (
     StepError,
     StepTask,
     Suspended,
+    TransitionAsked,
 )
 from flowgres_runner.steps.pure import pure_handlers
 
@@ -95,6 +96,8 @@ def run_apart(data: bytes | bytearray, order: Order) -> tuple[Head, bytes]:
                 "is_detached": outcome.is_detached,
             }
             return head, bounded_text(_plain(outcome.input), order.max_bytes, order.max_depth)
+        case TransitionAsked():
+            return {"kind": "transition"}, bounded_text(_plain(outcome.wanted), order.max_bytes, order.max_depth)
         case Expanded():
             return {"kind": "expanded"}, bounded_text(_plain(outcome.items), order.max_bytes, order.max_depth)
         case Suspended():
@@ -126,6 +129,8 @@ def outcome_of(head: Head, data: bytes | bytearray) -> Outcome:
             return Completed(JsonText(data, 0), taken=taken, detail=head["detail"], logs=logs)
         case "child":
             return ChildStarted(head["workflow"], head["version"], JsonText(data, 0), is_detached=head["is_detached"])
+        case "transition":
+            return TransitionAsked(JsonText(data, 0))
         case "expanded":
             return Expanded(JsonText(data, 0))
         case "suspended":

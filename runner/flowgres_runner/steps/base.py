@@ -113,13 +113,20 @@ class ChildStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class TransitionAsked:
+    """Move an instance as the configuration says, and resume the step. Only the engine's own `transition` says so."""
+
+    wanted: Json | JsonText
+
+
+@dataclass(frozen=True, slots=True)
 class Expanded:
     """The step runs once for each of these items. Only the engine's own `foreach` says so."""
 
     items: Json | JsonText
 
 
-Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted | Expanded
+Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted | TransitionAsked | Expanded
 OUTCOMES = (Completed, Skipped, Failed, Suspended, ChildStarted)
 
 

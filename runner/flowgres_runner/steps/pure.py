@@ -16,6 +16,7 @@ from flowgres_runner.steps.stop import StopHandler
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
 from flowgres_runner.steps.switch import SwitchHandler
 from flowgres_runner.steps.transform import TransformHandler
+from flowgres_runner.steps.transition import TransitionHandler
 
 
 def pure_handlers(now: Callable[[], datetime]) -> list[Handler]:
@@ -31,4 +32,5 @@ def pure_handlers(now: Callable[[], datetime]) -> list[Handler]:
         StopHandler(),
         SubWorkflowHandler(),
         TransformHandler(),
+        TransitionHandler(),
     ]

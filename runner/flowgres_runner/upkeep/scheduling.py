@@ -1,7 +1,7 @@
-"""Starting what schedules and changes of tables start: the database says what, and when the next slot is.
+"""What schedules, changes of tables and the slas of states set going: the database says what, and when the next is due.
 
-Every runner does it and none is elected: a slot has a key, and whoever fires a schedule or takes a change holds its
-row. It has a connection of its own, so that no sweep which takes long keeps a slot waiting.
+Every runner does it and none is elected: a slot has a key, and whoever fires a schedule or an instance, or takes a
+change, holds its row. It has a connection of its own, so that no sweep which takes long keeps a slot waiting.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from flowgres_runner.errors import DatabaseError
 log = get_logger(__name__)
 
 LOOK_SECONDS = 1.0
-"""The longest sleep: a schedule that was added meanwhile tells nobody, and a change only those that seem to sleep."""
+"""The longest sleep: what was added meanwhile tells nobody, and a change only those that seem to sleep."""
 LEAST_SECONDS = 0.005
 HINT_SECONDS = 0.1
 """Between two looks that were asked for: under load hints come by the thousand."""
 FIRE_LIMIT = 50
-"""Schedules of one call, which is one transaction: the first ones are seen while the next ones are fired.
+"""Schedules or instances of one call, a transaction: the first ones are seen while the next ones are fired.
 
 Each is a subtransaction, and more than 64 of these make every snapshot dearer.
 """
@@ -58,15 +58,25 @@ class Scheduler:
                 self._hint.clear()
 
     async def fire(self) -> float:
-        """Fire what is due now; returns in how many seconds to look again. Raises DatabaseError."""
+        """Fire schedules that are due; returns in how many seconds to look again. Raises DatabaseError."""
         while True:
             fired = await queries.fire_schedules(self._link, limit=FIRE_LIMIT)
-            if fired.started:
-                log.info("schedules_fired", schedules=fired.picked, executions=fired.started)
+            if fired.done:
+                log.info("schedules_fired", schedules=fired.picked, executions=fired.done)
                 self._on_work()
             if fired.picked < FIRE_LIMIT:
-                wait = LOOK_SECONDS if fired.next_seconds is None else fired.next_seconds
-                return min(max(wait, LEAST_SECONDS), LOOK_SECONDS)
+                return _until_next(fired)
+
+    async def move(self) -> float:
+        """Move instances whose sla is over; returns in how many seconds to look again. Raises DatabaseError."""
+        while True:
+            fired = await queries.fire_slas(self._link, limit=FIRE_LIMIT)
+            if fired.picked:
+                log.info("slas_fired", instances=fired.picked, moved=fired.done)
+            if fired.done:
+                self._on_work()
+            if fired.picked < FIRE_LIMIT:
+                return _until_next(fired)
 
     async def start(self) -> None:
         """Start what changes of tables start. Raises DatabaseError."""
@@ -81,6 +91,7 @@ class Scheduler:
     async def _attempt(self) -> float:
         try:
             wait = await self.fire()
+            wait = min(wait, await self.move())
             await self.start()
         except DatabaseError as error:
             if not self._is_failing:
@@ -92,3 +103,8 @@ class Scheduler:
             self._is_failing = False
             return wait
         return LOOK_SECONDS
+
+
+def _until_next(fired: queries.Fired) -> float:
+    wait = LOOK_SECONDS if fired.next_seconds is None else fired.next_seconds
+    return min(max(wait, LEAST_SECONDS), LOOK_SECONDS)

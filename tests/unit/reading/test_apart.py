@@ -16,7 +16,7 @@ from flowgres_runner.payloads.masks import masker
 from flowgres_runner.payloads.texts import JsonText
 from flowgres_runner.reading.apart import Order, facts_of, outcome_of, run_apart
 from flowgres_runner.reading.reader import Reader
-from flowgres_runner.steps.base import ChildStarted, Completed, Handler, Json, Outcome, StepTask
+from flowgres_runner.steps.base import ChildStarted, Completed, Handler, Json, Outcome, StepTask, TransitionAsked
 from flowgres_runner.steps.pure import pure_handlers
 
 HANDLERS: dict[str, Handler] = {handler.type: handler for handler in pure_handlers(now=lambda: datetime.now(UTC))}
@@ -39,6 +39,7 @@ STEPS: list[tuple[str, Any]] = [
     ("notify", {"channel": "email", "recipient": "ann", "message": TEXT}),
     ("sub_workflow", {"workflow": "w", "version": 2.0, "input": {"rows": LISTS}}),
     ("sub_workflow", {"workflow": "", "input": LISTS}),
+    ("transition", {"instance": "00000000-0000-0000-0000-000000000001", "to": "a", "metadata": {"rows": LISTS}}),
     ("notify", {"channel": "mail", "recipient": LISTS, "message": TEXT}),
     ("delay", {"seconds": TEXT}),
     ("delay", {"seconds": 5}),
@@ -72,8 +73,8 @@ def order_of(
 
 def plain(outcome: Outcome) -> Any:
     """An outcome with the value of its text."""
-    if isinstance(outcome, Completed | ChildStarted):
-        name = "output" if isinstance(outcome, Completed) else "input"
+    name = {Completed: "output", ChildStarted: "input", TransitionAsked: "wanted"}.get(type(outcome))
+    if name is not None:
         value = getattr(outcome, name)
         value = json.loads(value.data) if isinstance(value, JsonText) else canonical_json(value)
         logs = tuple((level, line[:10_000]) for level, line in getattr(outcome, "logs", ()))

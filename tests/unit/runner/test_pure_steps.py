@@ -19,6 +19,7 @@ from flowgres_runner.steps.base import (
     StepError,
     StepTask,
     Suspended,
+    TransitionAsked,
 )
 from flowgres_runner.steps.condition import ConditionHandler, compare, field_of, with_field
 from flowgres_runner.steps.delay import DelayHandler
@@ -27,6 +28,7 @@ from flowgres_runner.steps.notify import NotifyHandler
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
 from flowgres_runner.steps.switch import SwitchHandler
 from flowgres_runner.steps.transform import TransformHandler
+from flowgres_runner.steps.transition import TransitionHandler
 from tests.cases import load_durations
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -211,6 +213,17 @@ def test_sub_workflow_whose_child_took_too_long_has_timed_out() -> None:
     assert outcome == Failed(
         StepError("step_timeout", "the sub-workflow took longer than 1 s", "timeout"), detail={"execution_id": "y"}
     )
+
+
+def test_transition_asks_for_the_move_and_takes_what_came_of_it() -> None:
+    handler = TransitionHandler()
+    wanted: Json = {"instance": "00000000-0000-0000-0000-000000000001", "to": "paid"}
+    assert run(handler, wanted) == TransitionAsked(wanted)
+    assert run(handler, None, resume={"status": "moved", "output": {"to_state": "paid"}}) == Completed(
+        {"to_state": "paid"}
+    )
+    assert code(run(handler, {"instance": "x", "to": "paid"})) == "config_invalid"
+    assert code(run(handler, {"to": "paid"})) == "config_invalid"
 
 
 def test_log_and_notify_write_lines() -> None:

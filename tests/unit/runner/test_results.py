@@ -7,7 +7,16 @@ from typing import Any
 
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.execution.results import encode_outcome, encode_started, replacement, results_text
-from flowgres_runner.steps.base import ChildStarted, Completed, Failed, Outcome, Skipped, StepError, Suspended
+from flowgres_runner.steps.base import (
+    ChildStarted,
+    Completed,
+    Failed,
+    Outcome,
+    Skipped,
+    StepError,
+    Suspended,
+    TransitionAsked,
+)
 
 STEP = ClaimedStep(7, 3, "tenant", "execution", "version", 2, -1, 1, 1, False, None, None)
 
@@ -38,6 +47,7 @@ def test_each_outcome_has_its_form() -> None:
         "version": None,
         "input": {"k": 1},
     }
+    assert sent(TransitionAsked({"to": "paid"})) == {"o": "transition", "input": {"to": "paid"}}
     failed = Failed(StepError("http_429", "slow down", "429", retry_after_seconds=3, details={"a": 1}))
     assert sent(failed) == {
         "o": "failed",
