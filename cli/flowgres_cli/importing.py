@@ -53,6 +53,8 @@ def tell_triggers(answer: Mapping[str, Json], front_url: str) -> list[str]:
 
 def foresee(client: Client, definition: DefinitionFile) -> tuple[dict[str, Json], list[Finding]]:
     """What an import would do, and what the server finds wrong. Changes nothing."""
+    from flowgres_definitions.machines import is_machine
+
     findings = server_findings(definition, client.call("validate_workflow", {"definition": definition.document}))
     name = definition.name
     found = client.select("workflows", {"name": f"eq.{name}", "select": "id,latest_version", "limit": 1})
@@ -60,7 +62,7 @@ def foresee(client: Client, definition: DefinitionFile) -> tuple[dict[str, Json]
     if any(finding.severity == "error" for finding in findings):
         action = "refused"
     elif latest is None:
-        action = "new workflow"
+        action = "new state machine" if is_machine(definition.document) else "new workflow"
     else:
         rows = client.select(
             "workflow_versions",

@@ -224,3 +224,87 @@ def test_starts_over_the_rate_are_told_when_to_come_again(
     assert (answer.status_code, answer.json()["code"]) == (429, "start_rate_exceeded")
     assert int(answer.headers["Retry-After"]) > 0
     assert admin.rpc("set_setting", name="rate_limit_per_minute", value=500).is_success
+
+
+LONG = "x" * 10_001
+DEEP: dict[str, Any] = {}
+for _ in range(70):
+    DEEP = {"a": DEEP}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        ({"notes": LONG}, 422, "argument_too_long"),
+        ({"executed_by": "x" * 201}, 422, "argument_too_long"),
+        ({"executed_by": "ann\nbob"}, 400, "argument_invalid"),
+        ({"executed_by": "\u001b[31mann"}, 400, "argument_invalid"),
+        ({"metadata": {"a": "x" * 1_048_576}}, 413, "payload_too_large"),
+        ({"context": DEEP}, 422, "payload_too_deep"),
+        ({"metadata": []}, 422, "metadata_invalid"),
+        ({"context": "x"}, 422, "metadata_invalid"),
+        ({"to_state": None}, 400, "argument_invalid"),
+        ({"to_state": LONG}, 422, "state_unknown"),
+        ({"notes": "\u0000"}, 400, "22P05"),
+    ],
+)
+def test_what_cannot_be_sent_along_is_refused(
+    member: Api, instance: str, sent: dict[str, Any], status: int, code: str
+) -> None:
+    answer = member.rpc("execute_transition", **({"instance_id": instance, "to_state": "held"} | sent))
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text[:300]
+    assert len(answer.text) < 2000
+
+
+@pytest.mark.parametrize(
+    ("entity", "status", "code"),
+    [
+        ({"entity_id": "x" * 10_000}, 422, "entity_invalid"),
+        ({"entity_id": "a\nb"}, 422, "entity_invalid"),
+        ({"entity_table": " "}, 422, "entity_invalid"),
+        ({"entity_id": None}, 422, "entity_invalid"),
+        ({"metadata": {"a": "x" * 17_000}}, 413, "metadata_too_large"),
+        ({"metadata": DEEP}, 422, "payload_too_deep"),
+        ({"meta": {}}, 422, "entity_invalid"),
+    ],
+)
+def test_what_is_no_entity_is_refused(member: Api, entity: dict[str, Any], status: int, code: str) -> None:
+    entities = [{"entity_table": "orders", "entity_id": "e"} | entity]
+    answer = member.rpc("start_workflows", workflow="order_processing", entities=entities, on_error="report")
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text[:300]
+
+
+def test_keys_that_mean_something_elsewhere_are_kept(member: Api, instance: str) -> None:
+    odd = {"__proto__": {"a": 1}, "constructor": None, "": 2, "\U0001f600": "\u001b"}
+    moved = member.rpc("execute_transition", instance_id=instance, to_state="held", metadata=odd, notes="one\ntwo")
+    assert (moved.status_code, moved.json()) == (200, True)
+    history = member.get(
+        "/workflow_history", params={"entity_workflow_instance_id": f"eq.{instance}", "seq": "eq.2"}
+    ).json()
+    assert (history[0]["metadata"], history[0]["notes"]) == (odd, "one\ntwo")
+
+
+def test_small_call_does_not_write_gigabytes(member: Api, instance: str) -> None:
+    instances = [instance, *(f"00000000-0000-0000-0000-{number:012}" for number in range(999))]
+    sent: dict[str, Any] = {
+        "instances": instances,
+        "to_state": "held",
+        "on_error": "report",
+        "metadata": {"a": "x" * 20_000},
+    }
+    answer = member.rpc("execute_transitions", **sent)
+    assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+    assert member.rpc("execute_transitions", **sent | {"metadata": {}}).json()["moved"] == 1
+
+
+def test_viewers_read_and_do_not_move(tenant: Tenant, module_api: Api, instance: str) -> None:
+    viewer = module_api.as_token(make_token(role="viewer", tenant_id=tenant.tenant_id, sub="eve"))
+    for function, arguments in (
+        ("start_workflow", {"workflow_name": "order_processing", "entity_table": "orders", "entity_id": "v"}),
+        ("start_workflows", {"workflow": "order_processing", "entities": []}),
+        ("execute_transition", {"instance_id": instance, "to_state": "held"}),
+        ("execute_transitions", {"instances": [instance], "to_state": "held"}),
+    ):
+        assert viewer.rpc(function, **arguments).status_code == 403, function
+    assert viewer.rpc("get_transitions", instance_id=instance).status_code == 200
+    assert viewer.rpc("verify_history", instance_id=instance).json()["valid"] is True

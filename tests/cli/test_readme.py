@@ -54,12 +54,31 @@ def toured(module_database: Database, module_api: Api, tmp_path_factory: pytest.
 def test_commands_of_the_tour_work(toured: Flowgres) -> None:
     commands = _lines("flowgres")
     assert len(commands) >= 7
+    instance = ""
     for command in commands:
-        words = shlex.split(command.replace("$API", toured.environment["FLOWGRES_API_URL"]))
+        words = shlex.split(
+            command.replace("$API", toured.environment["FLOWGRES_API_URL"]).replace("INSTANCE", instance)
+        )
         answer = toured(*words[1:])
         assert answer.code == 0, f"{command}\n{answer.err}"
+        if words[1:3] == ["instances", "start"]:
+            instance = answer.json["id"]
         if words[1:3] == ["run", "service_health"]:
             assert answer.json["output"] == {"service": "api", "is_up": True}
+
+
+@pytest.mark.parametrize("name", ["fraud_detection", "order_state_machine"])
+def test_commands_of_examples_of_machines_work(toured: Flowgres, name: str) -> None:
+    page = (ROOT / "examples" / name / "README.md").read_text()
+    instance = ""
+    for line in re.findall(r"^flowgres .*$", page, re.MULTILINE):
+        # The tour has an instance of that entity already.
+        words = shlex.split(line.replace("INSTANCE", instance).replace("12345", "12346"))
+        answer = toured(*words[1:])
+        assert answer.code == 0, f"{line}\n{answer.err}"
+        if words[1:3] == ["instances", "start"]:
+            instance = answer.json["id"]
+    assert instance
 
 
 def test_application_starts_with_its_own_login_as_the_readme_says(toured: Flowgres, module_database: Database) -> None:
@@ -89,12 +108,14 @@ def test_application_starts_with_its_own_login_as_the_readme_says(toured: Flowgr
 
 def test_requests_of_the_tour_work(toured: Flowgres) -> None:
     toured("run", "hello")
+    toured("import", "examples/fraud_detection")
+    instance = toured("instances", "start", "transactions", "1", "fraud_detection").json["id"]
     names = {"API": "FLOWGRES_API_URL", "FRONT": "FLOWGRES_FRONT_URL", "KEY": "FLOWGRES_API_KEY"}
     values = {name: toured.environment[variable] for name, variable in names.items()}
     requests = _lines("curl")
     assert len(requests) >= 3
     for line in requests:
-        answer = curl.request(line, values)
+        answer = curl.request(line.replace("INSTANCE", instance), values)
         assert answer.is_success, f"{line}\n{answer.text}"
         assert answer.json(), line
 

@@ -32,6 +32,23 @@ def test_dry_run_tells_what_would_happen_and_changes_nothing(live: Flowgres, wri
     assert live("workflows", "show", "dry").code == 3
 
 
+def test_dry_run_tells_a_machine_from_a_workflow_and_that_a_name_is_of_one_kind(
+    live: Flowgres, write: Callable[..., Path]
+) -> None:
+    text = "workflow: {name: pass}\nstates:\n  - {name: new, initial: true}\n  - {name: used, final: true}\n"
+    path = str(write("pass.yaml", text))
+    for action, result in (("new state machine", "created"), ("unchanged", "unchanged")):
+        assert [row["action"] for row in live("import", path, "--dry-run").json] == [action]
+        assert [row["result"] for row in live("import", path).json] == [result]
+    write("kinds/a_new.yaml", GREET.replace("name: greet", "name: kinds"))
+    other = write("kinds/b_other.yaml", GREET.replace("name: greet", "name: pass"))
+    for arguments in (("--dry-run", str(other)), (str(other.parent),)):
+        answer = live("import", *arguments)
+        assert answer.code == 4
+        assert 'the workflow "pass" is a state machine, and this definition a dag' in answer.err
+    assert live("workflows", "show", "kinds").code == 3
+
+
 def test_nothing_is_sent_when_one_file_is_wrong(live: Flowgres, write: Callable[..., Path]) -> None:
     write("both/a_good.yaml", GREET.replace("name: greet", "name: half"))
     bad = write("both/b_bad.yaml", GREET.replace("type: transform", "type: transfrom").replace("expression", "exp"))

@@ -16,8 +16,8 @@ from tests.support.database import Database
 from tests.support.definitions import Author
 from tests.support.wild import VALUES, nearly_valid, wild_machines
 
-ONE_SIDED = {"sub_workflow_recursion", "workflow_not_found"}
-"""What one of the two alone can know: other workflows take a database. So does whether PostgreSQL can read a guard."""
+ONE_SIDED = {"sub_workflow_recursion", "workflow_not_found", "guard_not_boolean"}
+"""What one of the two alone can know: other workflows take a database. So does what PostgreSQL makes of a guard."""
 PARSED = ("expression_", "secret_misuse")
 """SQL reads expressions as text, so of these it may say less, and never more."""
 

@@ -118,6 +118,27 @@ comment on function flowgres.write_version(flowgres.workflows, jsonb, jsonb, tex
 
 The caller holds the lock of the workflow.$$;
 
+create or replace function flowgres.describe_kinds(p_name text, p_kind text, p_wanted text)
+  returns text language sql immutable parallel safe
+as $$
+  select format(
+    'the workflow "%s" is a %s, and this definition a %s', p_name, translate(p_kind, '_', ' '), translate(p_wanted, '_', ' '));
+$$;
+comment on function flowgres.describe_kinds(text, text, text) is $$That a workflow is of one kind, and a definition of another.$$;
+
+create or replace function flowgres.foresee_kind(p_tenant_id uuid, p_check jsonb)
+  returns jsonb language sql stable set search_path to pg_catalog, pg_temp
+as $$
+  select p_check || coalesce((
+    select jsonb_build_object('valid', false, 'errors', p_check -> 'errors' || flowgres.problem(
+      p_path => 'name', p_code => 'workflow_kind_mismatch', p_message => flowgres.describe_kinds(w.name, w.kind, k.kind),
+      p_hint => 'Choose another name, or delete that workflow first.'))
+    from flowgres.workflows as w
+    cross join lateral (select flowgres.workflow_kind(p_check -> 'definition') as kind) as k
+    where w.tenant_id = p_tenant_id and w.deleted_at is null and w.name = p_check #>> '{definition,name}' and w.kind <> k.kind), '{}');
+$$;
+comment on function flowgres.foresee_kind(uuid, jsonb) is $$The answer of a check, with the error that an import would meet where the name is that of a workflow of the other kind.$$;
+
 create or replace function flowgres.store_definition(
   p_tenant_id uuid, p_definition jsonb, p_source jsonb, p_warnings jsonb, p_activate boolean, p_checked boolean
 )
@@ -132,7 +153,7 @@ begin
   if v_workflow.kind <> v_kind then
     perform flowgres.fail(
       p_status => 422, p_code => 'workflow_kind_mismatch',
-      p_message => format('the workflow "%s" is a %s, and this definition a %s', v_workflow.name, v_workflow.kind, v_kind),
+      p_message => flowgres.describe_kinds(v_workflow.name, v_workflow.kind, v_kind),
       p_hint => 'Choose another name, or delete that workflow first: flowgres workflows delete ' || v_workflow.name);
   end if;
   perform flowgres.check_title(

@@ -48,9 +48,10 @@ as $$
   select jsonb_strip_nulls(jsonb_build_object(
     'config', case
       when jsonb_typeof(p_step -> 'config') <> 'object' then null
-      -- The field of a condition is a path, which names a step without braces.
-      when p_step ->> 'type' = 'condition' and p_step #>> '{config,field}' not like '%{{%'
+      -- The field of a condition is a path, which names a step without braces; its branches are ids, and nothing in them is rendered.
+      when p_step ->> 'type' = 'condition' then (case when p_step #>> '{config,field}' not like '%{{%'
         then jsonb_set(p_step -> 'config', '{field}', to_jsonb('{{ ' || (p_step #>> '{config,field}') || ' }}'))
+        else p_step -> 'config' end) - '{true_branch,false_branch}'::text[]
       else p_step -> 'config'
     end,
     'foreach', case when jsonb_typeof(p_step -> 'foreach') = 'object' then jsonb_build_object('items', p_step #> '{foreach,items}') end,

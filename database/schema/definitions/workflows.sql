@@ -189,8 +189,11 @@ set local role flowgres_definer;
 create or replace function flowgres.validate_workflow(p_definition jsonb)
   returns jsonb language plpgsql stable security definer set search_path to pg_catalog, pg_temp
 as $$
+declare
+  v_tenant_id uuid := flowgres.require_tenant();
 begin
-  return flowgres.check_written(p_tenant_id => flowgres.require_tenant(), p_definition => p_definition);
+  return flowgres.foresee_kind(
+    p_tenant_id => v_tenant_id, p_check => flowgres.check_written(p_tenant_id => v_tenant_id, p_definition => p_definition));
 end;
 $$;
 comment on function flowgres.validate_workflow(jsonb) is $$Everything wrong with a definition, with paths; stores nothing.$$;

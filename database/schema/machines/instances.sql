@@ -61,6 +61,19 @@ begin
       p_details => format('entities[%s].%s', v_wrong.place, v_wrong.name),
       p_hint => 'An entity is named by entity_table and entity_id.');
   end if;
+  select e.place - 1 as place, k.key as name into v_wrong
+  from jsonb_array_elements(p_entities) with ordinality as e (value, place)
+  cross join lateral jsonb_object_keys(e.value) as k (key)
+  where k.key not in ('entity_table', 'entity_id', 'metadata')
+  order by e.place, k.key
+  limit 1;
+  if v_wrong.place is not null then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'entity_invalid',
+      p_message => format('"%s" is nothing that an entity has', left(v_wrong.name, 60)),
+      p_details => format('entities[%s]', v_wrong.place),
+      p_hint => 'An entity has entity_table, entity_id and metadata: put what else belongs to it into metadata.');
+  end if;
   perform flowgres.check_metadata(p_metadata => e.value -> 'metadata')
   from jsonb_array_elements(p_entities) as e (value)
   where coalesce(e.value -> 'metadata', 'null') <> 'null';

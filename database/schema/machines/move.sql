@@ -250,6 +250,8 @@ begin
       p_status => 400, p_code => 'argument_invalid', p_message => 'instances names one of them twice, or none', p_details => 'instances',
       p_hint => 'Send each id once: a second transition of it is a second call.');
   end if;
+  perform flowgres.check_copies(
+    p_tenant_id => v_tenant_id, p_count => v_count, p_metadata => p_metadata, p_context => p_context, p_notes => p_notes);
   v_refused := flowgres.move_instances(
     p_tenant_id => v_tenant_id, p_ids => coalesce(p_instances, '{}'), p_to => p_to, p_executed_by => p_executed_by,
     p_metadata => p_metadata, p_context => p_context, p_notes => p_notes, p_reports => v_reports);

@@ -7,6 +7,25 @@
 
 set local role flowgres_owner;
 
+create or replace function flowgres.check_copies(p_tenant_id uuid, p_count integer, p_metadata jsonb, p_context jsonb, p_notes text)
+  returns void language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  c_payloads constant integer := 16;
+  v_most bigint := c_payloads * (flowgres.setting(p_tenant_id, 'max_payload_bytes'))::bigint;
+  v_bytes bigint := octet_length(coalesce(p_metadata, '{}')::text) + octet_length(coalesce(p_context, '{}')::text)
+    + octet_length(coalesce(p_notes, ''));
+begin
+  if v_bytes * p_count > v_most then
+    perform flowgres.fail(
+      p_status => 413, p_code => 'payload_too_large',
+      p_message => format('%s bytes for each of %s instances are more than %s', v_bytes, p_count, v_most),
+      p_hint => 'What is sent along is kept with every instance: send less, or fewer instances in one call.');
+  end if;
+end;
+$$;
+comment on function flowgres.check_copies(uuid, integer, jsonb, jsonb, text) is $$Refuse to keep so much with each of many instances that a small call would write gigabytes.$$;
+
 create or replace function flowgres.check_move(
   p_tenant_id uuid, p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text
 )
@@ -25,6 +44,11 @@ begin
   end if;
   if length(p_executed_by) > 200 then
     perform flowgres.check_length(p_argument => 'executed_by', p_value => p_executed_by, p_most => 200);
+  end if;
+  if p_executed_by ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' then
+    perform flowgres.fail(
+      p_status => 400, p_code => 'argument_invalid', p_message => 'executed_by must be printable, in one line', p_details => 'executed_by',
+      p_hint => 'It names a person or a program; put text into notes.');
   end if;
   if length(p_notes) > 10000 then
     perform flowgres.check_length(p_argument => 'notes', p_value => p_notes, p_most => 10000);

@@ -89,6 +89,15 @@ To author a workflow, read the reference, write the file, and check it, then imp
 4. Look: `POST {api_address}/rpc/get_execution`, `{{"execution_id": "..."}}`, until its status is completed, failed or
    cancelled.
 
+A state machine is checked and imported the same way. Then:
+
+1. Start an instance: `POST {api_address}/rpc/start_workflow`, `{{"workflow_name": "NAME", "entity_table": "orders",
+   "entity_id": "4711"}}`. It answers the instance's id.
+2. Ask where it may go: `POST {api_address}/rpc/get_transitions`, `{{"instance_id": "..."}}`.
+3. Move it: `POST {api_address}/rpc/execute_transition`, `{{"instance_id": "...", "to_state": "..."}}`.
+4. Look: `GET {api_address}/entity_workflows?entity_id=eq.4711`, and
+   `GET {api_address}/workflow_history?entity_workflow_instance_id=eq....`.
+
 ## The language
 
 {links((*language_pages(), schema_page()))}
