@@ -21,65 +21,51 @@ with named (schema, owner, roles, names) as (
       openapi_base_path, openapi_media_type, api_reach, api_errors, described_functions
     }'::text[]
   ),
-  (
-    'flowgres', 'flowgres_owner', '{flowgres_viewer,flowgres_operator}', '{
-      require_tenant, setting, tenant_settings, uuid_v7_time, uuid_v7_floor, progress_percent, execution_metrics, is_operator,
-      runner_name, describe_outcome, step_label, schedule_status, describe_start_rule, named_webhook_path, show_webhook_path,
-      duration_place, place_seconds, shown_seconds, metric_samples, metric_parts, minute_of, hour_of, webhook_metrics, normalise_message,
-      error_samples, list_error_groups, is_hidden, hidden_id, notification_name, installed_triggers, installed_changes
-    }'
-  ),
+  ('flowgres', 'flowgres_owner', '{flowgres_viewer,flowgres_operator}', '{
+    require_tenant, setting, tenant_settings, uuid_v7_time, uuid_v7_floor, progress_percent, execution_metrics, is_operator,
+    runner_name, describe_outcome, step_label, schedule_status, describe_start_rule, named_webhook_path, show_webhook_path,
+    duration_place, place_seconds, shown_seconds, metric_samples, metric_parts, minute_of, hour_of, webhook_metrics, normalise_message,
+    error_samples, list_error_groups, is_hidden, hidden_id, notification_name, installed_triggers, installed_changes
+  }'),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', '{use_tenant, place, is_copy, server_identifier, database_oid, installation_mark}'),
   ('flowgres', 'flowgres_owner', '{flowgres_runner}', '{create_history, retire_history, maintain_history}'),
   -- What the API serves.
   ('flowgres_api', 'flowgres_owner', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant, health, openapi}'),
-  (
-    'flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
-      validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children,
-      execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history,
-      entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions, export_history
-    }'
-  ),
-  (
-    'flowgres_api', 'flowgres_owner', '{flowgres_member}', '{
-      import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
-      start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
-      emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
-      execute_transition, execute_transitions
-    }'
-  ),
-  (
-    'flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
-      create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
-    }'
-  ),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
+    validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children,
+    execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history,
+    entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions, export_history
+  }'),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_member}', '{
+    import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
+    start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
+    emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
+    execute_transition, execute_transitions
+  }'),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
+    create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
+  }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{adopt_installation, add_tenant_login, remove_tenant_login}'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, preview_schedule, get_transitions, verify_history}'),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant, export_history}'),
-  (
-    'flowgres', 'flowgres_definer', '{flowgres_member}', '{
-      import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
-      update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
-      backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
-      start_workflows, execute_transition, execute_transitions
-    }'
-  ),
-  (
-    'flowgres', 'flowgres_definer', '{flowgres_admin}', '{
-      create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,
-      migrate_instances
-    }'
-  ),
+  ('flowgres', 'flowgres_definer', '{flowgres_member}', '{
+    import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
+    update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
+    backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
+    start_workflows, execute_transition, execute_transitions
+  }'),
+  ('flowgres', 'flowgres_definer', '{flowgres_admin}', '{
+    create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,
+    migrate_instances
+  }'),
   ('flowgres', 'flowgres_definer', '{flowgres_member}', '{await_end}'),
   ('flowgres', 'flowgres_definer', '{}', '{find_api_key}'),
   -- SECURITY DEFINER, and sees all tenants.
-  (
-    'flowgres', 'flowgres_engine', '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front}', '{
-      authenticate_key, is_tenant_open, health
-    }'
-  ),
+  ('flowgres', 'flowgres_engine', '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front}', '{
+    authenticate_key, is_tenant_open, health
+  }'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{adopt_installation, capture_changes, list_table_triggers}'),
   -- The front's own login: a delivery has no caller.
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{find_webhook, receive_delivery, reject_deliveries}'),
@@ -91,20 +77,16 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{installation_health, installation_metrics}'),
   -- For those who wait, of any tenant: that something happened, and never what.
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{look_at_executions, look_at_tenants}'),
-  (
-    'flowgres', 'flowgres_engine', '{flowgres_runner}', '{
-      register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle,
-      stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, follow_pending,
-      get_secrets, unchecked_versions, confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes,
-      measure_history, prune_metrics, take_ends, get_spans, forget_ends, fire_slas
-    }'
-  ),
-  (
-    'flowgres', 'flowgres_engine', '{}', '{
-      check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states,
-      forget_runners, require_operator, tenant_role_of
-    }'
-  )
+  ('flowgres', 'flowgres_engine', '{flowgres_runner}', '{
+    register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle,
+    stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, follow_pending, get_secrets,
+    unchecked_versions, confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes, measure_history,
+    prune_metrics, take_ends, get_spans, forget_ends, fire_slas, get_instances
+  }'),
+  ('flowgres', 'flowgres_engine', '{}', '{
+    check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states,
+    forget_runners, require_operator, tenant_role_of
+  }')
 ),
 
 -- Functions of the owner that the definer's and the engine's do not call: inside the engine all others may be.
@@ -154,8 +136,7 @@ readable (roles, names, columns) as (
       flowgres_api.executions, flowgres_api.step_executions, flowgres_api.attempts, flowgres_api.execution_events, flowgres_api.secrets,
       flowgres_api.runners, flowgres_api.schedules, flowgres_api.subscriptions, flowgres_api.webhooks, flowgres_api.webhook_deliveries,
       flowgres_api.error_groups, flowgres_api.notifications, flowgres_api.notification_deliveries, flowgres_api.workflow_states,
-      flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history,
-      flowgres_api.instance_executions
+      flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history, flowgres_api.instance_executions
     }',
     null
   ),
