@@ -153,8 +153,7 @@ readable (roles, names, columns) as (
       flowgres_api.executions, flowgres_api.step_executions, flowgres_api.attempts, flowgres_api.execution_events, flowgres_api.secrets,
       flowgres_api.runners, flowgres_api.schedules, flowgres_api.subscriptions, flowgres_api.webhooks, flowgres_api.webhook_deliveries,
       flowgres_api.error_groups, flowgres_api.notifications, flowgres_api.notification_deliveries, flowgres_api.workflow_states,
-      flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history,
-      flowgres_api.instance_executions
+      flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history, flowgres_api.instance_executions
     }',
     null
   ),
