@@ -411,4 +411,4 @@ def test_a_readme_shows_what_comes_back_and_the_command(name: str) -> None:
 def test_the_list_of_examples_is_complete() -> None:
     listed = set(re.findall(r"^\| \[(\w+)\]", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
 
-    assert listed == {*NAMES, PATTERNS}
+    assert listed == {*NAMES, *(path.parent.name for path in EXAMPLES.glob("*/machine.yaml")), PATTERNS}

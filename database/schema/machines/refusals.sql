@@ -220,8 +220,10 @@ begin
     return jsonb_build_object('code', v_code, 'message', v_message, 'details', v_details, 'hint', v_hint);
   end if;
   if p_refusal ? 'status' then
-    perform flowgres.fail(
-      p_status => (p_refusal -> 'status')::integer, p_code => v_code, p_message => v_message, p_details => v_details, p_hint => v_hint);
+    -- As it was raised before: fail() is for who knows the code.
+    raise exception using
+      errcode = 'FG' || (p_refusal ->> 'status'), message = v_message, detail = coalesce(v_details, ''), hint = coalesce(v_hint, ''),
+      constraint = v_code, datatype = coalesce(p_refusal ->> 'headers', '{}');
   elsif v_code = 'transition_forbidden' then
     perform flowgres.fail(
       p_status => 403, p_code => 'transition_forbidden', p_message => v_message, p_details => v_details, p_hint => v_hint);
