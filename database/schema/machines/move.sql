@@ -129,12 +129,12 @@ begin
     for no key update
   ) as l;
   if not v_reopens then
-    return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_own);
+    return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_own => p_own);
   end if;
   -- Only what may meet a start pays for a subtransaction: somebody may begin the same entity at this moment.
   for i in 1 .. c_most_tries loop
     begin
-      return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_own);
+      return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_own => p_own);
     exception when unique_violation then
       -- Look again: by now it can be seen.
       null;
