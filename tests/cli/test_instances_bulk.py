@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from .conftest import Flowgres
@@ -149,6 +150,25 @@ def test_more_than_a_call_takes_goes_in_several(crates: Flowgres, table: str, wr
     assert (answer.code, answer.out.split()) == (6, ids[:10_000]), answer.err
     assert "stdin:10001 to 10500:" in answer.err
     assert "10000 before stay as they were done" in answer.err
+
+
+def test_fewer_go_in_a_call_where_the_server_takes_fewer(crates: Flowgres, table: str) -> None:
+    def most(value: int | None) -> None:
+        here = crates.environment
+        answer = httpx.post(
+            f"{here['FLOWGRES_API_URL']}/rpc/set_setting",
+            headers={"X-API-Key": here["FLOWGRES_API_KEY"]},
+            json={"name": "max_bulk_starts", "value": value},
+        )
+        assert answer.is_success, answer.text
+
+    most(2)
+    try:
+        ids = started(crates, table, 5)
+        moved = crates("instances", "transition", "--to", "sent", "--from", "-", stdin="\n".join(ids))
+    finally:
+        most(None)
+    assert (len(ids), moved.code, moved.json["moved"]) == (5, 0, 5), moved.err
 
 
 def test_nothing_to_do_is_no_mistake(crates: Flowgres) -> None:
