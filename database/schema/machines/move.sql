@@ -2,6 +2,35 @@
 
 set local role flowgres_owner;
 
+-- Inlined, as find_way is: whoever moves and whoever only refuses have one rule.
+create or replace function flowgres.judge_moves(p_tenant_id uuid, p_ids uuid[], p_to text, p_metadata jsonb, p_context jsonb)
+  returns table (
+    place bigint, instance flowgres.instances, way flowgres.machine_transitions, is_final boolean, code text
+  )
+  language sql stable rows 1
+as $$
+  select
+    a.place, i, l.way, g.is_final,
+    case
+      when i.id is null then 'instance_not_found'
+      when g.name is null then 'state_unknown'
+      when (l.way).id is null then 'transition_not_allowed'
+      else coalesce(
+        flowgres.judge_way(l.way, i, p_metadata, p_context),
+        -- Whoever is opened again must not meet one that was begun since.
+        case when i.completed_at is not null and not g.is_final and flowgres.find_active(i) is not null then 'instance_exists' end)
+    end
+  from unnest(p_ids) with ordinality as a (id, place)
+  left join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = a.id
+  left join flowgres.machine_states as g on g.tenant_id = i.tenant_id and g.version_id = i.version_id and g.name = p_to
+  left join lateral (
+    select w as way from flowgres.find_way(i.tenant_id, i.version_id, i.state, i.completed_at is not null, p_to) as w
+  ) as l on true;
+$$;
+comment on function flowgres.judge_moves(uuid, uuid[], text, jsonb, jsonb) is $$What becomes of instances that are to be moved to a state: by which way, or the code of the refusal
+
+place counts from 1 in p_ids.$$;
+
 create or replace function flowgres.write_moves(
   p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean
 )
@@ -13,23 +42,7 @@ declare
   v_refused jsonb;
 begin
   with judged as materialized (
-    select
-      a.place, i as instance, l.way, g.is_final,
-      case
-        when i.id is null then 'instance_not_found'
-        when g.name is null then 'state_unknown'
-        when (l.way).id is null then 'transition_not_allowed'
-        else coalesce(
-          flowgres.judge_way(l.way, i, p_metadata, p_context),
-          -- Whoever is opened again must not meet one that was begun since.
-          case when i.completed_at is not null and not g.is_final and flowgres.find_active(i) is not null then 'instance_exists' end)
-      end as code
-    from unnest(p_ids) with ordinality as a (id, place)
-    left join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = a.id
-    left join flowgres.machine_states as g on g.tenant_id = i.tenant_id and g.version_id = i.version_id and g.name = p_to
-    left join lateral (
-      select w as way from flowgres.find_way(i.tenant_id, i.version_id, i.state, i.completed_at is not null, p_to) as w
-    ) as l on true
+    select j.* from flowgres.judge_moves(p_tenant_id, p_ids, p_to, p_metadata, p_context) as j
   ),
   made as materialized (
     select
@@ -138,6 +151,7 @@ declare
   v_now timestamptz;
   v_found record;
   v_told flowgres.instance_history;
+  v_refused jsonb;
 begin
   perform flowgres.check_move(
     p_tenant_id => p_tenant_id, p_to => p_to, p_executed_by => v_executed_by, p_metadata => v_metadata, p_context => v_context,
@@ -165,6 +179,18 @@ begin
       return '[]';
     end if;
   end if;
+  -- A refusal tells what was true at a moment, and needs no lock: of many who come at once, those who lose do not wait for each other.
+  select coalesce(jsonb_agg(flowgres.describe_refusal(
+    p_code => j.code, p_instance_id => p_id, p_instance => j.instance, p_way => j.way, p_to => p_to, p_metadata => v_metadata,
+    p_context => v_context)), '[]')
+  into v_refused
+  from flowgres.judge_moves(p_tenant_id, array[p_id], p_to, v_metadata, v_context) as j
+  where j.code is not null;
+  if v_refused <> '[]' then
+    perform flowgres.note_refusals(
+      p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => v_executed_by, p_now => flowgres.now());
+    return v_refused;
+  end if;
   return flowgres.move_instances(
     p_tenant_id => p_tenant_id, p_ids => array[p_id], p_to => p_to, p_executed_by => v_executed_by, p_metadata => v_metadata,
     p_context => v_context, p_notes => p_notes, p_reports => false);
@@ -173,7 +199,7 @@ $$;
 comment on function flowgres.move_instance is $$Move one instance; returns the refusals of move_instances, of which this is the short way
 
 Mostly nothing stands in the way: then it takes three small statements, and the head of the history says whether somebody else was
-quicker. All else is for move_instances: what is refused, what starts something, what is opened again.$$;
+quicker. All else that may move is for move_instances: what starts something, what is opened again.$$;
 
 set local role flowgres_definer;
 
