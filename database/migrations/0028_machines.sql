@@ -70,7 +70,7 @@ comment on column flowgres.machine_transitions.roles is $$Business roles of whic
 comment on column flowgres.machine_transitions.required is $$Fields that have to be there, in what is sent along or in the instance's metadata$$;
 comment on column flowgres.machine_transitions.start is $$The execution that it starts: {workflow, input, on_success, on_failure}$$;
 
-create index machine_transitions_to_idx on flowgres.machine_transitions (tenant_id, version_id, to_state);
+create index machine_transitions_to_idx on flowgres.machine_transitions (tenant_id, version_id, to_state, from_state, place);
 
 create table flowgres.instances (
   tenant_id uuid not null,

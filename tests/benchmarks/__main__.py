@@ -81,6 +81,7 @@ PARTS: tuple[Part, ...] = (
     Part("W13 webhooks", "W13", webhooks.measure),
     Part("W14 metrics", "W14", metrics.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
     Part("W15 transitions", "W15", machines.measure),
+    Part("W15 crowd", "W15", machines.measure_crowd),
     Part("W8 lists", "W8", lists.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
 )
 

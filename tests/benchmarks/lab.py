@@ -54,6 +54,7 @@ def tuned_options() -> dict[str, str]:
         "max_wal_size": "8GB",
         "checkpoint_timeout": "15min",
         "random_page_cost": "1.1",
+        "max_connections": "300",
         "jit": "off",
     }
 

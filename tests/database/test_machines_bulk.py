@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.database import Db
+from tests.support.database import Db, Row
 from tests.support.machines import Machines, machine
 from tests.support.races import refusal_code
 
@@ -133,6 +133,31 @@ def test_what_makes_no_sense_is_refused(machines: Machines, call: str, code: str
     with pytest.raises(psycopg.Error) as error:
         machines.db.run(f"select flowgres_api.{call}")
     assert refusal_code(error.value) == code
+
+
+def test_one_is_written_as_many_are(machines: Machines) -> None:
+    # One instance alone goes the short way: what it leaves behind is the same.
+    machines.add(machine("a>b", "*>c", final="c"))
+    sent: dict[str, Any] = {"executed_by": "ann", "metadata": {"n": 1}, "context": {"c": [None]}, "notes": "because"}
+    alone, among = machines.start("1"), machines.start("2")
+    for to in ("b", "c"):
+        machines.move(alone, to, **sent)
+        machines.db.value(
+            "select flowgres_api.execute_transitions(%s::uuid[], %s, executed_by => 'ann',"
+            """ metadata => '{"n": 1}', context => '{"c": [null]}', notes => 'because')""",
+            ids_of([among]),
+            to,
+        )
+    own = {"id", "entity_workflow_instance_id", "entity_id", "executed_at", "hash", "started_at", "updated_at"}
+
+    def told(row: Row) -> Row:
+        return {name: value for name, value in row.items() if name not in own}
+
+    assert [told(row) for row in machines.history(alone)] == [told(row) for row in machines.history(among)]
+    ends = [machines.row(instance) for instance in (alone, among)]
+    assert [row["completed_at"] == row["updated_at"] for row in ends] == [True, True]
+    assert told(ends[0]) | {"completed_at": None} == told(ends[1]) | {"completed_at": None}
+    assert machines.db.call("flowgres_api.verify_history")["valid"] is True
 
 
 FILL = """

@@ -58,6 +58,35 @@ def test_second_transition_waits_and_is_judged_by_what_the_first_left(
     assert machines.db.call("flowgres_api.verify_history", instance_id=instance)["valid"] is True
 
 
+def test_second_transition_leaves_the_state_that_the_first_led_to(
+    machines: Machines, lanes: Callable[[], Db], run: Run
+) -> None:
+    # It had found the way from the state before, and that one is gone.
+    instance = machines.start()
+    first, second = lanes(), lanes()
+    with first.connection.transaction():
+        machines.move(instance, "paid", first)
+        rival = run(second, lambda: machines.move(instance, "cancelled", second))
+        assert rival.run_until_blocked()
+    assert rival.answer() is True
+    told = [(row["from_state"], row["to_state"]) for row in machines.history(instance)]
+    assert told == [(None, "new"), ("new", "paid"), ("paid", "cancelled")]
+    assert machines.db.call("flowgres_api.verify_history", instance_id=instance)["valid"] is True
+
+
+def test_refused_transition_waits_for_nobody(machines: Machines, lanes: Callable[[], Db]) -> None:
+    instance = machines.start()
+    first, second = lanes(), lanes()
+    second.run("set lock_timeout = '1ms'")
+    with first.connection.transaction():
+        machines.move(instance, "paid", first)
+        # What the first one leaves is not true yet.
+        with pytest.raises(psycopg.Error) as error:
+            machines.move(instance, "shipped", second)
+    assert refusal_code(error.value) == "transition_not_allowed"
+    assert json.loads(error.value.diag.message_detail or "")["current_state"] == "new"
+
+
 @pytest.mark.parametrize("is_kept", [True, False], ids=["first commits", "first rolls back"])
 def test_second_start_waits_and_finds_the_first(
     machines: Machines, lanes: Callable[[], Db], run: Run, is_kept: bool

@@ -72,7 +72,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{add_tenant_login, remove_tenant_login, list_tenant_logins}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting, move_instances}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting, move_instance, move_instances}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends, follow_ends}'),
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{installation_health, installation_metrics}'),
   -- For those who wait, of any tenant: that something happened, and never what.

@@ -7,9 +7,9 @@ create or replace function flowgres.instance_seed(p_instance flowgres.instances)
 as $$
 begin
   return sha256(convert_to(jsonb_build_array(
-    (p_instance).tenant_id, (p_instance).id, (p_instance).workflow_id, (p_instance).workflow_name, (p_instance).entity_table,
-    (p_instance).entity_id, (p_instance).metadata, (p_instance).started_by,
-    (extract(epoch from (p_instance).started_at) * 1000000)::bigint)::text, 'UTF8'));
+    p_instance.tenant_id, p_instance.id, p_instance.workflow_id, p_instance.workflow_name, p_instance.entity_table,
+    p_instance.entity_id, p_instance.metadata, p_instance.started_by,
+    (extract(epoch from p_instance.started_at) * 1000000)::bigint)::text, 'UTF8'));
 end;
 $$;
 comment on function flowgres.instance_seed(flowgres.instances) is $$Where the chain of an instance begins: a hash of all of it that never changes.$$;
@@ -20,9 +20,9 @@ as $$
 begin
   -- As JSON, whose text is one for equal content; the moment as a number, because its text depends on the session.
   return sha256(p_before || convert_to(jsonb_build_array(
-    (p_row).tenant_id, (p_row).instance_id, (p_row).seq, (p_row).id, (p_row).from_state, (p_row).to_state, (p_row).transition_id,
-    (p_row).transition_name, (p_row).executed_by, (p_row).actor, (extract(epoch from (p_row).executed_at) * 1000000)::bigint,
-    (p_row).metadata, (p_row).context, (p_row).notes)::text, 'UTF8'));
+    p_row.tenant_id, p_row.instance_id, p_row.seq, p_row.id, p_row.from_state, p_row.to_state, p_row.transition_id,
+    p_row.transition_name, p_row.executed_by, p_row.actor, (extract(epoch from p_row.executed_at) * 1000000)::bigint,
+    p_row.metadata, p_row.context, p_row.notes)::text, 'UTF8'));
 end;
 $$;
 comment on function flowgres.history_hash(bytea, flowgres.instance_history) is $$Hash of a row of history, given the hash before; its own column hash is not looked at.$$;

@@ -1,6 +1,48 @@
--- Moving instances: one statement for any number of them, under the locks of their rows.
+-- Moving instances: one statement for any number of them, under the locks of their rows; for one of them alone a shorter way.
 
 set local role flowgres_owner;
+
+-- Inlined, as find_way is: whoever moves and whoever only refuses have one rule.
+create or replace function flowgres.judge_moves(
+  p_tenant_id uuid, p_ids uuid[], p_to text, p_metadata jsonb, p_context jsonb, p_actor text, p_denied jsonb, p_own jsonb[]
+)
+  returns table (
+    place bigint, instance flowgres.instances, way flowgres.machine_transitions, is_final boolean, sla_seconds double precision,
+    metadata jsonb, context jsonb, actor text, code text
+  )
+  language sql stable rows 1
+as $$
+  select
+    a.place, i::flowgres.instances, l.way, g.is_final, g.sla_seconds, o.metadata, o.context, o.actor,
+    case
+      when i.id is null then 'instance_not_found'
+      when g.name is null then 'state_unknown'
+      when (l.way).id is null then 'transition_not_allowed'
+      else coalesce(
+        flowgres.judge_way(l.way, i, o.metadata, o.context, a.own),
+        -- Whoever is opened again must not meet one that was begun since.
+        case when i.completed_at is not null and not g.is_final and flowgres.find_active(i) is not null then 'instance_exists' end,
+        p_denied #>> array[i.id::text, 'code'])
+    end
+  from unnest(p_ids, p_own) with ordinality as a (id, own, place)
+  cross join lateral (
+    select
+      coalesce(a.own -> 'metadata', p_metadata) as metadata, coalesce(a.own -> 'context', p_context) as context,
+      coalesce(a.own ->> 'actor', p_actor) as actor
+  ) as o
+  -- The order leaves the key alone as a way: among few rows any index that begins with the tenant looks as good, and the plan is
+  -- kept when there are many.
+  left join lateral (
+    select x.* from flowgres.instances as x where x.tenant_id = p_tenant_id and x.id between a.id and a.id order by x.id limit 1
+  ) as i on true
+  left join flowgres.machine_states as g on g.tenant_id = i.tenant_id and g.version_id = i.version_id and g.name = p_to
+  left join lateral (
+    select w as way from flowgres.find_way(i.tenant_id, i.version_id, i.state, i.completed_at is not null, p_to) as w
+  ) as l on true;
+$$;
+comment on function flowgres.judge_moves(uuid, uuid[], text, jsonb, jsonb, text, jsonb, jsonb[]) is $$What becomes of instances that are to be moved to a state: by which way, or the code of the refusal
+
+place counts from 1 in p_ids. p_denied and p_own as write_moves takes them; metadata, context and actor are those of each.$$;
 
 create or replace function flowgres.write_moves(
   p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean,
@@ -14,46 +56,7 @@ declare
   v_refused jsonb;
 begin
   with judged as materialized (
-    select
-      a.place, i::flowgres.instances as instance, l.way, g.is_final, g.sla_seconds, o.metadata, o.context, o.actor,
-      case
-        when i.id is null then 'instance_not_found'
-        when g.name is null then 'state_unknown'
-        when (l.way).id is null then 'transition_not_allowed'
-        when (l.way).roles <> '{}' and not case
-          when p_own is null then flowgres.has_business_role((l.way).roles)
-          -- Roles are those of callers. Of the engine's own moves only steps, which anybody may write, have to have one.
-          when a.own ? 'roles' then (a.own -> 'roles') ?| (l.way).roles
-          else true end then 'transition_forbidden'
-        when (l.way).required <> '{}' and flowgres.missing_fields((l.way).required, i, o.metadata, o.context) <> '{}'
-          then 'transition_fields_missing'
-        when (l.way).guard is not null and not flowgres.passes_guard((l.way).guard, i, o.metadata, o.context)
-          then 'transition_guard_refused'
-        -- Whoever is opened again must not meet one that was begun since.
-        when i.completed_at is not null and not g.is_final and flowgres.find_active(i) is not null then 'instance_exists'
-        when p_denied ? i.id::text then p_denied #>> array[i.id::text, 'code']
-      end as code
-    from unnest(p_ids, p_own) with ordinality as a (id, own, place)
-    cross join lateral (
-      select
-        coalesce(a.own -> 'metadata', p_metadata) as metadata, coalesce(a.own -> 'context', p_context) as context,
-        coalesce(a.own ->> 'actor', v_actor) as actor
-    ) as o
-    -- The order leaves the key alone as a way: among few rows any index that begins with the tenant looks as good, and the plan is
-    -- kept when there are many.
-    left join lateral (
-      select x.* from flowgres.instances as x where x.tenant_id = p_tenant_id and x.id between a.id and a.id order by x.id limit 1
-    ) as i on true
-    left join flowgres.machine_states as g on g.tenant_id = i.tenant_id and g.version_id = i.version_id and g.name = p_to
-    left join lateral (
-      select t as way
-      from flowgres.machine_transitions as t
-      where t.tenant_id = i.tenant_id and t.version_id = i.version_id and t.to_state = p_to
-        -- In a final state it is completed: the way from everywhere does not leave it.
-        and (t.from_state = i.state or t.from_state is null and i.completed_at is null)
-      order by t.from_state is null, t.place
-      limit 1
-    ) as l on true
+    select j.* from flowgres.judge_moves(p_tenant_id, p_ids, p_to, p_metadata, p_context, v_actor, p_denied, p_own) as j
   ),
   made as materialized (
     select
@@ -207,6 +210,78 @@ comment on function flowgres.move_instances is $$Lock instances and move them; r
 
 All or none, or with p_reports those that may. p_own is what write_moves takes.$$;
 
+create or replace function flowgres.move_instance(
+  p_tenant_id uuid, p_id uuid, p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text
+)
+  returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
+  -- As those of move_instances.
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
+  set enable_sort to off
+  set jit to off set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_metadata jsonb := coalesce(nullif(p_metadata, 'null'), '{}');
+  v_context jsonb := coalesce(nullif(p_context, 'null'), '{}');
+  v_executed_by text := coalesce(nullif(btrim(p_executed_by), ''), 'api_user');
+  v_actor text := flowgres.actor();
+  v_now timestamptz;
+  v_found record;
+  v_told flowgres.instance_history;
+  v_refused jsonb;
+begin
+  perform flowgres.check_move(
+    p_tenant_id => p_tenant_id, p_to => p_to, p_executed_by => v_executed_by, p_metadata => v_metadata, p_context => v_context,
+    p_notes => p_notes);
+  select
+    i.place, i.state, i.history_count, i.history_head, g.is_final, g.sla_seconds, w.id as transition_id, w.name as transition_name
+  into v_found
+  from (
+    select x.ctid as place, x as instance, x.* from flowgres.instances as x
+    where x.tenant_id = p_tenant_id and x.id between p_id and p_id
+    order by x.id limit 1
+  ) as i
+  join flowgres.machine_states as g on g.tenant_id = i.tenant_id and g.version_id = i.version_id and g.name = p_to
+  cross join lateral flowgres.find_way(i.tenant_id, i.version_id, i.state, i.completed_at is not null, p_to) as w
+  where i.completed_at is null and w.start is null and flowgres.judge_way(w, i.instance, v_metadata, v_context, null) is null;
+  if found then
+    v_now := flowgres.now();
+    v_told := row(
+      p_tenant_id, p_id, v_found.history_count + 1, flowgres.uuid_v7(v_now), v_found.state, p_to, v_found.transition_id,
+      v_found.transition_name, v_executed_by, v_actor, v_now, v_metadata, v_context, p_notes, '');
+    v_told.hash := flowgres.history_hash(v_found.history_head, v_told);
+    update flowgres.instances as i
+    set
+      state = p_to, updated_at = v_now, completed_at = case when v_found.is_final then v_now end, history_count = v_told.seq,
+      history_head = v_told.hash, due_at = v_now + make_interval(secs => v_found.sla_seconds)
+    -- Of two that come at once the second waits here, and finds another head. Where the row was may be another's by now.
+    where i.ctid = v_found.place and i.tenant_id = p_tenant_id and i.id = p_id and i.history_head = v_found.history_head;
+    if found then
+      insert into flowgres.instance_history values (v_told.*);
+      return '[]';
+    end if;
+  end if;
+  -- A refusal tells what was true at a moment, and needs no lock: of many who come at once, those who lose do not wait for each other.
+  select coalesce(jsonb_agg(flowgres.describe_refusal(
+    p_code => j.code, p_instance_id => p_id, p_instance => j.instance, p_way => j.way, p_to => p_to, p_metadata => v_metadata,
+    p_context => v_context)), '[]')
+  into v_refused
+  from flowgres.judge_moves(p_tenant_id, array[p_id], p_to, v_metadata, v_context, v_actor, null, null) as j
+  where j.code is not null;
+  if v_refused <> '[]' then
+    perform flowgres.note_refusals(
+      p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => v_executed_by, p_now => flowgres.now());
+    return v_refused;
+  end if;
+  return flowgres.move_instances(
+    p_tenant_id => p_tenant_id, p_ids => array[p_id], p_to => p_to, p_executed_by => v_executed_by, p_metadata => v_metadata,
+    p_context => v_context, p_notes => p_notes, p_reports => false);
+end;
+$$;
+comment on function flowgres.move_instance is $$Move one instance; returns the refusals of move_instances, of which this is the short way
+
+Mostly nothing stands in the way: then it takes three small statements, and the head of the history says whether somebody else was
+quicker. All else that may move is for move_instances: what starts something, what is opened again.$$;
+
 set local role flowgres_definer;
 
 create or replace function flowgres.execute_transition(
@@ -215,9 +290,9 @@ create or replace function flowgres.execute_transition(
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
-  v_refused jsonb := flowgres.move_instances(
-    p_tenant_id => flowgres.require_tenant(), p_ids => array[p_instance_id], p_to => p_to, p_executed_by => p_executed_by,
-    p_metadata => p_metadata, p_context => p_context, p_notes => p_notes, p_reports => false);
+  v_refused jsonb := flowgres.move_instance(
+    p_tenant_id => flowgres.require_tenant(), p_id => p_instance_id, p_to => p_to, p_executed_by => p_executed_by,
+    p_metadata => p_metadata, p_context => p_context, p_notes => p_notes);
 begin
   if v_refused = '[]' then
     return 'true';

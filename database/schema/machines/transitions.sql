@@ -59,6 +59,43 @@ as $$
 $$;
 comment on function flowgres.missing_fields(text[], flowgres.instances, jsonb, jsonb) is $$Required fields that are neither sent along nor in the instance's metadata; null is as good as absent.$$;
 
+-- The two below have no search_path of their own, and what each is asked with stands once in it: so they are inlined, and the statement
+-- that moves one instance and the one that moves many have one rule and pay no call for it.
+create or replace function flowgres.judge_way(
+  p_way flowgres.machine_transitions, p_instance flowgres.instances, p_metadata jsonb, p_context jsonb, p_own jsonb
+)
+  returns text language sql stable
+as $$
+  select case
+    when (p_way).roles <> '{}' and not case
+      when p_own is null then flowgres.has_business_role((p_way).roles)
+      -- Roles are those of callers. Of the engine's own moves only steps, which anybody may write, have to have one.
+      when p_own ? 'roles' then (p_own -> 'roles') ?| (p_way).roles
+      else true end then 'transition_forbidden'
+    when (p_way).required <> '{}' and flowgres.missing_fields((p_way).required, p_instance, p_metadata, p_context) <> '{}'
+      then 'transition_fields_missing'
+    when (p_way).guard is not null and not flowgres.passes_guard((p_way).guard, p_instance, p_metadata, p_context)
+      then 'transition_guard_refused'
+  end;
+$$;
+comment on function flowgres.judge_way(flowgres.machine_transitions, flowgres.instances, jsonb, jsonb, jsonb) is $$Why an instance may not go this way: a code; null when it may. p_own is one of write_moves, null for a caller.$$;
+
+create or replace function flowgres.find_way(
+  p_tenant_id uuid, p_version_id uuid, p_state text, p_is_completed boolean, p_to text
+)
+  returns setof flowgres.machine_transitions language sql stable rows 1
+as $$
+  select t.*
+  from flowgres.machine_transitions as t
+  where t.tenant_id = p_tenant_id and t.version_id = p_version_id and t.to_state = p_to
+    -- In a final state it is completed: the way from everywhere does not leave it.
+    and (t.from_state = p_state or t.from_state is null and not p_is_completed)
+  -- Null comes last: an explicit way goes before the one from everywhere. The index has this order.
+  order by t.from_state, t.place
+  limit 1;
+$$;
+comment on function flowgres.find_way(uuid, uuid, text, boolean, text) is $$The transition that leads from one state to another; no row when none does.$$;
+
 create or replace function flowgres.list_ways(p_instance flowgres.instances)
   returns setof flowgres.machine_transitions language sql stable rows 5 set search_path to pg_catalog, pg_temp
 as $$
