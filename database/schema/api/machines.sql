@@ -229,7 +229,8 @@ comment on function flowgres_api.execute_transition(uuid, text, text, jsonb, jso
 
 Returns true. metadata, context and notes go into the history, executed_by too, beside who was authenticated. Refused transitions are in
 the audit log: 403 transition_forbidden (roles), 409 transition_not_allowed (details {current_state, possible_transitions}), 422
-transition_fields_missing, transition_guard_refused or state_unknown. details are JSON, as text.$$;
+transition_fields_missing, transition_guard_refused or state_unknown; and what start_execution refuses, when the transition starts one.
+details are JSON, as text.$$;
 
 create or replace function flowgres_api.execute_transitions(
   instances uuid[], to_state text, executed_by text default 'api_user', metadata jsonb default '{}', context jsonb default '{}',
