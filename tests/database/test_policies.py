@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
 
 from tests.support.database import Database, Db
 
@@ -242,43 +247,46 @@ def test_tenant_sees_its_own_rows_in_every_table(role: Any, database: Database, 
         assert db.column("select tenant_id::text from flowgres.tenants") == [second.tenant_id]
 
 
+@contextmanager
+def login_that_views(database: Database, db: Db) -> Iterator[tuple[str, Db]]:
+    """The name and a connection of a login of its own: the roles of flowgres belong to all databases of the server."""
+    name = f"viewer_{secrets.token_hex(6)}"
+    db.run(f"create role {name} login password 'secret' in role flowgres_viewer")
+    try:
+        dsn = make_conninfo(database.dsn(), user=name, password="secret")
+        with psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
+            yield name, Db(connection)
+    finally:
+        db.run(f"drop owned by {name}")
+        db.run(f"drop role {name}")
+
+
 def test_login_that_is_not_trusted_cannot_choose_its_tenant(database: Database, db: Db) -> None:
     first, second = database.make_tenant("First"), database.make_tenant("Second")
-    db.run("grant flowgres_viewer to flowgres_sql")
-    try:
-        with database.connect("sql") as login:
-            login.run("set flowgres.tenant_id = '" + first.tenant_id + "'")
-            assert login.column("select slug from flowgres_api.tenants") == []
-            db.run(
-                "insert into flowgres.tenant_logins (tenant_id, login_name) values (%s, 'flowgres_sql')",
-                second.tenant_id,
-            )
-            assert login.column("select slug from flowgres_api.tenants") == ["second"]
-    finally:
-        db.run("revoke flowgres_viewer from flowgres_sql")
+    with login_that_views(database, db) as (name, login):
+        login.run("set flowgres.tenant_id = '" + first.tenant_id + "'")
+        assert login.column("select slug from flowgres_api.tenants") == []
+        db.run("insert into flowgres.tenant_logins (tenant_id, login_name) values (%s, %s)", second.tenant_id, name)
+        assert login.column("select slug from flowgres_api.tenants") == ["second"]
 
 
 def test_login_cannot_change_what_the_words_of_the_policies_mean(database: Database, db: Db) -> None:
     other = database.make_tenant("Other")
-    db.run("grant flowgres_viewer to flowgres_sql")
-    db.run("create schema forged authorization flowgres_sql")
-    try:
-        with database.connect("sql") as login:
-            for signature, answer in (
-                ("current_setting(text, boolean) returns text", f"'{other.tenant_id}'"),
-                ("pg_has_role(name, text, text) returns boolean", "true"),
-                ("pg_has_role(name, name, text) returns boolean", "true"),
-            ):
-                login.run(f"create function forged.{signature} language sql immutable return {answer}")
-            login.run("create function forged.same(name, text) returns boolean language sql immutable return true")
-            login.run("create operator forged.= (function = forged.same, leftarg = name, rightarg = text)")
-            login.run(f"set flowgres.tenant_id = '{other.tenant_id}'")
-            login.run("set search_path = forged, pg_catalog")
-            assert login.value("select current_setting('x', true)") == other.tenant_id
-            assert login.value("select flowgres.tenant_id()") is None
-            assert login.column("select slug from flowgres_api.tenants") == []
-    finally:
-        db.run("revoke flowgres_viewer from flowgres_sql")
+    with login_that_views(database, db) as (name, login):
+        db.run(f"create schema forged authorization {name}")
+        for signature, answer in (
+            ("current_setting(text, boolean) returns text", f"'{other.tenant_id}'"),
+            ("pg_has_role(name, text, text) returns boolean", "true"),
+            ("pg_has_role(name, name, text) returns boolean", "true"),
+        ):
+            login.run(f"create function forged.{signature} language sql immutable return {answer}")
+        login.run("create function forged.same(name, text) returns boolean language sql immutable return true")
+        login.run("create operator forged.= (function = forged.same, leftarg = name, rightarg = text)")
+        login.run(f"set flowgres.tenant_id = '{other.tenant_id}'")
+        login.run("set search_path = forged, pg_catalog")
+        assert login.value("select current_setting('x', true)") == other.tenant_id
+        assert login.value("select flowgres.tenant_id()") is None
+        assert login.column("select slug from flowgres_api.tenants") == []
 
 
 def test_new_partition_is_protected_too(db: Db) -> None:

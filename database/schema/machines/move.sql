@@ -40,7 +40,7 @@ as $$
     select w as way from flowgres.find_way(i.tenant_id, i.version_id, i.state, i.completed_at is not null, p_to) as w
   ) as l on true;
 $$;
-comment on function flowgres.judge_moves(uuid, uuid[], text, jsonb, jsonb, text, jsonb, jsonb[]) is $$What becomes of instances that are to be moved to a state: by which way, or the code of the refusal
+comment on function flowgres.judge_moves(uuid, uuid[], text, jsonb, jsonb, text, jsonb, jsonb[]) is $$By which way instances go to a state, or the code of the refusal
 
 place counts from 1 in p_ids. p_denied and p_own as write_moves takes them; metadata, context and actor are those of each.$$;
 

@@ -78,7 +78,9 @@ as $$
       then 'transition_guard_refused'
   end;
 $$;
-comment on function flowgres.judge_way(flowgres.machine_transitions, flowgres.instances, jsonb, jsonb, jsonb) is $$Why an instance may not go this way: a code; null when it may. p_own is one of write_moves, null for a caller.$$;
+comment on function flowgres.judge_way(flowgres.machine_transitions, flowgres.instances, jsonb, jsonb, jsonb) is $$Why an instance may not go this way: a code, or null
+
+p_own is one of write_moves, null for a caller.$$;
 
 create or replace function flowgres.find_way(
   p_tenant_id uuid, p_version_id uuid, p_state text, p_is_completed boolean, p_to text
