@@ -309,9 +309,8 @@ def test_instance_that_ends_meanwhile_is_passed_by(machines: Machines, lanes: Ca
     assert (rival.answer()["migrated"], versions(machines)[instance]) == (0, (1, "lost", "completed"))
 
 
-@pytest.mark.parametrize("to", ["packed", "checked"])
 def test_transition_waits_for_a_migration_and_is_judged_by_the_new_version(
-    machines: Machines, lanes: Callable[[], Db], run: Run, to: str
+    machines: Machines, lanes: Callable[[], Db], run: Run
 ) -> None:
     machines.add(OLD)
     instance = standing(machines, "paid")
@@ -319,11 +318,29 @@ def test_transition_waits_for_a_migration_and_is_judged_by_the_new_version(
     first, second = lanes(), lanes()
     with first.connection.transaction():
         migrate(machines, db=first)
-        rival = run(second, lambda: machines.move(instance, to, second))
+        rival = run(second, lambda: machines.move(instance, "checked", second))
         assert rival.run_until_blocked()
     error = rival.refusal()
-    assert (refusal_code(error) if error else None) == (None if to == "packed" else "state_unknown")
-    assert versions(machines)[instance][0] == 2
+    assert error is not None
+    assert refusal_code(error) == "state_unknown"
+    assert versions(machines)[instance] == (2, "paid", "active")
+    assert_sound(machines)
+
+
+def test_transitions_of_many_wait_for_a_migration_and_go_by_the_new_version(
+    machines: Machines, lanes: Callable[[], Db], run: Run
+) -> None:
+    machines.add(OLD)
+    instance = standing(machines, "paid")
+    machines.add(NEW)
+    first, second = lanes(), lanes()
+    with first.connection.transaction():
+        migrate(machines, db=first)
+        rival = run(
+            second, lambda: second.call("flowgres_api.execute_transitions", instances=[instance], to_state="packed")
+        )
+        assert rival.run_until_blocked()
+    assert (rival.answer()["moved"], versions(machines)[instance]) == (1, (2, "packed", "active"))
     assert_sound(machines)
 
 
