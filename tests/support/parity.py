@@ -11,20 +11,10 @@ from typing import Any
 from tests.support.definitions import condition, listed_step, log_step, workflow
 from tests.support.parity_graph import GRAPH
 from tests.support.parity_machines import GUARDS, MACHINES
+from tests.support.parity_steps import CONFIG, TRANSITIONS, at, one
 
 Definition = dict[str, Any]
 Said = dict[str, str]
-CONFIG = "steps[0].config"
-
-
-def one(kind: str, **config: Any) -> Definition:
-    """A workflow of one step of a type."""
-    return workflow({"id": "a", "type": kind, "config": config})
-
-
-def at(path: str, code: str) -> Said:
-    """One error in the configuration of the first step."""
-    return {f"{CONFIG}.{path}" if path else CONFIG: code}
 
 
 def http(**config: Any) -> Definition:
@@ -63,7 +53,6 @@ def closed(message: Any = "x", config: Definition | None = None, **members: Any)
     return workflow(step, inputs={"name": {"type": "any"}}) | members
 
 
-NOBODY = "00000000-0000-0000-0000-000000000001"
 SECRET = "{{ secrets.KEY }}"
 HOLDERS: dict[str, Any] = {
     "url": f"https://x.example/{SECRET}",
@@ -377,16 +366,7 @@ ALIKE: list[tuple[Definition, Said]] = [
     (one("sub_workflow", workflow="Not A Name"), at("workflow", "invalid_text")),
     (one("sub_workflow", workflow="child", version=0, input=[]), at("version", "out_of_range") | at("input",
         "wrong_kind")),
-    (one("transition", instance="{{ input.i }}", to="paid", metadata={"by": "{{ input.who }}"}, context="{{ input.c }}",
-        notes="x"), {}),
-    (one("transition", workflow="order", entity_table="orders", entity_id=7, to="{{ input.to }}"), {}),
-    (one("transition"), at("to", "missing_key") | at("workflow", "missing_key") | at("entity_table", "missing_key")
-        | at("entity_id", "missing_key")),
-    (one("transition", instance="x", to=""), at("instance", "invalid_text") | at("to", "invalid_text")),
-    (one("transition", instance=NOBODY, workflow="order", entity_id="1", to="a"), at("", "conflicting_keys")),
-    (one("transition", workflow="Not A Name", entity_table="orders", entity_id=1.5, to="a", metadata=[]),
-        at("workflow", "invalid_text") | at("entity_id", "wrong_kind") | at("metadata", "wrong_kind")),
-    (one("transition", instance=SECRET, to="a"), at("instance", "secret_misuse")),
+    *TRANSITIONS,
     (one("log"), at("message", "missing_key")),
     (one("log", message="x", level="loud", data=1), at("level", "unknown_word") | at("data", "unknown_key")),
     (one("notify", message="x"), at("channel", "missing_key")),

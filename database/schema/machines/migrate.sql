@@ -153,6 +153,7 @@ begin
       p_target => p_target, p_from_version => p_from_version, p_map => p_map, p_completed => p_completed, p_ids => v_ids) as w;
     return;
   end if;
+  perform flowgres.lock_openings(p_tenant_id => (p_target).tenant_id, p_reopens => true);
   -- Only what may meet a start pays for a subtransaction: somebody may begin the same entity at this moment.
   for i in 1 .. c_most_tries loop
     begin
