@@ -54,7 +54,7 @@ run name *options:
 
 # List instances of state machines: just list-instances --workflow-name NAME --state NAME
 list-instances *options:
-    flowgres instances list "$@"
+    flowgres instances list --all "$@"
 
 # Start a state machine, named or by its id, for an entity: just start-workflow orders 1 order_processing '{"total": 12}'
 start-workflow entity-table entity-id workflow *metadata:

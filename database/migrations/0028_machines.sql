@@ -62,7 +62,7 @@ comment on column flowgres.machine_transitions.id is $$Identifier, as the histor
 comment on column flowgres.machine_transitions.name is $$Its name$$;
 comment on column flowgres.machine_transitions.from_state is $$State that it leaves; null is every state that is not final$$;
 comment on column flowgres.machine_transitions.to_state is $$State that it leads to$$;
-comment on column flowgres.machine_transitions.conditions is $$The author's conditions: returned, never evaluated$$;
+comment on column flowgres.machine_transitions.conditions is $$The author's conditions: returned; evaluated where the author says enforce, as required$$;
 comment on column flowgres.machine_transitions.context is $$The author's context: returned, never evaluated$$;
 comment on column flowgres.machine_transitions.metadata is $$The author's metadata$$;
 comment on column flowgres.machine_transitions.guard is $$What has to hold of the instance and of what is sent along; null when nothing has to$$;
@@ -92,7 +92,7 @@ create table flowgres.instances (
 ) with (fillfactor = 80);
 comment on table flowgres.instances is $$Business records on their way through state machines
 
-An instance stays on the version that it started with. Rows are never deleted: their history needs them.$$;
+An instance stays on the version that it started with until it is migrated. Rows are never deleted: their history needs them.$$;
 comment on column flowgres.instances.tenant_id is $$Tenant that owns it$$;
 comment on column flowgres.instances.id is $$Identifier$$;
 comment on column flowgres.instances.workflow_id is $$The state machine$$;
@@ -142,8 +142,8 @@ comment on column flowgres.instance_history.seq is $$Number within the instance,
 comment on column flowgres.instance_history.id is $$Identifier$$;
 comment on column flowgres.instance_history.from_state is $$State before; null at the start$$;
 comment on column flowgres.instance_history.to_state is $$State after$$;
-comment on column flowgres.instance_history.transition_id is $$The transition; null at the start$$;
-comment on column flowgres.instance_history.transition_name is $$Its name; null at the start$$;
+comment on column flowgres.instance_history.transition_id is $$The transition; null at the start and of a migration$$;
+comment on column flowgres.instance_history.transition_name is $$Its name; null at the start, migrated of a migration$$;
 comment on column flowgres.instance_history.executed_by is $$Who did it, as the caller says$$;
 comment on column flowgres.instance_history.actor is $$Who was authenticated$$;
 comment on column flowgres.instance_history.executed_at is $$When it happened$$;
@@ -228,9 +228,11 @@ version_place is the place of its version in a list that goes along.$$;
 -- A batch of those that are not completed is one range, however many were moved or have ended. Without the id: with it the index would
 -- look as good as the key to a planner that thinks there are few.
 create index instances_version_idx on flowgres.instances (tenant_id, version_id, completed_at);
--- Refused transitions are counted for each actor, so that nobody fills the audit log. It holds administrative acts, which are few.
+-- Refused transitions are counted for each actor, and those of the engine together, so that nobody fills the audit log. It holds administrative acts, which are few.
 -- squawk-ignore require-concurrent-index-creation
-create index audit_log_refused_idx on flowgres.audit_log (tenant_id, actor, at) where action = 'transition_refused';
+create index audit_log_refused_idx
+on flowgres.audit_log (tenant_id, (case when actor ~ '^(execution|sla):' then 'engine' else actor end), at)
+where action = 'transition_refused';
 -- How long an instance may stay in a state.
 
 -- On the instance itself: whatever moves it writes this row, so a timer is always that of the visit which goes on.

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.database import Database
-from tests.support.machines import Machines, machine
+from tests.support.machines import WORK, Machines, going, links, machine
 from tests.support.migrations import MAP, NEW, OLD, assert_sound, migrate, standing, versions
 from tests.support.races import refusal_code
 
@@ -251,3 +251,20 @@ def test_instances_of_others_stay_where_they_are(database: Database, machines: M
             caller.value("select flowgres_api.migrate_instances(workflow => 'm', to_version => 2)")
         assert "workflow_not_found" in str(error.value)
     assert {version for version, _, _ in versions(machines).values()} == {1}
+
+
+def test_end_of_what_is_under_way_leads_to_the_state_of_the_new_version(machines: Machines) -> None:
+    machines.author.import_(WORK)
+    machines.add(going("a>b", "*>lost", final="lost", b={"on_failure": "lost"}))
+    instance = machines.start()
+    machines.move(instance, "b")
+    machines.add(machine("a>b", "*>gone", final="gone"))
+    migrate(machines, map={"lost": "gone"})
+    machines.db.call(
+        "flowgres_api.cancel_execution",
+        execution_id=machines.db.value(
+            "select execution_id from flowgres.instance_executions where instance_id = %s", instance
+        ),
+    )
+    assert links(machines, "moved_to, reason", instance) == [("gone", None)]
+    assert_sound(machines)

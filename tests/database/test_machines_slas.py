@@ -14,7 +14,7 @@ from tests.support.database import Clock, Database, Db, Row
 from tests.support.definitions import Author
 from tests.support.engine import Hands
 from tests.support.floors import buffers_of_look
-from tests.support.machines import Machines, machine, store_machine, way
+from tests.support.machines import WORK, Machines, machine, store_machine, way
 
 NOON = "2026-06-01T12:00:00Z"
 
@@ -116,6 +116,26 @@ def test_refused_sla_is_told_once(machines: Machines, clock: Clock, rule: dict[s
     assert machines.row(moving)["current_state"] == ("late" if rule else "new")
     told = [refusal for refusal in machines.refusals() if refusal["subject"] == refused]
     assert [(refusal["actor"], refusal["details"]["code"]) for refusal in told] == [("sla:new", code)]
+
+
+def test_sla_whose_start_is_refused_is_tried_again_later_and_later(machines: Machines, clock: Clock) -> None:
+    definition = timed("new>late", new=60)
+    definition["transitions"][0]["start"] = {"workflow": "work", "input": {}}
+    machines.add(definition)
+    instance = machines.start()
+    clock.advance(seconds=90)
+    assert fire(machines.db)["p_moved"] == 0
+    waits = []
+    for _ in range(3):
+        wait = (machines.row(instance)["due_at"] - clock.now()).total_seconds()
+        waits.append(round(wait, -1))
+        clock.advance(seconds=wait + 1)
+        assert fire(machines.db)["p_moved"] == 0
+    assert waits == [60, 90, 180]
+    machines.author.import_(WORK)
+    clock.advance(seconds=1000)
+    assert fire(machines.db)["p_moved"] == 1
+    assert machines.row(instance)["current_state"] == "late"
 
 
 def test_guard_sees_that_it_is_the_sla(machines: Machines, clock: Clock) -> None:

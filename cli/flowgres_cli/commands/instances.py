@@ -9,12 +9,13 @@ import click
 from flowgres_cli.commands.instances_history import export_history, list_history, verify_instances
 from flowgres_cli.commands.instances_migrate import migrate_instances
 from flowgres_cli.instances import FIELDS, find_instance, instance_id, is_uuid
-from flowgres_cli.output import Column, moment
+from flowgres_cli.output import Column, moment, say
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
 Json = Any
 STATUSES = ("active", "completed")
 ON_ERROR = ("fail", "report")
+_PAGE_ROWS = 1000
 
 _LIST_COLUMNS = (
     Column("id", "ID"),
@@ -88,6 +89,7 @@ for _command in (list_history, verify_instances, export_history, migrate_instanc
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many, moved last first."
 )
+@click.option("--all", "is_all", is_flag=True, help="All of them, in the order of their ids.")
 @server_options
 @output_option
 @pass_session
@@ -99,6 +101,7 @@ def list_instances(
     entity_table: str | None,
     entity_id: str | None,
     limit: int,
+    is_all: bool,
 ) -> None:
     """List instances, the one that moved last first."""
     given = {
@@ -108,13 +111,33 @@ def list_instances(
         "entity_table": entity_table,
         "entity_id": entity_id,
     }
-    parameters: dict[str, str | int] = {"order": "updated_at.desc", "limit": limit}
-    parameters |= {column: f"eq.{value}" for column, value in given.items() if value is not None}
-    session.output.rows(
-        session.client.select("entity_workflows", parameters),
-        _LIST_COLUMNS,
-        empty="no instances; begin with: flowgres instances start",
-    )
+    filters: dict[str, str | int] = {column: f"eq.{value}" for column, value in given.items() if value is not None}
+    empty = "no instances; begin with: flowgres instances start"
+    if is_all:
+        _list_all(session, filters, empty)
+        return
+    rows = session.client.select("entity_workflows", filters | {"order": "updated_at.desc", "limit": limit})
+    session.output.rows(rows, _LIST_COLUMNS, empty=empty)
+    if len(rows) == limit:
+        say(f"the {limit} that moved last; --all lists all of them")
+
+
+def _list_all(session: Session, filters: dict[str, str | int], empty: str) -> None:
+    """By their ids, so that none is missing or comes twice when they move meanwhile; page by page where lines are written."""
+    found: list[dict[str, Json]] = []
+    query = filters | {"order": "id.asc", "limit": _PAGE_ROWS}
+    is_streamed = session.output.format in ("id", "jsonl")
+    while True:
+        rows = session.client.select("entity_workflows", query)
+        if is_streamed:
+            session.output.rows(rows, _LIST_COLUMNS)
+        else:
+            found += rows
+        if len(rows) < _PAGE_ROWS:
+            break
+        query["id"] = f"gt.{rows[-1]['id']}"
+    if not is_streamed:
+        session.output.rows(found, _LIST_COLUMNS, empty=empty)
 
 
 @instances.command("show", epilog="Example: flowgres instances show 0193... -o yaml")

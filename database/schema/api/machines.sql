@@ -76,7 +76,7 @@ comment on column flowgres_api.workflow_transitions.version is $$Number of the v
 comment on column flowgres_api.workflow_transitions.from_state is $$State that it leaves; null is every state that is not final$$;
 comment on column flowgres_api.workflow_transitions.to_state is $$State that it leads to$$;
 comment on column flowgres_api.workflow_transitions.transition_name is $$Its name$$;
-comment on column flowgres_api.workflow_transitions.conditions is $$The author's conditions: told, and not evaluated$$;
+comment on column flowgres_api.workflow_transitions.conditions is $$The author's conditions: told; what they demand with enforce is in required$$;
 comment on column flowgres_api.workflow_transitions.context is $$The author's context: told, and not evaluated$$;
 comment on column flowgres_api.workflow_transitions.metadata is $$The author's metadata$$;
 comment on column flowgres_api.workflow_transitions.place is $$Place in the definition, from 0; of those from one state to another the first counts$$;
@@ -171,14 +171,14 @@ comment on column flowgres_api.workflow_history.entity_id is $$Which record it i
 comment on column flowgres_api.workflow_history.workflow_name is $$Name of the machine$$;
 comment on column flowgres_api.workflow_history.from_state is $$State before; null at the start$$;
 comment on column flowgres_api.workflow_history.to_state is $$State after$$;
-comment on column flowgres_api.workflow_history.transition_name is $$Name of the transition; null at the start$$;
+comment on column flowgres_api.workflow_history.transition_name is $$Name of the transition; null at the start, migrated of a migration$$;
 comment on column flowgres_api.workflow_history.executed_by is $$Who did it, as the caller says$$;
 comment on column flowgres_api.workflow_history.actor is $$Who was authenticated: the subject of a token, key:<prefix>, login:<name>$$;
 comment on column flowgres_api.workflow_history.executed_at is $$When it happened$$;
 comment on column flowgres_api.workflow_history.metadata is $$What was sent along$$;
 comment on column flowgres_api.workflow_history.context is $$The context that was sent along$$;
 comment on column flowgres_api.workflow_history.notes is $$Free text$$;
-comment on column flowgres_api.workflow_history.transition_id is $$The transition; null at the start$$;
+comment on column flowgres_api.workflow_history.transition_id is $$The transition; null at the start and of a migration$$;
 comment on column flowgres_api.workflow_history.hash is $$SHA-256 over the hash of the row before and this row, in hexadecimal$$;
 
 create or replace function flowgres_api.start_workflow(

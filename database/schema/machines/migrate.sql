@@ -64,6 +64,14 @@ begin
     ) as l
     where i.ctid = l.place
   ),
+  -- What is under way ends in the words of the new version.
+  led as (
+    update flowgres.instance_executions as x
+    set
+      on_success = coalesce(p_map ->> x.on_success, x.on_success), on_failure = coalesce(p_map ->> x.on_failure, x.on_failure)
+    from chained as c
+    where x.tenant_id = (p_target).tenant_id and x.instance_id = (c.told).instance_id and (x.status is null or x.due_at is not null)
+  ),
   written as (
     insert into flowgres.instance_history (
       tenant_id, instance_id, seq, id, from_state, to_state, transition_id, transition_name, executed_by, actor, executed_at,

@@ -1,8 +1,9 @@
 -- What becomes of a transition that is refused: it is told, and it stays told.
 --
--- A refusal has a row in the audit log, and an exception would take that row back. So under PostgREST a refused call raises nothing: it
--- answers with the status and the body of any other error (response.status), and its transaction commits the row. In SQL the
--- transaction is the caller's, who must not go on as if the instance had moved: there it is an exception, and the row goes with it.
+-- A refusal has a row in the audit log, and an exception would take that row back. So a request to our PostgREST that is nothing but the
+-- call raises nothing: it answers with the status and the body of any other error (response.status), and its transaction commits the row.
+-- Within somebody's function, behind whatever PostgREST, and in SQL the transaction is the caller's, who must not go on as if the
+-- instance had moved: there it is an exception, and the row goes with it.
 -- A caller in SQL who wants it kept asks for a report: execute_transitions(..., on_error => 'report') raises nothing.
 
 set local role flowgres_owner;
@@ -76,20 +77,27 @@ end;
 $$;
 comment on function flowgres.find_active(flowgres.instances) is $$The active instance of the same entity and machine; null when there is none.$$;
 
+create or replace function flowgres.refused_party(p_actor text)
+  returns text language sql immutable parallel safe
+as $$ select case when p_actor ~ '^(execution|sla):' then 'engine' else p_actor end; $$;
+comment on function flowgres.refused_party(text) is $$Whose refusals are counted together: a caller's, or those of the engine, each of whose actors comes once.$$;
+
 create or replace function flowgres.note_refusals(p_tenant_id uuid, p_refused jsonb, p_to text, p_executed_by text, p_now timestamptz)
   returns void language plpgsql set search_path to pg_catalog, pg_temp
 as $$
 declare
   c_most_a_minute constant integer := 1000;
   v_actor text := flowgres.actor();
+  v_party text := flowgres.refused_party(p_actor => coalesce(p_refused #>> '{0,actor}', v_actor));
   v_room integer;
 begin
-  -- Each has its row, and yet nobody fills the disk by what is refused. Counted for each actor: who floods the log hides only itself.
+  -- Each has its row, and yet nobody fills the disk by what is refused. Counted for each party: who floods the log hides only itself.
   select c_most_a_minute - count(*) into v_room
   from (
     select
     from flowgres.audit_log as a
-    where a.tenant_id = p_tenant_id and a.actor = v_actor and a.action = 'transition_refused' and a.at > p_now - interval '1 minute'
+    where a.tenant_id = p_tenant_id and a.action = 'transition_refused' and a.at > p_now - interval '1 minute'
+      and case when a.actor ~ '^(execution|sla):' then 'engine' else a.actor end = v_party
     limit c_most_a_minute
   ) as l;
   insert into flowgres.audit_log (tenant_id, id, at, actor, action, subject, details)
@@ -105,9 +113,9 @@ begin
   limit v_room;
 end;
 $$;
-comment on function flowgres.note_refusals(uuid, jsonb, text, text, timestamptz) is $$Write refusals into the audit log, up to 1,000 a minute of one actor; the last of these says so
+comment on function flowgres.note_refusals(uuid, jsonb, text, text, timestamptz) is $$Write refusals into the audit log, up to 1,000 a minute of one actor or of the engine; the last says so
 
-Those of instances that do not exist are not there.$$;
+Those of instances that do not exist are not there. All of one call are of callers, or all the engine's.$$;
 
 create or replace function flowgres.describe_refusal(
   p_code text, p_instance_id uuid, p_instance flowgres.instances, p_way flowgres.machine_transitions, p_to text, p_metadata jsonb,
@@ -208,22 +216,25 @@ declare
   v_details text := p_refusal ->> 'details';
   v_hint text := p_refusal ->> 'hint';
 begin
-  if v_code = 'instance_not_found' then
-    perform flowgres.fail(
-      p_status => 404, p_code => 'instance_not_found', p_message => v_message, p_details => v_details, p_hint => v_hint);
-  end if;
-  if nullif(current_setting('request.method', true), '') is not null then
+  if session_user = 'flowgres_authenticator' and current_setting('request.path', true) ~ '^/rpc/execute_transitions?$' then
     perform set_config('response.status', flowgres.refusal_status(p_refusal)::text, true);
     if p_refusal -> 'headers' <> '{}' then
       perform set_config('response.headers', jsonb_build_array(p_refusal -> 'headers')::text, true);
     end if;
     return jsonb_build_object('code', v_code, 'message', v_message, 'details', v_details, 'hint', v_hint);
   end if;
-  if p_refusal ? 'status' then
+  if p_refusal ? 'status' and nullif(current_setting('request.method', true), '') is not null then
     -- As it was raised before: fail() is for who knows the code.
+    raise sqlstate 'PGRST' using
+      message = jsonb_build_object('code', v_code, 'message', v_message, 'details', v_details, 'hint', v_hint)::text,
+      detail = jsonb_build_object('status', p_refusal -> 'status', 'headers', coalesce(p_refusal -> 'headers', '{}'))::text;
+  elsif p_refusal ? 'status' then
     raise exception using
       errcode = 'FG' || (p_refusal ->> 'status'), message = v_message, detail = coalesce(v_details, ''), hint = coalesce(v_hint, ''),
       constraint = v_code, datatype = coalesce(p_refusal ->> 'headers', '{}');
+  elsif v_code = 'instance_not_found' then
+    perform flowgres.fail(
+      p_status => 404, p_code => 'instance_not_found', p_message => v_message, p_details => v_details, p_hint => v_hint);
   elsif v_code = 'transition_forbidden' then
     perform flowgres.fail(
       p_status => 403, p_code => 'transition_forbidden', p_message => v_message, p_details => v_details, p_hint => v_hint);
@@ -240,4 +251,4 @@ begin
     p_message => v_message, p_details => v_details, p_hint => v_hint);
 end;
 $$;
-comment on function flowgres.refuse_move(jsonb) is $$Answer with a refusal: under PostgREST as status and body, which keeps its audit row; in SQL as an exception.$$;
+comment on function flowgres.refuse_move(jsonb) is $$Answer with a refusal: to a request that is this call as status and body, which keeps its audit row; else raise it.$$;

@@ -12,6 +12,7 @@ declare
   v_actor text := 'sla:' || p_state;
   v_code text;
   v_refused jsonb;
+  v_now timestamptz := flowgres.now();
 begin
   begin
     v_refused := flowgres.move_instances(
@@ -35,15 +36,17 @@ begin
         from unnest(p_ids) as i (id));
     end if;
     v_refused := jsonb_build_array(jsonb_build_object(
-      'instance_id', p_ids[1], 'code', coalesce(nullif(v_code, ''), sqlstate), 'message', sqlerrm, 'actor', v_actor));
+      'instance_id', p_ids[1], 'code', coalesce(nullif(v_code, ''), sqlstate), 'message', sqlerrm, 'actor', v_actor, 'status', 500));
     perform flowgres.note_refusals(
       p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => 'system',
-      p_now => flowgres.now());
+      p_now => v_now);
   end;
   if v_refused <> '[]' then
-    -- Nothing that it is judged by changes while it stays there, so it would be refused again for ever.
+    -- Nothing that the rules judge by changes while it stays there, so it would be refused again for ever. What would be started may be
+    -- there later: each time it is waited for as long again as it is overdue.
     update flowgres.instances as i
-    set due_at = null
+    set due_at = case when r.value ? 'status' then v_now + greatest(
+      interval '1 minute', v_now - i.updated_at - make_interval(secs => p_seconds)) end
     from jsonb_array_elements(v_refused) as r (value)
     where i.tenant_id = p_tenant_id and i.id = (r.value ->> 'instance_id')::uuid;
   end if;
@@ -52,7 +55,7 @@ end;
 $$;
 comment on function flowgres.fire_sla(uuid, uuid[], text, text, double precision) is $$Move instances on that were in a state for too long, whose rows the caller has locked; returns how many moved
 
-What is refused is told in the audit log, and is not tried again. Where somebody holds what the transition starts, they stay due.$$;
+What is refused is told in the audit log, and is not tried again, but for what could not be started. Where somebody holds what the transition starts, they stay due.$$;
 
 set local role flowgres_engine;
 

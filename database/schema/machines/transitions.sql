@@ -139,11 +139,13 @@ create or replace function flowgres.get_transitions(p_instance_id uuid)
 as $$
 declare
   v_instance flowgres.instances := flowgres.find_instance(p_tenant_id => flowgres.require_tenant(), p_instance_id => p_instance_id);
+  -- Here the definer is the current user; the caller is the role of the request, or the login.
+  v_may_move boolean := pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user), 'flowgres_member', 'usage');
 begin
   return query
   select
     w.id, w.name, w.to_state, g.metadata, w.context, w.conditions,
-    (w.roles = '{}' or flowgres.has_business_role(w.roles))
+    v_may_move and (w.roles = '{}' or flowgres.has_business_role(w.roles))
     -- A guard that speaks of what is sent along cannot be judged yet.
     and (w.guard is null or w.guard::text ~ '"(data|context)"|\*' or flowgres.passes_guard(w.guard, v_instance, '{}', '{}')),
     jsonb_strip_nulls(jsonb_build_object(

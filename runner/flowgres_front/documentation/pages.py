@@ -49,16 +49,16 @@ def schema_page() -> Page:
 
 @functools.cache
 def example_pages() -> tuple[Page, ...]:
-    """The workflow of every example, with what the first lines of its README say."""
+    """The workflow and the machine of every example, with what the first lines of its README say."""
     found = []
     for folder in sorted(files(EXAMPLES).iterdir(), key=lambda item: item.name):
-        workflow, readme = folder / "workflow.yaml", folder / "README.md"
-        if not workflow.is_file():
-            workflow = folder / "machine.yaml"
-        if workflow.is_file() and readme.is_file():
+        readme = folder / "README.md"
+        given = [file for name in ("workflow.yaml", "machine.yaml") if (file := folder / name).is_file()]
+        for file in given if readme.is_file() else []:
             told = _page(readme, "")
-            path = f"examples/{folder.name}.yaml"
-            found.append(Page(path, folder.name, told.says, _media_type(path), workflow))
+            name = folder.name if file is given[0] else f"{folder.name}_machine"
+            path = f"examples/{name}.yaml"
+            found.append(Page(path, name, told.says, _media_type(path), file))
     return tuple(found)
 
 
