@@ -16,7 +16,7 @@ MOST_ROWS = 10_000
 MOST_BYTES = 16 << 20
 """Of one call: rows, and characters of them."""
 
-_TOO_MANY = frozenset({"too_many_entities", "too_many_instances"})
+_TOO_MANY = frozenset({"too_many_entities", "too_many_instances", "payload_too_large"})
 _PLACE = re.compile(r"\bentities\[(\d+)\]")
 _COLUMNS = (
     Column("entity_table", "TABLE"),
@@ -93,7 +93,7 @@ def _send(batch: list[Row], call: Callable[[RawJson], dict[str, Json]], report: 
         yield call(RawJson(f"[{','.join(row.text for row in batch)}]"))
     except CliError as error:
         if error.code in _TOO_MANY and len(batch) > 1:
-            # The server takes fewer at once: an administrator's setting.
+            # The server takes fewer at once: an administrator's setting, or what goes along with each is large.
             half = len(batch) // 2
             yield from _send(batch[:half], call, report)
             yield from _send(batch[half:], call, report)

@@ -56,7 +56,7 @@ COMMANDS: Mapping[str, str] = {
     "webhook_ambiguous": "Name one by its id: flowgres webhooks list --workflow {webhook}",
     "webhook_not_found": "List them with: flowgres webhooks list",
     "webhook_refused": "Its owner sees why: flowgres webhooks deliveries --outcome rejected",
-    "workflow_in_use": "Wait for them. Executions can be cancelled: flowgres workflows delete {workflow} --cancel-running",
+    "workflow_in_use": "Wait for them. Executions can be cancelled: workflows delete {workflow} --cancel-running",
     "workflow_kind_mismatch": "See which they are, by their kind: flowgres workflows list",
     "workflow_not_found": "List them with: flowgres workflows list",
 }

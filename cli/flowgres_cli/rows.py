@@ -73,7 +73,7 @@ def _instance(number: int, fields: dict[str, Json], _text: str | None) -> str:
 
 
 def _read_checked(source: str, kind: str, convert: Callable[[int, dict[str, Json], str | None], str]) -> Iterator[Row]:
-    if Path(source).is_file():
+    if source != "-" and Path(source).is_file():
         # A mistake in the last row is not to be found once the first ones were sent. A pipe is read once alone.
         for _ in _read(source, kind, convert):
             pass

@@ -229,4 +229,4 @@ def test_history_is_verified(parcels: Flowgres, start: Callable[[], str], module
         db.run("update flowgres.instance_history set notes = 'never' where instance_id = %s and seq = 2", instance)
     broken = parcels("instances", "history", instance, "--verify")
     assert broken.code == 1
-    assert "2" in broken.err
+    assert f"{instance}, row 2" in broken.err

@@ -93,7 +93,8 @@ def test_export_of_the_page_is_checked_by_its_program(loan: Flowgres) -> None:
     values = {"API": loan.environment["FLOWGRES_API_URL"], "KEY": loan.environment["FLOWGRES_API_KEY"]}
     instance = loan("instances", "start", "loans", "7000", "loan", "-o", "id").out.strip()
     exported = 0
-    for line in blocks("sh")[4].splitlines():
+    (commands,) = (block for block in blocks("sh") if "instances export" in block)
+    for line in commands.splitlines():
         if line.startswith("curl"):
             lines = curl.request(line, values).json()["lines"]
         else:

@@ -141,6 +141,8 @@ def test_output_template_is_kept(author: Author) -> None:
     ("part", "sees"),
     [
         ({"when": "{{ instance.state == 'paid' }}"}, True),
+        ({"when": "{{ input.x and\ninstance.state == 'paid' }}"}, True),
+        ({"when": "{{ input.x and\tinstance.state == 'paid' }}"}, True),
         ({"config": {"message": "{{ instance }}"}}, True),
         ({"config": {"message": ["{{ (instance or input.x)['state'] }}"]}}, True),
         ({"output": "{{ output ~ instance.state }}"}, True),

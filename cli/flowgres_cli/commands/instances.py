@@ -15,6 +15,7 @@ from flowgres_cli.session import Session, output_option, pass_session, server_op
 Json = Any
 STATUSES = ("active", "completed")
 ON_ERROR = ("fail", "report")
+_LIST_ROWS = 50
 _PAGE_ROWS = 1000
 
 _LIST_COLUMNS = (
@@ -86,10 +87,8 @@ for _command in (list_history, verify_instances, export_history, migrate_instanc
 @click.option("--status", type=click.Choice(STATUSES), help="Only with this status; completed: in a final state.")
 @click.option("--entity-table", metavar="NAME", help="Only of entities of this table.")
 @click.option("--entity-id", metavar="ID", help="Only of this entity.")
-@click.option(
-    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many, moved last first."
-)
-@click.option("--all", "is_all", is_flag=True, help="All of them, in the order of their ids.")
+@click.option("--limit", type=click.IntRange(1, 1000), help="At most so many, moved last first.  [default: 50]")
+@click.option("--all", "is_all", is_flag=True, help="All of them, by their ids, where no limit is given.")
 @server_options
 @output_option
 @pass_session
@@ -100,7 +99,7 @@ def list_instances(
     status: str | None,
     entity_table: str | None,
     entity_id: str | None,
-    limit: int,
+    limit: int | None,
     is_all: bool,
 ) -> None:
     """List instances, the one that moved last first."""
@@ -113,9 +112,10 @@ def list_instances(
     }
     filters: dict[str, str | int] = {column: f"eq.{value}" for column, value in given.items() if value is not None}
     empty = "no instances; begin with: flowgres instances start"
-    if is_all:
+    if is_all and limit is None:
         _list_all(session, filters, empty)
         return
+    limit = limit or _LIST_ROWS
     rows = session.client.select("entity_workflows", filters | {"order": "updated_at.desc", "limit": limit})
     session.output.rows(rows, _LIST_COLUMNS, empty=empty)
     if len(rows) == limit:
@@ -123,7 +123,7 @@ def list_instances(
 
 
 def _list_all(session: Session, filters: dict[str, str | int], empty: str) -> None:
-    """By their ids, so that none is missing or comes twice when they move meanwhile; page by page where lines are written."""
+    """By their ids, so that none is missing or comes twice as they move; page by page where lines are written."""
     found: list[dict[str, Json]] = []
     query = filters | {"order": "id.asc", "limit": _PAGE_ROWS}
     is_streamed = session.output.format in ("id", "jsonl")
@@ -133,7 +133,8 @@ def _list_all(session: Session, filters: dict[str, str | int], empty: str) -> No
             session.output.rows(rows, _LIST_COLUMNS)
         else:
             found += rows
-        if len(rows) < _PAGE_ROWS:
+        # A server may give less than was asked for.
+        if not rows:
             break
         query["id"] = f"gt.{rows[-1]['id']}"
     if not is_streamed:

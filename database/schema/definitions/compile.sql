@@ -126,9 +126,9 @@ comment on function flowgres.compile_cancels(uuid, uuid, smallint[]) is $$Find o
 create or replace function flowgres.sees_instance(p_step flowgres.workflow_steps)
   returns boolean language sql immutable parallel safe
 as $$
-  -- More than enough: the word anywhere, but as a key, or as what something else has.
-  select jsonb_build_array(
-    (p_step).config, (p_step).when_expression, (p_step).output_template, (p_step).iterates, (p_step).repeats)::text
+  -- More than enough: the word anywhere, but as a key, or as what something else has. A line break is two characters in the text of JSON.
+  select regexp_replace(jsonb_build_array(
+    (p_step).config, (p_step).when_expression, (p_step).output_template, (p_step).iterates, (p_step).repeats)::text, '\\[bfnrt]', ' ', 'g')
     ~ '(?<![\w.])instance\M(?!":)';
 $$;
 comment on function flowgres.sees_instance(flowgres.workflow_steps) is $$Whether an expression of a step may name the instance whose transition started the execution.$$;

@@ -33,6 +33,26 @@ as $$
 $$;
 comment on function flowgres.next_state(flowgres.instance_executions) is $$The state that the end of an execution leads to; null when it leads to none. One that was cancelled has not succeeded.$$;
 
+create or replace function flowgres.migrated_state(p_link flowgres.instance_executions, p_state text)
+  returns text language plpgsql stable
+as $$
+declare
+  v_state text := p_state;
+  v_map jsonb;
+begin
+  for v_map in
+    select h.context -> 'map'
+    from flowgres.instance_history as h
+    where h.tenant_id = (p_link).tenant_id and h.instance_id = (p_link).instance_id and h.seq > (p_link).seq and h.transition_id is null
+    order by h.seq
+  loop
+    v_state := coalesce(v_map ->> v_state, v_state);
+  end loop;
+  return v_state;
+end;
+$$;
+comment on function flowgres.migrated_state(flowgres.instance_executions, text) is $$What a state is called by now, after the migrations of the instance since the execution was started.$$;
+
 create or replace function flowgres.follow(p_tenant_id uuid, p_execution_ids uuid[], p_opens boolean)
   returns void language plpgsql
 as $$
@@ -64,7 +84,7 @@ begin
   for v_group in
     select d.to_state, array_agg(d.id order by d.id) as ids, array_agg(d.execution_id order by d.id) as execution_ids
     from (
-      select i.id, i.tenant_id, i.version_id, i.completed_at, x.execution_id, flowgres.next_state(x) as to_state
+      select i.id, i.tenant_id, i.version_id, i.completed_at, x.execution_id, flowgres.migrated_state(x, flowgres.next_state(x)) as to_state
       from flowgres.instance_executions as x
       join flowgres.instances as i on i.tenant_id = x.tenant_id and i.id = x.instance_id
       where x.tenant_id = p_tenant_id and x.execution_id = any(p_execution_ids) and x.due_at is not null

@@ -39,7 +39,12 @@ begin
       row(
         (p_target).tenant_id, (j.instance).id, (j.instance).history_count + 1, flowgres.uuid_v7(v_now), j.from_state, j.to_state,
         null, 'migrated', 'system', v_actor, v_now, '{"action": "migrated"}',
-        jsonb_build_object('from_version', j.version, 'to_version', (p_target).version),
+        jsonb_build_object('from_version', j.version, 'to_version', (p_target).version)
+        -- For the end of what is under way: its row is not written here, as whoever ends executions waits for nobody.
+        || case when p_map <> '{}' and exists (
+          select from flowgres.instance_executions as x
+          where x.tenant_id = (p_target).tenant_id and x.instance_id = (j.instance).id and (x.status is null or x.due_at is not null))
+          then jsonb_build_object('map', p_map) else '{}' end,
         format('Migrated from version %s to %s', j.version, (p_target).version), '')::flowgres.instance_history as told
     from judged as j
     where not exists (select from judged as r where r.code is not null)
@@ -63,14 +68,6 @@ begin
       order by x.id limit 1
     ) as l
     where i.ctid = l.place
-  ),
-  -- What is under way ends in the words of the new version.
-  led as (
-    update flowgres.instance_executions as x
-    set
-      on_success = coalesce(p_map ->> x.on_success, x.on_success), on_failure = coalesce(p_map ->> x.on_failure, x.on_failure)
-    from chained as c
-    where x.tenant_id = (p_target).tenant_id and x.instance_id = (c.told).instance_id and (x.status is null or x.due_at is not null)
   ),
   written as (
     insert into flowgres.instance_history (

@@ -167,23 +167,25 @@ declare
   v_executed_by text := coalesce(nullif(btrim(p_executed_by), ''), 'api_user');
   v_reopens boolean;
   v_starts boolean;
+  v_versions uuid[];
 begin
   perform flowgres.check_move(
     p_tenant_id => p_tenant_id, p_to => p_to, p_executed_by => v_executed_by, p_metadata => v_metadata, p_context => v_context,
     p_notes => p_notes);
   -- Two at once: the second waits here, and is judged by the state that the first one left. Many are locked in the order of their ids.
-  select coalesce(bool_or(l.completed_at is not null), false), coalesce(bool_or(l.starts), false) into v_reopens, v_starts
+  select coalesce(bool_or(l.completed_at is not null), false), coalesce(array_agg(distinct l.version_id), '{}') into v_reopens, v_versions
   from (select a.id from unnest(p_ids) as a (id) order by a.id) as a
   cross join lateral (
-    select i.completed_at, exists (
-      select from flowgres.machine_transitions as t
-      where t.tenant_id = p_tenant_id and t.version_id = i.version_id and t.to_state = p_to and t.start is not null
-    ) as starts
+    select i.completed_at, i.version_id
     from flowgres.instances as i
     where i.tenant_id = p_tenant_id and i.id between a.id and a.id
     order by i.id limit 1
     for no key update
   ) as l;
+  -- A statement of its own: whoever was waited for may have brought them to a version that did not show before.
+  v_starts := exists (
+    select from flowgres.machine_transitions as t
+    where t.tenant_id = p_tenant_id and t.version_id = any(v_versions) and t.to_state = p_to and t.start is not null);
   if not v_reopens and not v_starts then
     return flowgres.write_moves(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_own => p_own);
   elsif not v_reopens then

@@ -5,19 +5,24 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.list_starts(p_tenant_id uuid, p_ids uuid[], p_to text)
+create or replace function flowgres.list_starts(
+  p_tenant_id uuid, p_ids uuid[], p_to text, p_metadata jsonb, p_context jsonb, p_own jsonb[]
+)
   returns table (place bigint, instance flowgres.instances, way flowgres.machine_transitions, workflow text)
   language sql stable rows 10 set search_path to pg_catalog, pg_temp
 as $$
   select a.place, i, w, w.start ->> 'workflow'
-  from unnest(p_ids) with ordinality as a (id, place)
+  from unnest(p_ids, p_own) with ordinality as a (id, own, place)
   join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = a.id
   cross join lateral flowgres.list_ways(i) as w
-  where w.to_state = p_to and w.start is not null
+  where w.to_state = p_to and w.start is not null and flowgres.judge_way(
+    w, i, coalesce(a.own -> 'metadata', p_metadata), coalesce(a.own -> 'context', p_context), a.own) is null
   -- Workflow by workflow: each is looked up once.
   order by w.start ->> 'workflow', a.place;
 $$;
-comment on function flowgres.list_starts(uuid, uuid[], text) is $$Which of these instances would start an execution on their way to a state, whether they may go there or not.$$;
+comment on function flowgres.list_starts(uuid, uuid[], text, jsonb, jsonb, jsonb[]) is $$Which of these instances start an execution on their way to a state
+
+Of those that may go there: what is refused is not planned, and counts for no rate.$$;
 
 create or replace function flowgres.read_error(p_sqlstate text, p_constraint text, p_message text, p_detail text, p_hint text)
   returns jsonb language sql immutable parallel safe
@@ -165,7 +170,10 @@ declare
 begin
   starts := '{}';
   versions := '{}';
-  for v_row in select * from flowgres.list_starts(p_tenant_id => p_tenant_id, p_ids => p_ids, p_to => p_to) loop
+  for v_row in
+    select * from flowgres.list_starts(
+      p_tenant_id => p_tenant_id, p_ids => p_ids, p_to => p_to, p_metadata => p_metadata, p_context => p_context, p_own => p_own)
+  loop
     if v_row.workflow is distinct from v_workflow then
       v_workflow := v_row.workflow;
       v_found := flowgres.find_start_version(p_tenant_id => p_tenant_id, p_workflow => v_workflow);
@@ -190,8 +198,8 @@ begin
       v_refusals := v_refusals || v_refusal;
     end if;
   end loop;
-  -- As any start by a caller; what the engine starts by itself does not count.
-  if p_own is null and starts <> '{}' then
+  -- As any start by a caller. What follows an execution does not count, but is bounded by how many may follow each other.
+  if not coalesce(p_own[1] ? 'execution_id', false) and starts <> '{}' then
     v_refusal := flowgres.count_transition_starts(p_tenant_id => p_tenant_id, p_count => cardinality(starts), p_now => p_now);
     if v_refusal is not null then
       v_denied_ids := v_denied_ids || array(select s.instance_id::text from unnest(starts) as s);

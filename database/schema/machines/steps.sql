@@ -86,6 +86,8 @@ Without a token it has to be sent again, as somebody holds the instance.$$;
 
 create or replace function flowgres.move_for_steps(inout p_reports flowgres.step_report[], p_places integer[])
   language plpgsql
+  -- One that is opened again may meet a start of its entity, whose transaction goes on for as long as it likes: that is for later.
+  set lock_timeout to '10ms'
 as $$
 declare
   v_reports flowgres.step_report[] := p_reports;
@@ -149,7 +151,7 @@ begin
         join flowgres.work_queue as q on q.tenant_id = c.t and q.execution_id = c.x and q.id = c.q
         join flowgres.workflow_steps as w
           on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = c.s
-        where c.x = p_reports[n.place].x and c.o = 'completed' and c.q < p_reports[n.place].q
+        where c.x = p_reports[n.place].x and c.o in ('completed', 'enough') and q.iteration = -1 and c.q < p_reports[n.place].q
           and p_reports[n.place].s = any(w.cancel_indexes))
     order by n.place);
   if v_places <> '{}' then

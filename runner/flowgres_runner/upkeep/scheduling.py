@@ -68,15 +68,16 @@ class Scheduler:
                 return _until_next(fired)
 
     async def move(self) -> float:
-        """Move instances whose sla is over; returns in how many seconds to look again. Raises DatabaseError."""
-        while True:
-            fired = await queries.fire_slas(self._link, limit=FIRE_LIMIT)
-            if fired.picked:
-                log.info("slas_fired", instances=fired.picked, moved=fired.done)
-            if fired.done:
-                self._on_work()
-            if fired.picked < FIRE_LIMIT:
-                return _until_next(fired)
+        """Move instances whose sla is over; returns in how many seconds to look again. Raises DatabaseError.
+
+        One call: a state may lead to another that has an sla, too, and schedules are not to wait for the last of these.
+        """
+        fired = await queries.fire_slas(self._link, limit=FIRE_LIMIT)
+        if fired.picked:
+            log.info("slas_fired", instances=fired.picked, moved=fired.done)
+        if fired.done:
+            self._on_work()
+        return LEAST_SECONDS if fired.picked == FIRE_LIMIT else _until_next(fired)
 
     async def start(self) -> None:
         """Start what changes of tables start. Raises DatabaseError."""
