@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.engine import Hands, assert_invariants, completed, dag, failed, import_workflow, start
+from tests.support.machines import going, store_machine
 from tests.support.metrics import measure_all
 from tests.support.notifications import Notifications
 from tests.support.races import refusal_code
@@ -40,6 +41,9 @@ def delivered(
 def test_no_view_shows_a_delivery_as_an_execution(
     delivered: Notifications, database: Database, tenant: Tenant, db: Db
 ) -> None:
+    store_machine(db, tenant.tenant_id, going("a>b", b={"workflow": "w"}))
+    instance = db.call("flowgres_api.start_workflow", workflow_name="m", entity_table="orders", entity_id="1")
+    assert db.call("flowgres_api.execute_transition", instance_id=instance, to_state="b") is True
     hidden = db.column(HIDDEN)
     assert len(hidden) == 4
     workflow = db.value("select flowgres.hidden_id(%s)::text", tenant.tenant_id)

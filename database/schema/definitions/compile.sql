@@ -129,7 +129,7 @@ as $$
   -- More than enough: the word anywhere, but as a key, or as what something else has. A line break is two characters in the text of JSON.
   select regexp_replace(jsonb_build_array(
     (p_step).config, (p_step).when_expression, (p_step).output_template, (p_step).iterates, (p_step).repeats)::text, '\\[bfnrt]', ' ', 'g')
-    ~ '(?<![\w.])instance\M(?!":)';
+    ~ '(?<![\w.])instance\M(?!":)' collate "C";
 $$;
 comment on function flowgres.sees_instance(flowgres.workflow_steps) is $$Whether an expression of a step may name the instance whose transition started the execution.$$;
 
