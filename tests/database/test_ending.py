@@ -133,6 +133,30 @@ def test_step_that_completes_cancels_others(database: Database, db: Db, tenant: 
     assert execution["status"] == "completed"
 
 
+def test_step_that_is_cancelled_in_a_batch_cancels_nothing(database: Database, db: Db, tenant: Tenant) -> None:
+    steps: list[dict[str, Any]] = [
+        {"id": "first", "type": "stop", "config": {"status": "completed"}, "cancels": ["second"]},
+        {"id": "second", "cancels": ["third"]},
+        {"id": "third", "cancels": ["fourth"]},
+        {"id": "fourth", "cancels": ["fifth"]},
+        {"id": "fifth"},
+    ]
+    execution_id = start(database, tenant, import_workflow(db, tenant, dag("chained", steps)))
+    with hands(database) as runner:
+        leases = sorted(runner.claim(), key=lambda lease: lease["queue_id"])
+        assert [runner.step_name(lease) for lease in leases] == ["first", "second", "third", "fourth", "fifth"]
+        output = {"status": "completed"}
+        runner.report([runner.result(lease, completed(output)) for lease in leases])
+    assert statuses(get(database, tenant, execution_id)) == {
+        "first": "completed",
+        "second": "cancelled",
+        "third": "completed",
+        "fourth": "cancelled",
+        "fifth": "completed",
+    }
+    assert_invariants(db)
+
+
 @pytest.mark.parametrize("rest", ["continue", "cancel"])
 def test_join_of_some_starts_at_the_last_that_it_needs(database: Database, db: Db, tenant: Tenant, rest: str) -> None:
     steps: list[dict[str, Any]] = [

@@ -145,7 +145,7 @@ begin
     select n.place
     from generate_subscripts(p_reports, 1) as n (place)
     where p_reports[n.place].o = 'transition' and p_reports[n.place].k is not null
-      -- One that another report of the batch cancels, as an older step has completed, is dropped (record_outcomes).
+      -- One that another report of the batch may cancel, as an older step has completed, waits for what becomes of that.
       and not exists (
         select from unnest(p_reports) as c
         join flowgres.work_queue as q on q.tenant_id = c.t and q.execution_id = c.x and q.id = c.q
@@ -154,6 +154,11 @@ begin
         where c.x = p_reports[n.place].x and c.o in ('completed', 'enough') and q.iteration = -1 and c.q < p_reports[n.place].q
           and p_reports[n.place].s = any(w.cancel_indexes))
     order by n.place);
+  for i in 1..cardinality(p_reports) loop
+    if p_reports[i].o = 'transition' and i <> all(v_places) then
+      p_reports[i].k := null;
+    end if;
+  end loop;
   if v_places <> '{}' then
     p_reports := flowgres.move_for_steps(p_reports => p_reports, p_places => v_places);
   end if;

@@ -174,8 +174,15 @@ begin
     window chain as (partition by k.q order by k.place)
   ),
   cancelling as materialized (
-    select l.slot, l.q, l.cancel_indexes from linked as l
-    where l.is_linked and l.outcome = 'completed' and l.iteration = -1 and l.cancel_indexes <> '{}'
+    select c.slot, c.q, c.cancel_indexes
+    from (
+      select jsonb_agg(jsonb_build_array(l.slot, l.q, l.s, l.cancel_indexes) order by l.slot, l.q, l.place) as given
+      from linked as l
+      where l.is_linked and l.outcome = 'completed' and l.iteration = -1 and l.cancel_indexes <> '{}'
+    ) as g
+    cross join lateral flowgres.standing_cancels(p_given => g.given) as c
+    -- Mostly there are none.
+    where g.given is not null
   ),
   outcomes as materialized (
     select
