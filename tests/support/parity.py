@@ -81,7 +81,8 @@ ALIKE: list[tuple[Definition, Said]] = [
     (workflow(log_step("a"), version=1.1), {"version": "wrong_kind"}),
     (workflow(log_step("a"), extra=1, metadata=[]), {"extra": "unknown_key", "metadata": "wrong_kind"}),
     ({"name": "w", "steps": [log_step("a")], "states": []}, {"states": "conflicting_keys"}),
-    (workflow(log_step("a"), dialect="braces"), {"dialect": "not_available_yet"}),
+    (workflow(log_step("a"), dialect="braces"), {"dialect": "unknown_key"}),
+    (workflow(log_step("a"), dialect="brace"), {"dialect": "unknown_key"}),
     (workflow(log_step("a"), outputs={"x": "{{ steps.z.output }}"}), {"outputs.x": "unknown_step"}),
     (workflow(log_step("a"), outputs={"x": SECRET}), {"outputs.x": "secret_misuse"}),
     # Settings, defaults, inputs, triggers
@@ -331,7 +332,7 @@ ALIKE: list[tuple[Definition, Said]] = [
         "unknown_step")),
     (workflow({"id": "c", "type": "condition", "config": {"expression": "{{ input.x }}", "true_branch": [1],
         "false_branch": "x"}}, listed_step("x")), at("true_branch[0]", "wrong_kind")),
-    (one("condition", expression="{{ input.x }}", on_true={"x": 1}), at("on_true", "not_available_yet")),
+    (one("condition", expression="{{ input.x }}", on_true={"x": 1}), at("on_true", "unknown_key")),
     (workflow({"id": "c", "type": "condition", "config": {"expression": True, "true_branch": [1, "ghost"],
         "false_branch": [{}, "x"]}}, listed_step("x")), at("true_branch[0]", "wrong_kind")
         | at("true_branch[1]", "unknown_step") | at("false_branch[0]", "wrong_kind")),
