@@ -56,7 +56,8 @@ class CompiledStep:
     begins with its list, and `each` is the step itself. One that repeats has `until`, which is asked after each round.
     `sees_instance`: something of it may name the instance, which is read as the step begins.
     `on_timeout` is {output}, what it completes with when nobody has woken it in time.
-    `check` is what its handler has to look at in the configuration that was rendered.
+    `check` is what its handler has to look at in the configuration that was rendered. `record` says which attempts keep
+    what they sent and got: all, none, or the last failed one.
     """
 
     index: int
@@ -90,6 +91,7 @@ class CompiledStep:
     on_timeout: Json = None
     on_timeout_roots: frozenset[str] = frozenset()
     on_timeout_key: str = ""
+    record: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

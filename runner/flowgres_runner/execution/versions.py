@@ -214,6 +214,7 @@ def _compile_one(version_id: str, raw: Mapping[str, Any], find: FindHandler) -> 
         on_timeout=raw.get("on_timeout"),
         on_timeout_roots=_roots(raw.get("on_timeout")),
         on_timeout_key=f"{key}:on_timeout",
+        record=raw.get("record"),
     )
 
 
