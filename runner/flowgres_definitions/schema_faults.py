@@ -75,7 +75,7 @@ _KEYWORDS: Final[dict[str, tuple[Callable[[Json], bool], str]]] = {
 }
 
 
-def find_schema_fault(schema: Any) -> str | None:
+def find_schema_fault(schema: Any, *, max_bytes: int = MAX_SCHEMA_BYTES) -> str | None:
     """Why something cannot be the schema of a configuration; None when it can."""
     if not isinstance(schema, Mapping):
         return "config_schema is no object"
@@ -84,8 +84,8 @@ def find_schema_fault(schema: Any) -> str | None:
         plain: dict[str, Json] = json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return "config_schema is no JSON"
-    if len(text) > MAX_SCHEMA_BYTES:
-        return f"config_schema is larger than {MAX_SCHEMA_BYTES} bytes"
+    if len(text) > max_bytes:
+        return f"config_schema is larger than {max_bytes} bytes"
     for path, fault in _find_faults(plain):
         return f"config_schema is no JSON Schema that is known here: {path or '#'}: {fault}"
     return None
