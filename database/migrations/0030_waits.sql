@@ -92,6 +92,7 @@ create index waits_mailbox_idx on flowgres.waits (tenant_id, name, address, regi
 
 -- Notes about a parked row itself, and about signals that were sent, beside those about children that have ended.
 alter table flowgres.pending_wakes
+-- squawk-ignore ban-drop-not-null
 alter column execution_id drop not null,
 add column queue_id bigint,
 add column token bigint,

@@ -38,8 +38,7 @@ class Waiters:
             return completed(step)
         resume = lease["resume"]
         if resume is None or "status" not in resume:
-            query = "select w.name from flowgres.executions e join flowgres.workflows w on w.id = e.workflow_id where e.id = %s"
-            listed = self.configs[self.db.value(query, lease["execution_id"])]
+            listed = self.configs[get(self.database, self.tenant, str(lease["execution_id"]))["workflow_name"]]
             indexed = listed if len(listed) == 1 else [{**one, "index": place} for place, one in enumerate(listed)]
             return {"o": "park", "waits": "wait", "input": {"for": indexed}}
         if resume["status"] == "timed_out":
