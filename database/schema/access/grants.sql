@@ -40,7 +40,7 @@ with named (schema, owner, roles, names) as (
     import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
     start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
     emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
-    execute_transition, execute_transitions
+    execute_transition, execute_transitions, send_signal
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
@@ -54,7 +54,7 @@ with named (schema, owner, roles, names) as (
     import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
     update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
     backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
-    start_workflows, execute_transition, execute_transitions
+    start_workflows, execute_transition, execute_transitions, send_signal
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,
@@ -108,7 +108,7 @@ readable (roles, names, columns) as (
       flowgres.executions, flowgres.step_executions, flowgres.step_items, flowgres.attempts, flowgres.events, flowgres.schedules,
       flowgres.subscriptions, flowgres.webhook_deliveries, flowgres.webhook_rejections, flowgres.metric_rollups, flowgres.metric_open,
       flowgres.error_rollups, flowgres.notifications, flowgres.machine_states, flowgres.machine_transitions, flowgres.instances,
-      flowgres.instance_history, flowgres.instance_executions
+      flowgres.instance_history, flowgres.instance_executions, flowgres.signals
     }'::text[],
     null::text[]
   ),
@@ -136,7 +136,8 @@ readable (roles, names, columns) as (
       flowgres_api.executions, flowgres_api.step_executions, flowgres_api.attempts, flowgres_api.execution_events, flowgres_api.secrets,
       flowgres_api.runners, flowgres_api.schedules, flowgres_api.subscriptions, flowgres_api.webhooks, flowgres_api.webhook_deliveries,
       flowgres_api.error_groups, flowgres_api.notifications, flowgres_api.notification_deliveries, flowgres_api.workflow_states,
-      flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history, flowgres_api.instance_executions
+      flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history, flowgres_api.instance_executions,
+      flowgres_api.signals
     }',
     null
   ),

@@ -91,6 +91,7 @@ declare
   v_id uuid;
   v_ids uuid[] := '{}';
   v_refused integer := 0;
+  v_woken integer;
   v_is_told boolean;
 begin
   perform flowgres.check_tenant_may_start(v_tenant_id);
@@ -134,16 +135,18 @@ begin
       v_ids := v_ids || v_id;
     end if;
   end loop;
-  if v_ids <> '{}' then
-    if p_key is not null then
-      update flowgres.event_keys as k
-      set execution_ids = v_ids
-      where k.tenant_id = v_tenant_id and k.name = p_name and k.key = p_key;
-    end if;
+  if v_ids <> '{}' and p_key is not null then
+    update flowgres.event_keys as k
+    set execution_ids = v_ids
+    where k.tenant_id = v_tenant_id and k.name = p_name and k.key = p_key;
+  end if;
+  v_woken := flowgres.note_event(
+    p_tenant_id => v_tenant_id, p_name => p_name, p_payload => v_payload, p_key => p_key, p_now => v_now);
+  if v_ids <> '{}' or v_woken > 0 then
     v_is_told := flowgres.wake_runners();
   end if;
   return jsonb_build_object(
-    'started', cardinality(v_ids), 'woken', 0, 'refused', v_refused, 'executions', to_jsonb(v_ids), 'created', true);
+    'started', cardinality(v_ids), 'woken', v_woken, 'refused', v_refused, 'executions', to_jsonb(v_ids), 'created', true);
 end;
 $$;
 comment on function flowgres.tell_event(uuid, text, jsonb, text, jsonb, integer, text) is $$Tell of something that has happened, for a tenant; returns what emit_event does
@@ -163,7 +166,7 @@ begin
     p_hops => flowgres.count_hops(v_tenant_id), p_created_by => flowgres.actor());
 end;
 $$;
-comment on function flowgres.emit_event(text, jsonb, text, jsonb) is $$Tell of something that has happened: starts what subscribed to it, in the caller's transaction
+comment on function flowgres.emit_event(text, jsonb, text, jsonb) is $$Tell of something that has happened: starts what subscribed to it and wakes what waits for it, in the caller's transaction
 
 Returns {started, woken, refused, executions, created}. With a key it is told once: a repeated call answers with what the first one started. p_attributes is
 what a CloudEvent says beside its data, for trigger.attributes.$$;
