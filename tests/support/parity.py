@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.definitions import condition, listed_step, log_step, workflow
 from tests.support.parity_graph import GRAPH
 from tests.support.parity_machines import GUARDS, MACHINES
-from tests.support.parity_steps import CONFIG, TRANSITIONS, at, one
+from tests.support.parity_steps import CONFIG, TRANSITIONS, WAITS, at, one
 
 Definition = dict[str, Any]
 Said = dict[str, str]
@@ -367,6 +367,7 @@ ALIKE: list[tuple[Definition, Said]] = [
     (one("sub_workflow", workflow="child", version=0, input=[]), at("version", "out_of_range") | at("input",
         "wrong_kind")),
     *TRANSITIONS,
+    *WAITS,
     (one("log"), at("message", "missing_key")),
     (one("log", message="x", level="loud", data=1), at("level", "unknown_word") | at("data", "unknown_key")),
     (one("notify", message="x"), at("channel", "missing_key")),

@@ -160,7 +160,7 @@ as $$
   -- A parked row says what it waits for, and only a parked one does.
   select 'parked_row_waits_for_something', q.tenant_id, q.execution_id, q.id::text
   from flowgres.work_queue as q
-  where (q.due_at is null) <> (q.waits_for is null) or (q.due_at = 'infinity' and q.waits_for not like 'child:%');
+  where (q.due_at is null) <> (q.waits_for is null) or (q.due_at = 'infinity' and q.waits_for not like '%:%');
 $$;
 comment on function flowgres.check_invariants(boolean) is $$Violations of what the engine promises; no rows when all is well
 

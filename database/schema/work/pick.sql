@@ -27,8 +27,11 @@ begin
   update flowgres.work_queue as q
   set
     due_at = null, ready_at = v_now, waits_for = null, rank = flowgres.next_rank(),
-    resume = case when q.waits_for like 'child:%'
-      then jsonb_build_object('status', 'timed_out', 'execution_id', substr(q.waits_for, 7)) else q.resume end
+    resume = case
+      when q.waits_for like 'child:%' then jsonb_build_object('status', 'timed_out', 'execution_id', substr(q.waits_for, 7))
+      -- Whatever else somebody was to wake it for.
+      when q.waits_for like '%:%' then q.resume || '{"status": "timed_out"}'
+      else q.resume end
   where q.ctid = any(v_rows);
   return cardinality(v_rows);
 end;

@@ -221,7 +221,7 @@ begin
             'index', s.index, 'id', s.id, 'type', s.type, 'config', s.config, 'when', s.when_expression,
             'output', s.output_template, 'uses_secrets', to_jsonb(s.secret_names), 'timeout_seconds', s.timeout_seconds,
             'capability', s.capability, 'section', s.section, 'items', s.iterates -> 'items',
-            'until', s.repeats -> 'until',
+            'until', s.repeats -> 'until', 'on_timeout', s.on_timeout,
             'next', s.next_index, 'sees_instance', flowgres.sees_instance(s),
             'chain', (
               select jsonb_build_object(

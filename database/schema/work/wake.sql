@@ -136,8 +136,13 @@ create or replace function flowgres.wake_pending(p_limit integer)
   returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
+  v_notes flowgres.pending_wakes[];
   v_tenant_ids uuid[];
-  v_child_ids uuid[];
+  v_ids uuid[];
+  v_queue_ids bigint[];
+  v_tokens bigint[];
+  v_resumes jsonb[];
+  v_count integer := 0;
 begin
   with due as (
     select w.tenant_id, w.id
@@ -150,15 +155,30 @@ begin
     delete from flowgres.pending_wakes as w
     using due as d
     where w.tenant_id = d.tenant_id and w.id = d.id
-    returning w.tenant_id, w.execution_id
+    returning w.*
   )
-  select array_agg(t.tenant_id), array_agg(t.execution_id) into v_tenant_ids, v_child_ids
-  from (select distinct t.tenant_id, t.execution_id from taken as t) as t;
-  if v_child_ids is null then
+  select array_agg(t::flowgres.pending_wakes order by t.id) into v_notes from taken as t;
+  if v_notes is null then
     return 0;
   end if;
-  -- Those whose row is still held come back.
-  return flowgres.wake_parked(p_tenant_ids => v_tenant_ids, p_child_ids => v_child_ids);
+  -- What is still held comes back.
+  select array_agg(n.tenant_id), array_agg(n.execution_id) into v_tenant_ids, v_ids
+  from (select distinct n.tenant_id, n.execution_id from unnest(v_notes) as n where n.queue_id is null) as n;
+  if v_ids is not null then
+    v_count := flowgres.wake_parked(p_tenant_ids => v_tenant_ids, p_child_ids => v_ids);
+  end if;
+  select
+    array_agg(n.tenant_id order by n.id), array_agg(n.execution_id order by n.id), array_agg(n.queue_id order by n.id),
+    array_agg(n.token order by n.id), array_agg(n.resume order by n.id)
+  into v_tenant_ids, v_ids, v_queue_ids, v_tokens, v_resumes
+  from unnest(v_notes) as n
+  where n.queue_id is not null;
+  if v_ids is not null then
+    v_count := v_count + flowgres.wake_rows(
+      p_tenant_ids => v_tenant_ids, p_execution_ids => v_ids, p_queue_ids => v_queue_ids, p_tokens => v_tokens,
+      p_resumes => v_resumes);
+  end if;
+  return v_count;
 end;
 $$;
-comment on function flowgres.wake_pending(integer) is $$Wake the steps whose rows were held when their children ended, a bounded number; returns how many.$$;
+comment on function flowgres.wake_pending(integer) is $$Wake the steps whose rows were held when their children ended, and those that notes ask for, a bounded number; returns how many.$$;

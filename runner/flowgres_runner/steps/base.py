@@ -120,13 +120,27 @@ class TransitionAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class Parked:
+    """Wait until somebody wakes the step, which is then resumed with what was said; only the engine's own types say so.
+
+    `kind` is what the database knows it by (work/park.sql), `wanted` what it needs to know. At most `seconds`, or the
+    step's timeout: then `resume` is `kept`, an object, with the status timed_out.
+    """
+
+    kind: str
+    wanted: Json | JsonText
+    seconds: float | None = None
+    kept: Json = None
+
+
+@dataclass(frozen=True, slots=True)
 class Expanded:
     """The step runs once for each of these items. Only the engine's own `foreach` says so."""
 
     items: Json | JsonText
 
 
-Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted | TransitionAsked | Expanded
+Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted | TransitionAsked | Parked | Expanded
 OUTCOMES = (Completed, Skipped, Failed, Suspended, ChildStarted)
 
 

@@ -17,6 +17,7 @@ from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
 from flowgres_runner.steps.switch import SwitchHandler
 from flowgres_runner.steps.transform import TransformHandler
 from flowgres_runner.steps.transition import TransitionHandler
+from flowgres_runner.steps.wait import WaitHandler
 
 
 def pure_handlers(now: Callable[[], datetime]) -> list[Handler]:
@@ -33,4 +34,5 @@ def pure_handlers(now: Callable[[], datetime]) -> list[Handler]:
         SubWorkflowHandler(),
         TransformHandler(),
         TransitionHandler(),
+        WaitHandler(),
     ]
