@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+import pytest
 
 from tests.support.database import Database, Db, Row, Tenant, TenantRole
 from tests.support.engine import Hands, completed, dag, get, import_workflow
@@ -65,13 +66,11 @@ class Approvals:
 
     def refusal(self, execution: str, decision: str = "approved", **given: Any) -> dict[str, Any]:
         """{status, code, message, details, hint} of a decision that is refused."""
-        try:
-            answer = self.decide(execution, decision, **given)
-        except psycopg.Error as error:
-            assert error.sqlstate == "PGRST", error
-            body: dict[str, Any] = json.loads(error.diag.message_primary or "{}")
-            return {**body, "status": json.loads(error.diag.message_detail or "{}")["status"]}
-        raise AssertionError(f"it was not refused: {answer}")
+        with pytest.raises(psycopg.Error) as caught:
+            self.decide(execution, decision, **given)
+        diagnostics = caught.value.diag
+        body: dict[str, Any] = json.loads(diagnostics.message_primary or "{}")
+        return {**body, "status": json.loads(diagnostics.message_detail or "{}")["status"]}
 
     def rows(self, *, who: str = "ann", role: TenantRole = "member", roles: tuple[str, ...] = ()) -> list[Row]:
         """The approvals as somebody sees them, the oldest first."""
@@ -104,6 +103,3 @@ def asking(name: str, config: dict[str, Any], **step: Any) -> dict[str, Any]:
     """A workflow that asks, and goes on."""
     asks = {"id": "ask", "type": "approval", "config": config, **step}
     return dag(name, [asks, {"id": "after", "depends_on": ["ask"]}])
-
-
-

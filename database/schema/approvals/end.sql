@@ -154,16 +154,20 @@ begin
     for no key update of e skip locked
   ) as l;
   if v_ids is not null then
-    v_state := flowgres.hold_executions(p_execution_ids => v_ids, p_tenant_ids => v_tenant_ids);
-    -- Judged again under the locks. The step itself goes on by its row in the queue, and needs nothing of this.
+    v_now := flowgres.now();
+    -- Judged again under the locks. The step itself goes on by its row in the queue, and needs nothing of this: the execution may have
+    -- ended by now.
     update flowgres.approvals as a
     set
-      status = 'timed_out', ended_at = v_state.now, next_at = null,
-      expires_at = flowgres.approval_expires_at(p_tenant_id => a.tenant_id, p_ended_at => v_state.now)
-    from unnest(v_state.tenant_ids, v_state.execution_ids) as x (tenant_id, id)
-    where a.tenant_id = x.tenant_id and a.execution_id = x.id and a.next_at <= v_state.now and a.due_at <= v_state.now;
+      status = 'timed_out', ended_at = v_now, next_at = null,
+      expires_at = flowgres.approval_expires_at(p_tenant_id => a.tenant_id, p_ended_at => v_now)
+    from unnest(v_tenant_ids, v_ids) as x (tenant_id, id)
+    where a.tenant_id = x.tenant_id and a.execution_id = x.id and a.next_at <= v_now and a.due_at <= v_now;
+    v_state := flowgres.hold_executions(p_execution_ids => v_ids, p_tenant_ids => v_tenant_ids);
     p_picked := cardinality(v_ids);
-    p_moved := flowgres.remind_of(p_state => v_state);
+    if v_state.execution_ids is not null then
+      p_moved := flowgres.remind_of(p_state => v_state);
+    end if;
   end if;
   p_next_seconds := (
     select extract(epoch from a.next_at - flowgres.now())

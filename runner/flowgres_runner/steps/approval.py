@@ -12,8 +12,8 @@ from flowgres_runner.steps.parking import ParkingHandler
 class ApprovalHandler(ParkingHandler):
     """`title` and `message` are shown to those who are asked: callers with a `role`, and `approvers` by name.
 
-    Who may decide, when it is decided, and what the form takes is the database's to say. Output: {decision, data, notes,
-    decided_by, decided_at, decisions}; a rejection is no failure.
+    Who may decide, when it is decided, and what the form takes is the database's to say. Output: {decision, data,
+    notes, decided_by, decided_at, decisions}; a rejection is no failure.
     """
 
     type = "approval"

@@ -1,4 +1,4 @@
-"""What schedules, changes of tables, the slas of states and approvals set going: the database says what, and when the next is due.
+"""What schedules, changes of tables, slas of states and approvals set going: the database says what is due, and when.
 
 Every runner does it and none is elected: a slot has a key, and whoever fires a schedule or an instance, or takes a
 change, holds its row. It has a connection of its own, so that no sweep which takes long keeps a slot waiting.
