@@ -75,7 +75,7 @@ _KEYWORDS: Final[dict[str, tuple[Callable[[Json], bool], str]]] = {
 }
 
 
-def find_schema_fault(schema: Any, *, max_bytes: int = MAX_SCHEMA_BYTES) -> str | None:
+def find_schema_fault(schema: Any) -> str | None:
     """Why something cannot be the schema of a configuration; None when it can."""
     if not isinstance(schema, Mapping):
         return "config_schema is no object"
@@ -84,14 +84,15 @@ def find_schema_fault(schema: Any, *, max_bytes: int = MAX_SCHEMA_BYTES) -> str 
         plain: dict[str, Json] = json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return "config_schema is no JSON"
-    if len(text) > max_bytes:
-        return f"config_schema is larger than {max_bytes} bytes"
-    for path, fault in _find_faults(plain):
+    if len(text) > MAX_SCHEMA_BYTES:
+        return f"config_schema is larger than {MAX_SCHEMA_BYTES} bytes"
+    for path, fault in find_faults(plain):
         return f"config_schema is no JSON Schema that is known here: {path or '#'}: {fault}"
     return None
 
 
-def _find_faults(root: dict[str, Json]) -> Iterator[tuple[str, str]]:
+def find_faults(root: dict[str, Json]) -> Iterator[tuple[str, str]]:
+    """Where a schema has what is not known here, and what; it may be of any size."""
     todo: list[tuple[Json, str, int]] = [(root, "", 0)]
     followed: set[str] = set()
     while todo:

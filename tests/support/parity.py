@@ -217,7 +217,19 @@ ALIKE: list[tuple[Definition, Said]] = [
     (with_step(id="on"), {"steps[0].id": "reserved_name"}),
     (with_step(confg={}), {"steps[0].confg": "unknown_key"}),
     (workflow({"id": "a", "type": "Lgo", "config": {}}), {"steps[0].type": "unknown_step_type"}),
-    (one("approval", role="manager"), {"steps[0].type": "not_available_yet"}),
+    (one("llm", model="x"), {"steps[0].type": "not_available_yet"}),
+    (one("approval"), {}),
+    (one("approval", role="manager", approvers=["ann", "{{ input.who }}"], quorum="{{ input.n }}", remind="1d",
+        not_starter=True, form={"amount": {"type": "number", "minimum": 1}}), {}),
+    (one("approval", role=[], quorum=0, remind="30s", not_starter="maybe", title=""), {
+        f"steps[0].config.{key}": code for key, code in {
+            "role": "invalid_text", "quorum": "out_of_range", "remind": "out_of_range", "not_starter": "wrong_kind",
+            "title": "empty"}.items()}),
+    (one("approval", approver="ann", form={"1x": {"type": "text"}}), {
+        "steps[0].config.approver": "unknown_key", "steps[0].config.form.1x": "invalid_name",
+        "steps[0].config.form.1x.type": "unknown_word"}),
+    (workflow({"id": "a", "type": "approval", "retry": 2, "on_timeout": {"output": {"decision": "rejected"}}}), {
+        "steps[0]": "retry_not_allowed"}),
     (with_step(timeout="soon", on_error="ignore", join="some"), {
         "steps[0].timeout": "duration_invalid", "steps[0].on_error": "unknown_word", "steps[0].join": "unknown_word"}),
     (with_step(timeout="0s"), {"steps[0].timeout": "out_of_range"}),

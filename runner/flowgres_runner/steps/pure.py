@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from flowgres_runner.steps.approval import ApprovalHandler
 from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.condition import ConditionHandler
 from flowgres_runner.steps.delay import DelayHandler
@@ -23,6 +24,7 @@ from flowgres_runner.steps.wait import WaitHandler
 def pure_handlers(now: Callable[[], datetime]) -> list[Handler]:
     """Their handlers; `now` is the database's clock, because only that one decides delays."""
     return [
+        ApprovalHandler(),
         ConditionHandler(),
         SwitchHandler(),
         DelayHandler(now),
