@@ -33,7 +33,7 @@ def events() -> None:
 @output_option
 @pass_session
 def emit_event(session: Session, name: str, data: str | None, key: str | None) -> None:
-    """Tell of the event NAME: starts every active workflow with a trigger for it, and wakes the steps that wait for it."""
+    """Tell of the event NAME: starts every active workflow with a trigger for it, and wakes who waits for it."""
     from flowgres_cli.inputs import read_input
 
     arguments: dict[str, Json] = {"name": name, "payload": read_input(data, (), dict)}
