@@ -13,7 +13,9 @@ from tests.support.engine import Hands, dag
 from tests.support.machines import Machines, going, links, machine
 
 NOON = "2026-06-01T12:00:00Z"
-LATE = "select e.trigger, e.input, e.created_by from flowgres.executions as e where e.trigger_type = 'event' order by e.id"
+LATE = (
+    "select e.trigger, e.input, e.created_by from flowgres.executions as e where e.trigger_type = 'event' order by e.id"
+)
 
 
 def telling(*ways: str, after: float = 60, **members: Any) -> dict[str, Any]:
@@ -130,9 +132,7 @@ def test_who_holds_the_key_of_the_event_delays_that_instance_alone(
     assert [len(machines.history(one)) for one in (waiting, other)] == [2, 2]
 
 
-def test_telling_is_no_move_for_an_execution_that_is_under_way(
-    machines: Machines, clock: Clock, runner: Hands
-) -> None:
+def test_telling_is_no_move_for_an_execution_that_is_under_way(machines: Machines, clock: Clock, runner: Hands) -> None:
     clock.set(NOON)
     machines.author.import_(dag("work", [{"id": "do"}]))
     definition = going("new>busy", "busy>done", final="done", busy={"on_success": "done"})

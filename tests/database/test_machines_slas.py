@@ -237,9 +237,7 @@ def test_copy_of_an_installation_moves_nothing(machines: Machines, waiting: str,
     assert machines.row(waiting)["due_at"] is not None
 
 
-def test_suspended_tenant_has_its_slas_wait(
-    machines: Machines, waiting: str, clock: Clock, database: Database
-) -> None:
+def test_suspended_tenant_has_its_slas_wait(machines: Machines, waiting: str, clock: Clock, database: Database) -> None:
     with database.connect() as db:
         other = Author(database, db)
         store_machine(db, str(other.tenant_id), timed("new>paid", "*>late", new=90))
