@@ -28,9 +28,9 @@ _ENDS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_
 _INSTRUCTIONS = """\
 flowgres runs workflows: files of steps in YAML or JSON. validate_workflow checks a definition and changes nothing.
 run_workflow starts an execution of a workflow that is there and waits for its end; get_execution and get_logs tell what
-became of it. A state machine is a workflow with states: entities move through it as instances. get_instance says where
-one stands and where it may go, transition_instance moves it. The reference of the language is at /llms.txt of the front. An error has a stable code, a sentence and a
-hint."""
+became of it. A state machine is a workflow with states, through which entities move as instances: get_instance says
+where one stands and where it may go, transition_instance moves it. The reference of the language is at /llms.txt of the
+front. An error has a stable code, a sentence and a hint."""
 
 ExecutionId = Annotated[str, Field(description="The id of an execution, as run_workflow answers it")]
 InstanceId = Annotated[str, Field(description="The id of an instance, as list_instances and start_instance answer it")]
@@ -127,7 +127,7 @@ def _add_instance_tools(server: MCPServer[Any], tools: InstanceTools) -> None:
     @server.tool(title="Get an instance", annotations=_READS)
     @_told
     def get_instance(instance_id: InstanceId) -> Json:
-        """Get an instance: where it stands, where it may go and what each way needs, and the executions it has started."""
+        """Get an instance: where it stands, where it may go and what each way needs, and what it has started."""
         return tools.get(checked_instance_id(instance_id))
 
     @server.tool(title="Start an instance", annotations=_STARTS)
@@ -151,7 +151,7 @@ def _add_instance_tools(server: MCPServer[Any], tools: InstanceTools) -> None:
         context: Annotated[Json | None, Field(description="Circumstances, which guards see as well")] = None,
         notes: Annotated[str | None, Field(description="A remark for the history")] = None,
     ) -> Json:
-        """Move an instance to a state; it may start an execution. Refused where no way leads there or something is missing."""
+        """Move an instance to a state, which may start an execution; refused where no way leads there."""
         return tools.move(
             checked_instance_id(instance_id),
             to_state,
