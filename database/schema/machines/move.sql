@@ -113,6 +113,25 @@ Writes instances, history and, for what is refused, the audit log. Without p_rep
 {instance id: refusal} of those whose start is refused. p_own, beside p_ids, is of the engine's own moves: {metadata,
 context, actor, roles} of each; without roles none is asked for. Their refusals have the actor.$$;
 
+create or replace function flowgres.take_turns(p_tenant_id uuid, p_ids uuid[], p_own jsonb[])
+  returns table (ids uuid[], own jsonb[]) language sql stable rows 1 set search_path to pg_catalog, pg_temp
+as $$
+  select array_agg(t.id order by t.place), case when p_own is not null then array_agg(t.own order by t.place) end
+  from (
+    select
+      a.id, a.own, a.place,
+      row_number() over (
+        partition by i.entity_table, i.entity_id, i.workflow_id, case when i.completed_at is null then a.place end order by a.place) as turn
+    from unnest(p_ids, p_own) with ordinality as a (id, own, place)
+    left join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = a.id
+  ) as t
+  group by t.turn
+  order by t.turn;
+$$;
+comment on function flowgres.take_turns(uuid, uuid[], jsonb[]) is $$Instances that may be moved by one statement, though some would be opened again: of an entity one after the other
+
+p_own is beside p_ids. What the first one of an entity comes to decides about the next.$$;
+
 create or replace function flowgres.move_and_start(
   p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean,
   p_own jsonb[] default null
@@ -168,6 +187,8 @@ declare
   v_reopens boolean;
   v_starts boolean;
   v_versions uuid[];
+  v_turn record;
+  v_refused jsonb;
 begin
   perform flowgres.check_move(
     p_tenant_id => p_tenant_id, p_to => p_to, p_executed_by => v_executed_by, p_metadata => v_metadata, p_context => v_context,
@@ -197,7 +218,15 @@ begin
   -- Only what may meet a start pays for a subtransaction: somebody may begin the same entity at this moment.
   for i in 1 .. c_most_tries loop
     begin
-      return flowgres.move_and_start(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_own);
+      if not p_reports then
+        return flowgres.move_and_start(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, false, p_own);
+      end if;
+      v_refused := '[]';
+      for v_turn in select * from flowgres.take_turns(p_tenant_id => p_tenant_id, p_ids => p_ids, p_own => p_own) loop
+        v_refused := v_refused || flowgres.move_and_start(
+          p_tenant_id, v_turn.ids, p_to, v_executed_by, v_metadata, v_context, p_notes, true, v_turn.own);
+      end loop;
+      return v_refused;
     exception when unique_violation then
       -- Look again: by now it can be seen.
       null;
