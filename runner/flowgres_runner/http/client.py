@@ -69,6 +69,11 @@ class Client:
     ) -> None:
         await self.close()
 
+    @property
+    def timing(self) -> Timing:
+        """The time that requests are measured by."""
+        return self._timing
+
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.close()
@@ -138,7 +143,7 @@ class Client:
         if not exchange.request.is_expected(answer.status):
             raise await _unexpected_status(answer, exchange)
         headers = answer.headers
-        limit = self._max_response_bytes
+        limit = min(self._max_response_bytes, exchange.request.max_response_bytes or self._max_response_bytes)
         is_head = exchange.method == "HEAD"
         announced = headers.get("content-length", "")
         if not is_head and announced.isdecimal() and int(announced[:20]) > limit:

@@ -28,7 +28,8 @@ def is_success(status: int) -> bool:
 class Request:
     """What to send. `credentials` names (lower case) further headers that must not follow to another origin.
 
-    `hidden` are values besides the secrets that no record of the request shows.
+    `hidden` are values besides the secrets that no record of the request shows. `max_response_bytes` may be less than
+    the client takes anyway.
 
     `reads_as` is how the body of the answer is read: `auto` (by its content type), `json`, `text` or `bytes`.
     """
@@ -42,6 +43,7 @@ class Request:
     credentials: frozenset[str] = frozenset()
     reads_as: str = "auto"
     hidden: tuple[str, ...] = ()
+    max_response_bytes: int | None = None
 
 
 @dataclass(slots=True)

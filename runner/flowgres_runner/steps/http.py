@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flowgres_definitions.description import config_schema
-from flowgres_runner.http import Client, Failure, HttpError, Request, basic_authorization, is_success
+from flowgres_runner.http import Client, Failure, HttpError, Request, Response, basic_authorization, is_success
 from flowgres_runner.http.signing import sign
+from flowgres_runner.http.tokens import Credentials, TokenStore
 from flowgres_runner.json_values import canonical_json, encode_json
 from flowgres_runner.payloads.texts import JsonText
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
@@ -41,6 +42,7 @@ class HttpStep(Handler):
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._tokens = TokenStore(client)
 
     async def _run(self, task: StepTask) -> Outcome:
         """Send the request of a task; any status that is not expected is a failure."""
@@ -48,7 +50,7 @@ class HttpStep(Handler):
             request, timeout_seconds = build_request(task)
         except HttpError as error:
             return Failed(StepError(error.code, error.message, error.error_class))
-        result = await self._client.request(request, timeout_seconds=timeout_seconds, redact=task.secret_values)
+        result = await self._send(task, request, timeout_seconds)
         detail: dict[str, Json] = {
             "method": request.method,
             "url": result.url,
@@ -73,6 +75,19 @@ class HttpStep(Handler):
             return Completed(_with_body(output, body), detail=detail)
         output["body"] = body
         return Completed(output, detail=detail)
+
+    async def _send(self, task: StepTask, request: Request, timeout_seconds: float) -> Response | Failure:
+        config: Any = task.config
+        auth = config.get("auth")
+        if auth is not None and auth["type"] == "oauth2":
+            return await self._tokens.send(
+                request,
+                Credentials.of(auth),
+                tenant_id=task.tenant_id,
+                timeout_seconds=timeout_seconds,
+                redact=task.secret_values,
+            )
+        return await self._client.request(request, timeout_seconds=timeout_seconds, redact=task.secret_values)
 
 
 def _with_body(output: dict[str, Json], body: JsonText) -> JsonText:
@@ -197,6 +212,8 @@ def _authenticate(
         name, value = "Authorization", basic_authorization(auth["username"], auth["password"])
     elif auth["type"] == "bearer":
         name, value = "Authorization", f"Bearer {auth['token']}"
+    elif auth["type"] == "oauth2":
+        name, value = "Authorization", ""  # the token is put in as it is there
     else:
         name, value = auth.get("name", "X-API-Key"), auth["value"]
         if auth.get("in") == "query":
