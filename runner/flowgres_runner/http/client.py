@@ -120,7 +120,9 @@ class Client:
             dial = Dial(policy, by_name=policy.allows_name(target.host, target.port))
             token = current_dial.set(dial)
             try:
-                answer = await self._transport.send(exchange.method, target, exchange.headers, exchange.body)
+                answer = await self._transport.send(
+                    exchange.method, target, exchange.headers, exchange.body, identity=exchange.identity
+                )
                 exchange.status, exchange.answered = answer.status, answer.headers
                 try:
                     location = exchange.location(answer)

@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 
 from flowgres_runner.http.failures import Failure, HttpError
 from flowgres_runner.http.headers import basic_authorization, check_headers
+from flowgres_runner.http.tls import Identity
 from flowgres_runner.http.transport import Answer
 from flowgres_runner.http.urls import Target, parse
 from flowgres_runner.payloads.masks import masker
@@ -29,7 +30,7 @@ class Request:
     """What to send. `credentials` names (lower case) further headers that must not follow to another origin.
 
     `hidden` are values besides the secrets that no record of the request shows. `max_response_bytes` may be less than
-    the client takes anyway.
+    the client takes anyway. `identity` follows to no other origin either.
 
     `reads_as` is how the body of the answer is read: `auto` (by its content type), `json`, `text` or `bytes`.
     """
@@ -44,6 +45,7 @@ class Request:
     reads_as: str = "auto"
     hidden: tuple[str, ...] = ()
     max_response_bytes: int | None = None
+    identity: Identity | None = None
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ class Exchange:
         "answered",
         "body",
         "headers",
+        "identity",
         "mask",
         "method",
         "received",
@@ -89,6 +92,7 @@ class Exchange:
         self.body = request.body
         self.headers: dict[str, str] = {}
         self.target: Target | None = None
+        self.identity = request.identity
         self.status: int | None = None
         self.answered: dict[str, str] = {}
         self.received: bytes | None = None
@@ -97,6 +101,8 @@ class Exchange:
         """Parse the address and check what will be sent; raises HttpError before anything is."""
         request = self.request
         target = self.target = parse(request.url)
+        if request.identity is not None and target.scheme != "https":
+            raise HttpError("config_invalid", "certificates are for addresses that begin with https://")
         check_headers(request.headers)
         if request.body is not None and len(request.body) > MAX_REQUEST_BYTES:
             raise HttpError("request_too_large", f"the body is larger than {MAX_REQUEST_BYTES} bytes")
@@ -132,6 +138,7 @@ class Exchange:
             self.method, self.body = "GET", None
             self.headers = {name: value for name, value in self.headers.items() if not name.startswith("content-")}
         if new.origin != old.origin:
+            self.identity = None
             dropped = _CREDENTIALS | self.request.credentials
             self.headers = {
                 name: value

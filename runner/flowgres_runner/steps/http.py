@@ -14,7 +14,16 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flowgres_definitions.description import config_schema
-from flowgres_runner.http import Client, Failure, HttpError, Request, Response, basic_authorization, is_success
+from flowgres_runner.http import (
+    Client,
+    Failure,
+    HttpError,
+    Identity,
+    Request,
+    Response,
+    basic_authorization,
+    is_success,
+)
 from flowgres_runner.http.signing import sign
 from flowgres_runner.http.tokens import Credentials, TokenStore
 from flowgres_runner.json_values import canonical_json, encode_json
@@ -133,6 +142,7 @@ def build_request(task: StepTask) -> tuple[Request, float]:
         is_expected=_expected(config.get("expected_status")),
         credentials=credentials,
         reads_as=config.get("response", "auto"),
+        identity=_identity(config),
         hidden=tuple(text for key, text in config.get("auth", {}).items() if key in _HIDDEN),
     )
     return request, min(config.get("timeout", math.inf), task.timeout_seconds)
@@ -212,6 +222,8 @@ def _authenticate(
         name, value = "Authorization", basic_authorization(auth["username"], auth["password"])
     elif auth["type"] == "bearer":
         name, value = "Authorization", f"Bearer {auth['token']}"
+    elif auth["type"] == "client_certificate":
+        return frozenset()
     elif auth["type"] == "oauth2":
         name, value = "Authorization", ""  # the token is put in as it is there
     else:
@@ -223,6 +235,20 @@ def _authenticate(
         raise _invalid(f"both auth and headers give {name}")
     headers[name] = value
     return frozenset({name.lower()})
+
+
+def _identity(config: Mapping[str, Any]) -> Identity | None:
+    """Which certificates the request shows and trusts; None for those of the system."""
+    auth, tls = config.get("auth"), config.get("tls")
+    if tls is None and (auth is None or auth["type"] != "client_certificate"):
+        return None
+    shown = auth if auth is not None and auth["type"] == "client_certificate" else {}
+    return Identity(
+        certificate=shown.get("certificate"),
+        key=shown.get("key"),
+        key_password=shown.get("key_password"),
+        ca=None if tls is None else tls["ca"],
+    )
 
 
 def _sign(
