@@ -28,7 +28,7 @@ class _HttpxAnswer:
         self._response = response
         self._chunks: AsyncIterator[bytes] = response.aiter_raw()
         self.status = response.status_code
-        self.headers = received_headers(response.headers.raw)
+        self.headers, self.header_values = received_headers(response.headers.raw)
 
     async def read(self) -> bytes:
         try:

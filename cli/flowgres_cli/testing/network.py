@@ -61,6 +61,7 @@ class MockedAnswer:
     def __init__(self, answer: Answer) -> None:
         self.status = answer.status
         self.headers = dict(answer.headers)
+        self.header_values = {name: [value] for name, value in self.headers.items() if name == "set-cookie"}
         self._rest = b""
         if answer.body is ABSENT:
             return

@@ -57,6 +57,7 @@ class Response:
     body: ReadBody
     url: str
     duration_ms: float
+    header_values: dict[str, list[str]] = field(default_factory=dict)
 
 
 class Exchange:
@@ -157,10 +158,11 @@ class Exchange:
     def response(self, answer: Answer, body: ReadBody) -> Response:
         """The result of a good answer."""
         mask = self.mask
-        headers = answer.headers
+        headers, values = answer.headers, answer.header_values
         if mask:
             headers = {mask.text(name): mask.text(value) for name, value in headers.items()}
-        return Response(answer.status, headers, body, self.shown, self._elapsed_ms())
+            values = {mask.text(name): [mask.text(value) for value in several] for name, several in values.items()}
+        return Response(answer.status, headers, body, self.shown, self._elapsed_ms(), values)
 
     def failure(self, error: HttpError) -> Failure:
         """The result of an error."""

@@ -37,10 +37,14 @@ _ERRORS = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError)
 
 
 class Answer(Protocol):
-    """An answer whose headers are here (names in lower case) and whose body is still on the wire."""
+    """An answer whose headers are here (names in lower case) and whose body is still on the wire.
+
+    `header_values` has those that came more than once, and cookies, one by one.
+    """
 
     status: int
     headers: dict[str, str]
+    header_values: dict[str, list[str]]
 
     async def read(self) -> bytes:
         """The next piece of the body, empty at its end. Raises HttpError only."""
@@ -74,13 +78,13 @@ class Transport(Protocol):
 class _AiohttpAnswer:
     """An answer of aiohttp."""
 
-    __slots__ = ("_is_watched", "_response", "headers", "status")
+    __slots__ = ("_is_watched", "_response", "header_values", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self._is_watched = False
         self.status = response.status
-        self.headers = received_headers(response.raw_headers)
+        self.headers, self.header_values = received_headers(response.raw_headers)
 
     async def read(self) -> bytes:
         """The next piece of the body (see `Answer`)."""

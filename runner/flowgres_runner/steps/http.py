@@ -1,7 +1,8 @@
 """The step type `http`: one guarded request.
 
 Every attempt carries the same `Idempotency-Key` and the `traceparent` of its own span, unless the author set them. The
-output is `{status, headers, body, duration_ms}`, with `body_encoding: base64` when the body is no text.
+output is `{status, headers, header_values, links, body, duration_ms}`, with `body_encoding: base64` when the body is no
+text.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from flowgres_runner.http import (
     basic_authorization,
     is_success,
 )
+from flowgres_runner.http.links import parse_links
 from flowgres_runner.http.signing import sign
 from flowgres_runner.http.tokens import Credentials, TokenStore
 from flowgres_runner.json_values import canonical_json, encode_json
 from flowgres_runner.payloads.texts import JsonText
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
+from flowgres_runner.steps.multipart import encode_multipart
 from flowgres_runner.trace_context import TRACE_HEADERS
 
 _ENCODE_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -75,6 +78,8 @@ class HttpStep(Handler):
         output: dict[str, Json] = {
             "status": result.status,
             "headers": dict(result.headers),
+            "header_values": dict(result.header_values),
+            "links": dict(parse_links(result.headers["link"], result.url)) if "link" in result.headers else {},
             "duration_ms": result.duration_ms,
         }
         if result.body.is_binary:
@@ -170,9 +175,11 @@ def _plain(value: str | int | float | bool) -> str:
 
 def _body(config: Mapping[str, Any]) -> tuple[bytes | None, str | None]:
     """The bytes to send and their content type."""
-    given = [key for key in ("json", "body", "form") if key in config]
+    given = [key for key in ("json", "body", "form", "multipart") if key in config]
     if not given:
         return None, None
+    if given[0] == "multipart":
+        return encode_multipart(config["multipart"])
     value: Json | JsonText = config[given[0]]
     try:
         if given[0] == "form":

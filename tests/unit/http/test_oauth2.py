@@ -11,6 +11,7 @@ import pytest
 
 from flowgres_runner.http import Client, EgressPolicy, tokens
 from flowgres_runner.http.recording import Recorder, current_recorder
+from flowgres_runner.json_values import Json
 from flowgres_runner.steps.base import Completed, Failed, Outcome
 from flowgres_runner.steps.http import HttpStep
 from tests.support.oauth import OAuthServer
@@ -34,7 +35,7 @@ def step(client: Client) -> HttpStep:
     return HttpStep(client)
 
 
-def auth(peer: Peer, **more: Any) -> dict[str, Any]:
+def auth(peer: Peer, **more: Any) -> dict[str, Json]:
     return {
         "type": "oauth2", "token_url": f"{peer.url}/token", "client_id": "shop", "client_secret": "hunter2/ü secret",
     } | more  # fmt: skip

@@ -15,6 +15,7 @@ import pytest
 
 from flowgres_runner.http import Client, tls
 from flowgres_runner.http.tls import Contexts, Identity
+from flowgres_runner.json_values import Json
 from flowgres_runner.steps.http import HttpStep
 from tests.support.authority import HOST, Authority
 from tests.support.behaviours import Received, answer
@@ -25,7 +26,7 @@ AUTHORITY = Authority()
 ANN, BOB = AUTHORITY.sign("ann"), AUTHORITY.sign("bob")
 STRANGER = Authority("stranger").sign("mallory")
 LOCKED = AUTHORITY.sign("ann", password="open sesame")
-CA = {"ca": AUTHORITY.pem}
+CA: Json = {"ca": AUTHORITY.pem}
 
 
 async def whoami(peer: Peer, request: Received, writer: asyncio.StreamWriter) -> None:
@@ -44,14 +45,14 @@ def demanding(tmp_path: Path) -> Peer:
     return Peer(behaviour=whoami, tls=AUTHORITY.server(tmp_path, demands=True))
 
 
-def certificate(signed: Any, **more: str) -> dict[str, Any]:
+def certificate(signed: Any, **more: str) -> dict[str, Json]:
     return {"type": "client_certificate", "certificate": signed.certificate, "key": signed.key, **more}
 
 
 @pytest.mark.parametrize(
     ("auth", "name"), [(certificate(ANN), "ann"), (certificate(LOCKED, key_password="open sesame"), "ann")]
 )
-async def test_certificate_is_shown(step: HttpStep, demanding: Peer, auth: dict[str, Any], name: str) -> None:
+async def test_certificate_is_shown(step: HttpStep, demanding: Peer, auth: dict[str, Json], name: str) -> None:
     async with demanding as peer:
         assert output_of(await step.run(make_task(url=peer.url, auth=auth, tls=CA)))["body"] == name
 
@@ -88,10 +89,11 @@ def refusing(context: ssl.SSLContext) -> Iterator[str]:
 
 @pytest.mark.parametrize("auth", [None, certificate(STRANGER)])
 async def test_server_that_wants_another_certificate_is_told_of(
-    step: HttpStep, tmp_path: Path, auth: dict[str, Any] | None
+    step: HttpStep, tmp_path: Path, auth: dict[str, Json] | None
 ) -> None:
+    config: dict[str, Any] = {"tls": CA} | ({} if auth is None else {"auth": auth})
     with refusing(AUTHORITY.server(tmp_path, demands=True)) as url:
-        error = error_of(await step.run(make_task(url=url, tls=CA, **({} if auth is None else {"auth": auth}))))
+        error = error_of(await step.run(make_task(url=url, **config)))
     assert (error.code, error.error_class) == ("http_tls", "tls")
     assert "certificate" in error.message
 
