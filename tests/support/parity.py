@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.definitions import condition, listed_step, log_step, workflow
 from tests.support.parity_graph import GRAPH
 from tests.support.parity_machines import GUARDS, MACHINES
-from tests.support.parity_steps import CONFIG, RECORDS, TRANSITIONS, WAITS, at, one
+from tests.support.parity_steps import CONFIG, HTTP, RECORDS, TRANSITIONS, WAITS, at, one
 
 Definition = dict[str, Any]
 Said = dict[str, str]
@@ -65,6 +65,7 @@ ALIKE: list[tuple[Definition, Said]] = [
     *GRAPH,
     *MACHINES,
     *RECORDS,
+    *HTTP,
     # The document
     (workflow(log_step("a")), {}),
     (workflow(log_step("a"), name="Order Pipeline"), {"name": "invalid_name"}),

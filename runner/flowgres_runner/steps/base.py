@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol, TypeAlias
@@ -146,13 +146,17 @@ OUTCOMES = (Completed, Skipped, Failed, Suspended, ChildStarted)
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """An answer with an expected status. `body` is parsed JSON, a text, or base64 when `is_binary`."""
+    """An answer with an expected status. `body` is parsed JSON, a text, or base64 when `is_binary`.
+
+    `header_values` has those headers that came more than once, and cookies, one by one.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: Json
     is_binary: bool
     url: str
+    header_values: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class StepHttp(Protocol):
