@@ -301,8 +301,8 @@ def test_inbox_reads_what_it_shows_however_much_was_decided(approvals: Approvals
     db.run(
         "insert into flowgres.approvals (tenant_id, id, execution_id, workflow_id, step_index, iteration, number, step,"
         " roles, approvers, not_starter, quorum, requested_at, status, ended_at, expires_at)"
-        " select tenant_id, gen_random_uuid(), gen_random_uuid(), workflow_id, 0, -1, 1, 'ask', roles, approvers, false,"
-        " 1, requested_at - n * interval '1 second', case when n % 2 = 0 then 'pending' else 'approved' end,"
+        " select tenant_id, gen_random_uuid(), gen_random_uuid(), workflow_id, 0, -1, 1, 'ask', roles, approvers,"
+        " false, 1, requested_at - n * interval '1 second', case when n % 2 = 0 then 'pending' else 'approved' end,"
         " case when n % 2 = 1 then now() end, case when n % 2 = 1 then now() end"
         " from flowgres.approvals cross join generate_series(1, 100000) as n"
     )

@@ -116,8 +116,8 @@ def test_waiting_for_an_answer_costs_a_look_nothing(approvals: Approvals, db: Db
     db.run(
         "insert into flowgres.approvals (tenant_id, id, execution_id, workflow_id, step_index, iteration, number, step,"
         " roles, approvers, not_starter, quorum, requested_at, remind_seconds, next_at)"
-        " select tenant_id, gen_random_uuid(), gen_random_uuid(), workflow_id, 0, -1, 1, 'ask', roles, approvers, false,"
-        " 1, requested_at, 3600, next_at from flowgres.approvals cross join generate_series(1, 10000)"
+        " select tenant_id, gen_random_uuid(), gen_random_uuid(), workflow_id, 0, -1, 1, 'ask', roles, approvers,"
+        " false, 1, requested_at, 3600, next_at from flowgres.approvals cross join generate_series(1, 10000)"
     )
     assert buffers_of_look(approvals.runner) <= before + 2
     (plan,) = db.value("explain (analyze, buffers, format json) select * from flowgres.fire_approvals(50)")

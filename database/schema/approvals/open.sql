@@ -126,6 +126,6 @@ begin
   perform flowgres.tell_of_approvals(p_approvals => v_opened, p_event => 'waiting_for_approval');
 end;
 $$;
-comment on function flowgres.open_approvals(flowgres.advance_state, flowgres.step_report[], integer[]) is $$Open the approvals that the reports at these places ask for, and tell of them; waits says then what each step waits for
+comment on function flowgres.open_approvals(flowgres.advance_state, flowgres.step_report[], integer[]) is $$Open the approvals that reports ask for, and tell of them
 
-The leases are held.$$;
+Of the reports at these places, whose leases are held; waits says then what each step waits for.$$;
