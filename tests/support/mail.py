@@ -20,7 +20,7 @@ class _Listening(Controller):
 
     def _trigger_server(self) -> None:
         self.port = self.server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-        super()._trigger_server()
+        super()._trigger_server()  # type: ignore[no-untyped-call]
 
 
 @dataclass
@@ -77,7 +77,7 @@ class MailServer:
                         Mail(
                             str(envelope.mail_from),
                             list(envelope.rcpt_tos),
-                            cast("EmailMessage", message),
+                            message,
                             session.ssl is not None or server.is_implicit,
                             None
                             if session.auth_data is None

@@ -46,7 +46,7 @@ def parse_address(text: str, *, what: str) -> Address:
         raise problem
     try:
         header = SMTP.header_factory("to", text.strip())
-        if not isinstance(header, AddressHeader) or len(header.addresses) != 1 or getattr(header, "defects", ()):
+        if not isinstance(header, AddressHeader) or len(header.addresses) != 1 or getattr(header, "defects", None):
             raise problem
         found = header.addresses[0]
         if not found.username or not found.domain or header.groups[0].display_name is not None:

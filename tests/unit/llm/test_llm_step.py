@@ -176,9 +176,12 @@ async def test_cost_by_the_price_of_the_setting(ask: Asking) -> None:
 
 async def test_key_of_the_operator_never_goes_to_an_address_of_the_tenant(ask: Asking) -> None:
     shared = {"OPENAI_API_KEY": KEY}
-    for own, config in (({}, {"base_url": f"{ask.server.url}/v1"}), ({"OPENAI_BASE_URL": f"{ask.server.url}/v1"}, {})):
-        error = error_of(await ask("openai", own=own, shared=shared, **config))
-        assert error.code == "llm_unauthorized"
+    address = f"{ask.server.url}/v1"
+    for outcome in (
+        await ask("openai", own={}, shared=shared, base_url=address),
+        await ask("openai", own={"OPENAI_BASE_URL": address}, shared=shared),
+    ):
+        assert error_of(outcome).code == "llm_unauthorized"
     assert all("authorization" not in headers for headers in ask.server.headers)
     assert len(ask.server.headers) == 2
 
