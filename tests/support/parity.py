@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.definitions import condition, listed_step, log_step, workflow
 from tests.support.parity_graph import GRAPH
 from tests.support.parity_machines import GUARDS, MACHINES
-from tests.support.parity_steps import CONFIG, TRANSITIONS, at, one
+from tests.support.parity_steps import CONFIG, RECORDS, TRANSITIONS, at, one
 
 Definition = dict[str, Any]
 Said = dict[str, str]
@@ -64,6 +64,7 @@ HOLDERS: dict[str, Any] = {
 ALIKE: list[tuple[Definition, Said]] = [
     *GRAPH,
     *MACHINES,
+    *RECORDS,
     # The document
     (workflow(log_step("a")), {}),
     (workflow(log_step("a"), name="Order Pipeline"), {"name": "invalid_name"}),

@@ -34,3 +34,19 @@ TRANSITIONS: list[tuple[Definition, Said]] = [
         at("workflow", "invalid_text") | at("entity_id", "wrong_kind") | at("metadata", "wrong_kind")),
     (one("transition", instance="{{ secrets.KEY }}", to="a"), at("instance", "secret_misuse")),
 ]  # fmt: skip
+
+
+def recorded(kind: str, word: Any, **members: Any) -> Definition:
+    """A workflow of one step that says which attempts keep what they sent."""
+    config = {"url": "https://x.example/"} if kind == "http" else {"message": "x"}
+    return workflow({"id": "a", "type": kind, "config": config, "record": word} | members)
+
+
+UNDO = {"type": "log", "config": {"message": "x"}, "record": "all"}
+RECORDS: list[tuple[Definition, Said]] = [
+    (recorded("http", "all"), {}),
+    (recorded("http", None), {}),
+    (recorded("http", "some"), {"steps[0].record": "unknown_word"}),
+    (recorded("log", "all"), {"steps[0]": "record_not_allowed"}),
+    (recorded("http", "none", compensate=UNDO), {"steps[0].compensate": "record_not_allowed"}),
+]

@@ -226,6 +226,8 @@ begin
             'output', s.output_template, 'uses_secrets', to_jsonb(s.secret_names), 'timeout_seconds', s.timeout_seconds,
             'capability', s.capability, 'section', s.section, 'items', s.iterates -> 'items',
             'until', s.repeats -> 'until',
+            'record', case when v.definition @? '$.**.record' then (
+              select l.step ->> 'record' from flowgres.list_sections(v.definition) as l where l.section = s.section and l.id = s.id) end,
             'next', s.next_index, 'sees_instance', flowgres.sees_instance(s),
             'chain', (
               select jsonb_build_object(

@@ -56,7 +56,8 @@ class CompiledStep:
     piece. `sees_error`: it runs after a failure, and what it sees begins with that. A step that runs once for each item
     begins with its list, and `each` is the step itself. One that repeats has `until`, which is asked after each round.
     `sees_instance`: something of it may name the instance, which is read as the step begins.
-    `check` is what its handler has to look at in the configuration that was rendered.
+    `check` is what its handler has to look at in the configuration that was rendered. `record` says which attempts keep
+    what they sent and got: all, none, or the last failed one.
     """
 
     index: int
@@ -87,6 +88,7 @@ class CompiledStep:
     until_roots: frozenset[str] = frozenset()
     until_key: str = ""
     sees_instance: bool = False
+    record: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,12 @@ from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.execution.executor import Executor
 from flowgres_runner.execution.handling import run_handler
 from flowgres_runner.execution.prepared import Prepared
-from flowgres_runner.execution.results import Result, encode_started
+from flowgres_runner.execution.results import Ended, Result, RoundEnded, encode_started
 from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.failpoints import pass_failpoint
 from flowgres_runner.http import Client
 from flowgres_runner.http.budget import ByteBudget, current_room
+from flowgres_runner.http.recording import Recorder, current_recorder
 from flowgres_runner.payloads.masks import masker
 from flowgres_runner.providers import NO_PROVIDERS, NOTHING_SHARED, SharedProviders
 from flowgres_runner.secrets import Placeholders, put_values
@@ -227,6 +228,7 @@ class RunningSteps:
                 try:
                     outcome = await self._outcome(prepared, config)
                     ended = await executor.reshaper.reshape(prepared, outcome, room)
+                    ended = recorded(ended, current_recorder.get(), keeps_all=prepared.step.record == "all")
                 except Exception:
                     log.exception("handler_failed", execution_id=claimed.execution_id, step=prepared.step.id)
                     ended = internal_failure()
@@ -258,6 +260,8 @@ class RunningSteps:
                 settings=prepared.version.limits.provider_settings,
             )
             secret_values = (*secret_values, *providers.shared.values())
+        if step.record != "none":
+            current_recorder.set(Recorder(secret_values))
         tools = None
         if handler.uses_tools:
             tools = make_tools(
@@ -318,6 +322,31 @@ def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
         retryable=error.retryable,
     )
     return Failed(clean, detail=mask(outcome.detail), logs=logs)
+
+
+def recorded(ended: Ended, recorder: Recorder | None, *, keeps_all: bool) -> Ended:
+    """The outcome with what was sent and what came back, if this attempt is one that keeps it."""
+    if recorder is None:
+        return ended
+    if isinstance(ended, Failed):
+        return replace(ended, detail=_with_record(ended.detail, recorder, keeps_all=keeps_all))
+    if not keeps_all:
+        return ended
+    if isinstance(ended, Completed):
+        return replace(ended, detail=_with_record(ended.detail, recorder, keeps_all=True))
+    if isinstance(ended, RoundEnded):
+        completed = replace(ended.completed, detail=_with_record(ended.completed.detail, recorder, keeps_all=True))
+        return replace(ended, completed=completed)
+    return ended
+
+
+def _with_record(own: Json, recorder: Recorder, *, keeps_all: bool) -> Json:
+    told = recorder.told()
+    if not told:
+        return own
+    if keeps_all:
+        told["record"] = "all"
+    return {**(own if isinstance(own, dict) else {"detail": own} if own else {}), **told}
 
 
 def _with_logs(outcome: Outcome, lines: tuple[tuple[str, str], ...]) -> Outcome:

@@ -211,6 +211,7 @@ def _compile_one(version_id: str, raw: Mapping[str, Any], find: FindHandler) -> 
         until_roots=_roots(raw.get("until")),
         until_key=f"{key}:until",
         sees_instance=raw.get("sees_instance") is True,
+        record=raw.get("record"),
     )
 
 

@@ -28,6 +28,8 @@ def is_success(status: int) -> bool:
 class Request:
     """What to send. `credentials` names (lower case) further headers that must not follow to another origin.
 
+    `hidden` are values besides the secrets that no record of the request shows.
+
     `reads_as` is how the body of the answer is read: `auto` (by its content type), `json`, `text` or `bytes`.
     """
 
@@ -39,6 +41,7 @@ class Request:
     is_expected: Callable[[int], bool] = is_success
     credentials: frozenset[str] = frozenset()
     reads_as: str = "auto"
+    hidden: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -53,9 +56,26 @@ class Response:
 
 
 class Exchange:
-    """A request, aimed: where it goes next, with which method, headers and body."""
+    """A request, aimed: where it goes next, with which method, headers and body.
 
-    __slots__ = ("_started", "_timing", "body", "headers", "mask", "method", "request", "secrets", "target")
+    Of its answer there are `status` and `answered` (headers), and what was `received` of a body that is none to go on
+    with.
+    """
+
+    __slots__ = (
+        "_started",
+        "_timing",
+        "answered",
+        "body",
+        "headers",
+        "mask",
+        "method",
+        "received",
+        "request",
+        "secrets",
+        "status",
+        "target",
+    )
 
     def __init__(self, request: Request, secrets: tuple[str, ...], timing: Timing = REAL_TIME) -> None:
         self._timing = timing
@@ -67,6 +87,9 @@ class Exchange:
         self.body = request.body
         self.headers: dict[str, str] = {}
         self.target: Target | None = None
+        self.status: int | None = None
+        self.answered: dict[str, str] = {}
+        self.received: bytes | None = None
 
     def aim(self, own_headers: Mapping[str, str]) -> Target:
         """Parse the address and check what will be sent; raises HttpError before anything is."""

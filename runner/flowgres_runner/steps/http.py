@@ -22,6 +22,8 @@ from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome
 from flowgres_runner.trace_context import TRACE_HEADERS
 
 _ENCODE_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_HIDDEN = frozenset(("password", "token", "value"))
+"""Members of `auth` that no record shows, wherever they come from."""
 _MEMBERS = config_schema("http")["properties"]
 
 
@@ -116,6 +118,7 @@ def build_request(task: StepTask) -> tuple[Request, float]:
         is_expected=_expected(config.get("expected_status")),
         credentials=credentials,
         reads_as=config.get("response", "auto"),
+        hidden=tuple(text for key, text in config.get("auth", {}).items() if key in _HIDDEN),
     )
     return request, min(config.get("timeout", math.inf), task.timeout_seconds)
 
