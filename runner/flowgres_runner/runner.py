@@ -25,12 +25,15 @@ from flowgres_runner.execution.running import RESERVE_PART, RunningSteps
 from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.http import Client, EgressPolicy
+from flowgres_runner.mail import Mailer
 from flowgres_runner.memory import calm_collector, return_memory
 from flowgres_runner.reading.reader import Reader
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.settings import RunnerSettings
 from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.http import HttpStep
+from flowgres_runner.steps.llm import LlmHandler
+from flowgres_runner.steps.notify import NotifyHandler
 from flowgres_runner.steps.registry import (
     core_handlers,
     custom_handlers,
@@ -109,7 +112,12 @@ class Runner:
             reader=self._reader,
             timing=around.timing,
         )
-        self._core = core_handlers(http=HttpStep(self._http), now=around.database_now or self._clock.now)
+        self._mailer = Mailer(policy=http_policy or EgressPolicy())
+        self._core = core_handlers(
+            http=HttpStep(self._http),
+            now=around.database_now or self._clock.now,
+            reaching=(NotifyHandler(self._mailer), LlmHandler(self._reader)),
+        )
         self._custom = custom_handlers(frozenset(self._core)) if around.offered is None else dict(around.offered)
         self._handlers: dict[str, Handler] = dict(self._core)
 
@@ -128,6 +136,7 @@ class Runner:
             belief=self._belief,
             timing=around.timing,
             logs_traces=settings.trace_seconds is not None,
+            providers=settings.providers,
         )
         self._executor = Executor(
             link=self._lookup_link,
@@ -365,6 +374,7 @@ class Runner:
         await self._pool.close()
         await self._checker.close()
         await self._http.close()
+        await self._mailer.close()
         await self._reader.close()
         if self._tracer is not None:
             await self._tracer.close()

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from flowgres_process.environment import Environment, check_url
 from flowgres_process.errors import SettingsError
+from flowgres_runner.providers import NOTHING_SHARED, PROVIDER_VARIABLES, SharedProviders
+
+_WORDS = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class RunnerSettings:
     `concurrency` bounds steps that wait for something (HTTP and custom types), not pure ones.
     What is None is decided by the database's settings. `lease_seconds` is always theirs, because all runners must
     agree; here it is read only to say so when it differs. `trace_seconds` is how long the collector of traces has for
-    one request; None when no traces are asked for.
+    one request; None when no traces are asked for. `providers` are accounts of the operator that tenants may use.
     """
 
     database_url: str
@@ -40,6 +43,7 @@ class RunnerSettings:
     log_format: str = "auto"
     failpoint: str = ""
     trace_seconds: float | None = None
+    providers: SharedProviders = NOTHING_SHARED
     notices: tuple[str, ...] = ()
 
     @property
@@ -95,8 +99,21 @@ class RunnerSettings:
             log_format=read.log_format(),
             failpoint=read.text("FLOWGRES_FAILPOINT"),
             trace_seconds=_trace_seconds(read),
+            providers=_shared_providers(read, notices),
             notices=tuple(notices),
         )
+
+
+def _shared_providers(read: Environment, notices: list[str]) -> SharedProviders:
+    """The operator's accounts, which tenants use only when SHARED_PROVIDER_KEYS says so."""
+    given = {name: read.text(name) for name in PROVIDER_VARIABLES if read.text(name)}
+    is_development = (read.text("ENV") or "development") == "development"
+    if read.choice("SHARED_PROVIDER_KEYS", "false", ("true", "false"), also=_WORDS) == "true":
+        return SharedProviders(given, is_development)
+    if given:
+        names = ", ".join(sorted(given))
+        notices.append(f"without SHARED_PROVIDER_KEYS=true no step uses {names}: tenants store secrets of these names")
+    return SharedProviders({}, is_development)
 
 
 def _trace_seconds(read: Environment) -> float | None:

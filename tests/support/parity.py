@@ -301,7 +301,11 @@ ALIKE: list[tuple[Definition, Said]] = [
     (http(headers={"A": "{{ secrets.KEY | upper }}"}), at("headers.A", "secret_misuse")),
     (http(headers={"A": "{{ secrets }}"}), at("headers.A", "secret_misuse")),
     (http(headers={"A": "{{ 'x' if secrets.KEY == input.x else 'y' }}"}), at("headers.A", "secret_misuse")),
-    (one("notify", channel="email", message=SECRET), at("message", "secret_misuse")),
+    (one("notify", channel="log", message=SECRET), at("message", "secret_misuse")),
+    (one("notify", channel="email", recipient="a@b.example", message="x", server=SECRET), {}),
+    (one("notify", channel="email", recipient=SECRET, message="x"), at("recipient", "secret_misuse")),
+    (one("llm", provider="openai", model="m", prompt="x", api_key=SECRET, base_url=SECRET), {}),
+    (one("llm", provider="openai", model="m", prompt=SECRET), at("prompt", "secret_misuse")),
     (one("transform", expression="{{ secrets }}"), at("expression", "secret_misuse")),
     (one("http"), at("url", "missing_key")),
     (http(url="ftp://x", metod="GET"), at("url", "invalid_text") | at("metod", "unknown_key")),
@@ -387,6 +391,17 @@ ALIKE: list[tuple[Definition, Said]] = [
     (one("log", message="x", level="loud", data=1), at("level", "unknown_word") | at("data", "unknown_key")),
     (one("notify", message="x"), at("channel", "missing_key")),
     (one("notify", channel="fax", message="x", to="y"), at("channel", "unknown_word") | at("to", "unknown_key")),
+    (one("notify", channel="email", message="x"), at("recipient", "missing_key")),
+    (one("notify", channel="email", recipient=[], message="x"), at("recipient", "invalid_text")),
+    (one("llm", model="m", prompt="x"), at("provider", "missing_key")),
+    (one("llm", provider="openai", model="m"), at("", "missing_key")),
+    (one("llm", provider="openai", model="m", prompt="x", messages=[{"role": "user", "content": "x"}]),
+        at("", "conflicting_keys")),
+    (one("llm", provider="ask", model="", prompt="x", max_tokens=0, temperature=3), at("provider", "unknown_word")
+        | at("model", "invalid_text") | at("max_tokens", "out_of_range") | at("temperature", "out_of_range")),
+    (one("llm", provider="openai", model="m", messages=[{"role": "system", "content": 1}]),
+        at("messages[0].role", "unknown_word") | at("messages[0].content", "wrong_kind")),
+    (one("llm", provider="openai", model="m", prompt="x", schema="{{ input.schema }}"), {}),
 ]  # fmt: skip
 
 PARSED: list[tuple[Definition, Said]] = [

@@ -214,7 +214,11 @@ begin
         'max_output_bytes', flowgres.setting(v.tenant_id, 'max_output_bytes'),
         'step_timeout_seconds', flowgres.setting(v.tenant_id, 'http_step_timeout_seconds'),
         'max_delay_seconds', flowgres.setting(v.tenant_id, 'max_delay_seconds'),
-        'max_json_depth', flowgres.setting(v.tenant_id, 'max_json_depth')),
+        'max_json_depth', flowgres.setting(v.tenant_id, 'max_json_depth'),
+        'provider_settings', jsonb_build_object(
+          'notify_mode', flowgres.setting(v.tenant_id, 'notify_mode'),
+          'llm_mode', flowgres.setting(v.tenant_id, 'llm_mode'),
+          'llm_prices', flowgres.setting(v.tenant_id, 'llm_prices'))),
       'steps', (
         select jsonb_agg(
           jsonb_build_object(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from flowgres_definitions.rendered import ConfigCheck
 from flowgres_runner.evaluator.jobs import Follower
@@ -96,12 +97,16 @@ class CompiledStep:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the tenant's settings allow: bytes and depth of an output, seconds of an attempt and of a delay."""
+    """What the tenant's settings allow: bytes and depth of an output, seconds of an attempt and of a delay.
+
+    `provider_settings` are those of steps that reach a provider (`steps.providers`).
+    """
 
     max_output_bytes: int
     max_json_depth: int
     step_timeout_seconds: float
     max_delay_seconds: float
+    provider_settings: Mapping[str, Json] = field(default_factory=dict)
 
 
 NO_LIMITS = Limits(1 << 30, 64, 30.0, math.inf)

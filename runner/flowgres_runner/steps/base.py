@@ -23,6 +23,7 @@ from flowgres_runner.errors import AttemptError
 from flowgres_runner.json_values import Json as Json
 from flowgres_runner.payloads.texts import JsonText as JsonText
 from flowgres_runner.payloads.texts import Unread
+from flowgres_runner.providers import NO_PROVIDERS, Providers
 from flowgres_runner.steps.lines import LOG_LEVELS as LOG_LEVELS
 from flowgres_runner.steps.lines import MAX_LOG_CHARACTERS as MAX_LOG_CHARACTERS
 from flowgres_runner.steps.lines import MAX_LOG_LINES as MAX_LOG_LINES
@@ -207,6 +208,7 @@ class StepTools:
     deadline: float
     cancelled: threading.Event
     secret_values: tuple[str, ...] = field(default=(), repr=False)
+    providers: Providers = NO_PROVIDERS
 
 
 @dataclass(slots=True)
@@ -270,6 +272,11 @@ class StepTask:
         return () if self.tools is None else self.tools.secret_values
 
     @property
+    def providers(self) -> Providers:
+        """Whose accounts it may use: those that `Handler.provider_names` asked for."""
+        return self._tools.providers
+
+    @property
     def _tools(self) -> StepTools:
         if self.tools is None:
             raise RuntimeError("a step that only computes has no tools")
@@ -313,6 +320,10 @@ class Handler:
     """Part of every runner; others are capabilities of their own."""
     uses_tools: bool = False
     """Whether its attempts are given `StepTask.tools`."""
+    has_stub: bool = False
+    """Whether it does nothing outside when the tenant's settings say so, as those of cases do."""
+    least_timeout_seconds: float = 0.0
+    """Of an attempt whose step names no time."""
     is_bounded: bool = False
     """Whether all that it waits for ends with the attempt's time anyway: then nobody else keeps a clock for it."""
     is_hidden: bool = False
@@ -391,6 +402,10 @@ class Handler:
         failure for one, is right too, but then what was rendered together is rendered again.
         """
         return None
+
+    def provider_names(self, config: Json) -> tuple[str, ...]:
+        """Secrets that an attempt looks for by itself, given its rendered configuration."""
+        return ()
 
     def looks_up(self, config: Json) -> bool:
         """Whether the configuration, given before it is rendered, names something that `find` has to find."""

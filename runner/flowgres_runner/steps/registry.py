@@ -25,9 +25,11 @@ log = get_logger(__name__)
 LOOK_SECONDS = 0.5
 
 
-def core_handlers(*, http: Handler, now: Callable[[], datetime]) -> dict[str, Handler]:
-    """The step types that every runner serves; `now` is the database's clock."""
-    return {handler.type: handler for handler in (*pure_handlers(now), http)}
+def core_handlers(
+    *, http: Handler, now: Callable[[], datetime], reaching: Iterable[Handler] = ()
+) -> dict[str, Handler]:
+    """The step types that every runner serves: `reaching` a provider, and others. `now` is the database's clock."""
+    return {handler.type: handler for handler in (*pure_handlers(now), http, *reaching)}
 
 
 def custom_handlers(taken: frozenset[str], points: Iterable[EntryPoint] | None = None) -> dict[str, OfferedHandler]:
