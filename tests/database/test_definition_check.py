@@ -128,7 +128,7 @@ def test_custom_type_is_known_once_a_runner_serves_it(author: Author) -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        *(typed(kind) for kind in ("llm", "wait", "approval", "sql")),
+        *(typed(kind) for kind in ("llm", "wait", "approval")),
         *(log_step("a", **{key: {}}) for key in ("on_timeout",)),
     ],
 )

@@ -205,6 +205,7 @@ begin
     p_sorted => v_graph.sorted, p_from => v_graph.edge_from, p_to => v_graph.edge_to
   )
   || flowgres.check_secrets(p_definition => v_whole)
+  || flowgres.check_functions(p_tenant_id => p_tenant_id, p_definition => v_whole)
   || flowgres.check_trigger_names(p_definition => v_whole)
   || flowgres.check_cron_triggers(p_definition => v_whole)
   || flowgres.check_webhook_triggers(p_definition => v_whole)

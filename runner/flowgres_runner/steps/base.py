@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol, TypeAlias
@@ -198,7 +198,7 @@ class StepTask:
     `config` is rendered (secrets put in where the type's `secret_places` allow it), `timeout_seconds` bounds this
     attempt, `resume` is set when a suspended step goes on. `trace` is its span, where the type waits. `item` is that of
     a `foreach`, `round` counts from 1 where a step repeats. `check` says what of `config` is left to check; without one
-    nobody has looked, so that is all of it.
+    nobody has looked, so that is all of it. `lease` is for the engine's own types alone.
     """
 
     tenant_id: str
@@ -214,6 +214,7 @@ class StepTask:
     round: int | None = None
     check: ConfigCheck | None = field(default=None, repr=False)
     item: Json = None
+    lease: Sequence[str | int] = field(default=(), repr=False)
 
     @property
     def idempotency_key(self) -> str:
@@ -292,7 +293,9 @@ class Handler:
     """Of a package's type; those of the built-in ones stand in the description of the language."""
     waits: bool = False
     is_core: bool = True
-    """Part of every runner; others are capabilities of their own."""
+    """Built in; others are those of packages, and capabilities of their own."""
+    is_optional: bool = False
+    """Built in, and a capability of its own all the same: not every runner has what it needs."""
     uses_tools: bool = False
     """Whether its attempts are given `StepTask.tools`."""
     is_bounded: bool = False

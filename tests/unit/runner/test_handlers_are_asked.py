@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from flowgres_runner.http import Client
 from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.http import HttpStep
 from flowgres_runner.steps.registry import core_handlers, published_types
+from tests.support.functions import unused_sql_step
 
 ROOT = Path(flowgres_runner.__file__).parent
 # Made and named where they are registered; each of `steps/` is a type's own.
@@ -22,7 +24,10 @@ NAMES = core_step_types() | {"outputs"}
 
 
 def _handlers() -> dict[str, Handler]:
-    return core_handlers(http=HttpStep(Client()), now=lambda: pytest.fail("nothing is asked for the time"))
+    def fail() -> datetime:
+        pytest.fail("nothing is asked for the time")
+
+    return core_handlers(http=HttpStep(Client()), now=fail, optional=[unused_sql_step()])
 
 
 CLASSES = {type(handler).__name__ for handler in _handlers().values()} | {"Handler", "OfferedHandler", "StepType"}

@@ -21,6 +21,7 @@ from flowgres_runner.steps.base import Failed, Handler, Outcome, StepTask
 from flowgres_runner.steps.http import HttpStep
 from flowgres_runner.steps.registry import core_handlers
 from tests.support.configs import put, written_out
+from tests.support.functions import unused_sql_step
 from tests.support.schemas import any_schema, any_value, is_valid
 
 Json = Any
@@ -48,7 +49,7 @@ OPEN_PLACES = [
 @pytest.fixture(scope="module")
 def handlers() -> dict[str, Handler]:
     client = Client(policy=EgressPolicy())
-    return core_handlers(http=HttpStep(client), now=lambda: datetime.now(UTC))
+    return core_handlers(http=HttpStep(client), now=lambda: datetime.now(UTC), optional=[unused_sql_step()])
 
 
 def task_of(config: Json, check: ConfigCheck | None = None) -> StepTask:
@@ -133,7 +134,8 @@ def takes_anything(kind: str, path: Path, config: Json) -> bool:
 
 
 def rules_of(kind: str) -> ConfigRules:
-    rules = core_handlers(http=HttpStep(Client(policy=EgressPolicy())), now=lambda: datetime.now(UTC))[kind].rules
+    http = HttpStep(Client(policy=EgressPolicy()))
+    rules = core_handlers(http=http, now=lambda: datetime.now(UTC), optional=[unused_sql_step()])[kind].rules
     assert rules is not None
     return rules
 
