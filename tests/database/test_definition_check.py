@@ -128,11 +128,6 @@ def test_custom_type_is_known_once_a_runner_serves_it(author: Author) -> None:
     assert author.errors(definition) == {}
 
 
-@pytest.mark.parametrize("step", [typed("sql")])
-def test_documented_feature_that_is_not_built_is_refused(author: Author, step: dict[str, Any]) -> None:
-    assert list(author.errors(workflow(step)).values()) == ["not_available_yet"]
-
-
 @pytest.mark.parametrize(
     ("members", "path"),
     [

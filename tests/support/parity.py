@@ -218,7 +218,6 @@ ALIKE: list[tuple[Definition, Said]] = [
     (with_step(id="on"), {"steps[0].id": "reserved_name"}),
     (with_step(confg={}), {"steps[0].confg": "unknown_key"}),
     (workflow({"id": "a", "type": "Lgo", "config": {}}), {"steps[0].type": "unknown_step_type"}),
-    (one("llm", model="x"), {"steps[0].type": "not_available_yet"}),
     (one("approval"), {}),
     (one("approval", role="manager", approvers=["ann", "{{ input.who }}"], quorum="{{ input.n }}", remind="1d",
         not_starter=True, form={"amount": {"type": "number", "minimum": 1}}), {}),

@@ -129,6 +129,7 @@ class Prepared:
             round=None if step.until is None else claimed.round or 1,
             check=step.check,
             item=self.item,
+            lease=() if step.pure is not None else claimed.lease,
         )
 
     @property

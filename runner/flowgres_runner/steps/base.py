@@ -218,7 +218,7 @@ class StepTask:
     `config` is rendered (secrets put in where the type's `secret_places` allow it), `timeout_seconds` bounds this
     attempt, `resume` is set when a suspended step goes on. `trace` is its span, where the type waits. `item` is that of
     a `foreach`, `round` counts from 1 where a step repeats. `check` says what of `config` is left to check; without one
-    nobody has looked, so that is all of it.
+    nobody has looked, so that is all of it. `lease` is for the engine's own types alone.
     """
 
     tenant_id: str
@@ -234,6 +234,7 @@ class StepTask:
     round: int | None = None
     check: ConfigCheck | None = field(default=None, repr=False)
     item: Json = None
+    lease: Sequence[str | int] = field(default=(), repr=False)
 
     @property
     def idempotency_key(self) -> str:
@@ -317,7 +318,9 @@ class Handler:
     """Of a package's type; those of the built-in ones stand in the description of the language."""
     waits: bool = False
     is_core: bool = True
-    """Part of every runner; others are capabilities of their own."""
+    """Built in; others are those of packages, and capabilities of their own."""
+    is_optional: bool = False
+    """Built in, and a capability of its own all the same: not every runner has what it needs."""
     uses_tools: bool = False
     """Whether its attempts are given `StepTask.tools`."""
     has_stub: bool = False
