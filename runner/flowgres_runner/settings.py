@@ -21,9 +21,9 @@ class RunnerSettings:
     `concurrency` bounds steps that wait for something (HTTP and custom types), not pure ones.
     What is None is decided by the database's settings. `lease_seconds` is always theirs, because all runners must
     agree; here it is read only to say so when it differs. `trace_seconds` is how long the collector of traces has for
-    one request; None when no traces are asked for. `providers` are accounts of the operator that tenants may use. `sql_url` is the database as the login that calls the functions of
-    sql steps; without it the runner serves none. `types` are what it serves: step types, and `core` for those that
-    every runner has; None is all that it can.
+    one request; None when no traces are asked for. `providers` are accounts of the operator that tenants may use.
+    `sql_url` is the database as the login that calls the functions of sql steps; without it the runner serves none.
+    `types` are what it serves: step types, and `core` for those that every runner has; None is all that it can.
     """
 
     database_url: str

@@ -78,7 +78,7 @@ class HttpStep(Handler):
         output: dict[str, Json] = {
             "status": result.status,
             "headers": dict(result.headers),
-            "header_values": dict(result.header_values),
+            "header_values": {name: list(values) for name, values in result.header_values.items()},
             "links": dict(parse_links(result.headers["link"], result.url)) if "link" in result.headers else {},
             "duration_ms": result.duration_ms,
         }

@@ -31,7 +31,10 @@ CORE = "core"
 def core_handlers(
     *, http: Handler, now: Callable[[], datetime], reaching: Iterable[Handler] = ()
 ) -> dict[str, Handler]:
-    """The built-in step types: with those `reaching` out, of which some only some runners have. `now` is the database's clock."""
+    """The built-in step types, with those `reaching` out, some of which not every runner has.
+
+    `now` is the database's clock.
+    """
     return {handler.type: handler for handler in (*pure_handlers(now), http, *reaching)}
 
 
