@@ -118,3 +118,6 @@ drop function if exists flowgres.start_versions(
   flowgres.workflow_versions, jsonb[], timestamptz, text, jsonb, smallint, text, uuid, smallint, uuid[], smallint[], bigint[]);
 drop function if exists flowgres.check_notification_room(uuid, integer, integer);
 drop function if exists flowgres.find_version(flowgres.workflows, integer);
+-- Keys of workers have queues.
+drop function if exists flowgres_api.create_api_key(text, text, timestamptz, text[]);
+drop function if exists flowgres.create_api_key(text, text, timestamptz, text[]);

@@ -204,6 +204,7 @@ begin
     -- A retry begins anew; a lost step goes on from where it was resumed.
     resume = case
       when o.outcome in ('suspended', 'child') then '{}'::jsonb
+      when o.outcome = 'task' then jsonb_build_object('task_id', o.detail -> 'task_id')
       -- It goes on at once.
       when o.outcome = 'detached' then jsonb_build_object('status', 'detached', 'execution_id', o.child_execution_id)
       when o.outcome = 'moved' then jsonb_build_object('status', 'moved', 'output', o.output)
@@ -214,13 +215,15 @@ begin
     -- Each round has its attempts for itself.
     round = case when o.outcome = 'again' then o.round + 1 else q.round end,
     past_attempts = case when o.outcome = 'again' then q.attempt else q.past_attempts end,
-    is_announced = o.outcome in ('started', 'suspended', 'child', 'detached', 'moved'),
+    is_announced = o.outcome in ('started', 'suspended', 'child', 'detached', 'moved', 'task'),
     claimed_at = case when o.outcome = 'started' then q.claimed_at end,
     attempt = q.attempt + (o.outcome = 'lost' and o.is_resumed)::integer,
     -- Twice lost, whatever else its tries came to, is no chance any more: one of those that were held together kills runners,
     -- and nobody knows which. From here on it goes to a runner without any other suspect, so that who merely stood beside it
     -- does not fail with it.
     capability = case
+      -- Where workers look, and no runner does.
+      when o.outcome = 'task' then 'task:' || (o.detail ->> 'queue')
       when o.outcome = 'again' then regexp_replace(q.capability, '^alone:', '')
       when o.outcome = 'lost' and q.capability not like 'alone:%' and (
         select count(*) from flowgres.attempts as a

@@ -26,7 +26,7 @@ create or replace function flowgres.may_retry(p_error jsonb, p_retry_errors text
 as $$
   -- The same definition and the same data fail the same way again: of these no policy makes a second attempt. A step type that
   -- says itself whether it may be tried again knows; what the step's policy then says is how often.
-  select p_attempt < p_max_attempts
+  select p_attempt < case when p_error ->> 'class' = 'lease_expired' then greatest(p_max_attempts, 3) else p_max_attempts end
     and case p_error -> 'retryable'
       when 'true' then true
       when 'false' then false
@@ -130,7 +130,7 @@ begin
           when r."out" = '[]' then 'completed'
           else 'expand' end
         -- Whoever makes something else of a list does not know what it is.
-        when r.iteration = -1 and w.iterates ? 'items' and r.o in ('completed', 'suspended', 'child', 'detached', 'moved')
+        when r.iteration = -1 and w.iterates ? 'items' and r.o in ('completed', 'suspended', 'child', 'detached', 'moved', 'task')
           then 'failed'
         -- The same of rounds.
         when r.o = 'completed' then case when w.repeats is null then 'completed' else 'failed' end
@@ -142,7 +142,7 @@ begin
           then 'retrying'
         -- A step that took its runner with it is tried a few times whatever its own policy: the runner may not be its fault.
         when r.o = 'lost' and r.attempt - coalesce(r.past_attempts, 0) + r.is_resumed::integer >= greatest(w.max_attempts, 3) then 'failed'
-        when r.o in ('skipped', 'lost', 'suspended', 'child', 'detached', 'moved', 'started') then r.o
+        when r.o in ('skipped', 'lost', 'suspended', 'child', 'detached', 'moved', 'task', 'started') then r.o
         else 'failed'
       end as outcome
     from reported as r
@@ -207,6 +207,7 @@ begin
           p_error => l.error))
         when 'suspended' then case when l.seconds is null then 'infinity'
           else p_state.now + make_interval(secs => greatest(l.seconds, 0)) end
+        when 'task' then 'infinity'
         when 'child' then coalesce(p_state.now + make_interval(secs => l.timeout_seconds), 'infinity')
         when 'again' then p_state.now + make_interval(secs => nullif((l.repeats ->> 'delay')::double precision, 0))
       end as due_at,
@@ -283,13 +284,14 @@ begin
       select
         n.seq, case when n.outcome = 'started' then n.began_at else p_state.now end as at,
         case when n.start_count > 0 and n.log_count = 0 then n.began_at end as began_at,
-        case when n.outcome = 'expand' then 'step_expanded' when n.outcome in ('suspended', 'child', 'detached', 'moved') then 'step_waiting'
+        case when n.outcome = 'expand' then 'step_expanded' when n.outcome in ('suspended', 'child', 'detached', 'moved', 'task') then 'step_waiting'
           when n.outcome = 'again' then 'step_repeated' else 'step_' || n.outcome end as type,
         case when n.outcome = 'failed' then 'error' when n.outcome in ('retrying', 'lost') then 'warning' else 'info' end as level,
         n.error ->> 'message' as message,
         case
           when n.outcome = 'expand' then jsonb_build_object('items', jsonb_array_length(n.output))
           when n.outcome = 'again' then jsonb_strip_nulls(jsonb_build_object('round', n.round, 'due_at', n.due_at))
+          when n.outcome = 'task' then n.detail
           when n.error is not null or n.due_at is not null or n.child is not null then flowgres.describe_outcome(
             p_attempt => n.attempt, p_error => n.error, p_due_at => n.due_at, p_child_execution_id => n.child) end as details
       union all
@@ -353,6 +355,7 @@ begin
         p_ready_at => n.ready_at, p_began_at => n.began_at, p_due_at => n.due_at,
         p_waits_for => case n.outcome
           when 'retrying' then 'retry' when 'suspended' then 'timer' when 'child' then 'child:' || n.child
+          when 'task' then 'worker:' || (n.detail ->> 'queue')
           when 'again' then case when n.due_at is not null then 'round' end end,
         p_child_execution_id => n.child,
         -- An iteration that was written as it is has no more to say than that it ended.

@@ -27,8 +27,14 @@ begin
   update flowgres.work_queue as q
   set
     due_at = null, ready_at = v_now, waits_for = null, rank = flowgres.next_rank(),
-    resume = case when q.waits_for like 'child:%'
-      then jsonb_build_object('status', 'timed_out', 'execution_id', substr(q.waits_for, 7)) else q.resume end
+    -- A worker's lease is over: a runner makes of it what the step says.
+    capability = case when q.waits_for like 'task:%' then 'core' else q.capability end,
+    resume = case
+      when q.waits_for like 'child:%' then jsonb_build_object('status', 'timed_out', 'execution_id', substr(q.waits_for, 7))
+      when q.waits_for like 'task:%' then jsonb_build_object(
+        'task_id', q.resume -> 'task_id',
+        'status', case when (q.resume ->> 'ends_at')::timestamptz <= v_now then 'timed_out' else 'lease_expired' end)
+      else q.resume end
   where q.ctid = any(v_rows);
   return cardinality(v_rows);
 end;

@@ -122,6 +122,9 @@ begin
       from flowgres.executions as e
       where e.tenant_id = p_tenant_id and e.id = (p_resume ->> 'execution_id')::uuid), p_resume);
   end if;
+  if p_resume ? 'task_id' then
+    return flowgres.read_task(p_tenant_id => p_tenant_id, p_resume => p_resume, p_most => p_most);
+  end if;
   return p_resume;
 end;
 $$;

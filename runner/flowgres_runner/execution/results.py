@@ -34,6 +34,7 @@ from flowgres_runner.steps.base import (
     Skipped,
     StepError,
     Suspended,
+    TaskAsked,
     TransitionAsked,
 )
 from flowgres_runner.steps.failures import output_failure
@@ -165,9 +166,10 @@ def encode_outcome(
             if outcome.is_detached:
                 rest += ',"detached":true'
             return EncodedOutcome(_result(claimed, "child", milliseconds, rest), None, None, 0)
-        if isinstance(outcome, TransitionAsked):
+        if isinstance(outcome, TransitionAsked | TaskAsked):
             _, text = _output_text(outcome.wanted, max_bytes, max_depth)
-            return EncodedOutcome(_result(claimed, "transition", milliseconds, f',"input":{text}'), None, None, 0)
+            word = "task" if isinstance(outcome, TaskAsked) else "transition"
+            return EncodedOutcome(_result(claimed, word, milliseconds, f',"input":{text}'), None, None, 0)
         if isinstance(outcome, Expanded):
             _, text = _output_text(outcome.items, max_bytes, max_depth)
             return EncodedOutcome(_result(claimed, "expand", milliseconds, f',"out":{text}'), None, None, 0)

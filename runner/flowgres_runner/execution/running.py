@@ -36,6 +36,7 @@ from flowgres_runner.steps.base import (
     Skipped,
     StepError,
     Suspended,
+    TaskAsked,
     TransitionAsked,
 )
 from flowgres_runner.steps.failures import internal_failure
@@ -281,7 +282,7 @@ def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
 
     if isinstance(outcome, ChildStarted):
         return outcome if isinstance(outcome.input, JsonText) else replace(outcome, input=mask(outcome.input))
-    if isinstance(outcome, TransitionAsked):
+    if isinstance(outcome, TransitionAsked | TaskAsked):
         return outcome if isinstance(outcome.wanted, JsonText) else replace(outcome, wanted=mask(outcome.wanted))
     if isinstance(outcome, Skipped | Expanded):
         return outcome
@@ -306,6 +307,6 @@ def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
 
 def _with_logs(outcome: Outcome, lines: tuple[tuple[str, str], ...]) -> Outcome:
     """The outcome with what was logged on the way to it."""
-    if not lines or isinstance(outcome, ChildStarted | TransitionAsked | Skipped | Expanded):
+    if not lines or isinstance(outcome, ChildStarted | TransitionAsked | TaskAsked | Skipped | Expanded):
         return outcome
     return replace(outcome, logs=(*outcome.logs, *lines))

@@ -25,6 +25,7 @@ from flowgres_runner.steps.base import (
     StepError,
     StepTask,
     Suspended,
+    TaskAsked,
     TransitionAsked,
 )
 from flowgres_runner.steps.pure import pure_handlers
@@ -98,13 +99,16 @@ def run_apart(data: bytes | bytearray, order: Order) -> tuple[Head, bytes]:
             return head, bounded_text(_plain(outcome.input), order.max_bytes, order.max_depth)
         case TransitionAsked():
             return {"kind": "transition"}, bounded_text(_plain(outcome.wanted), order.max_bytes, order.max_depth)
+        case TaskAsked():
+            return {"kind": "task"}, bounded_text(_plain(outcome.wanted), order.max_bytes, order.max_depth)
         case Expanded():
             return {"kind": "expanded"}, bounded_text(_plain(outcome.items), order.max_bytes, order.max_depth)
         case Suspended():
             return _with_logs({"kind": "suspended", "seconds": outcome.seconds}, outcome), b""
         case Failed(error=error):
             said = [error.code, error.message, error.error_class, error.retry_after_seconds, error.details]
-            return _with_logs({"kind": "failed", "failure": said, "detail": outcome.detail}, outcome), b""
+            head = {"kind": "failed", "failure": said, "retryable": error.retryable, "detail": outcome.detail}
+            return _with_logs(head, outcome), b""
         case _:
             raise TypeError(f"a handler returned {type(outcome).__name__}")
 
@@ -131,9 +135,12 @@ def outcome_of(head: Head, data: bytes | bytearray) -> Outcome:
             return ChildStarted(head["workflow"], head["version"], JsonText(data, 0), is_detached=head["is_detached"])
         case "transition":
             return TransitionAsked(JsonText(data, 0))
+        case "task":
+            return TaskAsked(JsonText(data, 0))
         case "expanded":
             return Expanded(JsonText(data, 0))
         case "suspended":
             return Suspended(head["seconds"], logs=logs)
         case _:
-            return Failed(StepError(*head["failure"]), detail=head["detail"], logs=logs)
+            error = StepError(*head["failure"], retryable=head["retryable"])
+            return Failed(error, detail=head["detail"], logs=logs)

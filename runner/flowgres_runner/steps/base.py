@@ -120,13 +120,20 @@ class TransitionAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskAsked:
+    """Have a worker outside do this, and resume the step with what it says. Only the engine's own `task` says so."""
+
+    wanted: Json | JsonText
+
+
+@dataclass(frozen=True, slots=True)
 class Expanded:
     """The step runs once for each of these items. Only the engine's own `foreach` says so."""
 
     items: Json | JsonText
 
 
-Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted | TransitionAsked | Expanded
+Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted | TransitionAsked | TaskAsked | Expanded
 OUTCOMES = (Completed, Skipped, Failed, Suspended, ChildStarted)
 
 
