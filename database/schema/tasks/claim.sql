@@ -90,7 +90,7 @@ comment on function flowgres.pick_tasks(uuid, text, integer) is $$Lock tasks of 
 
 create or replace function flowgres.await_task(p_tenant_id uuid, p_queue text)
   returns boolean language plpgsql
-  set lock_timeout to '2s'
+  set lock_timeout to '500ms'
 as $$
 declare
   v_id uuid;

@@ -122,7 +122,7 @@ def test_some_wrong_value_was_refused_everywhere_but_where_anything_may_stand() 
     free = {f"{kind}.{format_path(path)}" for kind, path, config in OPEN_PLACES if takes_anything(kind, path, config)}
     assert free == {
         "condition.value", "http.json", "http.body", "log.message", "notify.message", "stop.output", "switch.value",
-        "switch.cases[0].equals", "transform.expression", "transform.output", "transform.source",
+        "switch.cases[0].equals", "task.payload", "transform.expression", "transform.output", "transform.source",
         "transform.transforms[0].value",
     }  # fmt: skip
 
