@@ -99,6 +99,7 @@ def test_partitions_are_protected_explained_and_stored_like_their_kind(
         ("executions", ["autovacuum_vacuum_scale_factor=0.05", "fillfactor=50"], 8),
         ("step_executions", ["autovacuum_freeze_min_age=0", "fillfactor=95"], 8),
         ("step_items", ["autovacuum_freeze_min_age=0"], 8),
+        ("tasks", ["autovacuum_freeze_min_age=0", "fillfactor=80"], 8),
         ("webhook_deliveries", ["autovacuum_freeze_min_age=0"], 6),
     ]
 

@@ -25,7 +25,7 @@ def sample(schema: Json) -> Json:
     for value in [*known, *(sample(one) for one in choices)]:
         if is_valid(value, schema) and not holds_expression(value):
             return value
-    return with_members(schema, ()) if "properties" in schema else [sample(schema["items"])]
+    return with_members(schema, ()) if "properties" in schema else [sample(schema.get("items", {}))]
 
 
 def with_members(schema: Json, names: tuple[str, ...]) -> Json:

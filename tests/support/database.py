@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from tests.support.server import Server
 
 LoginRole = Literal["runner", "front", "authenticator", "operator", "sql"]
-TenantRole = Literal["anon", "viewer", "member", "admin"]
+TenantRole = Literal["anon", "viewer", "member", "admin", "worker"]
 Row = dict[str, Any]
 
 

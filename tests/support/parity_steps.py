@@ -33,6 +33,11 @@ TRANSITIONS: list[tuple[Definition, Said]] = [
     (one("transition", workflow="order", entity_table="orders", entity_id=7, to="{{ input.to }}"), {}),
     (one("transition"), at("to", "missing_key") | at("workflow", "missing_key") | at("entity_table", "missing_key")
         | at("entity_id", "missing_key")),
+    (one("task", queue="mail", payload={"to": "{{ input.to }}"}, lease="5m"), {}),
+    (one("task", queue="{{ input.q }}", payload=[1, None]), {}),
+    (one("task"), at("queue", "missing_key")),
+    (one("task", queue="Mail Room", lease="2d"), at("queue", "invalid_text") | at("lease", "out_of_range")),
+    (one("task", queue="mail", payload="{{ secrets.KEY }}"), at("payload", "secret_misuse")),
     (one("transition", instance="x", to=""), at("instance", "invalid_text") | at("to", "invalid_text")),
     (one("transition", instance=INSTANCE, workflow="order", entity_id="1", to="a"), at("", "conflicting_keys")),
     (one("transition", workflow="Not A Name", entity_table="orders", entity_id=1.5, to="a", metadata=[]),

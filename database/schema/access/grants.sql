@@ -14,7 +14,7 @@ with named (schema, owner, roles, names) as (
   -- Everybody: who am I, what time is it, how to refuse. Policies and wrappers evaluate these as the caller.
   (
     'flowgres', 'flowgres_owner',
-    '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front,flowgres_runner,flowgres_sql,flowgres_authenticator}'::text[],
+    '{flowgres_anon,flowgres_viewer,flowgres_worker,flowgres_operator,flowgres_front,flowgres_runner,flowgres_sql,flowgres_authenticator}'::text[],
     '{
       tenant_id, tenant_of_login, tenant_of_call, system_tenant_id, now, clock_shift, actor, fail, version, refuse_caller, authenticate, assume_caller,
       check_privilege, pre_request, enter, openapi, openapi_type, openapi_answer, openapi_title, openapi_views, openapi_functions,
@@ -35,7 +35,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
     validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children,
     execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history,
-    entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions, export_history, approvals
+    entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions, export_history, approvals, tasks
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member}', '{
     import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
@@ -46,13 +46,14 @@ with named (schema, owner, roles, names) as (
   ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
   }'),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task}'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{
     adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function
   }'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, preview_schedule, get_transitions, verify_history}'),
-  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant, export_history}'),
+  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant, export_history, count_tasks}'),
   ('flowgres', 'flowgres_definer', '{flowgres_member}', '{
     import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
     update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
@@ -63,10 +64,11 @@ with named (schema, owner, roles, names) as (
     create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,
     migrate_instances
   }'),
+  ('flowgres', 'flowgres_definer', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task, return_tasks}'),
   ('flowgres', 'flowgres_definer', '{flowgres_member}', '{await_end}'),
   ('flowgres', 'flowgres_definer', '{}', '{find_api_key}'),
   -- SECURITY DEFINER, and sees all tenants.
-  ('flowgres', 'flowgres_engine', '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front}', '{
+  ('flowgres', 'flowgres_engine', '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front,flowgres_worker}', '{
     authenticate_key, is_tenant_open, health
   }'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{adopt_installation, capture_changes, list_table_triggers}'),
@@ -83,7 +85,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends, follow_ends}'),
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{installation_health, installation_metrics}'),
   -- For those who wait, of any tenant: that something happened, and never what.
-  ('flowgres', 'flowgres_engine', '{flowgres_front}', '{look_at_executions, look_at_tenants}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_front}', '{look_at_executions, look_at_tenants, look_at_queues}'),
   ('flowgres', 'flowgres_engine', '{flowgres_runner}', '{
     register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle,
     stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, follow_pending, get_secrets,
@@ -115,7 +117,7 @@ readable (roles, names, columns) as (
       flowgres.executions, flowgres.step_executions, flowgres.step_items, flowgres.attempts, flowgres.events, flowgres.schedules,
       flowgres.subscriptions, flowgres.webhook_deliveries, flowgres.webhook_rejections, flowgres.metric_rollups, flowgres.metric_open,
       flowgres.error_rollups, flowgres.notifications, flowgres.machine_states, flowgres.machine_transitions, flowgres.instances,
-      flowgres.instance_history, flowgres.instance_executions, flowgres.signals, flowgres.approvals, flowgres.sql_functions
+      flowgres.instance_history, flowgres.instance_executions, flowgres.signals, flowgres.approvals, flowgres.sql_functions, flowgres.tasks
     }'::text[],
     null::text[]
   ),
@@ -144,7 +146,7 @@ readable (roles, names, columns) as (
       flowgres_api.runners, flowgres_api.schedules, flowgres_api.subscriptions, flowgres_api.webhooks, flowgres_api.webhook_deliveries,
       flowgres_api.error_groups, flowgres_api.notifications, flowgres_api.notification_deliveries, flowgres_api.workflow_states,
       flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history, flowgres_api.instance_executions,
-      flowgres_api.signals, flowgres_api.approvals, flowgres_api.sql_functions
+      flowgres_api.signals, flowgres_api.approvals, flowgres_api.sql_functions, flowgres_api.tasks, flowgres_api.task_queues
     }',
     null
   ),
@@ -160,10 +162,10 @@ wanted_on_schemas (schema, role, privilege) as (
     (
       'flowgres',
       '{flowgres_anon,flowgres_viewer,flowgres_member,flowgres_admin,flowgres_operator,flowgres_runner,flowgres_front}'
-      || '{flowgres_authenticator,flowgres_sql}'::text[],
+      || '{flowgres_authenticator,flowgres_sql,flowgres_worker}'::text[],
       array['USAGE']
     ),
-    ('flowgres_api', '{flowgres_anon,flowgres_viewer,flowgres_member,flowgres_admin,flowgres_operator}', array['USAGE'])
+    ('flowgres_api', '{flowgres_anon,flowgres_viewer,flowgres_member,flowgres_admin,flowgres_operator,flowgres_worker}', array['USAGE'])
   ) as s (schema, roles, privileges)
   cross join unnest(s.roles) as r (role)
   cross join unnest(s.privileges) as p (privilege)
@@ -317,7 +319,8 @@ unequal (object, actor, role, is_wanted, rights) as (
       from rights as r
       where r.role in (
         'public', 'flowgres_owner', 'flowgres_definer', 'flowgres_engine', 'flowgres_anon', 'flowgres_viewer', 'flowgres_member',
-        'flowgres_admin', 'flowgres_operator', 'flowgres_runner', 'flowgres_front', 'flowgres_authenticator', 'flowgres_sql'
+        'flowgres_admin', 'flowgres_operator', 'flowgres_runner', 'flowgres_front', 'flowgres_authenticator', 'flowgres_sql',
+        'flowgres_worker'
       )
       group by r.object, r.actor, r.role, r.privilege, r.attribute
       -- Wanted and not there, or there and not wanted.

@@ -11,6 +11,7 @@ with wanted_roles (name, attributes) as (
   ('flowgres_owner', 'nologin'), ('flowgres_definer', 'nologin'), ('flowgres_engine', 'nologin'),
   -- Taken for a request, by what its credentials say.
   ('flowgres_anon', 'nologin'), ('flowgres_viewer', 'nologin'), ('flowgres_member', 'nologin'), ('flowgres_admin', 'nologin'),
+  ('flowgres_worker', 'nologin'),
   -- Log in. Without a password, so nobody can by password until one is set.
   ('flowgres_runner', 'login'), ('flowgres_sql', 'login'), ('flowgres_operator', 'login'),
   -- Have no rights of their own until they switch to a tenant role.
@@ -21,6 +22,7 @@ wanted_members (role, member) as (
   values
   ('flowgres_anon', 'flowgres_authenticator'), ('flowgres_viewer', 'flowgres_authenticator'),
   ('flowgres_member', 'flowgres_authenticator'), ('flowgres_admin', 'flowgres_authenticator'),
+  ('flowgres_worker', 'flowgres_authenticator'), ('flowgres_worker', 'flowgres_front'),
   ('flowgres_anon', 'flowgres_front'), ('flowgres_viewer', 'flowgres_front'),
   ('flowgres_member', 'flowgres_front'), ('flowgres_admin', 'flowgres_front'),
   -- Each tenant role may do what the weaker one may.
@@ -34,6 +36,7 @@ wanted_settings (role, setting, value) as (
   ('flowgres_viewer', 'statement_timeout', '15s'), ('flowgres_viewer', 'idle_in_transaction_session_timeout', '30s'),
   ('flowgres_member', 'statement_timeout', '15s'), ('flowgres_member', 'idle_in_transaction_session_timeout', '30s'),
   ('flowgres_admin', 'statement_timeout', '15s'), ('flowgres_admin', 'idle_in_transaction_session_timeout', '30s'),
+  ('flowgres_worker', 'statement_timeout', '15s'), ('flowgres_worker', 'idle_in_transaction_session_timeout', '30s'),
   -- It calls functions of its own as well as taking others' roles.
   ('flowgres_front', 'statement_timeout', '15s'),
   -- Every statement of these is short, and compiling it would take longer than running it.
@@ -90,7 +93,7 @@ differences (step, object, problem, repair) as (
   where not exists (select from wanted_members as w where w.role = r.rolname and w.member = o.rolname)
     and not (
       o.rolname = 'flowgres_sql'
-      and r.rolname in ('flowgres_anon', 'flowgres_viewer', 'flowgres_member', 'flowgres_admin')
+      and r.rolname in ('flowgres_anon', 'flowgres_viewer', 'flowgres_member', 'flowgres_admin', 'flowgres_worker')
     )
   union all
   select 2, 'role ' || i.rolname, 'is no member of ' || w.name, format('grant %I to %I', w.name, i.rolname)

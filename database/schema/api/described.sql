@@ -33,7 +33,7 @@ as $$
       ) as s),
     'callers', (
       select coalesce(jsonb_agg(substring(r.rolname from '^flowgres_(.*)') order by r.place), '[]')
-      from unnest(array['flowgres_anon', 'flowgres_viewer', 'flowgres_member', 'flowgres_admin', 'flowgres_operator'])
+      from unnest(array['flowgres_anon', 'flowgres_viewer', 'flowgres_member', 'flowgres_admin', 'flowgres_operator', 'flowgres_worker'])
         with ordinality as r (rolname, place)
       where has_function_privilege(r.rolname, p.oid, 'execute')))), '{}')
   from pg_proc as p

@@ -17,13 +17,16 @@ slug it is made from the name, and slug_taken tells which one another tenant has
 registration_disabled unless the setting self_registration_enabled is true.$$;
 
 create or replace function flowgres_api.create_api_key(
-  name text, role text default 'member', expires_at timestamptz default null, roles text[] default '{}'
+  name text, role text default 'member', expires_at timestamptz default null, roles text[] default '{}', queues text[] default '{}'
 )
   returns jsonb language sql
-as $$ select flowgres.create_api_key(p_name => name, p_role => role, p_expires_at => expires_at, p_roles => roles); $$;
-comment on function flowgres_api.create_api_key(text, text, timestamptz, text[]) is $$Create an API key
+as $$
+  select flowgres.create_api_key(p_name => name, p_role => role, p_expires_at => expires_at, p_roles => roles, p_queues => queues);
+$$;
+comment on function flowgres_api.create_api_key(text, text, timestamptz, text[], text[]) is $$Create an API key
 
-For administrators. role is viewer, member or admin; roles are business roles for decisions. Returns {api_key, prefix,
+For administrators. role is viewer, member or admin; roles are business roles for decisions. Or it is worker, with queues: such a key
+may claim, extend, complete and fail the tasks of these queues, and nothing else; its roles are queue:<name>. Returns {api_key, prefix,
 name, role, roles, expires_at, tenant_id}; the key is shown this once.$$;
 
 create or replace function flowgres_api.rotate_api_key(prefix text, grace_seconds integer default null)

@@ -42,6 +42,13 @@ as $$
 $$;
 comment on function flowgres_api.execution_events(flowgres_api.executions) is $$The events of an execution, for embedding.$$;
 
+create or replace function flowgres_api.tasks(flowgres_api.executions)
+  returns setof flowgres_api.tasks language sql stable rows 10
+as $$
+  select x.* from flowgres_api.tasks as x where x.tenant_id = $1.tenant_id and x.execution_id = $1.id;
+$$;
+comment on function flowgres_api.tasks(flowgres_api.executions) is $$The tasks of an execution, for embedding.$$;
+
 -- Of a workflow and its versions; these three have foreign keys among each other, where nobody has to say more.
 
 create or replace function flowgres_api.executions(flowgres_api.workflows)

@@ -107,7 +107,11 @@ select
   s.child_execution_id,
   coalesce(q.runner_id, s.runner_id) as runner_id,
   s.step_index,
-  case when q.runner_id is null and q.due_at is null and q.id is not null then flowgres.unserved_reason(p_type => s.type) end as reason,
+  case
+    when q.waits_for like 'worker:%' then format('waits for a worker of the queue %s', substr(q.waits_for, 8))
+    when q.waits_for like 'task:%' then format('the worker %s has it', substr(q.waits_for, 6))
+    when q.runner_id is null and q.due_at is null and q.id is not null then flowgres.unserved_reason(p_type => s.type)
+  end as reason,
   s.round,
   case when q.runner_id is null then q.waits_for end as waits_for
 from flowgres.step_executions as s
@@ -184,7 +188,7 @@ select
   a.attempt,
   a.status,
   a.error,
-  flowgres.runner_name(a.runner_id) as runner,
+  coalesce(a.detail ->> 'worker', flowgres.runner_name(a.runner_id)) as runner,
   a.started_at,
   a.finished_at,
   a.detail,
@@ -249,7 +253,7 @@ comment on column flowgres_api.attempts.iteration is $$Number of a foreach itera
 comment on column flowgres_api.attempts.attempt is $$Number of the try, from 1$$;
 comment on column flowgres_api.attempts.status is $$running, completed, failed, lost (its runner went away), cancelled, or discarded (cancelled, and its result came too late)$$;
 comment on column flowgres_api.attempts.error is $$Why it failed: code, message, class$$;
-comment on column flowgres_api.attempts.runner is $$Name of the runner that made it$$;
+comment on column flowgres_api.attempts.runner is $$Name of the runner that made it, or of the worker that had its task$$;
 comment on column flowgres_api.attempts.started_at is $$When it began$$;
 comment on column flowgres_api.attempts.finished_at is $$When it ended$$;
 comment on column flowgres_api.attempts.detail is $$What the step type tells of a try, such as an HTTP request line and status; of the last failed one also request and response$$;

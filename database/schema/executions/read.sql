@@ -98,7 +98,10 @@ begin
           'count', s.item_count, 'done', s.done_count, 'failed', s.failed_count) end,
         'round', s.round,
         'waits_for', case when q.runner_id is null then q.waits_for end,
-        'reason', case when x.status = 'ready' then flowgres.unserved_reason(p_type => w.type) end,
+        'reason', case
+          when x.status = 'ready' then flowgres.unserved_reason(p_type => w.type)
+          when q.waits_for like 'worker:%' then format('waits for a worker of the queue %s', substr(q.waits_for, 8))
+          when q.waits_for like 'task:%' then format('the worker %s has it', substr(q.waits_for, 6)) end,
         'depends_on', (
           select coalesce(jsonb_agg(d.id order by d.index), '[]')
           from flowgres.workflow_steps as d

@@ -119,3 +119,6 @@ drop function if exists flowgres.start_versions(
 drop function if exists flowgres.check_notification_room(uuid, integer, integer);
 drop function if exists flowgres.find_version(flowgres.workflows, integer);
 drop function if exists flowgres.fire_sla(uuid, uuid[], text, text, double precision);
+-- Keys of workers have queues.
+drop function if exists flowgres_api.create_api_key(text, text, timestamptz, text[]);
+drop function if exists flowgres.create_api_key(text, text, timestamptz, text[]);

@@ -71,7 +71,7 @@ begin
     select k.tenant_id, k.role, k.actor, k.roles into tenant_id, role, actor, roles
     from flowgres.authenticate_key(p_key => p_api_key) as k;
   elsif jsonb_typeof(p_claims -> 'exp') = 'number'
-    and p_claims ->> 'role' in ('flowgres_viewer', 'flowgres_member', 'flowgres_admin')
+    and p_claims ->> 'role' in ('flowgres_viewer', 'flowgres_member', 'flowgres_admin', 'flowgres_worker')
     and p_claims ->> 'tenant_id' ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
     and flowgres.is_tenant_open(p_tenant_id => (p_claims ->> 'tenant_id')::uuid)
   then
@@ -93,7 +93,7 @@ $$;
 comment on function flowgres.authenticate(text, jsonb) is $$Who a credential stands for
 
 Give the API key or the claims of a token whose signature and times were verified. Returns tenant, role (viewer, member,
-admin), actor and business roles; refuses with 401 invalid_credentials, the same for every reason, or 400.$$;
+admin, worker), actor and business roles, of a worker its queues as queue:<name>; refuses with 401 invalid_credentials, the same for every reason, or 400.$$;
 
 -- Something to lock that nobody else has a right on: an advisory lock is anybody's, and who held it would shut out all tenants.
 -- A view, because dumps lock tables. The weakest lock that there is waits for an upgrade alone (locks.py).
@@ -168,7 +168,7 @@ begin
   perform flowgres.fail(
     p_status => 403, p_code => 'insufficient_role',
     p_message => format('the role %s may not use %s', substr(current_user, length('flowgres_') + 1), p_path),
-    p_hint => 'Use a key or token of a stronger role: viewer reads, member runs, admin administers.');
+    p_hint => 'Use a key or token of a stronger role: viewer reads, member runs, admin administers; worker does tasks alone.');
 end;
 $$;
 comment on function flowgres.check_privilege(text, text) is $$Refuse what the caller's role may not use, with the right status.$$;

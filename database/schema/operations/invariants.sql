@@ -176,7 +176,16 @@ as $$
   -- A parked row says what it waits for, and only a parked one does.
   select 'parked_row_waits_for_something', q.tenant_id, q.execution_id, q.id::text
   from flowgres.work_queue as q
-  where (q.due_at is null) <> (q.waits_for is null) or (q.due_at = 'infinity' and q.waits_for not like '%:%');
+  where (q.due_at is null) <> (q.waits_for is null) or (q.due_at = 'infinity' and q.waits_for not like '%:%')
+  union all
+  -- A row in the line of a queue is a task that is open, and only such a row is there.
+  select 'open_task_is_written_down', q.tenant_id, q.execution_id, q.id::text
+  from flowgres.work_queue as q
+  left join flowgres.tasks as t on t.tenant_id = q.tenant_id and t.execution_id = q.execution_id and t.id = q.resume ->> 'task_id'
+  where (q.capability like 'task:%') <> (coalesce(q.waits_for, '') like any('{worker:%,task:%}'))
+    or q.capability like 'task:%' and (
+      t.finished_at is not null or t.queue_id is distinct from q.id or q.capability <> 'task:' || t.queue
+      or t.status is distinct from case when q.due_at = 'infinity' then 'waiting' else 'claimed' end);
 $$;
 comment on function flowgres.check_invariants(boolean) is $$Violations of what the engine promises; no rows when all is well
 

@@ -34,6 +34,27 @@ as $$
 $$;
 comment on function flowgres.look_at_tenants(uuid[], pg_snapshot[]) is $$Which of these tenants have changes that these snapshots do not show.$$;
 
+create or replace function flowgres.look_at_queues(p_tenant_ids uuid[], p_queues text[], p_limits integer[])
+  returns table (tenant_id uuid, queue text, waiting integer)
+  language sql stable security definer set search_path to pg_catalog, pg_temp rows 50
+as $$
+  select x.tenant_id, x.queue, c.waiting::integer
+  from unnest(p_tenant_ids, p_queues, p_limits) as x (tenant_id, queue, most)
+  cross join lateral (
+    select count(*) as waiting
+    from (
+      select from flowgres.work_queue as q
+      where q.tenant_id = x.tenant_id and q.capability = 'task:' || x.queue and q.capability like 'task:%'
+        and (q.due_at < 'infinity') = false and not q.held
+      limit x.most
+    ) as q
+  ) as c
+  where c.waiting > 0;
+$$;
+comment on function flowgres.look_at_queues(uuid[], text[], integer[]) is $$In which of these queues, each of a tenant, tasks wait for a worker, and how many, up to a limit each
+
+For the front, once for all who wait, whatever tenant they are of; they claim as themselves.$$;
+
 set local role flowgres_definer;
 
 create or replace function flowgres.await_end(p_execution_id uuid)

@@ -168,19 +168,22 @@ comment on function flowgres.register_tenant(text, text) is $$Make a tenant and 
 Anyone may while the setting self_registration_enabled is true; an operator always may. Without a slug it is made from the
 name; slug_taken of the answer is what that would have been, when another tenant has it.$$;
 
-create or replace function flowgres.create_api_key(p_name text, p_role text, p_expires_at timestamptz, p_roles text[])
+create or replace function flowgres.create_api_key(
+  p_name text, p_role text, p_expires_at timestamptz, p_roles text[], p_queues text[]
+)
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
   v_tenant_id uuid := flowgres.require_tenant();
   v_name text := flowgres.require_text(p_argument => 'name', p_value => p_name, p_max_length => 200);
+  v_roles text[] := coalesce(p_roles, '{}');
   v_role text;
   v_key jsonb;
 begin
-  if p_role is null or p_role not in ('viewer', 'member', 'admin') then
+  if p_role is null or p_role not in ('viewer', 'member', 'admin', 'worker') then
     perform flowgres.fail(
       p_status => 400, p_code => 'argument_invalid', p_message => format('role %L is unknown', p_role), p_details => 'role',
-      p_hint => 'One of viewer, member, admin.');
+      p_hint => 'One of viewer, member, admin, worker.');
   end if;
   if p_expires_at <= flowgres.now() then
     perform flowgres.fail(
@@ -190,12 +193,21 @@ begin
     perform flowgres.fail(
       p_status => 400, p_code => 'argument_invalid', p_message => 'a key has at most 32 business roles', p_details => 'roles');
   end if;
-  foreach v_role in array coalesce(p_roles, '{}') loop
+  if (p_role = 'worker') <> (coalesce(p_queues, '{}') <> '{}') or cardinality(p_queues) > 32 or p_role = 'worker' and v_roles <> '{}' then
+    perform flowgres.fail(
+      p_status => 400, p_code => 'argument_invalid', p_message => 'a key of a worker has 1 to 32 queues, and no other key has any',
+      p_details => 'queues', p_hint => 'role worker with queues: ["mail"], and without business roles.');
+  end if;
+  foreach v_role in array v_roles loop
     perform flowgres.require_text(p_argument => 'roles', p_value => v_role, p_max_length => 63);
+  end loop;
+  foreach v_role in array coalesce(p_queues, '{}') loop
+    -- What a worker serves is what it may decide.
+    v_roles := v_roles || ('queue:' || flowgres.require_queue(p_queue => v_role));
   end loop;
 
   v_key := flowgres.issue_api_key(
-    p_tenant_id => v_tenant_id, p_name => v_name, p_role => p_role, p_roles => coalesce(p_roles, '{}'),
+    p_tenant_id => v_tenant_id, p_name => v_name, p_role => p_role, p_roles => v_roles,
     p_expires_at => p_expires_at, p_created_by => flowgres.actor());
   perform flowgres.record_audit(
     p_action => 'api_key_created', p_subject => v_key ->> 'prefix', p_details => v_key - array['api_key', 'tenant_id']);
@@ -203,7 +215,7 @@ begin
   return v_key;
 end;
 $$;
-comment on function flowgres.create_api_key(text, text, timestamptz, text[]) is $$Make an API key of the caller's tenant; the key is returned once.$$;
+comment on function flowgres.create_api_key(text, text, timestamptz, text[], text[]) is $$Make an API key of the caller's tenant; the key is returned once.$$;
 
 create or replace function flowgres.find_api_key(p_prefix text)
   returns flowgres.api_keys language plpgsql set search_path to pg_catalog, pg_temp

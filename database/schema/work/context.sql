@@ -149,7 +149,7 @@ begin
     select
       r.place, l.id, l.tenant_id, l.execution_id, l.step_index, l.iteration, l.round, l.reference_indexes, l.resume,
       flowgres.weight_of(e.input) + flowgres.weight_of(e.trigger) + coalesce(o.weight, 0) + coalesce(c.weight, 0)
-      + coalesce(i.weight, 0) + coalesce(p.weight, 0) as weight
+      + coalesce(i.weight, 0) + coalesce(p.weight, 0) + coalesce(k.weight, 0) as weight
     from jsonb_array_elements(p_rows) with ordinality as r (value, place)
     cross join lateral (
       select q.id, q.tenant_id, q.execution_id, q.step_index, q.iteration, q.round, q.resume, w.reference_indexes
@@ -177,6 +177,11 @@ begin
       from flowgres.signals as s
       where s.tenant_id = l.tenant_id and s.id = (l.resume ->> 'signal_id')::uuid
     ) as c on l.resume ?| '{execution_id,signal_id}'::text[]
+    left join lateral (
+      select flowgres.weight_of(t.output) as weight
+      from flowgres.tasks as t
+      where t.tenant_id = l.tenant_id and t.execution_id = l.execution_id and t.id = l.resume ->> 'task_id'
+    ) as k on l.resume ? 'task_id'
     left join lateral (
       select flowgres.weight_of(i.items) as weight
       from flowgres.step_items as i

@@ -224,6 +224,8 @@ begin
     -- and nobody knows which. From here on it goes to a runner without any other suspect, so that who merely stood beside it
     -- does not fail with it.
     capability = case
+      -- Where workers look, and no runner does.
+      when o.outcome = 'park' and o.waits_for like 'worker:%' then 'task:' || substr(o.waits_for, 8)
       when o.outcome = 'again' then regexp_replace(q.capability, '^alone:', '')
       when o.outcome = 'lost' and q.capability not like 'alone:%' and (
         select count(*) from flowgres.attempts as a

@@ -26,7 +26,7 @@ create or replace function flowgres.may_retry(p_error jsonb, p_retry_errors text
 as $$
   -- The same definition and the same data fail the same way again: of these no policy makes a second attempt. A step type that
   -- says itself whether it may be tried again knows; what the step's policy then says is how often.
-  select p_attempt < p_max_attempts
+  select p_attempt < case when p_error ->> 'class' = 'lease_expired' then greatest(p_max_attempts, 3) else p_max_attempts end
     and case p_error -> 'retryable'
       when 'true' then true
       when 'false' then false
@@ -209,8 +209,10 @@ begin
         when 'suspended' then case when l.seconds is null then 'infinity'
           else p_state.now + make_interval(secs => greatest(l.seconds, 0)) end
         when 'child' then coalesce(p_state.now + make_interval(secs => l.timeout_seconds), 'infinity')
-        -- What it is bounded by is the whole wait.
-        when 'park' then coalesce(p_state.now + make_interval(secs => least(l.seconds, l.timeout_seconds)), 'infinity')
+        -- What it is bounded by is the whole wait; of a task what a worker takes, from its claim.
+        when 'park' then coalesce(
+          p_state.now + make_interval(secs => case when l.waits not like 'worker:%' then least(l.seconds, l.timeout_seconds) end),
+          'infinity')
         when 'again' then p_state.now + make_interval(secs => nullif((l.repeats ->> 'delay')::double precision, 0))
       end as due_at,
       l.child, l.waits,

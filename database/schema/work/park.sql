@@ -29,6 +29,8 @@ begin
         p_reports := flowgres.register_waits(p_state => p_state, p_reports => p_reports, p_places => v_kind.places);
       when 'approval' then
         p_reports := flowgres.open_approvals(p_state => p_state, p_reports => p_reports, p_places => v_kind.places);
+      when 'task' then
+        p_reports := flowgres.open_tasks(p_state => p_state, p_reports => p_reports, p_places => v_kind.places);
       else
         p_reports := flowgres.refuse_parking(p_reports => p_reports, p_places => v_kind.places);
     end case;

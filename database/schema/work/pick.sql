@@ -31,8 +31,13 @@ begin
   update flowgres.work_queue as q
   set
     due_at = null, ready_at = v_now, waits_for = null, rank = flowgres.next_rank(),
+    -- A worker's lease is over: a runner makes of it what the step says.
+    capability = case when q.waits_for like 'task:%' then 'core' else q.capability end,
     resume = case
       when q.waits_for like 'child:%' then jsonb_build_object('status', 'timed_out', 'execution_id', substr(q.waits_for, 7))
+      when q.waits_for like 'task:%' then jsonb_build_object(
+        'task_id', q.resume -> 'task_id',
+        'status', case when (q.resume ->> 'ends_at')::timestamptz <= v_now then 'timed_out' else 'lease_expired' end)
       -- Whatever else somebody was to wake it for.
       when q.waits_for like '%:%' then q.resume || '{"status": "timed_out"}'
       else q.resume end

@@ -132,6 +132,9 @@ begin
       from flowgres.signals as s
       where s.tenant_id = p_tenant_id and s.id = (p_resume ->> 'signal_id')::uuid), p_resume);
   end if;
+  if p_resume ? 'task_id' then
+    return flowgres.read_task(p_tenant_id => p_tenant_id, p_resume => p_resume, p_most => p_most);
+  end if;
   return p_resume;
 end;
 $$;

@@ -1,4 +1,5 @@
-"""The one who watches the database for all who wait: for the next event of a stream, or for the end of an execution.
+"""The one who watches the database for all who wait: for the next event of a stream, the end of an execution,
+or a task.
 
 However many wait, it looks once for all of them, and asks no more than which executions and tenants have something new.
 The events are then read as one of those who wait for them, once for each tenant. It looks every 50 ms while things
@@ -27,6 +28,7 @@ from flowgres_front.credentials import Credentials
 from flowgres_front.database import KEEPALIVES, Caller, Database
 from flowgres_front.problems import Problem
 from flowgres_front.settings import FrontSettings
+from flowgres_front.streams.queues import TaskLines
 from flowgres_front.streams.reading import read_executions, read_tenant, reset_at
 from flowgres_front.streams.topics import Event, ExecutionTopic, Subscriber, TenantTopic, Topic
 from flowgres_postgres.pooling import prepare_where_direct
@@ -59,6 +61,7 @@ class Watcher:
         self._executions: dict[Key, ExecutionTopic] = {}
         self._tenants: dict[str, TenantTopic] = {}
         self._ends: dict[Key, set[asyncio.Future[None]]] = {}
+        self._lines = TaskLines()
         self._task: asyncio.Task[None] | None = None
         self._reads: dict[str, asyncio.Task[float]] = {}
         self._is_listening = asyncio.Event()
@@ -82,6 +85,7 @@ class Watcher:
             for future in futures:
                 if not future.done():
                     future.set_result(None)
+        self._lines.end()
 
     @property
     def is_closed(self) -> bool:
@@ -109,6 +113,13 @@ class Watcher:
             waiting.discard(future)
             if not waiting:
                 del self._ends[key]
+
+    @contextlib.contextmanager
+    def task_of(self, tenant_id: str, queue: str) -> Iterator[asyncio.Future[None]]:
+        """A future that is done when a task of the queue may be there, or the front is about to stop."""
+        with self._lines.enter(tenant_id, queue) as future:
+            self._want()
+            yield future
 
     @contextlib.contextmanager
     def execution(
@@ -156,7 +167,7 @@ class Watcher:
 
     def _is_wanted(self) -> bool:
         now = asyncio.get_running_loop().time()
-        if self._executions or self._tenants or self._ends:
+        if self._executions or self._tenants or self._ends or self._lines:
             self._wanted_at = now
         return now - self._wanted_at < _IDLE_SECONDS
 
@@ -228,7 +239,9 @@ class Watcher:
         tenants |= {topic.tenant_id for topic in await self._look_at_tenants(connection)}
         for tenant_id in tenants - self._reads.keys():
             self._reads[tenant_id] = asyncio.create_task(self._read(tenant_id))
-        return bool(tenants)
+        async with asyncio.timeout(_LOOK_SECONDS):
+            has_tasks = await self._lines.look(connection)
+        return bool(tenants) or has_tasks
 
     async def _look_at_ends(self, connection: AsyncConnection[DictRow]) -> None:
         keys = list(self._ends)

@@ -15,6 +15,7 @@ from flowgres_runner.steps.outputs import OutputsHandler
 from flowgres_runner.steps.stop import StopHandler
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
 from flowgres_runner.steps.switch import SwitchHandler
+from flowgres_runner.steps.task import TaskHandler
 from flowgres_runner.steps.transform import TransformHandler
 from flowgres_runner.steps.transition import TransitionHandler
 from flowgres_runner.steps.wait import WaitHandler
@@ -32,6 +33,7 @@ def pure_handlers(now: Callable[[], datetime]) -> list[Handler]:
         OutputsHandler(),
         StopHandler(),
         SubWorkflowHandler(),
+        TaskHandler(),
         TransformHandler(),
         TransitionHandler(),
         WaitHandler(),

@@ -123,8 +123,8 @@ def test_some_wrong_value_was_refused_everywhere_but_where_anything_may_stand() 
     free = {f"{kind}.{format_path(path)}" for kind, path, config in OPEN_PLACES if takes_anything(kind, path, config)}
     assert free == {
         "condition.value", "http.json", "http.body", "http.multipart[0].content", "http.multipart[0].value",
-        "llm.prompt", "llm.stub", "log.message", "notify.data",
-        "notify.message", "stop.output", "switch.value", "switch.cases[0].equals", "transform.expression",
+        "llm.prompt", "llm.stub", "log.message", "notify.data", "notify.message", "task.payload",
+        "stop.output", "switch.value", "switch.cases[0].equals", "transform.expression",
         "transform.output", "transform.source", "transform.transforms[0].value",
     }  # fmt: skip
 
