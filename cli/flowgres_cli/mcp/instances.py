@@ -21,7 +21,7 @@ class InstanceTools:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def list(self, given: Mapping[str, str | None], *, limit: int) -> list[dict[str, Json]]:
+    def find(self, given: Mapping[str, str | None], *, limit: int) -> list[dict[str, Json]]:
         """Instances, the one that moved last first; `given` are values of columns of entity_workflows."""
         filters: dict[str, str | int] = {column: f"eq.{value}" for column, value in given.items() if value is not None}
         return self._client.select("entity_workflows", filters | {"order": "updated_at.desc", "limit": limit})

@@ -122,7 +122,7 @@ def _add_instance_tools(server: MCPServer[Any], tools: InstanceTools) -> None:
             "entity_table": entity_table,
             "entity_id": entity_id,
         }
-        return tools.list(given, limit=limit)
+        return tools.find(given, limit=limit)
 
     @server.tool(title="Get an instance", annotations=_READS)
     @_told
