@@ -26,3 +26,13 @@ begin
 end;
 $$;
 comment on function flowgres.history_hash(bytea, flowgres.instance_history) is $$Hash of a row of history, given the hash before; its own column hash is not looked at.$$;
+
+create or replace function flowgres.chain_row(p_before bytea, p_row flowgres.instance_history)
+  returns flowgres.instance_history language plpgsql stable
+as $$
+begin
+  p_row.hash := flowgres.history_hash(p_before, p_row);
+  return p_row;
+end;
+$$;
+comment on function flowgres.chain_row(bytea, flowgres.instance_history) is $$A row of history with its hash, given the hash before: as it is written.$$;

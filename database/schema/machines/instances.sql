@@ -99,6 +99,25 @@ comment on function flowgres.lock_openings(uuid, boolean) is $$Keep a call that 
 
 For those that make more than one active. Starts go together. Nobody who waits here holds what the others wait for.$$;
 
+create or replace function flowgres.take_turns(p_tenant_id uuid, p_ids uuid[], p_own jsonb[])
+  returns table (ids uuid[], own jsonb[]) language sql stable rows 1 set search_path to pg_catalog, pg_temp
+as $$
+  select array_agg(t.id order by t.place), case when p_own is not null then array_agg(t.own order by t.place) end
+  from (
+    select
+      a.id, a.own, a.place,
+      row_number() over (
+        partition by i.entity_table, i.entity_id, i.workflow_id, case when i.completed_at is null then a.place end order by a.place) as turn
+    from unnest(p_ids, p_own) with ordinality as a (id, own, place)
+    left join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = a.id
+  ) as t
+  group by t.turn
+  order by t.turn;
+$$;
+comment on function flowgres.take_turns(uuid, uuid[], jsonb[]) is $$Instances that may be moved by one statement, though some would be opened again: of an entity one after the other
+
+p_own is beside p_ids. What the first one of an entity comes to decides about the next.$$;
+
 create or replace function flowgres.insert_instances(p_version flowgres.workflow_versions, p_entities jsonb, p_ids uuid[], p_now timestamptz)
   returns uuid[] language plpgsql set search_path to pg_catalog, pg_temp
 as $$
@@ -120,7 +139,7 @@ begin
     join flowgres.machine_states as s on s.tenant_id = (p_version).tenant_id and s.version_id = (p_version).id and s.is_initial
   ),
   chained as materialized (
-    select f.instance, f.beginning, flowgres.history_hash(flowgres.instance_seed(f.instance), f.beginning) as hash from fresh as f
+    select f.instance, flowgres.chain_row(flowgres.instance_seed(f.instance), f.beginning) as beginning from fresh as f
   ),
   inserted as (
     insert into flowgres.instances as i (
@@ -129,7 +148,7 @@ begin
     select
       (c.instance).tenant_id, (c.instance).id, (c.instance).workflow_id, (c.instance).workflow_name, (c.instance).version_id,
       (c.instance).entity_table, (c.instance).entity_id, (c.instance).state, (c.instance).metadata, (c.instance).started_by,
-      (c.instance).started_at, (c.instance).updated_at, (c.instance).completed_at, 1, c.hash,
+      (c.instance).started_at, (c.instance).updated_at, (c.instance).completed_at, 1, (c.beginning).hash,
       (c.instance).due_at
     from chained as c
     -- In one order, so that two calls which start the same entities wait for each other and never in a circle.
@@ -138,12 +157,7 @@ begin
     returning i.id
   ),
   written as (
-    insert into flowgres.instance_history (
-      tenant_id, instance_id, seq, id, from_state, to_state, transition_id, transition_name, executed_by, actor, executed_at,
-      metadata, context, notes, hash)
-    select
-      (c.beginning).tenant_id, i.id, 1, (c.beginning).id, null, (c.beginning).to_state, null, null, (c.beginning).executed_by,
-      (c.beginning).actor, (c.beginning).executed_at, (c.beginning).metadata, (c.beginning).context, (c.beginning).notes, c.hash
+    insert into flowgres.instance_history select (c.beginning).*
     from inserted as i
     join chained as c on (c.instance).id = i.id
   )

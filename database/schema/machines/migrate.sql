@@ -50,7 +50,7 @@ begin
     where not exists (select from judged as r where r.code is not null)
   ),
   chained as materialized (
-    select m.instance, m.is_final, m.sla_seconds, m.told, flowgres.history_hash((m.instance).history_head, m.told) as hash from made as m
+    select m.instance, m.is_final, m.sla_seconds, flowgres.chain_row((m.instance).history_head, m.told) as told from made as m
   ),
   moved as (
     update flowgres.instances as i
@@ -58,7 +58,7 @@ begin
       version_id = (p_target).id, state = (c.told).to_state, updated_at = v_now,
       -- Completed it stays since when it was.
       completed_at = case when c.is_final then coalesce((c.instance).completed_at, v_now) end,
-      history_count = (c.told).seq, history_head = c.hash,
+      history_count = (c.told).seq, history_head = (c.told).hash,
       -- The time that the new version allows, from now on: what the instance has spent under another rule is not held against it.
       due_at = v_now + make_interval(secs => c.sla_seconds)
     from chained as c
@@ -70,12 +70,7 @@ begin
     where i.ctid = l.place
   ),
   written as (
-    insert into flowgres.instance_history (
-      tenant_id, instance_id, seq, id, from_state, to_state, transition_id, transition_name, executed_by, actor, executed_at,
-      metadata, context, notes, hash)
-    select
-      (p_target).tenant_id, (c.told).instance_id, (c.told).seq, (c.told).id, (c.told).from_state, (c.told).to_state, null,
-      (c.told).transition_name, (c.told).executed_by, v_actor, v_now, (c.told).metadata, (c.told).context, (c.told).notes, c.hash
+    insert into flowgres.instance_history select (c.told).*
     from chained as c
   ),
   counted as (

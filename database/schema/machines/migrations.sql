@@ -162,9 +162,9 @@ begin
     ) as f);
 end;
 $$;
-comment on function flowgres.find_lost_ends(flowgres.workflow_versions, integer, jsonb, boolean) is $$States that executions under way would lead to, and that the version has not (describe_migration_problem)
+comment on function flowgres.find_lost_ends(flowgres.workflow_versions, integer, jsonb, boolean) is $$States that executions would lead to, and that the version has not
 
-Looks at all instances that would go.$$;
+As describe_migration_problem says it. Looks at all instances that would go.$$;
 
 create or replace function flowgres.preview_migration(
   p_target flowgres.workflow_versions, p_from_version integer, p_map jsonb, p_completed boolean,

@@ -68,13 +68,13 @@ begin
     where j.code is null and (p_reports or not exists (select from judged as r where r.code is not null))
   ),
   chained as materialized (
-    select m.is_final, m.sla_seconds, m.told, flowgres.history_hash((m.instance).history_head, m.told) as hash from made as m
+    select m.is_final, m.sla_seconds, flowgres.chain_row((m.instance).history_head, m.told) as told from made as m
   ),
   moved as (
     update flowgres.instances as i
     set
       state = p_to, updated_at = v_now, completed_at = case when c.is_final then v_now end,
-      history_count = (c.told).seq, history_head = c.hash, due_at = v_now + make_interval(secs => c.sla_seconds)
+      history_count = (c.told).seq, history_head = (c.told).hash, due_at = v_now + make_interval(secs => c.sla_seconds)
     from chained as c
     cross join lateral (
       select x.ctid as place from flowgres.instances as x
@@ -84,12 +84,7 @@ begin
     where i.ctid = l.place
   ),
   written as (
-    insert into flowgres.instance_history (
-      tenant_id, instance_id, seq, id, from_state, to_state, transition_id, transition_name, executed_by, actor, executed_at,
-      metadata, context, notes, hash)
-    select
-      p_tenant_id, (c.told).instance_id, (c.told).seq, (c.told).id, (c.told).from_state, p_to, (c.told).transition_id,
-      (c.told).transition_name, p_executed_by, (c.told).actor, v_now, (c.told).metadata, (c.told).context, p_notes, c.hash
+    insert into flowgres.instance_history select (c.told).*
     from chained as c
   )
   select coalesce(jsonb_agg(flowgres.describe_refusal(
@@ -112,25 +107,6 @@ comment on function flowgres.write_moves is $$Move instances whose rows the call
 Writes instances, history and, for what is refused, the audit log. Without p_reports nothing moves when one may not. p_denied is
 {instance id: refusal} of those whose start is refused. p_own, beside p_ids, is of the engine's own moves: {metadata,
 context, actor, roles} of each; without roles none is asked for. Their refusals have the actor.$$;
-
-create or replace function flowgres.take_turns(p_tenant_id uuid, p_ids uuid[], p_own jsonb[])
-  returns table (ids uuid[], own jsonb[]) language sql stable rows 1 set search_path to pg_catalog, pg_temp
-as $$
-  select array_agg(t.id order by t.place), case when p_own is not null then array_agg(t.own order by t.place) end
-  from (
-    select
-      a.id, a.own, a.place,
-      row_number() over (
-        partition by i.entity_table, i.entity_id, i.workflow_id, case when i.completed_at is null then a.place end order by a.place) as turn
-    from unnest(p_ids, p_own) with ordinality as a (id, own, place)
-    left join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = a.id
-  ) as t
-  group by t.turn
-  order by t.turn;
-$$;
-comment on function flowgres.take_turns(uuid, uuid[], jsonb[]) is $$Instances that may be moved by one statement, though some would be opened again: of an entity one after the other
-
-p_own is beside p_ids. What the first one of an entity comes to decides about the next.$$;
 
 create or replace function flowgres.move_and_start(
   p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean,

@@ -23,12 +23,11 @@ begin
         'workflow_name', v_instance.workflow_name, 'state', v_instance.state, 'since', v_instance.updated_at),
       -- The row of the history with which the stay began.
       p_key => format('%s/%s', v_instance.id, v_instance.history_count), p_attributes => null, p_hops => 0, p_created_by => 'engine');
-    v_row := row(
+    v_row := flowgres.chain_row(v_instance.history_head, row(
       p_tenant_id, v_instance.id, v_instance.history_count + 1, flowgres.uuid_v7(v_now), v_instance.state, v_instance.state, null, 'sla',
       'system', p_actor, v_now, jsonb_build_object(
         'action', 'sla', 'after', p_seconds, 'event', p_event, 'started', v_told -> 'started', 'refused', v_told -> 'refused'),
-      '{}', null, '');
-    v_row.hash := flowgres.history_hash(v_instance.history_head, v_row);
+      '{}', null, '')::flowgres.instance_history);
     -- Since when it is there stays as it was: it is the same stay, and nothing is due any more in it.
     update flowgres.instances as i
     set due_at = null, history_count = v_row.seq, history_head = v_row.hash
@@ -37,9 +36,9 @@ begin
   end loop;
 end;
 $$;
-comment on function flowgres.tell_slas(uuid, uuid[], text, text, double precision) is $$Tell of instances that were in a state for too long, whose rows the caller has locked: an event and a row of history for each
+comment on function flowgres.tell_slas(uuid, uuid[], text, text, double precision) is $$Tell of instances that were in a state for too long: an event and a row of history each
 
-They stay where they are.$$;
+The caller has locked their rows. They stay where they are.$$;
 
 create or replace function flowgres.fire_sla(
   p_tenant_id uuid, p_ids uuid[], p_state text, p_to text, p_event text, p_seconds double precision
@@ -97,9 +96,9 @@ begin
   return cardinality(p_ids) - jsonb_array_length(v_refused);
 end;
 $$;
-comment on function flowgres.fire_sla(uuid, uuid[], text, text, text, double precision) is $$Move instances on, or tell of them, that were in a state for too long, whose rows the caller has locked; returns how many it did that with
+comment on function flowgres.fire_sla(uuid, uuid[], text, text, text, double precision) is $$Move instances on, or tell of them, that were in a state for too long
 
-One of p_to and p_event is null.
+Returns with how many it did that. The caller has locked their rows. One of p_to and p_event is null.
 What is refused is told in the audit log, and is not tried again, but for what could not be started. Where somebody holds what the transition starts, they stay due.$$;
 
 create or replace function flowgres.next_sla_at()
