@@ -168,7 +168,8 @@ def test_quorum_counts_each_person_once_and_the_first_rejection_decides(approval
     execution = approvals.ask(quorum=2)
     first = approvals.decide(execution, by="ann")
     assert (first["status"], first["approvals"], first["quorum"]) == ("pending", 1, 2)
-    refusal = approvals.refusal(execution, by="ann", notes="again")
+    assert approvals.decide(execution, by="ann", notes="again") == first
+    refusal = approvals.refusal(execution, "rejected", by="ann")
     assert (refusal["status"], refusal["code"]) == (409, "already_decided")
     assert approvals.work() == []
     second = approvals.decide(execution, by="bob", data={"n": 1})
