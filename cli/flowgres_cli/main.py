@@ -32,6 +32,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
         "run": ("run", "run"),
         "logs": ("executions", "logs"),
+        "signal": ("signals", "signal"),
         "approve": ("approvals", "approve"),
         "reject": ("approvals", "reject"),
         "mcp": ("mcp", "mcp"),

@@ -28,7 +28,7 @@ def park(lease: Row, step: str) -> dict[str, Any]:
     return completed(resume)
 
 
-def wake(db: Db, resume: dict[str, Any]) -> None:
+def wake(db: Db, resume: dict[str, Any], *, age: int = 0) -> None:
     """Leave a note for the only row of the queue."""
     row = db.one("select tenant_id, execution_id, id, token from flowgres.work_queue")
     db.call(
@@ -36,7 +36,7 @@ def wake(db: Db, resume: dict[str, Any]) -> None:
         p_tenant_id=row["tenant_id"],
         p_execution_id=row["execution_id"],
         p_queue_id=row["id"],
-        p_token=row["token"],
+        p_token=row["token"] - age,
         p_resume=resume,
     )
 
@@ -66,8 +66,7 @@ def test_note_resumes_a_parked_step_with_what_it_says(
 def test_note_for_a_row_that_went_on_wakes_nobody(database: Database, db: Db, tenant: Tenant, runner: Hands) -> None:
     execution = begin(database, db, tenant)
     runner.work(park)
-    wake(db, {"status": "woken"})
-    db.run("update flowgres.work_queue set token = token + 1")
+    wake(db, {"status": "woken"}, age=1)
     assert runner.work(park) == []
     assert get(database, tenant, execution)["status"] == "waiting"
 

@@ -133,6 +133,11 @@ begin
       select from flowgres.executions as c
       where c.tenant_id = n.tenant_id and c.id = n.child_execution_id and c.parent_queue_id is not null)
   ),
+  unawaited as (
+    delete from flowgres.waits as w
+    using numbered as n
+    where w.tenant_id = n.tenant_id and w.execution_id = n.execution_id and w.queue_id = n.queue_id
+  ),
   dropped as (
     -- Running steps lose their lease and are aborted at their runner's next heartbeat.
     delete from flowgres.work_queue as q

@@ -83,7 +83,6 @@ declare
   v_now timestamptz := flowgres.now();
   v_rows tid[];
   v_places bigint[];
-  v_count integer;
 begin
   -- Who was first wins; the row is the lock.
   select array_agg(q.ctid), array_agg(x.place) into v_rows, v_places
@@ -114,13 +113,11 @@ begin
     ) as q
     where q.ctid <> all(coalesce(v_rows, '{}'));
   end if;
-  update flowgres.work_queue as q
-  set
-    due_at = null, waits_for = null, ready_at = v_now, rank = flowgres.next_rank(), is_new = false, resume = p_resumes[w.place]
-  from unnest(v_rows, v_places) as w (row_id, place)
-  where q.ctid = w.row_id;
-  get diagnostics v_count = row_count;
-  return v_count;
+  if v_rows is null then
+    return 0;
+  end if;
+  return flowgres.resume_rows(
+    p_rows => v_rows, p_resumes => array(select p_resumes[w.place] from unnest(v_places) with ordinality as w (place, i) order by w.i));
 end;
 $$;
 comment on function flowgres.wake_rows(uuid[], uuid[], bigint[], bigint[], jsonb[]) is $$Make parked rows ready, each with what it is resumed with; returns how many

@@ -24,6 +24,10 @@ begin
   select q.tenant_id, substr(q.waits_for, 7)::uuid, v_now, 'the step that waits for it ran out of time'
   from flowgres.work_queue as q
   where q.ctid = any(v_rows) and q.waits_for like 'child:%';
+  perform flowgres.forget_waits(p_rows => v_rows)
+  from flowgres.work_queue as q
+  where q.ctid = any(v_rows) and q.waits_for like '%:%' and q.waits_for not like 'child:%'
+  limit 1;
   update flowgres.work_queue as q
   set
     due_at = null, ready_at = v_now, waits_for = null, rank = flowgres.next_rank(),

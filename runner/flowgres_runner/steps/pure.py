@@ -11,7 +11,6 @@ from flowgres_runner.steps.condition import ConditionHandler
 from flowgres_runner.steps.delay import DelayHandler
 from flowgres_runner.steps.foreach import ForeachHandler
 from flowgres_runner.steps.log import LogHandler
-from flowgres_runner.steps.notify import NotifyHandler
 from flowgres_runner.steps.outputs import OutputsHandler
 from flowgres_runner.steps.stop import StopHandler
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
@@ -30,7 +29,6 @@ def pure_handlers(now: Callable[[], datetime]) -> list[Handler]:
         DelayHandler(now),
         ForeachHandler(),
         LogHandler(),
-        NotifyHandler(),
         OutputsHandler(),
         StopHandler(),
         SubWorkflowHandler(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Parked, StepTask
+from flowgres_runner.steps.base import Completed, Failed, Json, Outcome, Parked, StepError, StepTask
 from flowgres_runner.steps.failures import as_object
 from flowgres_runner.steps.parking import ParkingHandler
 
@@ -41,6 +41,10 @@ class WaitHandler(ParkingHandler):
 
     def _woken(self, task: StepTask, resume: dict[str, Json]) -> Outcome:
         """Give what came."""
+        if "payload" not in resume:
+            # Kept for a week; a step that could not go on for longer finds nothing.
+            message = "what woke the step is not kept any more"
+            return Failed(StepError("signal_expired", message, "internal", retryable=False))
         return Completed({name: value for name, value in resume.items() if name != "status"})
 
     def _timed_out(self, task: StepTask, resume: dict[str, Json]) -> Outcome:
