@@ -52,7 +52,7 @@ def test_rejection_pays_nothing_and_the_starter_has_no_say(starter: str, stack: 
     own, other = (stack.api.as_key(keys[name]) for name in (starter, {"manager": "clerk"}.get(starter, "manager")))
     started = own.rpc("start_execution", workflow="expense_approval", input={"purpose": "x", "amount": 500}).json()
     asked = {"execution_id": started["execution_id"], "step": "approve", "decision": "rejected"}
-    form = {"data": {"cost_center": "4711"}}
+    form: dict[str, Any] = {"data": {"cost_center": "4711"}}
     query = {"execution_id": f"eq.{asked['execution_id']}"}
     wait_for(lambda: own.get("/approvals", params=query).json(), what="the approval")
     refused = own.rpc("decide_approval", **asked, **form)
