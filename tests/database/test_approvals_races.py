@@ -69,13 +69,13 @@ def test_one_person_who_says_it_twice_at_once_counts_once(approvals: Approvals, 
 def test_claim_that_finds_the_time_over_takes_the_step_before_the_decision(
     approvals: Approvals, run: Run, clock: Clock, runner: Hands, db: Db
 ) -> None:
-    execution = approvals.ask(step={"timeout": 60})
+    execution = approvals.ask(step={"timeout": 600})
     with approvals.as_caller("ann") as api:
         with runner.db.connection.transaction():
-            clock.advance(seconds=61)
+            clock.advance(seconds=601)
             (lease,) = runner.claim()
             # For it the time is not over.
-            clock.advance(seconds=-10)
+            clock.advance(seconds=-300)
             rival = run(api, partial(decide, api, execution))
             assert rival.run_until_blocked()
         error = rival.refusal()
@@ -90,10 +90,10 @@ def test_claim_that_finds_the_time_over_takes_the_step_before_the_decision(
 def test_claim_at_the_end_of_the_time_passes_over_what_is_being_decided(
     approvals: Approvals, run: Run, clock: Clock, runner: Hands, db: Db
 ) -> None:
-    execution = approvals.ask(step={"timeout": 60})
+    execution = approvals.ask(step={"timeout": 600})
     with approvals.as_caller("ann") as api:
         decide(api, execution)
-        clock.advance(seconds=61)
+        clock.advance(seconds=601)
         rival = run(runner.db, runner.claim)
         assert not rival.run_until_blocked()
         assert rival.answer() == []

@@ -19,12 +19,12 @@ _COLUMNS = (
     Column("execution_id", "EXECUTION"),
     Column("step", "STEP"),
     Column("title", "TITLE", lambda title: title or "", is_prose=True),
-    Column("workflow_name", "WORKFLOW", is_optional=True),
-    Column("status", "STATUS", is_optional=True),
     Column("may_decide", "YOURS", lambda may_decide: "yes" if may_decide else "no", is_optional=True),
-    Column("count", "APPROVED", is_optional=True),
-    Column("roles", "ROLES", ", ".join, is_optional=True),
     Column("due_at", "DUE", moment, is_optional=True),
+    Column("count", "APPROVED", is_optional=True),
+    Column("workflow_name", "WORKFLOW", is_optional=True),
+    Column("roles", "ROLES", ", ".join, is_optional=True),
+    Column("status", "STATUS", is_optional=True),
     Column("requested_at", "ASKED", moment, is_optional=True),
 )
 _FIELDS = ("execution_id", "step", "status", "approvals", "quorum", "decided_by", "decided_at")

@@ -87,6 +87,14 @@ def make_server(client: Client) -> MCPServer[Any]:
         """Get what an execution did and logged: events in order, with seq, at, type, step, level and message."""
         return tools.get_logs(checked_execution_id(execution_id), after=after, limit=limit)
 
+    @server.tool(title="List approvals", annotations=_READS)
+    @_told
+    def list_approvals(
+        execution_id: Annotated[str | None, Field(description="Only of this execution")] = None,
+    ) -> list[Json]:
+        """List what steps ask people to decide, the newest first: title, message, form. Deciding is for people."""
+        return tools.list_approvals(None if execution_id is None else checked_execution_id(execution_id))
+
     @server.tool(title="Cancel an execution", annotations=_ENDS)
     @_told
     def cancel_execution(

@@ -70,6 +70,13 @@ class Tools:
             {"execution_id": f"eq.{execution_id}", "seq": f"gt.{after}", "order": "seq.asc", "limit": limit},
         )
 
+    def list_approvals(self, execution_id: str | None) -> list[dict[str, Json]]:
+        """What is pending, the newest first, MOST_LISTED at most: of one execution, or of all."""
+        parameters: dict[str, str | int] = {"status": "eq.pending", "order": "requested_at.desc", "limit": MOST_LISTED}
+        if execution_id is not None:
+            parameters["execution_id"] = f"eq.{execution_id}"
+        return self._client.select("approvals", parameters)
+
     def cancel_execution(self, execution_id: str, *, reason: str | None) -> dict[str, Json]:
         """The execution as it is then."""
         arguments = {"execution_id": execution_id} | ({"reason": reason} if reason is not None else {})

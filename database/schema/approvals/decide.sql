@@ -5,7 +5,7 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.check_decision(p_tenant_id uuid, p_decision text, p_notes text, p_idempotency_key text)
+create or replace function flowgres.check_decision(p_decision text, p_notes text, p_idempotency_key text)
   returns void language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
 begin
@@ -18,9 +18,9 @@ begin
   perform flowgres.check_length(p_argument => 'idempotency_key', p_value => p_idempotency_key, p_most => 255);
 end;
 $$;
-comment on function flowgres.check_decision(uuid, text, text, text) is $$Refuse what is no decision, whatever it is about.$$;
+comment on function flowgres.check_decision(text, text, text) is $$Refuse what is no decision, whatever it is about.$$;
 
-create or replace function flowgres.fill_form(p_tenant_id uuid, p_form jsonb, p_data jsonb, p_checks boolean)
+create or replace function flowgres.fill_form(p_form jsonb, p_data jsonb, p_checks boolean)
   returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
 declare
@@ -55,7 +55,7 @@ begin
   return v_filled;
 end;
 $$;
-comment on function flowgres.fill_form(uuid, jsonb, jsonb, boolean) is $$What is sent along with a decision, with the defaults of the form; p_checks: 422 with everything that is wrong with it.$$;
+comment on function flowgres.fill_form(jsonb, jsonb, boolean) is $$What is sent along with a decision, with the defaults of the form; p_checks: 422 with everything that is wrong with it.$$;
 
 create or replace function flowgres.find_approval(p_tenant_id uuid, p_execution_id uuid, p_step text, p_iteration integer)
   returns flowgres.approvals language plpgsql stable set search_path to pg_catalog, pg_temp
@@ -157,9 +157,8 @@ begin
     return null;
   end if;
   select d.value into v_made from jsonb_array_elements(v_found.decisions) as d (value) where d.value @> v_by;
-  if v_made ->> 'decision' = p_asked ->> 'decision' and v_made -> 'notes' = p_asked -> 'notes'
-    and v_made -> 'data' = flowgres.fill_form(
-      p_tenant_id => v_found.tenant_id, p_form => v_found.form, p_data => p_asked -> 'data', p_checks => false)
+  if v_made ->> 'decision' = p_asked ->> 'decision'
+    and v_made -> 'data' = flowgres.fill_form(p_form => v_found.form, p_data => p_asked -> 'data', p_checks => false)
   then
     return v_found;
   elsif p_key is not null then
@@ -170,7 +169,7 @@ begin
   return null;
 end;
 $$;
-comment on function flowgres.find_decision(flowgres.approvals, jsonb, text) is $$The approval in which this caller has made the very same decision before; null when there is none.$$;
+comment on function flowgres.find_decision(flowgres.approvals, jsonb, text) is $$The approval in which this caller has made the same decision with the same data before; null when there is none.$$;
 
 set local role flowgres_definer;
 
@@ -188,8 +187,7 @@ declare
   v_decision jsonb;
   v_row flowgres.work_queue;
 begin
-  perform flowgres.check_decision(
-    p_tenant_id => v_tenant_id, p_decision => p_decision, p_notes => p_notes, p_idempotency_key => p_idempotency_key);
+  perform flowgres.check_decision(p_decision => p_decision, p_notes => p_notes, p_idempotency_key => p_idempotency_key);
   -- A look without a lock: who is not asked holds nothing up.
   if not exists (
     select from flowgres.executions as e where e.tenant_id = v_tenant_id and e.id = p_execution_id and not flowgres.is_hidden(e.id))
@@ -215,7 +213,7 @@ begin
   perform flowgres.refuse_decider(p_approval => v_approval);
   perform flowgres.refuse_ended(p_approval => v_approval, p_now => v_now);
   v_decision := v_decision || jsonb_build_object(
-    'data', flowgres.fill_form(p_tenant_id => v_tenant_id, p_form => v_approval.form, p_data => p_data, p_checks => true),
+    'data', flowgres.fill_form(p_form => v_approval.form, p_data => p_data, p_checks => true),
     'by', flowgres.actor(), 'at', flowgres.moment_text(v_now))
   || case when p_idempotency_key is null then '{}' else jsonb_build_object('key', p_idempotency_key) end;
   v_approval.decisions := v_approval.decisions || jsonb_build_array(v_decision);
@@ -234,7 +232,7 @@ begin
   if p_decision = 'rejected' or flowgres.count_approvals(v_approval.decisions) >= v_approval.quorum then
     v_approval.status := p_decision;
     v_approval.ended_at := v_now;
-    v_approval.expires_at := flowgres.approval_expires_at(p_tenant_id => v_tenant_id, p_ended_at => v_now);
+    v_approval.expires_at := flowgres.approval_expires_at(p_ended_at => v_now);
     v_approval.next_at := null;
   end if;
   update flowgres.approvals as a

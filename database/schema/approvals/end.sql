@@ -2,13 +2,13 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.approval_expires_at(p_tenant_id uuid, p_ended_at timestamptz)
+create or replace function flowgres.approval_expires_at(p_ended_at timestamptz)
   returns timestamptz language sql stable set search_path to pg_catalog, pg_temp
 as $$
   -- As long as executions are kept, which is the installation's to say.
   select p_ended_at + make_interval(days => (flowgres.setting(flowgres.system_tenant_id(), 'log_retention_days'))::integer);
 $$;
-comment on function flowgres.approval_expires_at(uuid, timestamptz) is $$How long an approval that has ended is kept.$$;
+comment on function flowgres.approval_expires_at(timestamptz) is $$How long an approval that has ended is kept.$$;
 
 create or replace function flowgres.wake_decided(p_approval flowgres.approvals, p_queue_row flowgres.work_queue)
   returns void language plpgsql
@@ -33,7 +33,7 @@ begin
   update flowgres.approvals as a
   set
     status = case when a.due_at <= p_now then 'timed_out' else 'cancelled' end, ended_at = p_now, next_at = null,
-    expires_at = flowgres.approval_expires_at(p_tenant_id => a.tenant_id, p_ended_at => p_now)
+    expires_at = flowgres.approval_expires_at(p_ended_at => p_now)
   from unnest(p_tenant_ids, p_execution_ids, p_step_indexes, p_iterations) as x (tenant_id, execution_id, step_index, iteration)
   cross join lateral (
     select p.ctid as place
@@ -160,7 +160,7 @@ begin
     update flowgres.approvals as a
     set
       status = 'timed_out', ended_at = v_now, next_at = null,
-      expires_at = flowgres.approval_expires_at(p_tenant_id => a.tenant_id, p_ended_at => v_now)
+      expires_at = flowgres.approval_expires_at(p_ended_at => v_now)
     from unnest(v_tenant_ids, v_ids) as x (tenant_id, id)
     where a.tenant_id = x.tenant_id and a.execution_id = x.id and a.next_at <= v_now and a.due_at <= v_now;
     v_state := flowgres.hold_executions(p_execution_ids => v_ids, p_tenant_ids => v_tenant_ids);

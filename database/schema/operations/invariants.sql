@@ -173,6 +173,13 @@ as $$
       select from flowgres.pending_wakes as p
       where p.tenant_id = s.tenant_id and (p.name = s.name or p.queue_id is not null))
   union all
+  -- Who waits for a decision waits for one that can still be made, or whose time has just ended.
+  select 'approval_is_open_while_its_step_waits', q.tenant_id, q.execution_id, q.waits_for
+  from flowgres.work_queue as q
+  where q.waits_for like 'approval:%' and not exists (
+    select from flowgres.approvals as a
+    where a.tenant_id = q.tenant_id and 'approval:' || a.id = q.waits_for and a.status in ('pending', 'timed_out'))
+  union all
   -- A parked row says what it waits for, and only a parked one does.
   select 'parked_row_waits_for_something', q.tenant_id, q.execution_id, q.id::text
   from flowgres.work_queue as q
