@@ -157,6 +157,7 @@ def _limits(raw: Mapping[str, Any]) -> Limits:
         max_json_depth=int(limits["max_json_depth"]),
         step_timeout_seconds=float(limits["step_timeout_seconds"]),
         max_delay_seconds=float(limits["max_delay_seconds"]),
+        provider_settings=limits.get("provider_settings") or {},
     )
 
 
@@ -175,6 +176,7 @@ def _compile_step(version_id: str, raw: Mapping[str, Any], find: FindHandler) ->
         "uses_secrets": [],
         "timeout_seconds": None,
         "until": None,
+        "on_timeout": None,
     }
     return replace(_compile_one(f"{version_id}:items", {**raw, **listed}, find), each=each)
 
@@ -210,6 +212,9 @@ def _compile_one(version_id: str, raw: Mapping[str, Any], find: FindHandler) -> 
         until_roots=_roots(raw.get("until")),
         until_key=f"{key}:until",
         sees_instance=raw.get("sees_instance") is True,
+        on_timeout=raw.get("on_timeout"),
+        on_timeout_roots=_roots(raw.get("on_timeout")),
+        on_timeout_key=f"{key}:on_timeout",
         record=raw.get("record"),
     )
 

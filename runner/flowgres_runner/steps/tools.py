@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from flowgres_runner.http import Client, Failure, Request, Response, is_success
 from flowgres_runner.http.recording import current_recorder
 from flowgres_runner.json_values import encode_json
+from flowgres_runner.providers import NO_PROVIDERS, Providers
 from flowgres_runner.steps.base import (
     ConfigInvalidError,
     HttpAnswer,
@@ -96,7 +97,12 @@ class GuardedHttp:
 
 
 def make_tools(
-    client: Client, *, timeout_seconds: float, secret_values: tuple[str, ...], trace: TraceContext | None = None
+    client: Client,
+    *,
+    timeout_seconds: float,
+    secret_values: tuple[str, ...],
+    trace: TraceContext | None = None,
+    providers: Providers = NO_PROVIDERS,
 ) -> StepTools:
     """The tools of one attempt that begins now; to be called in the loop of the runner."""
     deadline = time.monotonic() + timeout_seconds
@@ -106,6 +112,7 @@ def make_tools(
         deadline=deadline,
         cancelled=threading.Event(),
         secret_values=secret_values,
+        providers=providers,
     )
 
 
