@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ import pytest
 
 from tests.cli.conftest import Flowgres
 from tests.support.behaviours import Received, answer
-from tests.support.peers import Peer
+from tests.support.peers import Peer, serving
 
 SECRET = "hunter2/with space"
 
@@ -32,23 +29,6 @@ async def echo_all(peer: Peer, request: Received, writer: Any) -> None:
     headers = {"X-Echo": SECRET, "X-Path": request.path}
     status = 200 if request.path.endswith("/good") else 503
     writer.write(answer(told.encode(), status=status, content_type="text/plain", headers=headers))
-
-
-@contextlib.contextmanager
-def serving(behaviour: Any) -> Iterator[Peer]:
-    """A peer in a loop of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    peer = Peer(behaviour=behaviour)
-    asyncio.run_coroutine_threadsafe(peer.__aenter__(), loop).result(10)
-    try:
-        yield peer
-    finally:
-        asyncio.run_coroutine_threadsafe(peer.__aexit__(None, None, None), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 @pytest.fixture(scope="module")

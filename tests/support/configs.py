@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 from flowgres_definitions.expressions import holds_expression
@@ -22,7 +22,7 @@ def sample(schema: Json) -> Json:
     """Something that a schema takes, with no expression in it."""
     known = [*schema.get("examples", ()), *schema.get("enum", ()), schema.get("default"), *SAMPLES]
     choices = [one for one in schema.get("anyOf", ()) if "x-aside" not in one]
-    for value in [*known, *(sample(one) for one in choices)]:
+    for value in chain(known, map(sample, choices)):
         if is_valid(value, schema) and not holds_expression(value):
             return value
     return with_members(schema, ()) if "properties" in schema else [sample(schema.get("items", {}))]

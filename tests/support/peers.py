@@ -17,6 +17,7 @@ import os
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -118,6 +119,23 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
         yield await reader.readexactly(size)
         await reader.readexactly(2)
     await reader.readline()
+
+
+@contextlib.contextmanager
+def serving(behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
+    """A peer in a thread, for tests that wait for other programs."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    peer = Peer(behaviour=behaviour, tls=tls)
+    asyncio.run_coroutine_threadsafe(peer.__aenter__(), loop).result(10)
+    try:
+        yield peer
+    finally:
+        asyncio.run_coroutine_threadsafe(peer.__aexit__(None, None, None), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 class Listener:

@@ -22,7 +22,7 @@ MAX_CONTEXTS = 32
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A client certificate with its key, and the authorities that are trusted in place of the system's; all PEM."""
+    """A client certificate with its key, and authorities that are trusted besides the system's; all PEM."""
 
     certificate: str | None = None
     key: str | None = field(default=None, repr=False)
@@ -59,7 +59,9 @@ class Contexts:
 def make_context(identity: Identity) -> ssl.SSLContext:
     """A context that shows this certificate. Raises HttpError (`config_invalid`)."""
     try:
-        context = ssl.create_default_context(cadata=identity.ca)
+        context = ssl.create_default_context()
+        if identity.ca is not None:
+            context.load_verify_locations(cadata=identity.ca)
     except (ssl.SSLError, ValueError):
         raise _invalid("tls.ca is no certificate in PEM") from None
     context.set_alpn_protocols(["http/1.1"])

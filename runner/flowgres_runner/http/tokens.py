@@ -24,6 +24,7 @@ from flowgres_runner.http.exchange import Request, Response
 from flowgres_runner.http.failures import Failure, HttpError
 from flowgres_runner.http.headers import retry_after_seconds
 from flowgres_runner.http.recording import current_recorder
+from flowgres_runner.http.tls import Identity
 from flowgres_runner.payloads.masks import masker
 
 if TYPE_CHECKING:
@@ -54,10 +55,11 @@ class Credentials:
     scope: str | None = None
     audience: str | None = None
     in_body: bool = False
+    ca: str | None = None
 
     @classmethod
-    def of(cls, auth: Mapping[str, str]) -> Credentials:
-        """Those of the `auth` of a step."""
+    def of(cls, auth: Mapping[str, str], *, ca: str | None) -> Credentials:
+        """Those of the `auth` of a step, and the authorities that its request trusts."""
         return cls(
             token_url=auth["token_url"],
             client_id=auth["client_id"],
@@ -65,6 +67,7 @@ class Credentials:
             scope=auth.get("scope"),
             audience=auth.get("audience"),
             in_body=auth.get("client_authentication") == "body",
+            ca=ca,
         )
 
     @property
@@ -90,7 +93,12 @@ class Credentials:
             # An error's status says more than that its body is not what it claims to be.
             reads_as="bytes",
             max_response_bytes=MAX_ANSWER_BYTES,
+            identity=Identity(ca=self.ca) if self.ca is not None and self._is_https else None,
         )
+
+    @property
+    def _is_https(self) -> bool:
+        return self.token_url.lstrip().lower().startswith("https:")
 
     @property
     def _basic(self) -> str:
@@ -171,6 +179,7 @@ class TokenStore:
             credentials.client_secret,
             credentials.scope,
             credentials.audience,
+            credentials.ca,
             str(credentials.in_body),
         ):
             data = b"" if part is None else part.encode()

@@ -247,10 +247,13 @@ def _translated(error: Exception) -> HttpError:
 def _demands_certificate(error: BaseException) -> bool:
     """Whether the server ended the connection for want of another client certificate."""
     seen: BaseException | None = error
-    while seen is not None and not isinstance(seen, ssl.SSLError):
+    while seen is not None:
+        # aiohttp's own errors of TLS are of OpenSSL's class, and have no reason.
+        reason = getattr(seen, "reason", None) if isinstance(seen, ssl.SSLError) else None
+        if isinstance(reason, str) and "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
+            return True
         seen = seen.__cause__ or seen.__context__
-    reason = (seen.reason or "") if isinstance(seen, ssl.SSLError) else ""
-    return "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
+    return False
 
 
 def _parser_error(error: BaseException) -> http_exceptions.BadHttpMessage | None:

@@ -78,7 +78,7 @@ class HttpStep(Handler):
         output: dict[str, Json] = {
             "status": result.status,
             "headers": dict(result.headers),
-            "header_values": {name: list(values) for name, values in result.header_values.items()},
+            "header_values": {name: [*values] for name, values in result.header_values.items()},
             "links": dict(parse_links(result.headers["link"], result.url)) if "link" in result.headers else {},
             "duration_ms": result.duration_ms,
         }
@@ -96,7 +96,7 @@ class HttpStep(Handler):
         if auth is not None and auth["type"] == "oauth2":
             return await self._tokens.send(
                 request,
-                Credentials.of(auth),
+                Credentials.of(auth, ca=None if request.identity is None else request.identity.ca),
                 tenant_id=task.tenant_id,
                 timeout_seconds=timeout_seconds,
                 redact=task.secret_values,

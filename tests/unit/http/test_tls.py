@@ -19,6 +19,7 @@ from flowgres_runner.json_values import Json
 from flowgres_runner.steps.http import HttpStep
 from tests.support.authority import HOST, Authority
 from tests.support.behaviours import Received, answer
+from tests.support.oauth import OAuthServer
 from tests.support.peers import Peer
 from tests.unit.http.tasks import error_of, make_task, output_of
 
@@ -152,3 +153,12 @@ async def test_contexts_are_made_once_and_bounded(monkeypatch: pytest.MonkeyPatc
     await contexts.find(Identity(ca=AUTHORITY.pem))
     assert len(contexts._contexts) == 2
     assert await contexts.find(Identity(ANN.certificate, ANN.key)) is not both[0]
+
+
+async def test_token_endpoint_is_trusted_by_the_same_authorities(step: HttpStep, tmp_path: Path) -> None:
+    auth: dict[str, Json] = {"type": "oauth2", "client_id": "shop", "client_secret": "hunter2222"}
+    async with Peer(behaviour=OAuthServer(client_secret="hunter2222"), tls=AUTHORITY.server(tmp_path)) as peer:
+        auth["token_url"] = f"{peer.url}/token"
+        assert output_of(await step.run(make_task(url=peer.url, auth=auth, tls=CA)))["status"] == 200
+        error = error_of(await step.run(make_task(url=peer.url, auth=auth)))
+    assert (error.code, error.error_class) == ("oauth2_failed", "tls")
