@@ -88,6 +88,18 @@ async def test_failed_attempt_keeps_what_it_sent_without_the_key(
     assert KEY not in kept
 
 
+def test_mail_that_was_refused_is_kept_with_the_attempt(database: Database, tenant: Tenant, runner: Runner) -> None:
+    with MailServer(answer="554 spam") as mail:
+        url = f"smtp://127.0.0.1:{mail.port}?tls=none"
+        store(database, tenant, SMTP_URL=url, SMTP_FROM="shop@example.com")
+        run(database, tenant, {"id": "tell", "type": "notify", "config": MAIL | {"subject": "Hi"}}, text="It is here.")
+    with database.connect() as db:
+        detail = db.value("select a.detail from flowgres.attempts as a where a.error is not null")
+    assert (detail["request"]["method"], detail["request"]["body"].strip()) == ("SMTP", "It is here.")
+    assert detail["request"]["headers"]["Subject"] == "Hi"
+    assert detail["response"]["status"] == 554
+
+
 def test_production_without_a_provider_fails_at_once(
     database: Database, tenant: Tenant, start_runner: StartRunner
 ) -> None:
