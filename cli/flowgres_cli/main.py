@@ -32,11 +32,15 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
         "run": ("run", "run"),
         "logs": ("executions", "logs"),
+        "signal": ("signals", "signal"),
+        "approve": ("approvals", "approve"),
+        "reject": ("approvals", "reject"),
         "mcp": ("mcp", "mcp"),
     },
     "Inspect": {
         "workflows": ("workflows", "workflows"),
         "executions": ("executions", "executions"),
+        "approvals": ("approvals", "approvals"),
         "instances": ("instances", "instances"),
         "schedules": ("schedules", "schedules"),
         "events": ("events", "events"),

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flowgres_cli.output import clean, duration, one_line, plain, seconds_text, style_of
+from flowgres_cli.output import clean, duration, moment, one_line, plain, seconds_text, style_of
 from flowgres_cli.watching import Snapshot, StepState, answer_text, error_text
 
 if TYPE_CHECKING:
@@ -133,6 +133,9 @@ def _step_line(step: StepState, *, is_ascii: bool) -> Text:
         line.append(f"  {step.items.get('done')} of {step.items.get('count')} items", style="dim")
     if rounds > 1:
         line.append(f"  round {rounds}", style="dim")
+    if step.status == "waiting" and isinstance(step.waits_for, str) and ":" in step.waits_for:
+        until = f" until {moment(step.due_at)}" if step.due_at else ""
+        line.append(f"  {one_line(step.waits_for, 80)}{until}", style="dim")
     problem = error_text(step.error)
     if step.reason:
         line.append(f"  {one_line(step.reason, 160)}", style="yellow")

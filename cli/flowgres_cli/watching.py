@@ -32,7 +32,7 @@ class StepState:
     """One step of an execution, as the tree shows it. `child` is the execution that a sub_workflow step started.
 
     `reason`: why a ready one does not start. `items` of one that runs for each item of a list: {count, done, failed}.
-    `round` of one that repeats.
+    `round` of one that repeats. `waits_for` of one that is parked, and until when (`due_at`).
     """
 
     id: str
@@ -48,6 +48,8 @@ class StepState:
     reason: str | None = None
     items: Json = None
     round: Json = None
+    waits_for: Json = None
+    due_at: Json = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,8 @@ class Watcher:
                 reason=row.get("reason"),
                 items=row.get("items"),
                 round=row.get("round"),
+                waits_for=row.get("waits_for"),
+                due_at=row.get("due_at"),
             )
             for row in rows
         )

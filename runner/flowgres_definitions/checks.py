@@ -107,6 +107,10 @@ def _check_step(at: Place, known: _Known, ancestors: int | None) -> Found:
     yield from _check_texts(
         step.get("output"), (*path, "output"), known, ancestors, reshaping, secrets_allowed=False, step=step
     )
+    on_timeout = step.get("on_timeout")
+    late_output = on_timeout.get("output") if isinstance(on_timeout, dict) else None
+    at_timeout = (*path, "on_timeout", "output")
+    yield from _check_texts(late_output, at_timeout, known, ancestors, names, secrets_allowed=False, step=step)
     repeat = step.get("repeat")
     until = repeat.get("until") if isinstance(repeat, dict) else None
     if isinstance(until, str):

@@ -15,6 +15,7 @@ from flowgres_process.logs import get_logger
 from flowgres_process.secret_keys import SecretKeys
 from flowgres_runner.database import queries
 from flowgres_runner.database.belief import Belief
+from flowgres_runner.database.calls import SqlCalls
 from flowgres_runner.database.connection import Link, require_direct, retry_until_answered
 from flowgres_runner.database.listening import Listener
 from flowgres_runner.errors import DatabaseError, DatabaseRefusedError, DatabaseUnfitError, RegistrationError
@@ -37,10 +38,12 @@ from flowgres_runner.steps.notify import NotifyHandler
 from flowgres_runner.steps.registry import (
     core_handlers,
     custom_handlers,
+    keep_served,
     look_after_handlers,
     published_types,
     start_handlers,
 )
+from flowgres_runner.steps.sql import SqlStep
 from flowgres_runner.surroundings import Surroundings
 from flowgres_runner.upkeep.checking import VersionChecker
 from flowgres_runner.upkeep.scheduling import Scheduler
@@ -113,12 +116,18 @@ class Runner:
             timing=around.timing,
         )
         self._mailer = Mailer(policy=http_policy or EgressPolicy())
+        self._calls = SqlCalls(settings.sql_url, runner_id=self._runner_id, connections=settings.sql_connections)
         self._core = core_handlers(
             http=HttpStep(self._http),
             now=around.database_now or self._clock.now,
-            reaching=(NotifyHandler(self._mailer), LlmHandler(self._reader)),
+            reaching=(
+                NotifyHandler(self._mailer),
+                LlmHandler(self._reader),
+                *([SqlStep(self._calls)] if settings.sql_url else []),
+            ),
         )
         self._custom = custom_handlers(frozenset(self._core)) if around.offered is None else dict(around.offered)
+        self._serves_core = keep_served(settings.types, self._core, self._custom)
         self._handlers: dict[str, Handler] = dict(self._core)
 
         self._outbox = Outbox()
@@ -267,6 +276,7 @@ class Runner:
             "protocol": PROTOCOL,
             "environment": settings.environment,
             "step_types": published_types(self._handlers),
+            "serves_core": self._serves_core,
             "labels": list(settings.labels),
             "concurrency": settings.concurrency,
             "pid": os.getpid(),
@@ -378,6 +388,7 @@ class Runner:
         await self._reader.close()
         if self._tracer is not None:
             await self._tracer.close()
+        await self._calls.close()
         single = [self._lookup_link, self._heartbeat_link, self._timekeeper_link, self._schedule_link]
         links = [*self._work_links, *single]
         await asyncio.gather(*(link.close() for link in links))

@@ -1,4 +1,4 @@
-"""Configurations of a single step, and those of transitions on which both checks must agree: `TRANSITIONS`."""
+"""Configurations of a single step, and those of transitions and waits on which both checks must agree."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def at(path: str, code: str) -> Said:
     return {f"{CONFIG}.{path}" if path else CONFIG: code}
 
 
+def waiting(**step: Any) -> Definition:
+    """A workflow of one step that waits for a signal."""
+    return workflow({"id": "a", "type": "wait", "config": {"signal": "go"}, **step})
+
+
 TRANSITIONS: list[tuple[Definition, Said]] = [
     (one("transition", instance="{{ input.i }}", to="paid", metadata={"by": "{{ input.who }}"}, context="{{ input.c }}",
         notes="x"), {}),
@@ -33,6 +38,29 @@ TRANSITIONS: list[tuple[Definition, Said]] = [
     (one("transition", workflow="Not A Name", entity_table="orders", entity_id=1.5, to="a", metadata=[]),
         at("workflow", "invalid_text") | at("entity_id", "wrong_kind") | at("metadata", "wrong_kind")),
     (one("transition", instance="{{ secrets.KEY }}", to="a"), at("instance", "secret_misuse")),
+]  # fmt: skip
+
+WAITS: list[tuple[Definition, Said]] = [
+    (one("wait", signal="packed", key="{{ input.x }}", accept="new"), {}),
+    (one("wait", signal="packed", key=7), {}),
+    (one("wait", event="order.paid", key="7", when="$.total > 100", match={"order": "{{ input.x }}"}), {}),
+    (one("wait", first_of=[{"signal": "a"}, {"event": "b.c", "when": "$.x == 1"}, {"timeout": "7d"}]), {}),
+    (one("wait"), at("", "missing_key")),
+    (one("wait", signal="Not One", event="no event!"), at("", "conflicting_keys") | at("signal", "invalid_name")
+        | at("event", "invalid_name")),
+    (one("wait", signal="a", when="$.x == 1"), at("event", "missing_key")),
+    (one("wait", signal="a", accept="some"), at("accept", "unknown_word")),
+    (one("wait", first_of=[]), at("first_of", "invalid_text")),
+    (one("wait", first_of=[{"signal": "a"}], key="7"), at("", "conflicting_keys")),
+    (one("wait", first_of=[{"timeout": "0s", "key": "a"}]), at("first_of[0].timeout", "out_of_range")
+        | at("first_of[0]", "conflicting_keys")),
+    (waiting(on_timeout={"output": "{{ steps.a.output }}"}), {
+        "steps[0].on_timeout.output": "reference_not_ancestor"}),
+    (waiting(on_timeout={"output": "{{ input.x }}"}, timeout="2d"), {}),
+    (waiting(on_timeout={}), {"steps[0].on_timeout.output": "missing_key"}),
+    (waiting(retry=3), {"steps[0]": "retry_not_allowed"}),
+    (workflow({"id": "a", "type": "log", "config": {"message": "x"}, "on_timeout": {"output": 1}}), {
+        "steps[0]": "on_timeout_not_allowed"}),
 ]  # fmt: skip
 
 
@@ -50,3 +78,35 @@ RECORDS: list[tuple[Definition, Said]] = [
     (recorded("log", "all"), {"steps[0]": "record_not_allowed"}),
     (recorded("http", "none", compensate=UNDO), {"steps[0].compensate": "record_not_allowed"}),
 ]
+
+
+def called(**config: Any) -> Definition:
+    """A workflow of one request."""
+    return one("http", **{"url": "https://x.example/"} | config)
+
+
+OAUTH = {"type": "oauth2", "token_url": "https://x.example/token", "client_id": "c", "client_secret": "{{ secrets.S }}"}
+FILE = {"name": "f", "filename": "a.pdf", "base64": "{{ input.file }}"}
+HTTP: list[tuple[Definition, Said]] = [
+    (called(auth=OAUTH | {"scope": "a b", "audience": "x", "client_authentication": "body"}), {}),
+    (called(auth={"type": "oauth2"}),
+        at("auth.token_url", "missing_key") | at("auth.client_id", "missing_key")
+        | at("auth.client_secret", "missing_key")),
+    (called(auth=OAUTH | {"token_url": "ftp://x", "client_id": "", "client_authentication": "none"}),
+        at("auth.token_url", "invalid_text") | at("auth.client_id", "invalid_text")
+        | at("auth.client_authentication", "unknown_word")),
+    (called(auth={"type": "client_certificate", "certificate": "{{ secrets.C }}", "key": "{{ secrets.K }}"}), {}),
+    (called(auth={"type": "client_certificate", "key": 1}),
+        at("auth.certificate", "missing_key") | at("auth.key", "wrong_kind")),
+    (called(tls={"ca": "{{ secrets.CA }}"}), {}),
+    (called(tls={"verify": False}), at("tls.ca", "missing_key") | at("tls.verify", "unknown_key")),
+    (called(multipart=[{"name": "a", "value": 1}, {"name": "f", "filename": "a", "content": "x", "content_type": "a/b"},
+        {"name": "f", "filename": "a", "base64": "AP8="}, "{{ input.part }}"]), {}),
+    (called(multipart="{{ input.parts }}", method="POST"), {}),
+    (called(multipart=[]), at("multipart", "invalid_text")),
+    (called(multipart=[{"name": "a"}]), at("multipart[0]", "missing_key")),
+    (called(multipart=[{"value": 1}]), at("multipart[0].name", "missing_key")),
+    (called(multipart=[FILE | {"value": 1}]), at("multipart[0]", "conflicting_keys")),
+    (called(multipart=[FILE | {"base64": "a b"}]), at("multipart[0].base64", "invalid_text")),
+    (called(multipart=[FILE], json={}), at("", "conflicting_keys")),
+]  # fmt: skip

@@ -14,11 +14,12 @@ from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome
 from flowgres_runner.steps.llm import LlmHandler
 from flowgres_runner.steps.notify import NotifyHandler
 from flowgres_runner.steps.tools import make_tools
+from tests.support.functions import unused_sql_step
 
 
 def reaching() -> tuple[Handler, ...]:
-    """Handlers of the types that reach a provider, for tests that let none of them run."""
-    return NotifyHandler(Mailer(policy=EgressPolicy())), LlmHandler(Reader())
+    """Handlers of the types that reach a provider or the user's database, for tests that let none of them run."""
+    return NotifyHandler(Mailer(policy=EgressPolicy())), LlmHandler(Reader()), unused_sql_step()
 
 
 async def attempt(

@@ -33,7 +33,7 @@ def events() -> None:
 @output_option
 @pass_session
 def emit_event(session: Session, name: str, data: str | None, key: str | None) -> None:
-    """Tell of the event NAME: starts every active workflow with a trigger for it."""
+    """Tell of the event NAME: starts every active workflow with a trigger for it, and wakes who waits for it."""
     from flowgres_cli.inputs import read_input
 
     arguments: dict[str, Json] = {"name": name, "payload": read_input(data, (), dict)}
@@ -42,7 +42,7 @@ def emit_event(session: Session, name: str, data: str | None, key: str | None) -
         for execution_id in answer["executions"]:
             session.output.line(execution_id)
     else:
-        session.output.record(answer, fields=("started", "refused", "executions"))
+        session.output.record(answer, fields=("started", "woken", "refused", "executions"))
     if answer["refused"]:
         warn(f"{answer['refused']} refused it; they say why: flowgres events list --name {name}")
 

@@ -108,7 +108,8 @@ select
   coalesce(q.runner_id, s.runner_id) as runner_id,
   s.step_index,
   case when q.runner_id is null and q.due_at is null and q.id is not null then flowgres.unserved_reason(p_type => s.type) end as reason,
-  s.round
+  s.round,
+  case when q.runner_id is null then q.waits_for end as waits_for
 from flowgres.step_executions as s
 left join flowgres.work_queue as q
   on q.tenant_id = s.tenant_id and q.execution_id = s.execution_id and q.step_index = s.step_index
@@ -140,7 +141,8 @@ select
   q.runner_id,
   q.step_index,
   case when q.runner_id is null and q.due_at is null then flowgres.unserved_reason(p_type => w.type) end,
-  null
+  null,
+  case when q.runner_id is null then q.waits_for end
 from flowgres.work_queue as q
 join flowgres.workflow_steps as w
   on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
@@ -170,6 +172,7 @@ comment on column flowgres_api.step_executions.child_execution_id is $$The execu
 comment on column flowgres_api.step_executions.runner_id is $$The runner that has it, or had it last$$;
 comment on column flowgres_api.step_executions.step_index is $$Place of the step in its definition$$;
 comment on column flowgres_api.step_executions.round is $$Of a step that repeats: the round that is under way, or how many it took$$;
+comment on column flowgres_api.step_executions.waits_for is $$What it waits for, a word with its key: retry, timer, child:<execution>, signal:<name>/<key>, event:<name>$$;
 comment on column flowgres_api.step_executions.reason is $$Why a ready step does not start: no live runner serves its type, or none is alive$$;
 
 create or replace view flowgres_api.attempts with (security_invoker = true) as
@@ -249,7 +252,7 @@ comment on column flowgres_api.attempts.error is $$Why it failed: code, message,
 comment on column flowgres_api.attempts.runner is $$Name of the runner that made it$$;
 comment on column flowgres_api.attempts.started_at is $$When it began$$;
 comment on column flowgres_api.attempts.finished_at is $$When it ended$$;
-comment on column flowgres_api.attempts.detail is $$What the step type tells of a try, such as an HTTP request line and status; of the last failed one also its request and the response, masked and cut$$;
+comment on column flowgres_api.attempts.detail is $$What the step type tells of a try, such as an HTTP request line and status; of the last failed one also request and response$$;
 comment on column flowgres_api.attempts.generation is $$Generation of the execution$$;
 comment on column flowgres_api.attempts.round is $$Of a step that repeats: the round that it belongs to$$;
 comment on column flowgres_api.attempts.runner_id is $$Identifier of the runner that made it$$;

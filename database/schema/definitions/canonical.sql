@@ -56,7 +56,7 @@ begin
   if p_defaults ? 'timeout' and not v_step ? 'timeout' and v_type not in ('delay', 'sub_workflow', 'wait', 'approval') then
     v_step := v_step || jsonb_build_object('timeout', p_defaults -> 'timeout');
   end if;
-  if p_defaults ? 'retry' and coalesce(jsonb_typeof(v_step -> 'retry'), 'object') = 'object' then
+  if p_defaults ? 'retry' and v_type not in ('wait', 'approval') and coalesce(jsonb_typeof(v_step -> 'retry'), 'object') = 'object' then
     v_step := v_step || jsonb_build_object('retry', (p_defaults -> 'retry') || coalesce(v_step -> 'retry', '{}'));
   end if;
   if v_step ? 'compensate' then

@@ -36,13 +36,13 @@ as $$
   )
   insert into flowgres.workflow_steps (
     tenant_id, version_id, index, section, compensates, id, type, description, capability, dependencies, children, gates, branches,
-    join_rule, join_count, cancel_indexes, iterates, repeats, when_expression, config, output_template, reference_indexes, secret_names, timeout_seconds,
+    join_rule, join_count, cancel_indexes, iterates, repeats, when_expression, config, output_template, on_timeout, reference_indexes, secret_names, timeout_seconds,
     max_attempts, retry_delay_seconds, retry_factor, retry_max_delay_seconds, retry_jitter, retry_errors,
     on_error, failure_handled)
   select
     p_tenant_id, p_version_id, n.index, n.section, (select o.index from named as o where o.id = n.owner), n.id, n.step ->> 'type',
     n.step ->> 'description',
-    case when n.step ->> 'type' = any(flowgres.core_step_types()) then 'core' else n.step ->> 'type' end,
+    flowgres.capability_of(p_type => n.step ->> 'type'),
     array(select e.source from edges as e where e.target = n.index order by e.source),
     array(select e.target from edges as e where e.source = n.index order by e.target)
     || array(select h.index from hidden as h where n.index = any(h.dependencies)),
@@ -58,6 +58,7 @@ as $$
     n.step ->> 'when',
     n.step -> 'config',
     n.step -> 'output',
+    n.step -> 'on_timeout',
     array(select r.index from listed as r where r.id = any(n.names) order by r.index),
     flowgres.find_names(p_value => n.step -> 'config', p_root => 'secrets'),
     (n.step ->> 'timeout')::double precision,
@@ -74,7 +75,7 @@ as $$
   union all
   select
     p_tenant_id, p_version_id, h.index, 'steps', null, '$outputs', 'outputs', null, 'core', h.dependencies, '{}', '{}', null,
-    'end', null, '{}', null, null, null, p_definition -> 'outputs', null,
+    'end', null, '{}', null, null, null, p_definition -> 'outputs', null, null,
     array(select r.index from named as r where r.id = any(h.names) order by r.index),
     '{}', null, 3::smallint, 1, 2, 300, true, '{timeout,connect,429,5xx}', 'fail', false
   from hidden as h;
@@ -128,7 +129,7 @@ create or replace function flowgres.sees_instance(p_step flowgres.workflow_steps
 as $$
   -- More than enough: the word anywhere, but as a key, or as what something else has. A line break is two characters in the text of JSON.
   select regexp_replace(jsonb_build_array(
-    (p_step).config, (p_step).when_expression, (p_step).output_template, (p_step).iterates, (p_step).repeats)::text, '\\[bfnrt]', ' ', 'g')
+    (p_step).config, (p_step).when_expression, (p_step).output_template, (p_step).iterates, (p_step).repeats, (p_step).on_timeout)::text, '\\[bfnrt]', ' ', 'g')
     ~ '(?<![\w.])instance\M(?!":)' collate "C";
 $$;
 comment on function flowgres.sees_instance(flowgres.workflow_steps) is $$Whether an expression of a step may name the instance whose transition started the execution.$$;

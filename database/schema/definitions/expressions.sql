@@ -276,6 +276,8 @@ begin
       s.names || s.own_names || s.result_names, false
     from steps as s
     union all
+    select s.position, s.path || '.on_timeout.output', s.step #> '{on_timeout,output}', s.names || s.own_names, false from steps as s
+    union all
     select
       s.position, s.path || '.repeat.until',
       case when jsonb_typeof(s.step #> '{repeat,until}') = 'string' then s.step #> '{repeat,until}' end,

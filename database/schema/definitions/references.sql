@@ -56,6 +56,7 @@ as $$
     end,
     'foreach', case when jsonb_typeof(p_step -> 'foreach') = 'object' then jsonb_build_object('items', p_step #> '{foreach,items}') end,
     'repeat', case when jsonb_typeof(p_step #> '{repeat,until}') = 'string' then jsonb_build_object('until', p_step #> '{repeat,until}') end,
+    'on_timeout', case when jsonb_typeof(p_step -> 'on_timeout') = 'object' then jsonb_build_object('output', p_step #> '{on_timeout,output}') end,
     'when', case when jsonb_typeof(p_step -> 'when') = 'string' then p_step -> 'when' end, 'output', p_step -> 'output'));
 $$;
 comment on function flowgres.step_expressions(jsonb) is $$The parts of a step in which expressions are rendered.$$;

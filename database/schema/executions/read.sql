@@ -97,6 +97,7 @@ begin
         'items', case when s.item_count is not null then jsonb_build_object(
           'count', s.item_count, 'done', s.done_count, 'failed', s.failed_count) end,
         'round', s.round,
+        'waits_for', case when q.runner_id is null then q.waits_for end,
         'reason', case when x.status = 'ready' then flowgres.unserved_reason(p_type => w.type) end,
         'depends_on', (
           select coalesce(jsonb_agg(d.id order by d.index), '[]')

@@ -157,10 +157,26 @@ as $$
     and not exists (
       select from flowgres.pending_wakes as w where w.tenant_id = q.tenant_id and w.execution_id = e.id)
   union all
+  -- What somebody waits for belongs to a step that is parked; a signal that lies where a step waits for it is about to be found.
+  select 'wait_belongs_to_a_parked_step', w.tenant_id, w.execution_id, w.name
+  from flowgres.waits as w
+  where not exists (
+    select from flowgres.work_queue as q
+    where q.tenant_id = w.tenant_id and q.execution_id = w.execution_id and q.id = w.queue_id and q.token = w.token
+      and q.waits_for is not null)
+  union all
+  select 'signal_finds_who_waits_for_it', s.tenant_id, s.execution_id, s.name
+  from flowgres.signals as s
+  where s.kind = 'signal' and s.consumed_at is null and s.expires_at > flowgres.now()
+    and flowgres.has_match(p_tenant_id => s.tenant_id, p_name => s.name, p_address => s.address)
+    and not exists (
+      select from flowgres.pending_wakes as p
+      where p.tenant_id = s.tenant_id and (p.name = s.name or p.queue_id is not null))
+  union all
   -- A parked row says what it waits for, and only a parked one does.
   select 'parked_row_waits_for_something', q.tenant_id, q.execution_id, q.id::text
   from flowgres.work_queue as q
-  where (q.due_at is null) <> (q.waits_for is null) or (q.due_at = 'infinity' and q.waits_for not like 'child:%');
+  where (q.due_at is null) <> (q.waits_for is null) or (q.due_at = 'infinity' and q.waits_for not like '%:%');
 $$;
 comment on function flowgres.check_invariants(boolean) is $$Violations of what the engine promises; no rows when all is well
 

@@ -24,9 +24,11 @@ insert into flowgres.settings (name, value, description) values
   ('delivery_retention_days', '7', 'How long webhook deliveries are kept'),
   ('idempotency_key_days', '30', 'How long the key of a start is kept'),
   ('rate_limit_per_minute', '60000', 'Starts of one tenant in a minute'),
+  ('max_signals', '10000', 'Signals of one tenant that no step has taken'),
   ('notify_mode', '"send"', 'What notify steps do: send, or log, which writes a line and sends nothing'),
   ('llm_mode', '"call"', 'What llm steps do: call a model, or stub, which answers without one'),
   ('llm_prices', '{}', 'What models cost, by name: {input, output, currency}, per million tokens'),
+  ('sql_functions_checked', 'true', 'Whether an import looks for the functions of sql steps; flowgres test has none'),
   ('cron_timezone', '"UTC"', 'Time zone of cron triggers that name none, from when they are activated'),
   ('environment', '"development"', 'Which environment this database is: a runner of another one refuses to work')
 on conflict (tenant_id, name) do nothing;

@@ -17,6 +17,7 @@ declare
   v_execution_ids uuid[];
   v_has_children boolean;
   v_has_transitions boolean;
+  v_has_parks boolean;
   v_reports flowgres.step_report[] := p_reports;
   v_is_any_expanded boolean;
   v_is_any_iteration boolean;
@@ -25,10 +26,12 @@ declare
 begin
   v_state.runner_id := p_runner_id;
   v_state.capabilities := p_capabilities;
-  select array_agg(x.t), array_agg(x.id), bool_or(x.has_child), bool_or(x.has_transition)
-  into v_tenant_ids, v_execution_ids, v_has_children, v_has_transitions
+  select array_agg(x.t), array_agg(x.id), bool_or(x.has_child), bool_or(x.has_transition), bool_or(x.has_park)
+  into v_tenant_ids, v_execution_ids, v_has_children, v_has_transitions, v_has_parks
   from (
-    select r.t, r.x as id, bool_or(r.o = 'child') as has_child, bool_or(r.o = 'transition') as has_transition
+    select
+      r.t, r.x as id, bool_or(r.o = 'child') as has_child, bool_or(r.o = 'transition') as has_transition,
+      bool_or(r.o = 'park') as has_park
     from unnest(p_reports) as r
     group by r.t, r.x
   ) as x;
@@ -44,6 +47,9 @@ begin
   end if;
   if v_has_transitions then
     v_reports := flowgres.make_transitions(p_state => v_state, p_reports => v_reports);
+  end if;
+  if v_has_parks then
+    v_reports := flowgres.park_steps(p_state => v_state, p_reports => v_reports);
   end if;
   v_state := flowgres.record_outcomes(p_reports => v_reports, p_state => v_state);
   if coalesce(cardinality(v_state.held_queue_ids), 0) < cardinality(p_reports) then

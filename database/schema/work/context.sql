@@ -172,7 +172,11 @@ begin
       select flowgres.weight_of(d.output) as weight
       from flowgres.executions as d
       where d.tenant_id = l.tenant_id and d.id = (l.resume ->> 'execution_id')::uuid
-    ) as c on l.resume ? 'execution_id'
+      union all
+      select flowgres.weight_of(s.payload)
+      from flowgres.signals as s
+      where s.tenant_id = l.tenant_id and s.id = (l.resume ->> 'signal_id')::uuid
+    ) as c on l.resume ?| '{execution_id,signal_id}'::text[]
     left join lateral (
       select flowgres.weight_of(i.items) as weight
       from flowgres.step_items as i

@@ -54,15 +54,16 @@ $$;
 comment on function flowgres.untaken_children(uuid, uuid, jsonb, text[]) is $$Children listed on branches that were not taken.$$;
 
 create or replace function flowgres.describe_outcome(
-  p_attempt smallint, p_error jsonb, p_due_at timestamptz, p_child_execution_id uuid
+  p_attempt smallint, p_error jsonb, p_due_at timestamptz, p_child_execution_id uuid, p_waits_for text default null
 )
   returns jsonb language sql immutable parallel safe
 as $$
   select jsonb_strip_nulls(jsonb_build_object(
     'attempt', case when p_error is not null then p_attempt end, 'error', p_error,
-    'child_execution_id', p_child_execution_id, 'due_at', nullif(p_due_at, 'infinity')));
+    'child_execution_id', p_child_execution_id, 'due_at', nullif(p_due_at, 'infinity'),
+    'waits_for', p_waits_for));
 $$;
-comment on function flowgres.describe_outcome(smallint, jsonb, timestamptz, uuid) is $$Details of the event of an outcome that is no plain completion.$$;
+comment on function flowgres.describe_outcome(smallint, jsonb, timestamptz, uuid, text) is $$Details of the event of an outcome that is no plain completion.$$;
 
 create or replace function flowgres.record_outcomes(p_reports flowgres.step_report[], inout p_state flowgres.advance_state)
   language plpgsql
@@ -89,7 +90,7 @@ begin
     -- The fence: the row must still be leased to this runner, under this token, for this step. It is locked: its own runner
     -- may be giving it back at this very moment, and then the report is passed over like one whose execution is held.
     select
-      l.slot, l.t, l.x, l.q, l.s, l.o, l.ms, l."out", l.error, l.taken, l.detail, l.logs, l.seconds, l.ahead, l.child,
+      l.slot, l.t, l.x, l.q, l.s, l.o, l.ms, l."out", l.error, l.taken, l.detail, l.logs, l.seconds, l.ahead, l.child, l.waits,
       q.version_id, q.iteration, q.attempt, q.generation, q.is_announced, q.is_resumed, q.ready_at, q.round, q.past_attempts
     from located as l
     cross join lateral (
@@ -106,12 +107,12 @@ begin
   reported as (
     select
       h.slot, h.t, h.x, h.q, 0 as place, h.version_id, h.s, h.iteration, h.attempt, h.generation, h.is_announced, h.is_resumed,
-      h.ready_at, h.o, h.ms, h."out", h.error, h.taken, h.detail, h.logs, h.seconds, h.child, h.round, h.past_attempts
+      h.ready_at, h.o, h.ms, h."out", h.error, h.taken, h.detail, h.logs, h.seconds, h.child, h.waits, h.round, h.past_attempts
     from held as h
     union all
     select
       h.slot, h.t, h.x, h.q, a.place::integer, h.version_id, a.s, -1, 1::smallint, h.generation, false, false,
-      p_state.now, a.o, a.ms, a."out", a.error, a.taken, a.detail, a.logs, null, null, null, null
+      p_state.now, a.o, a.ms, a."out", a.error, a.taken, a.detail, a.logs, null, null, null, null, null
     from held as h
     cross join lateral rows from (
       jsonb_to_recordset(h.ahead) as (
@@ -130,7 +131,7 @@ begin
           when r."out" = '[]' then 'completed'
           else 'expand' end
         -- Whoever makes something else of a list does not know what it is.
-        when r.iteration = -1 and w.iterates ? 'items' and r.o in ('completed', 'suspended', 'child', 'detached', 'moved')
+        when r.iteration = -1 and w.iterates ? 'items' and r.o in ('completed', 'suspended', 'child', 'detached', 'moved', 'park')
           then 'failed'
         -- The same of rounds.
         when r.o = 'completed' then case when w.repeats is null then 'completed' else 'failed' end
@@ -142,7 +143,7 @@ begin
           then 'retrying'
         -- A step that took its runner with it is tried a few times whatever its own policy: the runner may not be its fault.
         when r.o = 'lost' and r.attempt - coalesce(r.past_attempts, 0) + r.is_resumed::integer >= greatest(w.max_attempts, 3) then 'failed'
-        when r.o in ('skipped', 'lost', 'suspended', 'child', 'detached', 'moved', 'started') then r.o
+        when r.o in ('skipped', 'lost', 'suspended', 'child', 'detached', 'moved', 'park', 'started') then r.o
         else 'failed'
       end as outcome
     from reported as r
@@ -208,10 +209,12 @@ begin
         when 'suspended' then case when l.seconds is null then 'infinity'
           else p_state.now + make_interval(secs => greatest(l.seconds, 0)) end
         when 'child' then coalesce(p_state.now + make_interval(secs => l.timeout_seconds), 'infinity')
+        -- What it is bounded by is the whole wait.
+        when 'park' then coalesce(p_state.now + make_interval(secs => least(l.seconds, l.timeout_seconds)), 'infinity')
         when 'again' then p_state.now + make_interval(secs => nullif((l.repeats ->> 'delay')::double precision, 0))
       end as due_at,
-      l.child,
-      case when l.outcome in ('completed', 'expand', 'again', 'moved') then l."out" end as output,
+      l.child, l.waits,
+      case when l.outcome in ('completed', 'expand', 'again', 'moved', 'park') then l."out" end as output,
       case when l.outcome in ('failed', 'retrying', 'lost') then coalesce(l.error, case
         when l.o = 'expand' then jsonb_build_object(
           'code', 'too_few_items', 'class', 'validation', 'message', format(
@@ -283,7 +286,7 @@ begin
       select
         n.seq, case when n.outcome = 'started' then n.began_at else p_state.now end as at,
         case when n.start_count > 0 and n.log_count = 0 then n.began_at end as began_at,
-        case when n.outcome = 'expand' then 'step_expanded' when n.outcome in ('suspended', 'child', 'detached', 'moved') then 'step_waiting'
+        case when n.outcome = 'expand' then 'step_expanded' when n.outcome in ('suspended', 'child', 'detached', 'moved', 'park') then 'step_waiting'
           when n.outcome = 'again' then 'step_repeated' else 'step_' || n.outcome end as type,
         case when n.outcome = 'failed' then 'error' when n.outcome in ('retrying', 'lost') then 'warning' else 'info' end as level,
         n.error ->> 'message' as message,
@@ -291,7 +294,8 @@ begin
           when n.outcome = 'expand' then jsonb_build_object('items', jsonb_array_length(n.output))
           when n.outcome = 'again' then jsonb_strip_nulls(jsonb_build_object('round', n.round, 'due_at', n.due_at))
           when n.error is not null or n.due_at is not null or n.child is not null then flowgres.describe_outcome(
-            p_attempt => n.attempt, p_error => n.error, p_due_at => n.due_at, p_child_execution_id => n.child) end as details
+            p_attempt => n.attempt, p_error => n.error, p_due_at => n.due_at, p_child_execution_id => n.child,
+            p_waits_for => case when n.outcome = 'park' then n.waits end) end as details
       union all
       select n.seq - n.log_count - 1, n.began_at, null, 'step_started', 'info', null, null
       where n.start_count > 0 and n.log_count > 0
@@ -352,11 +356,11 @@ begin
         p_is_unhandled => n.is_unhandled, p_is_resumed => n.is_resumed, p_is_recorded => n.is_recorded, p_seq => n.seq,
         p_ready_at => n.ready_at, p_began_at => n.began_at, p_due_at => n.due_at,
         p_waits_for => case n.outcome
-          when 'retrying' then 'retry' when 'suspended' then 'timer' when 'child' then 'child:' || n.child
+          when 'retrying' then 'retry' when 'suspended' then 'timer' when 'child' then 'child:' || n.child when 'park' then n.waits
           when 'again' then case when n.due_at is not null then 'round' end end,
         p_child_execution_id => n.child,
         -- An iteration that was written as it is has no more to say than that it ended.
-        p_output => case when n.iteration = -1 or n.is_recorded or n.outcome = 'moved' then n.output end, p_error => n.error, p_detail => n.detail,
+        p_output => case when n.iteration = -1 or n.is_recorded or n.outcome in ('moved', 'park') then n.output end, p_error => n.error, p_detail => n.detail,
         p_cancels => n.cancel_indexes, p_round => n.round))
         filter (where n.edge is null or n.is_recorded or n.error is not null or n.detail is not null or n.type = 'stop'
           or n.iteration >= 0 or n.cancel_indexes <> '{}' or n.outcome = 'skipped' and n.join_rule = 'failed')

@@ -24,11 +24,18 @@ begin
   select q.tenant_id, substr(q.waits_for, 7)::uuid, v_now, 'the step that waits for it ran out of time'
   from flowgres.work_queue as q
   where q.ctid = any(v_rows) and q.waits_for like 'child:%';
+  perform flowgres.forget_waits(p_rows => v_rows)
+  from flowgres.work_queue as q
+  where q.ctid = any(v_rows) and q.waits_for like '%:%' and q.waits_for not like 'child:%'
+  limit 1;
   update flowgres.work_queue as q
   set
     due_at = null, ready_at = v_now, waits_for = null, rank = flowgres.next_rank(),
-    resume = case when q.waits_for like 'child:%'
-      then jsonb_build_object('status', 'timed_out', 'execution_id', substr(q.waits_for, 7)) else q.resume end
+    resume = case
+      when q.waits_for like 'child:%' then jsonb_build_object('status', 'timed_out', 'execution_id', substr(q.waits_for, 7))
+      -- Whatever else somebody was to wake it for.
+      when q.waits_for like '%:%' then q.resume || '{"status": "timed_out"}'
+      else q.resume end
   where q.ctid = any(v_rows);
   return cardinality(v_rows);
 end;

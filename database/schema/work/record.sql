@@ -12,7 +12,7 @@ begin
   select
     o.tenant_id, o.execution_id, o.step_index, o.iteration, o.attempt, o.step, o.step_type,
     case o.outcome
-      when 'again' then case when o.due_at is null then 'ready' else 'waiting' end when 'suspended' then 'waiting' when 'child' then 'waiting' when 'started' then 'running' when 'lost' then 'ready'
+      when 'again' then case when o.due_at is null then 'ready' else 'waiting' end when 'suspended' then 'waiting' when 'child' then 'waiting' when 'park' then 'waiting' when 'started' then 'running' when 'lost' then 'ready'
       when 'detached' then 'ready' when 'moved' then 'ready' when 'expand' then 'running'
       else o.outcome
     end,

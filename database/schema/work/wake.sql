@@ -122,10 +122,20 @@ begin
       from flowgres.executions as e
       where e.tenant_id = p_tenant_id and e.id = (p_resume ->> 'execution_id')::uuid), p_resume);
   end if;
+  if p_resume ? 'signal_id' then
+    return coalesce((
+      select
+        case
+          when flowgres.weight_of(s.payload) > p_most and current_setting('flowgres.fetches_resumes', true) = 'on' then '"left"'
+          else p_resume - 'signal_id' || jsonb_strip_nulls(jsonb_build_object(s.kind, s.name, 'key', s.key))
+            || jsonb_build_object('payload', s.payload, 'received_at', s.received_at) end
+      from flowgres.signals as s
+      where s.tenant_id = p_tenant_id and s.id = (p_resume ->> 'signal_id')::uuid), p_resume);
+  end if;
   return p_resume;
 end;
 $$;
-comment on function flowgres.read_resume(uuid, jsonb, bigint) is $$What a resumed step goes on with: of an ended child its output or error
+comment on function flowgres.read_resume(uuid, jsonb, bigint) is $$What a resumed step goes on with: of an ended child its output or error, of a signal or event what it says
 
 "left", a text instead of the object, when the output weighs more than p_most and the runner has said that it knows that
 (flowgres.fetches_resumes): get_contexts has it.$$;
@@ -136,12 +146,19 @@ create or replace function flowgres.wake_pending(p_limit integer)
   returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
+  v_notes flowgres.pending_wakes[];
   v_tenant_ids uuid[];
-  v_child_ids uuid[];
+  v_ids uuid[];
+  v_queue_ids bigint[];
+  v_tokens bigint[];
+  v_resumes jsonb[];
+  v_count integer := 0;
 begin
   with due as (
     select w.tenant_id, w.id
     from flowgres.pending_wakes as w
+    -- What this transaction has noted itself is for the next one: whoever commits meanwhile sees it then.
+    where w.xmin <> pg_current_xact_id()::xid
     order by w.requested_at
     limit p_limit
     for update skip locked
@@ -150,15 +167,33 @@ begin
     delete from flowgres.pending_wakes as w
     using due as d
     where w.tenant_id = d.tenant_id and w.id = d.id
-    returning w.tenant_id, w.execution_id
+    returning w.*
   )
-  select array_agg(t.tenant_id), array_agg(t.execution_id) into v_tenant_ids, v_child_ids
-  from (select distinct t.tenant_id, t.execution_id from taken as t) as t;
-  if v_child_ids is null then
+  select array_agg(t::flowgres.pending_wakes order by t.id) into v_notes from taken as t;
+  if v_notes is null then
     return 0;
   end if;
-  -- Those whose row is still held come back.
-  return flowgres.wake_parked(p_tenant_ids => v_tenant_ids, p_child_ids => v_child_ids);
+  -- What is still held comes back.
+  select array_agg(n.tenant_id), array_agg(n.execution_id) into v_tenant_ids, v_ids
+  from (select distinct n.tenant_id, n.execution_id from unnest(v_notes) as n where n.queue_id is null and n.name is null) as n;
+  if v_ids is not null then
+    v_count := flowgres.wake_parked(p_tenant_ids => v_tenant_ids, p_child_ids => v_ids);
+  end if;
+  select
+    array_agg(n.tenant_id order by n.id), array_agg(n.execution_id order by n.id), array_agg(n.queue_id order by n.id),
+    array_agg(n.token order by n.id), array_agg(n.resume order by n.id)
+  into v_tenant_ids, v_ids, v_queue_ids, v_tokens, v_resumes
+  from unnest(v_notes) as n
+  where n.resume is not null;
+  if v_ids is not null then
+    v_count := v_count + flowgres.wake_rows(
+      p_tenant_ids => v_tenant_ids, p_execution_ids => v_ids, p_queue_ids => v_queue_ids, p_tokens => v_tokens,
+      p_resumes => v_resumes);
+  end if;
+  if exists (select from unnest(v_notes) as n where n.name is not null or n.queue_id is not null and n.resume is null) then
+    v_count := v_count + flowgres.deliver_signals(p_notes => v_notes);
+  end if;
+  return v_count;
 end;
 $$;
-comment on function flowgres.wake_pending(integer) is $$Wake the steps whose rows were held when their children ended, a bounded number; returns how many.$$;
+comment on function flowgres.wake_pending(integer) is $$Wake the steps whose rows were held when their children ended, and those that notes ask for, a bounded number; returns how many.$$;

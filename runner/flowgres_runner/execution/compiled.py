@@ -56,6 +56,7 @@ class CompiledStep:
     piece. `sees_error`: it runs after a failure, and what it sees begins with that. A step that runs once for each item
     begins with its list, and `each` is the step itself. One that repeats has `until`, which is asked after each round.
     `sees_instance`: something of it may name the instance, which is read as the step begins.
+    `on_timeout` is {output}, what it completes with when nobody has woken it in time.
     `check` is what its handler has to look at in the configuration that was rendered. `record` says which attempts keep
     what they sent and got: all, none, or the last failed one.
     """
@@ -88,6 +89,9 @@ class CompiledStep:
     until_roots: frozenset[str] = frozenset()
     until_key: str = ""
     sees_instance: bool = False
+    on_timeout: Json = None
+    on_timeout_roots: frozenset[str] = frozenset()
+    on_timeout_key: str = ""
     record: str | None = None
 
 

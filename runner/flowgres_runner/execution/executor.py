@@ -178,7 +178,9 @@ class Executor:
             pure = item.step.pure
             if item.given is not None:
                 following.append(self._finish(item, await self._run_apart(item), began, batch))
-            elif item.resume is not None and pure is not None and pure.resumes_unrendered:
+            elif (
+                item.resume is not None and pure is not None and pure.resumes_unrendered and not item.is_timeout_handled
+            ):
                 following.append(self._settle(item, self._outcome_of_pure(item, None), began, batch, reshaped))
             else:
                 jobs.append(item.config_job(self._placeholders))

@@ -60,6 +60,10 @@ class Prepared:
         self.version = version
         self.context = context
         self.resume = resume
+        """What a suspended step goes on with."""
+        if isinstance(resume, dict) and resume.get("status") == "timed_out" and step.on_timeout is not None:
+            # Its handler is given what that says, in place of a configuration.
+            self.resume = {**resume, "is_handled": True}
         self.place = place
         self.goes_alone = goes_alone
         self.given: Rendered | RenderedLarge | None = None
@@ -125,6 +129,7 @@ class Prepared:
             round=None if step.until is None else claimed.round or 1,
             check=step.check,
             item=self.item,
+            lease=() if step.pure is not None else claimed.lease,
         )
 
     @property
@@ -164,9 +169,18 @@ class Prepared:
             ahead, after, self.version, self.context, None, place=self.place + 1, goes_alone=self.goes_alone
         )
 
+    @property
+    def is_timeout_handled(self) -> bool:
+        """Whether the time of its wait is over, and the step says what it gives then."""
+        return isinstance(self.resume, dict) and self.resume.get("is_handled") is True
+
     def config_job(self, placeholders: Placeholders) -> RenderJob:
         """Render the configuration, and what can be rendered together with it."""
         step, chain, tenant_id = self.step, self.step.chain, self.claimed.tenant_id
+        if self.is_timeout_handled and isinstance(step.on_timeout, dict):
+            context = self.expression_context(step.on_timeout_roots, None)
+            output = step.on_timeout.get("output")
+            return RenderJob(key=step.on_timeout_key, template=output, context=context, tenant_id=tenant_id)
         if self.resume is not None or self.claimed.round is not None:
             # It was taken when it was suspended, or in the first round; a `when` is decided once.
             context = self.expression_context(step.roots, placeholders)

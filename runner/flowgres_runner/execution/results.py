@@ -31,6 +31,7 @@ from flowgres_runner.steps.base import (
     Failed,
     Json,
     Outcome,
+    Parked,
     Skipped,
     StepError,
     Suspended,
@@ -169,6 +170,13 @@ def encode_outcome(
         if isinstance(outcome, TransitionAsked):
             _, text = _output_text(outcome.wanted, max_bytes, max_depth)
             return EncodedOutcome(_result(claimed, "transition", milliseconds, f',"input":{text}'), None, None, 0)
+        if isinstance(outcome, Parked):
+            _, text = _output_text(outcome.wanted, max_bytes, max_depth)
+            seconds = "null" if outcome.seconds is None else repr(max(0.0, float(outcome.seconds)))
+            rest = f',"waits":{encode_json(outcome.kind)},"input":{text},"seconds":{seconds}'
+            if outcome.kept is not None:
+                rest += f',"out":{encode_json(canonical_json(outcome.kept))}'
+            return EncodedOutcome(_result(claimed, "park", milliseconds, rest), None, None, 0)
         if isinstance(outcome, Expanded):
             _, text = _output_text(outcome.items, max_bytes, max_depth)
             return EncodedOutcome(_result(claimed, "expand", milliseconds, f',"out":{text}'), None, None, 0)

@@ -35,6 +35,7 @@ from flowgres_runner.steps.base import (
     Json,
     JsonText,
     Outcome,
+    Parked,
     Skipped,
     StepError,
     Suspended,
@@ -303,6 +304,8 @@ def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
         return outcome if isinstance(outcome.input, JsonText) else replace(outcome, input=mask(outcome.input))
     if isinstance(outcome, TransitionAsked):
         return outcome if isinstance(outcome.wanted, JsonText) else replace(outcome, wanted=mask(outcome.wanted))
+    if isinstance(outcome, Parked):
+        return outcome if isinstance(outcome.wanted, JsonText) else replace(outcome, wanted=mask(outcome.wanted))
     if isinstance(outcome, Skipped | Expanded):
         return outcome
     logs = tuple((level, mask_of.text(line)) for level, line in outcome.logs)
@@ -351,6 +354,6 @@ def _with_record(own: Json, recorder: Recorder, *, keeps_all: bool) -> Json:
 
 def _with_logs(outcome: Outcome, lines: tuple[tuple[str, str], ...]) -> Outcome:
     """The outcome with what was logged on the way to it."""
-    if not lines or isinstance(outcome, ChildStarted | TransitionAsked | Skipped | Expanded):
+    if not lines or isinstance(outcome, ChildStarted | TransitionAsked | Parked | Skipped | Expanded):
         return outcome
     return replace(outcome, logs=(*outcome.logs, *lines))

@@ -176,6 +176,7 @@ def _compile_step(version_id: str, raw: Mapping[str, Any], find: FindHandler) ->
         "uses_secrets": [],
         "timeout_seconds": None,
         "until": None,
+        "on_timeout": None,
     }
     return replace(_compile_one(f"{version_id}:items", {**raw, **listed}, find), each=each)
 
@@ -211,6 +212,9 @@ def _compile_one(version_id: str, raw: Mapping[str, Any], find: FindHandler) -> 
         until_roots=_roots(raw.get("until")),
         until_key=f"{key}:until",
         sees_instance=raw.get("sees_instance") is True,
+        on_timeout=raw.get("on_timeout"),
+        on_timeout_roots=_roots(raw.get("on_timeout")),
+        on_timeout_key=f"{key}:on_timeout",
         record=raw.get("record"),
     )
 

@@ -69,6 +69,11 @@ class Client:
     ) -> None:
         await self.close()
 
+    @property
+    def timing(self) -> Timing:
+        """The time that requests are measured by."""
+        return self._timing
+
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.close()
@@ -115,7 +120,9 @@ class Client:
             dial = Dial(policy, by_name=policy.allows_name(target.host, target.port))
             token = current_dial.set(dial)
             try:
-                answer = await self._transport.send(exchange.method, target, exchange.headers, exchange.body)
+                answer = await self._transport.send(
+                    exchange.method, target, exchange.headers, exchange.body, identity=exchange.identity
+                )
                 exchange.status, exchange.answered = answer.status, answer.headers
                 try:
                     location = exchange.location(answer)
@@ -138,7 +145,7 @@ class Client:
         if not exchange.request.is_expected(answer.status):
             raise await _unexpected_status(answer, exchange)
         headers = answer.headers
-        limit = self._max_response_bytes
+        limit = min(self._max_response_bytes, exchange.request.max_response_bytes or self._max_response_bytes)
         is_head = exchange.method == "HEAD"
         announced = headers.get("content-length", "")
         if not is_head and announced.isdecimal() and int(announced[:20]) > limit:

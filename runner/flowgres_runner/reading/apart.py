@@ -22,6 +22,7 @@ from flowgres_runner.steps.base import (
     Failed,
     Handler,
     Outcome,
+    Parked,
     StepError,
     StepTask,
     Suspended,
@@ -98,6 +99,9 @@ def run_apart(data: bytes | bytearray, order: Order) -> tuple[Head, bytes]:
             return head, bounded_text(_plain(outcome.input), order.max_bytes, order.max_depth)
         case TransitionAsked():
             return {"kind": "transition"}, bounded_text(_plain(outcome.wanted), order.max_bytes, order.max_depth)
+        case Parked():
+            head = {"kind": "parked", "for": outcome.kind, "seconds": outcome.seconds, "kept": outcome.kept}
+            return head, bounded_text(_plain(outcome.wanted), order.max_bytes, order.max_depth)
         case Expanded():
             return {"kind": "expanded"}, bounded_text(_plain(outcome.items), order.max_bytes, order.max_depth)
         case Suspended():
@@ -131,6 +135,8 @@ def outcome_of(head: Head, data: bytes | bytearray) -> Outcome:
             return ChildStarted(head["workflow"], head["version"], JsonText(data, 0), is_detached=head["is_detached"])
         case "transition":
             return TransitionAsked(JsonText(data, 0))
+        case "parked":
+            return Parked(head["for"], JsonText(data, 0), head["seconds"], head["kept"])
         case "expanded":
             return Expanded(JsonText(data, 0))
         case "suspended":

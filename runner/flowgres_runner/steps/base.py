@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol, TypeAlias
@@ -121,25 +121,43 @@ class TransitionAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class Parked:
+    """Wait until somebody wakes the step, which is then resumed with what was said; only the engine's own types say so.
+
+    `kind` is what the database knows it by (work/park.sql), `wanted` what it needs to know. At most `seconds`, or the
+    step's timeout: then `resume` is `kept`, an object, with the status timed_out.
+    """
+
+    kind: str
+    wanted: Json | JsonText
+    seconds: float | None = None
+    kept: Json = None
+
+
+@dataclass(frozen=True, slots=True)
 class Expanded:
     """The step runs once for each of these items. Only the engine's own `foreach` says so."""
 
     items: Json | JsonText
 
 
-Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted | TransitionAsked | Expanded
+Outcome: TypeAlias = Completed | Skipped | Failed | Suspended | ChildStarted | TransitionAsked | Parked | Expanded
 OUTCOMES = (Completed, Skipped, Failed, Suspended, ChildStarted)
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """An answer with an expected status. `body` is parsed JSON, a text, or base64 when `is_binary`."""
+    """An answer with an expected status. `body` is parsed JSON, a text, or base64 when `is_binary`.
+
+    `header_values` has those headers that came more than once, and cookies, one by one.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: Json
     is_binary: bool
     url: str
+    header_values: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class StepHttp(Protocol):
@@ -200,7 +218,7 @@ class StepTask:
     `config` is rendered (secrets put in where the type's `secret_places` allow it), `timeout_seconds` bounds this
     attempt, `resume` is set when a suspended step goes on. `trace` is its span, where the type waits. `item` is that of
     a `foreach`, `round` counts from 1 where a step repeats. `check` says what of `config` is left to check; without one
-    nobody has looked, so that is all of it.
+    nobody has looked, so that is all of it. `lease` is for the engine's own types alone.
     """
 
     tenant_id: str
@@ -216,6 +234,7 @@ class StepTask:
     round: int | None = None
     check: ConfigCheck | None = field(default=None, repr=False)
     item: Json = None
+    lease: Sequence[str | int] = field(default=(), repr=False)
 
     @property
     def idempotency_key(self) -> str:
@@ -299,7 +318,9 @@ class Handler:
     """Of a package's type; those of the built-in ones stand in the description of the language."""
     waits: bool = False
     is_core: bool = True
-    """Part of every runner; others are capabilities of their own."""
+    """Built in; others are those of packages, and capabilities of their own."""
+    is_optional: bool = False
+    """Built in, and a capability of its own all the same: not every runner has what it needs."""
     uses_tools: bool = False
     """Whether its attempts are given `StepTask.tools`."""
     has_stub: bool = False

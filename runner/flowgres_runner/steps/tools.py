@@ -158,4 +158,5 @@ def _answer(result: Response | Failure) -> HttpAnswer:
         body=json.loads(body.data) if isinstance(body, JsonText) else body,
         is_binary=result.body.is_binary,
         url=result.url,
+        header_values=result.header_values,
     )

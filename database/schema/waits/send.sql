@@ -1,0 +1,182 @@
+-- Signals that are sent, and what events wake.
+
+set local role flowgres_owner;
+
+create or replace function flowgres.check_signal(p_tenant_id uuid, p_name text, p_payload jsonb, p_execution_id uuid, p_key text)
+  returns void language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_execution record;
+begin
+  if p_name is null or p_name !~ '^[a-z][a-z0-9_]{0,62}$' then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'signal_name_invalid', p_message => format('"%s" is no name of a signal', left(p_name, 60)),
+      p_details => 'name', p_hint => 'A lower-case letter, then letters, digits and _, 63 at most.');
+  elsif p_key is not null and p_execution_id is not null then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'conflicting_arguments', p_message => 'a signal goes to an execution or has a key, not both',
+      p_details => 'key', p_hint => 'Leave out key or execution_id.');
+  elsif length(p_key) not between 1 and 255 or p_key ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'signal_key_invalid', p_message => 'a key is 1 to 255 printable characters', p_details => 'key',
+      p_hint => 'The id of an order is a good key.');
+  end if;
+  perform flowgres.check_payload(p_tenant_id => p_tenant_id, p_payload => p_payload, p_what => 'the payload');
+  if p_execution_id is not null then
+    select e.finished_at is not null as has_ended, e.status into v_execution
+    from flowgres.executions as e
+    where e.tenant_id = p_tenant_id and e.id = p_execution_id and not flowgres.is_hidden(e.id);
+    if not found then
+      perform flowgres.fail_execution_not_found(p_execution_id => p_execution_id);
+    elsif v_execution.has_ended then
+      perform flowgres.fail(
+        p_status => 409, p_code => 'execution_ended', p_message => format('execution %s has ended: %s', p_execution_id, v_execution.status),
+        p_hint => 'Nothing in it waits for a signal any more.');
+    end if;
+  end if;
+end;
+$$;
+comment on function flowgres.check_signal(uuid, text, jsonb, uuid, text) is $$Refuse a signal that is none, or that nobody could take.$$;
+
+create or replace function flowgres.check_signal_room(p_tenant_id uuid)
+  returns void language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_most integer := (flowgres.setting(p_tenant_id, 'max_signals'))::integer;
+begin
+  perform from flowgres.signals as s
+  where s.tenant_id = p_tenant_id and s.consumed_at is null and s.kind = 'signal'
+  offset v_most - 1 limit 1;
+  if found then
+    perform flowgres.fail(
+      p_status => 429, p_code => 'too_many_signals', p_message => format('%s signals lie here that no step has taken', v_most),
+      p_hint => 'Send signals that a step waits for: see /signals; or ask an operator to raise max_signals.');
+  end if;
+end;
+$$;
+comment on function flowgres.check_signal_room(uuid) is $$Refuse a signal where as many lie as a tenant may have.$$;
+
+create or replace function flowgres.count_waits(
+  p_tenant_id uuid, p_name text, p_address text, p_execution_id uuid, p_at timestamptz, p_most integer
+)
+  returns integer language sql stable
+as $$
+  select count(*)::integer
+  from (
+    select
+    from flowgres.waits as w
+    join flowgres.work_queue as q on q.tenant_id = w.tenant_id and q.execution_id = w.execution_id and q.id = w.queue_id
+    where w.tenant_id = p_tenant_id and w.name = p_name and w.kind = 'signal' and w.registered_at <= p_at
+      and w.address = p_address and p_execution_id is null
+      and q.token = w.token and q.runner_id is null and q.waits_for like '%:%'
+    union all
+    select
+    from flowgres.waits as w
+    join flowgres.work_queue as q on q.tenant_id = w.tenant_id and q.execution_id = w.execution_id and q.id = w.queue_id
+    where w.tenant_id = p_tenant_id and w.execution_id = p_execution_id and w.name = p_name and w.kind = 'signal'
+      and w.registered_at <= p_at and q.token = w.token and q.runner_id is null and q.waits_for like '%:%'
+    limit p_most
+  ) as w;
+$$;
+comment on function flowgres.count_waits(uuid, text, text, uuid, timestamptz, integer) is $$How many steps wait for a signal with this address, p_most at most.$$;
+
+create or replace function flowgres.note_event(
+  p_tenant_id uuid, p_name text, p_payload jsonb, p_key text, p_now timestamptz
+)
+  returns integer language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_id uuid := flowgres.uuid_v7(p_now);
+  v_count integer;
+begin
+  -- A note for each, and the rest is the engine's: whoever tells of an event holds no row of the queue.
+  insert into flowgres.pending_wakes (tenant_id, execution_id, queue_id, token, resume, requested_at)
+  select
+    p_tenant_id, w.execution_id, w.queue_id, w.token,
+    jsonb_strip_nulls(jsonb_build_object('status', 'woken', 'signal_id', v_id, 'index', w.index)), p_now
+  from (
+    select distinct on (w.execution_id, w.queue_id) w.*
+    from flowgres.waits as w
+    join flowgres.work_queue as q on q.tenant_id = w.tenant_id and q.execution_id = w.execution_id and q.id = w.queue_id
+    where w.tenant_id = p_tenant_id and w.name = p_name and w.kind = 'event' and (w.address = '' or w.address = 'k:' || p_key)
+      and q.token = w.token and q.runner_id is null and q.waits_for like '%:%'
+      and (w.match is null or p_payload @> w.match)
+      and (w.filter is null or jsonb_path_match(p_payload, w.filter, '{}', true))
+    order by w.execution_id, w.queue_id, w.place
+  ) as w;
+  get diagnostics v_count = row_count;
+  if v_count > 0 then
+    insert into flowgres.signals (tenant_id, id, kind, name, address, key, payload, sent_by, received_at, expires_at)
+    values (
+      p_tenant_id, v_id, 'event', p_name, flowgres.signal_address(p_key => p_key), p_key, p_payload, flowgres.actor(), p_now,
+      p_now + interval '7 days');
+  end if;
+  return v_count;
+end;
+$$;
+comment on function flowgres.note_event(uuid, text, jsonb, text, timestamptz) is $$Wake all steps that wait for an event, once the transaction has committed; returns how many.$$;
+
+set local role flowgres_definer;
+
+create or replace function flowgres.send_signal(
+  p_name text, p_payload jsonb, p_execution_id uuid, p_key text, p_idempotency_key text
+)
+  returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_tenant_id uuid := flowgres.require_tenant();
+  v_now timestamptz := flowgres.now();
+  v_payload jsonb := coalesce(p_payload, '{}');
+  v_address text := flowgres.signal_address(p_key => p_key, p_execution_id => p_execution_id);
+  v_lying integer;
+  v_woken integer;
+  v_sent flowgres.signals;
+begin
+  perform flowgres.check_tenant_may_start(v_tenant_id);
+  perform flowgres.check_signal(
+    p_tenant_id => v_tenant_id, p_name => p_name, p_payload => v_payload, p_execution_id => p_execution_id, p_key => p_key);
+  if length(p_idempotency_key) not between 1 and 255 then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'idempotency_key_invalid', p_message => 'an idempotency key has 1 to 255 characters',
+      p_details => 'idempotency_key', p_hint => 'A UUID is a good key.');
+  end if;
+  perform flowgres.check_signal_room(p_tenant_id => v_tenant_id);
+  -- What lies before it comes first.
+  select count(*) into v_lying
+  from (
+    select from flowgres.signals as s
+    where s.tenant_id = v_tenant_id and s.name = p_name and s.address = v_address and s.kind = 'signal' and s.consumed_at is null
+      and s.expires_at > v_now
+    limit 1000
+  ) as s;
+  v_woken := (flowgres.count_waits(
+    p_tenant_id => v_tenant_id, p_name => p_name, p_address => v_address, p_execution_id => p_execution_id, p_at => v_now,
+    p_most => v_lying + 1) > v_lying)::integer;
+  -- A concurrent call with the same key waits here until the other one commits or rolls back.
+  insert into flowgres.signals as s (
+    tenant_id, id, kind, name, address, key, execution_id, payload, sent_by, idempotency_key, woken, received_at, expires_at)
+  values (
+    v_tenant_id, flowgres.uuid_v7(v_now), 'signal', p_name, v_address, p_key, p_execution_id, v_payload, flowgres.actor(),
+    p_idempotency_key, v_woken, v_now, v_now + interval '7 days')
+  on conflict (tenant_id, name, idempotency_key) where idempotency_key is not null do nothing
+  returning s.* into v_sent;
+  if v_sent.id is null then
+    select s.* into strict v_sent
+    from flowgres.signals as s
+    where s.tenant_id = v_tenant_id and s.name = p_name and s.idempotency_key = p_idempotency_key;
+    if v_sent.payload <> v_payload or v_sent.address <> v_address then
+      perform flowgres.fail(
+        p_status => 422, p_code => 'idempotency_key_reused',
+        p_message => 'this idempotency key was used for another signal', p_details => 'idempotency_key',
+        p_hint => 'Use a new key for a new signal.');
+    end if;
+    return v_sent.woken;
+  end if;
+  insert into flowgres.pending_wakes (tenant_id, name, address, requested_at) values (v_tenant_id, p_name, v_address, v_now);
+  if v_woken > 0 then
+    perform flowgres.wake_runners();
+  end if;
+  return v_woken;
+end;
+$$;
+comment on function flowgres.send_signal(text, jsonb, uuid, text, text) is $$Send a signal: it wakes the step that has waited for it longest, or lies here until one does.$$;
