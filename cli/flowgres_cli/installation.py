@@ -30,6 +30,7 @@ _NUMBERS = {
     "LOG_RETENTION_DAYS": ("log_retention_days", 1),
     "DELIVERY_RETENTION_DAYS": ("delivery_retention_days", 1),
 }
+_WORDS = {"NOTIFY_MODE": ("notify_mode", ("send", "log")), "LLM_MODE": ("llm_mode", ("call", "stub"))}
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -56,6 +57,12 @@ def seeded_settings(environment: Mapping[str, str], *, is_change: bool = False) 
                 f"{zone!r} is no time zone", where="CRON_TIMEZONE", hint="A name such as Europe/Berlin."
             )
         seeds["cron_timezone"] = zone
+    for variable, (name, words) in _WORDS.items():
+        word = environment.get(variable, "").strip().lower()
+        if word and word not in words:
+            raise UsageProblemError(f"{word[:40]!r} is not {' or '.join(words)}", where=variable)
+        if word:
+            seeds[name] = word
     mode = environment.get("ENV", "").strip()
     if mode:
         seeds["environment"] = mode

@@ -179,6 +179,11 @@ def test_administrator_stays_within_the_installations_settings(as_role: Callable
         ("nothing", "1", "setting_not_found"),
         ("cron_timezone", '"CEST"', "timezone_unknown"),
         ("cron_timezone", "1", "argument_invalid"),
+        ("notify_mode", '"loud"', "argument_invalid"),
+        ("llm_mode", '"log"', "argument_invalid"),
+        ("llm_prices", '{"m": {"input": 1}}', "argument_invalid"),
+        ("llm_prices", '{"m": {"input": 1, "output": "2"}}', "argument_invalid"),
+        ("llm_prices", '{"m": {"input": 1, "output": 2, "currency": 1}}', "argument_invalid"),
     ],
 )
 def test_administrator_cannot_go_further(

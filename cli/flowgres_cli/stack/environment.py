@@ -18,6 +18,8 @@ _OF_PYTHON = ("PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Where this very command found its packages, and whom http steps trust."""
 
 RUNNER_SETTINGS = (
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_BASE_URL",
     "FRONT_BODY_TIMEOUT",
     "HTTP_ALLOWED_HOSTS",
     "HTTP_ALLOW_PRIVATE_NETWORKS",
@@ -27,6 +29,8 @@ RUNNER_SETTINGS = (
     "MAX_OUTPUT_BYTES",
     "MAX_PAYLOAD_BYTES",
     "METRICS_TOKEN",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_TIMEOUT",
@@ -44,7 +48,11 @@ RUNNER_SETTINGS = (
     "RUNNER_LEASE_SECONDS",
     "RUNNER_NAME",
     "RUNNER_POLL_INTERVAL",
+    "SHARED_PROVIDER_KEYS",
     "SHUTDOWN_GRACE_SECONDS",
+    "SLACK_WEBHOOK_URL",
+    "SMTP_FROM",
+    "SMTP_URL",
 )
 """Settings of the runner and the front that a user of `dev` may choose. Addresses, passwords and keys are not among
 them: those are the stack's own."""

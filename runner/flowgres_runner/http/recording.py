@@ -53,14 +53,35 @@ class _Noted:
     is_binary: bool
 
 
+@dataclass(slots=True)
+class _Letter:
+    """An e-mail that was handed in."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: str
+    answer: tuple[int, str] | None
+    secrets: tuple[str, ...]
+
+    def told(self, secrets: tuple[str, ...]) -> dict[str, Json]:
+        """The same as of a request: `request` and `response`."""
+        mask = masker(tuple(dict.fromkeys((*secrets, *self.secrets))))
+        about: dict[str, Json] = {"method": "SMTP", "url": mask.text(self.url)}
+        told: dict[str, Json] = {"request": _part(about, self.headers, frozenset(), self.body, mask)}
+        if self.answer is not None:
+            told["response"] = _part({"status": self.answer[0]}, {}, frozenset(), self.answer[1], mask)
+        return told
+
+
 class Recorder:
     """The last request of an attempt, with what came back. `secrets` are those that the attempt was given."""
 
-    __slots__ = ("_count", "_noted", "_secrets")
+    __slots__ = ("_count", "_letter", "_noted", "_secrets")
 
     def __init__(self, secrets: tuple[str, ...] = ()) -> None:
         self._secrets = secrets
         self._noted: _Noted | None = None
+        self._letter: _Letter | None = None
         self._count = 0
 
     def note(self, exchange: Exchange, result: Response | Failure) -> None:
@@ -86,6 +107,18 @@ class Recorder:
             not isinstance(result, Failure) and result.body.is_binary,
         )
 
+    def note_letter(
+        self,
+        *,
+        url: str,
+        headers: Mapping[str, str],
+        body: str,
+        answer: tuple[int, str] | None,
+        secrets: tuple[str, ...],
+    ) -> None:
+        """Keep an e-mail that was handed in at an address, and the code and words of the server, if it had any."""
+        self._letter = _Letter(url, headers, body[:_KEPT_BYTES], answer, secrets)
+
     def told(self) -> dict[str, Json]:
         """`request` {method, url, headers, body}, and `response` {status, headers, body} if there was any.
 
@@ -94,7 +127,7 @@ class Recorder:
         """
         noted = self._noted
         if noted is None:
-            return {}
+            return {} if self._letter is None else self._letter.told(self._secrets)
         mask = masker(tuple(dict.fromkeys((*self._secrets, *noted.secrets, *noted.hidden))))
         url = _beginning(str(noted.target.url.with_fragment(None)), mask, _URL_BYTES)[0]
         hidden = _HIDDEN_HEADERS | noted.credentials

@@ -35,7 +35,7 @@ def not_configured(what: str, name: str, *, setting: str, stands_for: str) -> St
         f"{what} is not configured: the secret {name} is not stored",
         "definition",
         details={
-            "hint": f"Store it: flowgres secrets set {name}. For {stands_for}: flowgres settings set {setting}."
+            "hint": f"Store it: flowgres secrets set {name}. For {stands_for} set_setting takes {setting}."
             " An operator may share one with all tenants by SHARED_PROVIDER_KEYS=true."
         },
         retryable=False,

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flowgres_definitions.description import config_schema
+from flowgres_runner.http.recording import current_recorder
 from flowgres_runner.http.signing import sign
 from flowgres_runner.json_values import encode_json
-from flowgres_runner.mail import LetterError, Mailer, MailError, MailServer, ServerAddressError, compose
+from flowgres_runner.mail import Letter, LetterError, Mailer, MailError, MailServer, ServerAddressError, compose
 from flowgres_runner.mail.message import parse_address
 from flowgres_runner.payloads.masks import masker
 from flowgres_runner.providers import Providers
@@ -35,6 +36,7 @@ from flowgres_runner.steps.failures import as_text, invalid_config, not_configur
 _MEMBERS = config_schema("notify")["properties"]
 _NAMES: Mapping[str, tuple[str, ...]] = {"email": ("SMTP_URL", "SMTP_FROM"), "slack": ("SLACK_WEBHOOK_URL",)}
 _LOGGED_CHARACTERS = 2_000
+_TAKEN = 250
 
 
 class NotifyHandler(Handler):
@@ -91,6 +93,7 @@ class NotifyHandler(Handler):
         try:
             done = await self._mailer.send(letter, server, timeout_seconds=task.remaining_seconds)
         except MailError as error:
+            _note(letter, server, None if error.smtp_code is None else (error.smtp_code, error.message))
             details: dict[str, Json] = {"server": str(server)}
             if error.smtp_code is not None:
                 details["code"] = error.smtp_code
@@ -99,12 +102,24 @@ class NotifyHandler(Handler):
             if error.hint:
                 details["hint"] = error.hint
             return Failed(StepError(error.code, mask.text(error.message), error.error_class, details=details), detail)
+        _note(letter, server, (_TAKEN, done.answer))
         output = _output(config, mode="send") | {"id": letter.message_id, "accepted": list(done.accepted)}
         for one in done.refused:
             task.log.warning(mask.text(f"refused: {one['recipient']}: {one['code']} {one['message']}"))
         if done.refused:
             output["refused"] = mask.json([dict(one) for one in done.refused])  # type: ignore[assignment]
         return Completed(output, detail={**detail, "answer": mask.text(done.answer)})
+
+
+def _note(letter: Letter, server: MailServer, answer: tuple[int, str] | None) -> None:
+    """Have it kept with the attempt, as requests are."""
+    recorder = current_recorder.get()
+    if recorder is None:
+        return
+    headers = {name: str(value) for name, value in letter.message.items()}
+    part = letter.message.get_body(("plain",))
+    body = "" if part is None else part.get_content()
+    recorder.note_letter(url=f"smtp://{server}", headers=headers, body=body, answer=answer, secrets=server.secrets)
 
 
 @dataclass
