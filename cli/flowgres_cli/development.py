@@ -228,6 +228,7 @@ class DevelopmentServer:
             "flowgres_runner",
             {
                 "DATABASE_URL": _login(database_port, "flowgres_runner", state),
+                "DATABASE_SQL_URL": _login(database_port, "flowgres_sql", state),
                 "FLOWGRES_SECRET_KEY": state.secret_key,
                 "ENV": "development",
                 **self._runner_environment,

@@ -105,12 +105,6 @@ def core_step_types() -> frozenset[str]:
 
 
 @cache
-def later_step_types() -> frozenset[str]:
-    """Step types that are documented and not there yet."""
-    return _words("later_type")
-
-
-@cache
 def secret_places(kind: str) -> frozenset[str]:
     """Keys of the configuration of a built-in type that secrets may be named below."""
     if kind not in core_step_types():

@@ -13,7 +13,10 @@ import unicodedata
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from .braces import DIALECT, read_braces
+from .branch_outputs import branch_output
 from .description import core_step_types, description
+from .expressions import ExpressionError
 from .form import Moves, form_definition, form_value
 from .names import is_display_name, is_workflow_name
 from .problems import Json, Path, Positions, Problem, place
@@ -100,6 +103,9 @@ def translate(document: dict[str, Json]) -> Translation:
     result = Translation(dict(document), document)
     ours = result.document
     _header(result)
+    if ours.get("dialect") == DIALECT:
+        del ours["dialect"]
+        read_braces(ours)
     is_shorthand = ours.get("trigger_type") is not None
     _secret(result)
     _triggers(result)
@@ -109,7 +115,12 @@ def translate(document: dict[str, Json]) -> Translation:
         ours["title"], ours["name"] = name, slugify(name)
     if isinstance(ours.get("steps"), list):
         result.order = _order(ours["steps"])
+        has_own = len(result.order) > 1 and _is_the_trigger(ours["steps"][result.order[0]])
+        if has_own:
+            del result.order[0]
         ours["steps"] = [_step(ours["steps"][origin], ("steps", at), result) for at, origin in enumerate(result.order)]
+        if has_own:
+            _begin_without_trigger(ours["steps"], result)
         if is_shorthand:
             _drop_unknown_targets(ours["steps"], result)
     return result
@@ -202,6 +213,28 @@ def _order(steps: list[Json]) -> list[int]:
     return list(range(len(steps)))
 
 
+def _is_the_trigger(step: Json) -> bool:
+    """A first step that has the name of what expressions find the trigger's data under anyway."""
+    return (
+        isinstance(step, dict)
+        and step.get("id", step.get("name")) == "trigger"
+        and step.get("type", step.get("task_type")) == "trigger"
+    )
+
+
+def _begin_without_trigger(steps: list[Json], result: Translation) -> None:
+    """What hangs on the step that was left out begins at once."""
+    for number, step in enumerate(steps):
+        if not isinstance(step, dict) or "depends_on" not in step:
+            continue
+        path: Path = ("steps", number, "depends_on")
+        given = step["depends_on"] if isinstance(step["depends_on"], list) else [step["depends_on"]]
+        kept = [at for at, name in enumerate(given) if name != "trigger"]
+        if len(kept) < len(given):
+            result.moves |= {(*path, now): result.moved((*path, was)) for now, was in enumerate(kept) if now != was}
+            step["depends_on"] = [given[at] for at in kept]
+
+
 def _step(given: Json, path: Path, result: Translation) -> Json:
     if not isinstance(given, dict):
         return given
@@ -232,9 +265,7 @@ def _step(given: Json, path: Path, result: Translation) -> Json:
 def _config(step: dict[str, Json], kind: str, path: Path, result: Translation) -> None:
     """Configuration keys beside `id`, and the words of its type. Only keys that it knows: a typing error stays one."""
     schema = description()["$defs"][kind]
-    aliases = schema.get("x-aliases", {}) | (
-        {"on_true": "true_branch", "on_false": "false_branch"} if kind == "condition" else {}
-    )
+    aliases = schema.get("x-aliases", {})
     config = dict(step.get("config", {}))
     for key in [*schema["properties"], *aliases]:
         if key in step and key not in description()["$defs"]["step"]["properties"]:
@@ -249,7 +280,6 @@ def _config(step: dict[str, Json], kind: str, path: Path, result: Translation) -
         config |= inner
         result.moves |= {(*path, "config", key): (*origin, key) for key in inner}
     for alias, key in aliases.items():
-        # An object under on_true is an output for the branch, and none of its steps.
         if alias not in ("on_true", "on_false") or not isinstance(config.get(alias), dict):
             _rename(config, alias, key, (*path, "config"), result)
     if kind == "condition" and isinstance(config.get("field"), str):
@@ -258,8 +288,29 @@ def _config(step: dict[str, Json], kind: str, path: Path, result: Translation) -
         word = config.get(key)
         if isinstance(member, dict) and isinstance(word, str):
             config[key] = member.get("x-aliases", {}).get(word.lower(), word)
+    if kind == "condition":
+        _branch_outputs(step, config, path, result)
     if config or "config" in step:
         step["config"] = config
+
+
+def _branch_outputs(step: dict[str, Json], config: dict[str, Json], path: Path, result: Translation) -> None:
+    """An object under on_true is an output: that of the step, when it is true."""
+    given = {key: config[key] for key in ("on_true", "on_false") if isinstance(config.get(key), dict)}
+    if not given or "output" in step:
+        return
+    origin = (*path, "config", next(iter(given)))
+    try:
+        step["output"] = branch_output(given.get("on_true"), given.get("on_false"))
+    except ExpressionError:
+        # The checks say what is wrong with it, and where.
+        step["output"] = [given.get(key) for key in ("on_true", "on_false")]
+        for at, key in enumerate(("on_true", "on_false")):
+            inner = (*path, "config", key)
+            result.moves[(*path, "output", at)] = result.moves.get(inner, inner)
+    result.moves[(*path, "output")] = result.moves.get(origin, origin)
+    for key in given:
+        del config[key]
 
 
 def _our_payload(value: Json) -> Json:

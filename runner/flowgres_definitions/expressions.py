@@ -179,6 +179,24 @@ def parse_expression(text: str) -> Expression:
     return Expression(parts=tuple(parts), whole=False)
 
 
+def split_expressions(text: str) -> list[tuple[bool, str]]:
+    """The parts of a text in order: (whether it is an expression, its text without the braces).
+
+    Raises ExpressionError where parse_expression does.
+    """
+    if parse_expression(text).whole:
+        text = text.strip("\r\n")
+    parts: list[tuple[bool, str]] = []
+    for _, kind, value in _environment.lex(text):
+        if kind == "data":
+            parts.append((False, value))
+        elif kind == "variable_begin":
+            parts.append((True, ""))
+        elif parts and parts[-1][0] and kind != "variable_end" and not kind.startswith("comment"):
+            parts[-1] = (True, parts[-1][1] + value)
+    return parts
+
+
 def walk(root: nodes.Node) -> Iterator[tuple[nodes.Node, tuple[nodes.Node, ...]]]:
     """All nodes under one, with the chain of their parents (nearest last); iterative, so depth cannot hurt."""
     todo: list[tuple[nodes.Node, tuple[nodes.Node, ...]]] = [(root, ())]

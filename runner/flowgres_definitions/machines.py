@@ -142,7 +142,7 @@ def _named_states(formed: Mapping[str, Json]) -> Iterator[tuple[Path, str]]:
 def _moves_of_the_engine(machine: Mapping[str, Json]) -> Iterator[tuple[Path, str, str]]:
     """Where a time or the end of an execution moves an instance: from which state to which."""
     for number, state in enumerate(machine["states"]):
-        if "sla" in state:
+        if "to" in state.get("sla", {}):
             yield ("states", number, "sla", "to"), state["name"], state["sla"]["to"]
     for number, one in enumerate(machine["transitions"]):
         for key in ("on_success", "on_failure"):

@@ -34,6 +34,7 @@ _PARTS: Final = (
     ("failure_step", "A step for failures", "Members of `on_failure`."),
     ("retry", "Retries", "`retry` of a step, and of `defaults`."),
     ("auth", "Authentication", "`auth` of an http step."),
+    ("part", "A part of a body", "Members of `multipart` of an http step."),
     ("case", "A case", "Members of `cases` of a switch."),
     ("edit", "An operation", "Members of `transforms` of a transform."),
     ("state", "A state", "Members of `states`, of a state machine."),

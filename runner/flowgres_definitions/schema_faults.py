@@ -86,12 +86,13 @@ def find_schema_fault(schema: Any) -> str | None:
         return "config_schema is no JSON"
     if len(text) > MAX_SCHEMA_BYTES:
         return f"config_schema is larger than {MAX_SCHEMA_BYTES} bytes"
-    for path, fault in _find_faults(plain):
+    for path, fault in find_faults(plain):
         return f"config_schema is no JSON Schema that is known here: {path or '#'}: {fault}"
     return None
 
 
-def _find_faults(root: dict[str, Json]) -> Iterator[tuple[str, str]]:
+def find_faults(root: dict[str, Json]) -> Iterator[tuple[str, str]]:
+    """Where a schema has what is not known here, and what; it may be of any size."""
     todo: list[tuple[Json, str, int]] = [(root, "", 0)]
     followed: set[str] = set()
     while todo:

@@ -7,7 +7,7 @@ from typing import Final
 
 from .checks import find_problems
 from .custom_types import CustomTypes, by_name, find_config_problems
-from .description import core_step_types, description, later_step_types, resolve_schema
+from .description import core_step_types, description, resolve_schema
 from .dialects import translate
 from .form import form_definition
 from .graph import Graph, build_graph
@@ -100,7 +100,7 @@ def _check_step(at: Place, graph: Graph, custom_types: CustomTypes) -> Iterator[
     if at.section == "steps" and joins and not graph.parents[at.number] and step.get("depends_on") in (None, []):
         message = f'"{str(step.get("id"))[:60]}" waits for nothing, so it has nothing to join'
         yield (*path, "join"), Problem("", "join_without_dependencies", message, "Name the steps in depends_on.")
-    if not isinstance(kind, str) or kind in core_step_types() or kind in later_step_types():
+    if not isinstance(kind, str) or kind in core_step_types():
         return
     if kind not in custom_types:
         known = core_step_types() | custom_types.keys()

@@ -34,6 +34,7 @@ _SENTENCES: dict[str, dict[str, str]] = {
         "dying": "Processes for expressions die again and again: the expressions take too much, or memory lacks.",
     },
     "schedules": {"late": "Schedules are due, and no runner fires them."},
+    "slas": {"late": "Instances of state machines are due, and no runner moves them on."},
     "changes": {"late": "Changes of tables wait, and start nothing: flowgres.table_changes grows."},
     "history": {"period_missing": "No partition is there for new executions; they go to the default one."},
 }
@@ -143,6 +144,7 @@ def _of_engine(engine: dict[str, Any]) -> dict[str, dict[str, Any]]:
     failing, died = engine.get("runners_without_evaluators") or 0, engine.get("evaluators_died_lately") or 0
     changes = engine.get("changes_lag_seconds") or 0
     late = engine.get("schedule_lag_seconds") or 0
+    slas = engine.get("sla_lag_seconds") or 0
     ahead = engine.get("history_ahead_seconds") or 0
     return {
         "runners": {"status": "copy" if is_copy else "ok" if runners else "none", "live": runners},
@@ -154,6 +156,7 @@ def _of_engine(engine: dict[str, Any]) -> dict[str, dict[str, Any]]:
         },
         "queue": {"status": "ok", "lag_seconds": engine.get("lag_seconds"), "unserved_types": unserved},
         "schedules": {"status": "late" if late > LATE_SECONDS else "ok", "lag_seconds": late},
+        "slas": {"status": "late" if slas > LATE_SECONDS else "ok", "lag_seconds": slas},
         "changes": {"status": "late" if changes > LATE_SECONDS else "ok", "lag_seconds": changes},
         # Without a period executions go to the default partition: they run, and retention is dearer.
         "history": {"status": "ok" if ahead > 0 else "period_missing", "ahead_seconds": ahead},

@@ -14,6 +14,8 @@ NAMES = (
     "after_claim",
     "before_http",
     "after_http",
+    "in_call",
+    "after_call",
     "before_commit",
     "after_commit",
 )

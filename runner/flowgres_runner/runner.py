@@ -15,6 +15,7 @@ from flowgres_process.logs import get_logger
 from flowgres_process.secret_keys import SecretKeys
 from flowgres_runner.database import queries
 from flowgres_runner.database.belief import Belief
+from flowgres_runner.database.calls import SqlCalls
 from flowgres_runner.database.connection import Link, require_direct, retry_until_answered
 from flowgres_runner.database.listening import Listener
 from flowgres_runner.errors import DatabaseError, DatabaseRefusedError, DatabaseUnfitError, RegistrationError
@@ -25,19 +26,24 @@ from flowgres_runner.execution.running import RESERVE_PART, RunningSteps
 from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.execution.versions import VersionCache
 from flowgres_runner.http import Client, EgressPolicy
+from flowgres_runner.mail import Mailer
 from flowgres_runner.memory import calm_collector, return_memory
 from flowgres_runner.reading.reader import Reader
 from flowgres_runner.secrets import Placeholders
 from flowgres_runner.settings import RunnerSettings
 from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.http import HttpStep
+from flowgres_runner.steps.llm import LlmHandler
+from flowgres_runner.steps.notify import NotifyHandler
 from flowgres_runner.steps.registry import (
     core_handlers,
     custom_handlers,
+    keep_served,
     look_after_handlers,
     published_types,
     start_handlers,
 )
+from flowgres_runner.steps.sql import SqlStep
 from flowgres_runner.surroundings import Surroundings
 from flowgres_runner.upkeep.checking import VersionChecker
 from flowgres_runner.upkeep.scheduling import Scheduler
@@ -109,8 +115,19 @@ class Runner:
             reader=self._reader,
             timing=around.timing,
         )
-        self._core = core_handlers(http=HttpStep(self._http), now=around.database_now or self._clock.now)
+        self._mailer = Mailer(policy=http_policy or EgressPolicy())
+        self._calls = SqlCalls(settings.sql_url, runner_id=self._runner_id, connections=settings.sql_connections)
+        self._core = core_handlers(
+            http=HttpStep(self._http),
+            now=around.database_now or self._clock.now,
+            reaching=(
+                NotifyHandler(self._mailer),
+                LlmHandler(self._reader),
+                *([SqlStep(self._calls)] if settings.sql_url else []),
+            ),
+        )
         self._custom = custom_handlers(frozenset(self._core)) if around.offered is None else dict(around.offered)
+        self._serves_core = keep_served(settings.types, self._core, self._custom)
         self._handlers: dict[str, Handler] = dict(self._core)
 
         self._outbox = Outbox()
@@ -128,6 +145,7 @@ class Runner:
             belief=self._belief,
             timing=around.timing,
             logs_traces=settings.trace_seconds is not None,
+            providers=settings.providers,
         )
         self._executor = Executor(
             link=self._lookup_link,
@@ -258,6 +276,7 @@ class Runner:
             "protocol": PROTOCOL,
             "environment": settings.environment,
             "step_types": published_types(self._handlers),
+            "serves_core": self._serves_core,
             "labels": list(settings.labels),
             "concurrency": settings.concurrency,
             "pid": os.getpid(),
@@ -365,9 +384,11 @@ class Runner:
         await self._pool.close()
         await self._checker.close()
         await self._http.close()
+        await self._mailer.close()
         await self._reader.close()
         if self._tracer is not None:
             await self._tracer.close()
+        await self._calls.close()
         single = [self._lookup_link, self._heartbeat_link, self._timekeeper_link, self._schedule_link]
         links = [*self._work_links, *single]
         await asyncio.gather(*(link.close() for link in links))

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from flowgres_process.environment import Environment, check_url
 from flowgres_process.errors import SettingsError
+from flowgres_runner.providers import NOTHING_SHARED, PROVIDER_VARIABLES, SharedProviders
+
+_WORDS = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,9 @@ class RunnerSettings:
     `concurrency` bounds steps that wait for something (HTTP and custom types), not pure ones.
     What is None is decided by the database's settings. `lease_seconds` is always theirs, because all runners must
     agree; here it is read only to say so when it differs. `trace_seconds` is how long the collector of traces has for
-    one request; None when no traces are asked for.
+    one request; None when no traces are asked for. `providers` are accounts of the operator that tenants may use.
+    `sql_url` is the database as the login that calls the functions of sql steps; without it the runner serves none.
+    `types` are what it serves: step types, and `core` for those that every runner has; None is all that it can.
     """
 
     database_url: str
@@ -40,6 +45,10 @@ class RunnerSettings:
     log_format: str = "auto"
     failpoint: str = ""
     trace_seconds: float | None = None
+    providers: SharedProviders = NOTHING_SHARED
+    sql_url: str = ""
+    sql_connections: int = 4
+    types: tuple[str, ...] | None = None
     notices: tuple[str, ...] = ()
 
     @property
@@ -63,6 +72,9 @@ class RunnerSettings:
         direct_url = read.text("DATABASE_DIRECT_URL") or database_url
         check_url("DATABASE_URL", database_url)
         check_url("DATABASE_DIRECT_URL", direct_url)
+        sql_url = read.text("DATABASE_SQL_URL")
+        if sql_url:
+            check_url("DATABASE_SQL_URL", sql_url)
         notices: list[str] = []
         if read.text("REDIS_URL"):
             notices.append("REDIS_URL is ignored: PostgreSQL is the queue")
@@ -95,8 +107,30 @@ class RunnerSettings:
             log_format=read.log_format(),
             failpoint=read.text("FLOWGRES_FAILPOINT"),
             trace_seconds=_trace_seconds(read),
+            providers=_shared_providers(read, notices),
+            sql_url=sql_url,
+            sql_connections=read.whole("RUNNER_SQL_CONNECTIONS", 4, low=1, high=64),
+            types=_types(read),
             notices=tuple(notices),
         )
+
+
+def _shared_providers(read: Environment, notices: list[str]) -> SharedProviders:
+    """The operator's accounts, which tenants use only when SHARED_PROVIDER_KEYS says so."""
+    given = {name: read.text(name) for name in PROVIDER_VARIABLES if read.text(name)}
+    is_development = (read.text("ENV") or "development") == "development"
+    if read.choice("SHARED_PROVIDER_KEYS", "false", ("true", "false"), also=_WORDS) == "true":
+        return SharedProviders(given, is_development)
+    if given:
+        names = ", ".join(sorted(given))
+        notices.append(f"without SHARED_PROVIDER_KEYS=true no step uses {names}: tenants store secrets of these names")
+    return SharedProviders({}, is_development)
+
+
+def _types(read: Environment) -> tuple[str, ...] | None:
+    """What the runner is told to serve; None when nothing is said."""
+    names = tuple(dict.fromkeys(name.strip() for name in read.text("RUNNER_TYPES").split(",") if name.strip()))
+    return names or None
 
 
 def _trace_seconds(read: Environment) -> float | None:

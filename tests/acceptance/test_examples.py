@@ -21,8 +21,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # What has to be there first; everything else is a workflow.yaml of its own.
 DEFINITIONS = {
-    "nested": ["store.yaml", "region.yaml", "workflow.yaml"],
-    "newsletter": ["letter.yaml", "workflow.yaml"],
+    "nested": ["store.yaml", "region.yaml"],
+    "newsletter": ["letter.yaml"],
 }
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/workflow.yaml"))
 PATTERNS = "patterns"  # many workflows in one folder, run by test_patterns.py
@@ -57,16 +57,18 @@ class Shop:
             writer.write(answer(b"ok", status=200 if self.is_up else 500, content_type="text/plain"))
 
 
-async def run_example(stack: Stack, name: str, shop: Shop, **changes: Any) -> dict[str, Any]:
+async def run_example(
+    stack: Stack, name: str, shop: Shop, *, file: str = "workflow.yaml", **changes: Any
+) -> dict[str, Any]:
     """Import an example and run it with its input, with local services in place of those that it names."""
     folder = EXAMPLES / name
     async with Peer(behaviour=shop) as peer:
         text = (folder / "input.json").read_text().replace("http://127.0.0.1:9000", peer.url)
 
         def run() -> dict[str, Any]:
-            for file in DEFINITIONS.get(name, ["workflow.yaml"]):
-                stack.import_file(folder / file)
-            return stack.run(name, {**json.loads(text), **changes})
+            for needed in DEFINITIONS.get(name, []):
+                stack.import_file(folder / needed)
+            return stack.run(stack.import_file(folder / file)["name"], {**json.loads(text), **changes})
 
         return await asyncio.to_thread(run)
 
@@ -83,6 +85,15 @@ async def test_an_order_that_was_packed_before_waits_for_nothing(stack: Stack) -
     assert (sent.status_code, sent.json()) == (200, 0)
     execution = await run_example(stack, "packed_order", Shop(), order_id="8")
     assert execution["output"] == {"parcel": {"order": "8", "boxes": 2}}
+
+
+async def test_an_order_in_the_words_of_a_task_engine_does_the_same(stack: Stack) -> None:
+    execution = await run_example(stack, "order_processing", Shop(), file="workflow.json")
+
+    expected = json.loads((EXAMPLES / "order_processing" / "expected.json").read_text())
+    assert (execution["status"], execution["output"]) == ("completed", expected["output"])
+    attempts = {step["step"]: step["attempts"] for step in execution["steps"]}
+    assert attempts["charge"] == 2
 
 
 async def test_the_documented_json_is_accepted_as_it_is(stack: Stack) -> None:

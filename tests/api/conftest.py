@@ -122,6 +122,13 @@ def alice(module_database: Database, operator: Db, module_api: Api, sql_runner: 
         assert deliver(front, webhook, key="delivered")["outcome"] == "accepted"
         sql_runner.run_all()
     assert api.rpc("start_execution", workflow="pipe", idempotency_key="queued").status_code == 201
+    operator.run(
+        "insert into flowgres.approvals (tenant_id, id, execution_id, workflow_id, step_index, iteration, number, step,"
+        " roles, approvers, not_starter, quorum, requested_at)"
+        " select tenant_id, id, id, workflow_id, 9, -1, 1, 'ask', '{}', '{}', false, 1, created_at"
+        " from flowgres.executions where tenant_id = %s and idempotency_key = 'queued'",
+        tenant.tenant_id,
+    )
     return tenant
 
 

@@ -12,6 +12,7 @@ from tests.support.database import Db, Tenant
 
 VIEWS = (
     "api_keys",
+    "approvals",
     "attempts",
     "audit_log",
     "entity_workflows",
@@ -38,13 +39,13 @@ VIEWS = (
     "workflows",
 )
 RELATIONSHIPS = {
-    "attempts", "children", "execution", "execution_events", "executions", "parent", "step_executions", "workflow",
-    "webhooks", "workflow_steps", "workflow_versions", "workflows",
+    "approvals", "attempts", "children", "execution", "execution_events", "executions", "parent", "step_executions",
+    "workflow", "webhooks", "workflow_steps", "workflow_versions", "workflows",
     "entity_workflows", "instance_executions", "workflow_history", "workflow_states", "workflow_transitions",
 }  # fmt: skip
 OF_EXECUTIONS = {
-    "attempts", "children", "entity_workflows", "execution_events", "instance_executions", "parent", "step_executions",
-    "workflow", "workflow_versions", "workflows",
+    "approvals", "attempts", "children", "entity_workflows", "execution_events", "instance_executions", "parent",
+    "step_executions", "workflow", "workflow_versions", "workflows",
 }  # fmt: skip
 # What Bob calls with what is Alice's, and the answer. {prefix} is that of a key; the others in braces are ids of hers.
 CALLS: dict[str, tuple[dict[str, Any], int]] = {
@@ -63,6 +64,7 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "delete_workflow": ({"workflow": "pipe", "cancel_running": True}, 404),
     # Alice's workflow subscribes to it.
     "emit_event": ({"name": "told"}, 200),
+    "decide_approval": ({"execution_id": "{execution}", "step": "first", "decision": "approved"}, 404),
     "delete_notification": ({"name": "ops"}, 404),
     "execute_transition": ({"instance_id": "{instance}", "to_state": "done"}, 404),
     "execute_transitions": ({"instances": ["{instance}"], "to_state": "done"}, 404),

@@ -148,6 +148,58 @@ def test_verbs_of_the_database_work(just: Just, module_database: Database, tmp_p
             db.run(f"drop database {name}")
 
 
+COMPOSE = "docker compose -f deploy/docker-compose.yml"
+CALLS = {
+    "dev machines": ["flowgres dev machines"],
+    "setup": ["python3 -m venv .venv", "pip install -q -e .[dev]"],
+    "swagger": ["python -m webbrowser http://127.0.0.1:8000/docs"],
+    "api-docs": ["python -m webbrowser http://127.0.0.1:8000/docs"],
+    "pgadmin": [f"{COMPOSE} --profile tools up pgadmin"],
+    "db-admin": [f"{COMPOSE} --profile tools up pgadmin"],
+    "down": [f"{COMPOSE} down"],
+    "build": [f"{COMPOSE} build"],
+    "status": [f"{COMPOSE} ps"],
+    "restart runner": [f"{COMPOSE} restart runner"],
+    "logs": [f"{COMPOSE} logs --follow"],
+    "logs-service runner": [f"{COMPOSE} logs --follow runner"],
+    "db-exec psql -c 1": [f"{COMPOSE} exec postgres psql -c 1"],
+    "test -k some": ["pytest -n 2 -k some"],
+    "test-file tests/a.py -x": ["pytest tests/a.py -x"],
+    "format": ["ruff check --fix .", "ruff format ."],
+    "lint": ["ruff check .", "lint-imports", "sqruff lint database"],
+    "typecheck": ["mypy"],
+    "check": ["run"],
+    "clean": [],
+}
+"""Verbs that no other test runs for good, and the programs that each calls."""
+
+
+@pytest.mark.parametrize("verb", CALLS)
+def test_verb_calls_its_programs(verb: str, tmp_path: Path) -> None:
+    (tmp_path / "justfile").write_bytes((ROOT / "justfile").read_bytes())
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / "build").mkdir()
+    told = tmp_path / "told"
+    names = {call.split()[0] for calls in CALLS.values() for call in calls} - {"run"}
+    for program in (*(programs / name for name in names), tmp_path / ".ci" / "run"):
+        program.write_text(f'#!/bin/sh\necho "${{0##*/}} $*" >> {told}\n')
+        program.chmod(0o755)
+    told.touch()
+    done = subprocess.run(
+        [JUST, "--no-dotenv", "--justfile", str(tmp_path / "justfile"), *verb.split()],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin"},
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.strip() for line in told.read_text().splitlines()] == CALLS[verb]
+    assert (tmp_path / "build").exists() is (verb != "clean")
+
+
 def test_every_verb_that_is_known_from_elsewhere_is_there() -> None:
     listing = [JUST, "--justfile", str(ROOT / "justfile"), "--dump", "--dump-format", "json"]
     dumped = json.loads(subprocess.run(listing, capture_output=True, check=True).stdout)

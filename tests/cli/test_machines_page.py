@@ -117,8 +117,13 @@ def test_sql_of_the_page_works(loan: Flowgres, module_database: Database) -> Non
     (row, *_) = loan("workflows", "list").json
     with psycopg.connect(module_database.dsn("operator"), autocommit=True) as connection:
         connection.execute("select flowgres.use_tenant(%s)", [_slug(module_database, row["tenant_id"])])
+        instance = ""
         for block in blocks("sql"):
-            assert connection.execute(block.encode()).fetchone()
+            row = connection.execute(block.replace("INSTANCE", instance).encode()).fetchone()
+            assert row
+            instance = instance or str(row[0])
+        # The last one asks for a report of what is refused.
+        assert row[0]["results"][0]["error"]["code"] == "transition_not_allowed"
 
 
 def test_execution_of_the_page_moves_its_instance(loan: Flowgres) -> None:

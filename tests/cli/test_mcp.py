@@ -91,8 +91,11 @@ async def test_tools_say_what_they_take_and_whether_they_change_anything(stack: 
     async with model(**of(stack)) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
     reading = {name for name, tool in tools.items() if tool.annotations and tool.annotations.read_only_hint}
-    assert reading == {"list_workflows", "validate_workflow", "get_execution", "get_logs"}
-    assert set(tools) - reading == {"run_workflow", "cancel_execution"}
+    assert reading == {
+        *("list_workflows", "validate_workflow", "get_execution", "get_logs"),
+        *("list_instances", "get_instance", "get_instance_history"),
+    }
+    assert set(tools) - reading == {"run_workflow", "cancel_execution", "start_instance", "transition_instance"}
     for tool in tools.values():
         assert tool.description
         assert tool.annotations is not None
@@ -142,6 +145,39 @@ async def test_what_waits_is_answered_in_time_and_cancelled(stack: Stack) -> Non
     assert execution["status"] not in ("completed", "failed", "cancelled")
     assert (cancelled["status"], found["status"]) == ("cancelled", "cancelled")
     assert gone["code"] == "execution_not_found"
+
+
+async def test_a_model_moves_an_instance_and_reads_why_it_may_not(stack: Stack) -> None:
+    machine = {
+        "name": "case",
+        "states": [{"name": "open", "initial": True}, {"name": "closed", "final": True}],
+        "transitions": [{"from": "open", "to": "closed", "name": "close", "required": ["reason"]}],
+    }
+    assert stack.api.rpc("import_workflow", definition=machine).status_code == 200
+    entity = {"entity_table": "cases", "entity_id": "7"}
+    async with model(**of(stack)) as client:
+        started = await call(client, "start_instance", workflow="case", metadata={"a": 1}, **entity)
+        twice = await refused(client, "start_instance", workflow="case", **entity)
+        listed = await call(client, "list_instances", workflow="case", state="open", status="active", **entity)
+        vain = await refused(client, "transition_instance", instance_id=started["id"], to_state="closed")
+        moved = await call(
+            client,
+            "transition_instance",
+            instance_id=started["id"],
+            to_state="closed",
+            executed_by="a model",
+            metadata={"reason": "done"},
+        )
+        history = await call(client, "get_instance_history", instance_id=started["id"])
+        none = await refused(client, "get_instance", instance_id="seven")
+        gone = await refused(client, "get_instance_history", instance_id=NOBODYS)
+    assert (started["current_state"], started["metadata"], started["executions"]) == ("open", {"a": 1}, [])
+    assert started["transitions"][0]["needs"] == {"fields": ["reason"]}
+    assert [row["id"] for row in listed] == [started["id"]]
+    assert (moved["current_state"], moved["status"], moved["transitions"]) == ("closed", "completed", [])
+    assert [(row["to_state"], row["executed_by"]) for row in history] == [("closed", "a model"), ("open", "system")]
+    assert (twice["code"], vain["code"]) == ("instance_exists", "transition_fields_missing")
+    assert (none["code"], gone["code"]) == ("argument_invalid", "instance_not_found")
 
 
 async def test_errors_have_a_code_a_sentence_and_a_hint(stack: Stack) -> None:

@@ -21,7 +21,9 @@ cross join unnest(case p.polcmd when '*' then '{{r,a,w,d}}'::text[] else array[p
 """
 # Roles that anybody may have who has no account here.
 STRANGERS = "('flowgres_anon', 'flowgres_authenticator', 'flowgres_front', 'flowgres_runner', 'flowgres_sql')"
-FOR_STRANGERS = "('enter', 'register_tenant', 'authenticate_key', 'is_tenant_open', 'health', 'tenant_of_login')"
+FOR_STRANGERS = (
+    "('enter', 'register_tenant', 'authenticate_key', 'is_tenant_open', 'health', 'tenant_of_login', 'tenant_of_call')"
+)
 
 RULES = {
     "row security is on where there are policies": f"""

@@ -98,7 +98,7 @@ def test_wrong_kinds_are_named(author: Author, definition: Any, errors: dict[str
         (typed("condition", field="x", operator="like", value=1), {"operator": "unknown_word"}),
         (typed("condition", expression="{{ input.x }}", value=1), {"": "conflicting_keys"}),
         (typed("condition", expression="{{ input.x }}", true_branch=["z"]), {"true_branch[0]": "unknown_step"}),
-        (typed("condition", expression="{{ input.x }}", on_true={"x": 1}), {"on_true": "not_available_yet"}),
+        (typed("condition", expression="{{ input.x }}", on_true={"x": 1}), {"on_true": "unknown_key"}),
         (typed("delay"), {"": "missing_key"}),
         (typed("delay", seconds="soon"), {"seconds": "duration_invalid"}),
         (typed("delay", seconds="{{ input.wait }}"), {}),
@@ -110,6 +110,9 @@ def test_wrong_kinds_are_named(author: Author, definition: Any, errors: dict[str
         (typed("log", message="x", level="loud"), {"level": "unknown_word"}),
         (typed("notify", message="x"), {"channel": "missing_key"}),
         (typed("notify", channel="fax", message="x"), {"channel": "unknown_word"}),
+        (typed("notify", channel="email", message="x"), {"recipient": "missing_key"}),
+        (typed("llm", provider="openai", model="m"), {"": "missing_key"}),
+        (typed("llm", provider="openai", model="m", prompt="x", schema=1), {"schema": "wrong_kind"}),
     ],
 )
 def test_configuration_is_checked_by_type(author: Author, config: dict[str, Any], errors: dict[str, str]) -> None:
@@ -125,18 +128,12 @@ def test_custom_type_is_known_once_a_runner_serves_it(author: Author) -> None:
     assert author.errors(definition) == {}
 
 
-@pytest.mark.parametrize("step", [typed(kind) for kind in ("llm", "approval", "sql")])
-def test_documented_feature_that_is_not_built_is_refused(author: Author, step: dict[str, Any]) -> None:
-    assert list(author.errors(workflow(step)).values()) == ["not_available_yet"]
-
-
 @pytest.mark.parametrize(
     ("members", "path"),
     [
         ({"settings": {"concurrency": {"limit": 1}}}, "settings.concurrency"),
         ({"settings": {"retention": "30d"}}, "settings.retention"),
         ({"settings": {"max_retries": 2}}, "settings.max_retries"),
-        ({"dialect": "braces"}, "dialect"),
     ],
 )
 def test_setting_that_would_be_ignored_is_refused(author: Author, members: dict[str, Any], path: str) -> None:

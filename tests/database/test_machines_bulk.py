@@ -53,6 +53,21 @@ def test_ten_thousand_start_and_move_in_one_call_each(machines: Machines) -> Non
     assert (found["valid"], found["rows"]) == (True, 2 * MOST)
 
 
+def test_report_opens_one_of_two_instances_of_an_entity_and_refuses_the_other(machines: Machines) -> None:
+    machines.add(machine("new>done", "done>new", final="done"))
+    first, second, other = (machines.start(entity) for entity in ("1", "2", "3"))
+    machines.move(first, "done")
+    again = machines.start("1")
+    for one in (again, second, other):
+        machines.move(one, "done")
+    answer = move(machines, [other, first, again, second], "new", "report")
+    assert (answer["moved"], answer["refused"]) == (3, 1)
+    told = [(result["instance_id"], result.get("error", {}).get("code")) for result in answer["results"]]
+    assert told == [(other, None), (first, None), (again, "instance_exists"), (second, None)]
+    assert answer["results"][2]["error"]["details"] == {"instance_id": first}
+    assert machines.db.call("flowgres_api.verify_history")["valid"] is True
+
+
 def test_starts_are_all_or_none(machines: Machines) -> None:
     machines.add(ORDER)
     taken = machines.start("2")

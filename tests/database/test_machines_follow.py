@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from tests.support.database import Database, Db
+from tests.support.database import Clock, Database, Db
 from tests.support.engine import Hands, assert_invariants, completed, failed, hands
 from tests.support.machines import WORK, Machines, going, links, way
 from tests.support.races import Run, refusal_code, rivals
@@ -122,6 +122,21 @@ def test_what_goes_wrong_fails_neither_the_end_nor_the_others(machines: Machines
     assert runner.db.call("flowgres.follow_pending", p_limit=10) == 2
     assert links(machines, "status, reason, message", started) == [("completed", "internal_error", "it broke")]
     assert links(machines, "moved_to", other) == [("c",)]
+
+
+def test_what_went_wrong_is_tried_again_until_it_is_put_right(
+    machines: Machines, runner: Hands, started: str, clock: Clock
+) -> None:
+    machines.db.run("alter table flowgres.instance_history add constraint broken check (to_state <> 'c') not valid")
+    runner.work()
+    for wait in (100, 1000):
+        assert runner.db.call("flowgres.follow_pending", p_limit=10) == 1
+        assert runner.db.call("flowgres.follow_pending", p_limit=10) == 0
+        assert links(machines, "status, reason") == [("completed", "internal_error")]
+        clock.advance(seconds=wait)
+    machines.db.run("alter table flowgres.instance_history drop constraint broken")
+    assert runner.db.call("flowgres.follow_pending", p_limit=10) == 1
+    assert links(machines, "moved_to, reason") == [("c", None)]
 
 
 def test_ends_cancels_and_transitions_at_once_neither_wait_in_a_circle_nor_lose_an_end(

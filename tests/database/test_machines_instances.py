@@ -186,6 +186,10 @@ def test_machine_with_active_instances_is_not_deleted_by_accident(machines: Mach
     with pytest.raises(psycopg.Error) as error:
         machines.db.call("flowgres_api.delete_workflow", workflow="m")
     assert refused(error.value) == ("FG409", "workflow_in_use")
+    assert error.value.diag.message_primary == 'the machine "m" has an active instance'
+    machines.start("2")
+    with pytest.raises(psycopg.Error, match="has 2 active instances"):
+        machines.db.call("flowgres_api.delete_workflow", workflow="m")
     machines.db.call("flowgres_api.delete_workflow", workflow="m", cancel_running=True)
     assert machines.move(instance, "paid") is True
 

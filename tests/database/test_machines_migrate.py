@@ -133,6 +133,18 @@ def test_dry_run_tells_all_and_changes_nothing(machines: Machines) -> None:
     assert (versions(machines), machines.db.all("select * from flowgres.instance_history order by id")) == before
 
 
+def test_dry_run_warns_of_ends_that_would_lead_nowhere(machines: Machines) -> None:
+    machines.author.import_(WORK)
+    machines.add(going("a>b", "b>c", "b>d", final="c d", b={"on_success": "c", "on_failure": "d"}))
+    machines.move(machines.start(), "b")
+    machines.add(machine("a>b", "b>c", "b>e", final="c e"))
+    (told,) = migrate(machines, dry_run=True)["warnings"]
+    assert (told["code"], told["from_state"], told["to_state"], told["instances"]) == ("follow_up_unknown", "b", "d", 1)
+    assert 'would lead to "d"' in told["message"]
+    assert migrate(machines, dry_run=True, map={"d": "e"})["warnings"] == []
+    assert migrate(machines)["warnings"] == []
+
+
 def test_dry_run_shows_a_hundred_at_most(machines: Machines) -> None:
     machines.add(OLD)
     entities = [{"entity_table": "orders", "entity_id": str(number)} for number in range(150)]

@@ -237,7 +237,27 @@ def test_copy_of_an_installation_moves_nothing(machines: Machines, waiting: str,
     assert machines.row(waiting)["due_at"] is not None
 
 
-def test_ten_thousand_timers_cost_a_look_and_a_claim_nothing(machines: Machines, clock: Clock, runner: Hands) -> None:
+def test_suspended_tenant_has_its_slas_wait(machines: Machines, waiting: str, clock: Clock, database: Database) -> None:
+    with database.connect() as db:
+        other = Author(database, db)
+        store_machine(db, str(other.tenant_id), timed("new>paid", "*>late", new=90))
+        Machines(other).start()
+    status = "update flowgres.tenants set status = %s where tenant_id = %s"
+    machines.db.run(status, "suspended", machines.author.tenant_id)
+    clock.advance(seconds=61)
+    # The next one is that of whose turn it is.
+    fired = fire(machines.db)
+    assert (fired["p_picked"], round(fired["p_next_seconds"], -1)) == (0, 30)
+    clock.advance(seconds=30)
+    assert fire(machines.db)["p_moved"] == 1
+    machines.db.run(status, "active", machines.author.tenant_id)
+    assert fire(machines.db)["p_moved"] == 1
+    assert machines.row(waiting)["current_state"] == "late"
+
+
+def test_ten_thousand_timers_cost_a_look_and_a_claim_nothing_and_no_tenant_its_turn(
+    machines: Machines, clock: Clock, runner: Hands, database: Database
+) -> None:
     clock.set(NOON)
     machines.add(timed("new>paid", "*>late", new=3600))
     machines.start()
@@ -257,3 +277,13 @@ def test_ten_thousand_timers_cost_a_look_and_a_claim_nothing(machines: Machines,
     (hits,) = {int(number) for number in re.findall(r"shared hit=(\d+)", plan.split("Planning")[0])}
     assert hits <= 4
     assert fire(machines.db)["p_picked"] == 0
+    with database.connect() as db:
+        other = Author(database, db)
+        store_machine(db, str(other.tenant_id), timed("new>paid", "*>late", new=3600))
+        Machines(other).start()
+        clock.advance(seconds=3700)
+        assert fire(machines.db, 2)["p_moved"] == 2
+    assert (
+        machines.db.value("select count(distinct tenant_id) from flowgres.instance_history where actor = 'sla:new'")
+        == 2
+    )

@@ -56,6 +56,7 @@ def test_every_table_has_the_same_policies(db: Db) -> None:
     special = {
         "clock": {"owner_all": ("ALL", "true", "true", "{flowgres_owner}")},
         "step_types": everywhere | shared | {"tenant_select": ("SELECT", OWN_AND_SHARED, None, "{flowgres_viewer}")},
+        "sql_functions": everywhere | shared | {"tenant_select": ("SELECT", OWN_AND_SHARED, None, "{flowgres_viewer}")},
         "settings": everywhere | shared | {"tenant_select": ("SELECT", listed_rows, None, "{flowgres_viewer}")},
     }
     for table in db.all(TABLES):
@@ -143,7 +144,15 @@ def test_definer_functions_have_a_pinned_search_path_and_an_owner_of_ours(db: Db
 def test_definer_functions_that_tenants_may_call_are_under_the_tenant_policy(db: Db) -> None:
     # Those of the owner and the engine see all tenants: each of these was looked at.
     allowed = {
-        *("tenant_of_login", "authenticate_key", "is_tenant_open", "health", "list_runners", "unserved_reason"),
+        *(
+            "tenant_of_login",
+            "tenant_of_call",
+            "authenticate_key",
+            "is_tenant_open",
+            "health",
+            "list_runners",
+            "unserved_reason",
+        ),
         "enter",  # it takes a lock, and tells nothing
         "metrics_until",  # a moment of the installation's
     }

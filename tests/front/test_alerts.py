@@ -64,6 +64,7 @@ SERIES = {
     "FlowgresRunnersWithoutEvaluators": _always("flowgres_runners_without_evaluators", 1, 0, "1"),
     "FlowgresRunnersDeaf": _always("flowgres_runners_deaf", 2, 0, "2"),
     "FlowgresSchedulesLate": _always("flowgres_schedule_lag_seconds", 120, 60, "2m 0s"),
+    "FlowgresSlasLate": _always("flowgres_sla_lag_seconds", 120, 60, "2m 0s"),
     "FlowgresTableChangesLate": _always("flowgres_table_changes_lag_seconds", 120, 60, "2m 0s"),
     "FlowgresTableChangesFail": _always('flowgres_table_changes{state="failing"}', 3, 0, "3"),
     "FlowgresHistoryEnds": _always("flowgres_history_ahead_seconds", 43199, 43200),

@@ -31,6 +31,7 @@ def test_health_names_what_stands(front: Api) -> None:
         "evaluators": "ok",
         "queue": "ok",
         "schedules": "ok",
+        "slas": "ok",
         "changes": "ok",
         "history": "ok",
     }
@@ -66,10 +67,15 @@ def test_health_tells_how_the_parts_of_runners_are(
     )
 
 
+MACHINE = {"name": "kept", "states": [{"name": "new", "initial": True, "sla": {"after": "1h", "event": "kept.long"}}]}
+
+
 def test_health_tells_what_does_not_go_on(start_front: Callable[..., Api], database: Database, clock: Clock) -> None:
     with database.as_role("admin", tenant_id=database.make_tenant().tenant_id) as admin:
         definition = workflow(log_step("a"), name="each", triggers=[{"type": "cron", "cron": "* * * * *"}])
         admin.call("flowgres_api.import_workflow", definition=definition)
+        admin.call("flowgres_api.import_workflow", definition=MACHINE)
+        admin.call("flowgres_api.start_workflow", workflow_name="kept", entity_table="orders", entity_id="1")
     clock.advance(seconds=400 * 86400)
     with hands(database):
         answer = start_front(database.url("front")).get("/health")
@@ -78,6 +84,8 @@ def test_health_tells_what_does_not_go_on(start_front: Callable[..., Api], datab
     assert components["runners"] == {"status": "ok", "live": 1}
     assert components["schedules"]["status"] == "late"
     assert components["schedules"]["lag_seconds"] > 86400
+    assert components["slas"]["status"] == "late"
+    assert components["slas"]["lag_seconds"] > 86400
     assert components["history"]["status"] == "period_missing"
 
 

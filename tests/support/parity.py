@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.definitions import condition, listed_step, log_step, workflow
 from tests.support.parity_graph import GRAPH
 from tests.support.parity_machines import GUARDS, MACHINES
-from tests.support.parity_steps import CONFIG, TRANSITIONS, WAITS, at, one
+from tests.support.parity_steps import CONFIG, HTTP, RECORDS, TRANSITIONS, WAITS, at, one
 
 Definition = dict[str, Any]
 Said = dict[str, str]
@@ -64,6 +64,8 @@ HOLDERS: dict[str, Any] = {
 ALIKE: list[tuple[Definition, Said]] = [
     *GRAPH,
     *MACHINES,
+    *RECORDS,
+    *HTTP,
     # The document
     (workflow(log_step("a")), {}),
     (workflow(log_step("a"), name="Order Pipeline"), {"name": "invalid_name"}),
@@ -81,7 +83,8 @@ ALIKE: list[tuple[Definition, Said]] = [
     (workflow(log_step("a"), version=1.1), {"version": "wrong_kind"}),
     (workflow(log_step("a"), extra=1, metadata=[]), {"extra": "unknown_key", "metadata": "wrong_kind"}),
     ({"name": "w", "steps": [log_step("a")], "states": []}, {"states": "conflicting_keys"}),
-    (workflow(log_step("a"), dialect="braces"), {"dialect": "not_available_yet"}),
+    (workflow(log_step("a"), dialect="braces"), {"dialect": "unknown_key"}),
+    (workflow(log_step("a"), dialect="brace"), {"dialect": "unknown_key"}),
     (workflow(log_step("a"), outputs={"x": "{{ steps.z.output }}"}), {"outputs.x": "unknown_step"}),
     (workflow(log_step("a"), outputs={"x": SECRET}), {"outputs.x": "secret_misuse"}),
     # Settings, defaults, inputs, triggers
@@ -215,7 +218,18 @@ ALIKE: list[tuple[Definition, Said]] = [
     (with_step(id="on"), {"steps[0].id": "reserved_name"}),
     (with_step(confg={}), {"steps[0].confg": "unknown_key"}),
     (workflow({"id": "a", "type": "Lgo", "config": {}}), {"steps[0].type": "unknown_step_type"}),
-    (one("approval", role="manager"), {"steps[0].type": "not_available_yet"}),
+    (one("approval"), {}),
+    (one("approval", role="manager", approvers=["ann", "{{ input.who }}"], quorum="{{ input.n }}", remind="1d",
+        not_starter=True, form={"amount": {"type": "number", "minimum": 1}}), {}),
+    (one("approval", role=[], quorum=0, remind="30s", not_starter="maybe", title=""), {
+        f"steps[0].config.{key}": code for key, code in {
+            "role": "invalid_text", "quorum": "out_of_range", "remind": "out_of_range", "not_starter": "wrong_kind",
+            "title": "empty"}.items()}),
+    (one("approval", approver="ann", form={"1x": {"type": "text"}}), {
+        "steps[0].config.approver": "unknown_key", "steps[0].config.form.1x": "invalid_name",
+        "steps[0].config.form.1x.type": "unknown_word"}),
+    (workflow({"id": "a", "type": "approval", "retry": 2, "on_timeout": {"output": {"decision": "rejected"}}}), {
+        "steps[0]": "retry_not_allowed"}),
     (with_step(timeout="soon", on_error="ignore", join="some"), {
         "steps[0].timeout": "duration_invalid", "steps[0].on_error": "unknown_word", "steps[0].join": "unknown_word"}),
     (with_step(timeout="0s"), {"steps[0].timeout": "out_of_range"}),
@@ -286,7 +300,11 @@ ALIKE: list[tuple[Definition, Said]] = [
     (http(headers={"A": "{{ secrets.KEY | upper }}"}), at("headers.A", "secret_misuse")),
     (http(headers={"A": "{{ secrets }}"}), at("headers.A", "secret_misuse")),
     (http(headers={"A": "{{ 'x' if secrets.KEY == input.x else 'y' }}"}), at("headers.A", "secret_misuse")),
-    (one("notify", channel="email", message=SECRET), at("message", "secret_misuse")),
+    (one("notify", channel="log", message=SECRET), at("message", "secret_misuse")),
+    (one("notify", channel="email", recipient="a@b.example", message="x", server=SECRET), {}),
+    (one("notify", channel="email", recipient=SECRET, message="x"), at("recipient", "secret_misuse")),
+    (one("llm", provider="openai", model="m", prompt="x", api_key=SECRET, base_url=SECRET), {}),
+    (one("llm", provider="openai", model="m", prompt=SECRET), at("prompt", "secret_misuse")),
     (one("transform", expression="{{ secrets }}"), at("expression", "secret_misuse")),
     (one("http"), at("url", "missing_key")),
     (http(url="ftp://x", metod="GET"), at("url", "invalid_text") | at("metod", "unknown_key")),
@@ -331,7 +349,7 @@ ALIKE: list[tuple[Definition, Said]] = [
         "unknown_step")),
     (workflow({"id": "c", "type": "condition", "config": {"expression": "{{ input.x }}", "true_branch": [1],
         "false_branch": "x"}}, listed_step("x")), at("true_branch[0]", "wrong_kind")),
-    (one("condition", expression="{{ input.x }}", on_true={"x": 1}), at("on_true", "not_available_yet")),
+    (one("condition", expression="{{ input.x }}", on_true={"x": 1}), at("on_true", "unknown_key")),
     (workflow({"id": "c", "type": "condition", "config": {"expression": True, "true_branch": [1, "ghost"],
         "false_branch": [{}, "x"]}}, listed_step("x")), at("true_branch[0]", "wrong_kind")
         | at("true_branch[1]", "unknown_step") | at("false_branch[0]", "wrong_kind")),
@@ -372,6 +390,17 @@ ALIKE: list[tuple[Definition, Said]] = [
     (one("log", message="x", level="loud", data=1), at("level", "unknown_word") | at("data", "unknown_key")),
     (one("notify", message="x"), at("channel", "missing_key")),
     (one("notify", channel="fax", message="x", to="y"), at("channel", "unknown_word") | at("to", "unknown_key")),
+    (one("notify", channel="email", message="x"), at("recipient", "missing_key")),
+    (one("notify", channel="email", recipient=[], message="x"), at("recipient", "invalid_text")),
+    (one("llm", model="m", prompt="x"), at("provider", "missing_key")),
+    (one("llm", provider="openai", model="m"), at("", "missing_key")),
+    (one("llm", provider="openai", model="m", prompt="x", messages=[{"role": "user", "content": "x"}]),
+        at("", "conflicting_keys")),
+    (one("llm", provider="ask", model="", prompt="x", max_tokens=0, temperature=3), at("provider", "unknown_word")
+        | at("model", "invalid_text") | at("max_tokens", "out_of_range") | at("temperature", "out_of_range")),
+    (one("llm", provider="openai", model="m", messages=[{"role": "system", "content": 1}]),
+        at("messages[0].role", "unknown_word") | at("messages[0].content", "wrong_kind")),
+    (one("llm", provider="openai", model="m", prompt="x", schema="{{ input.schema }}"), {}),
 ]  # fmt: skip
 
 PARSED: list[tuple[Definition, Said]] = [

@@ -138,7 +138,6 @@ GRAPH: list[tuple[Definition, Said]] = [
     (undone(type="stop"), {"steps[0].compensate.type": "type_not_allowed"}),
     (undone(type="transition", config={"instance": "{{ input.i }}", "to": "new"}), {}),
     (undone(type="wait", config={"signal": "go"}), {}),
-    (undone(type="sql"), {"steps[0].compensate.type": "not_available_yet"}),
     (undone(type="scan_invoice"), {"steps[0].compensate.type": "unknown_step_type"}),
     (undone(config={}), {"steps[0].compensate.config.message": "missing_key"}),
     (undone(config={"message": "{{ error.message }} {{ steps.a.output }}"}), {}),

@@ -91,8 +91,15 @@ MACHINES: list[tuple[Definition, Said]] = [
     (states({"name": "a", "sla": {"after": "48h", "to": "new"}}), {}),
     (states({"name": "a", "sla": {"after": 0, "to": "b"}}), {"states[1].sla.after": "out_of_range",
         "states[1].sla.to": "unknown_state"}),
-    (states({"name": "a", "sla": {"after": "soon"}}), {"states[1].sla.after": "duration_invalid",
-        "states[1].sla.to": "missing_key"}),
+    (states({"name": "a", "sla": {"after": "soon"}}), {"states[1].sla": "missing_key", "states[1].sla.after":
+        "duration_invalid"}),
+    (states({"name": "a", "sla": {"after": "1h", "event": "order.late"}}), {}),
+    (states({"name": "a", "sla": {"event": "order.late"}}), {"states[1].sla.after": "missing_key"}),
+    (states({"name": "a", "sla": {"after": "1h", "event": "order.late", "to": "new"}}), {"states[1].sla":
+        "conflicting_keys"}),
+    (states({"name": "a", "sla": {"after": "1h", "event": "no event"}}), {"states[1].sla.event": "invalid_name"}),
+    (states({"name": "a", "final": True, "sla": {"after": "1h", "event": "late"}}), {"states[1].sla":
+        "sla_of_final_state"}),
     (states({"name": "a", "sla": {"after": "400d", "to": 1, "then": 1}}), {"states[1].sla.after": "out_of_range",
         "states[1].sla.to": "wrong_kind", "states[1].sla.then": "unknown_key"}),
     (states({"name": "a", "final": True, "sla": {"after": "1h", "to": "new"}}), {"states[1].sla":

@@ -62,3 +62,51 @@ WAITS: list[tuple[Definition, Said]] = [
     (workflow({"id": "a", "type": "log", "config": {"message": "x"}, "on_timeout": {"output": 1}}), {
         "steps[0]": "on_timeout_not_allowed"}),
 ]  # fmt: skip
+
+
+def recorded(kind: str, word: Any, **members: Any) -> Definition:
+    """A workflow of one step that says which attempts keep what they sent."""
+    config = {"url": "https://x.example/"} if kind == "http" else {"message": "x"}
+    return workflow({"id": "a", "type": kind, "config": config, "record": word} | members)
+
+
+UNDO = {"type": "log", "config": {"message": "x"}, "record": "all"}
+RECORDS: list[tuple[Definition, Said]] = [
+    (recorded("http", "all"), {}),
+    (recorded("http", None), {}),
+    (recorded("http", "some"), {"steps[0].record": "unknown_word"}),
+    (recorded("log", "all"), {"steps[0]": "record_not_allowed"}),
+    (recorded("http", "none", compensate=UNDO), {"steps[0].compensate": "record_not_allowed"}),
+]
+
+
+def called(**config: Any) -> Definition:
+    """A workflow of one request."""
+    return one("http", **{"url": "https://x.example/"} | config)
+
+
+OAUTH = {"type": "oauth2", "token_url": "https://x.example/token", "client_id": "c", "client_secret": "{{ secrets.S }}"}
+FILE = {"name": "f", "filename": "a.pdf", "base64": "{{ input.file }}"}
+HTTP: list[tuple[Definition, Said]] = [
+    (called(auth=OAUTH | {"scope": "a b", "audience": "x", "client_authentication": "body"}), {}),
+    (called(auth={"type": "oauth2"}),
+        at("auth.token_url", "missing_key") | at("auth.client_id", "missing_key")
+        | at("auth.client_secret", "missing_key")),
+    (called(auth=OAUTH | {"token_url": "ftp://x", "client_id": "", "client_authentication": "none"}),
+        at("auth.token_url", "invalid_text") | at("auth.client_id", "invalid_text")
+        | at("auth.client_authentication", "unknown_word")),
+    (called(auth={"type": "client_certificate", "certificate": "{{ secrets.C }}", "key": "{{ secrets.K }}"}), {}),
+    (called(auth={"type": "client_certificate", "key": 1}),
+        at("auth.certificate", "missing_key") | at("auth.key", "wrong_kind")),
+    (called(tls={"ca": "{{ secrets.CA }}"}), {}),
+    (called(tls={"verify": False}), at("tls.ca", "missing_key") | at("tls.verify", "unknown_key")),
+    (called(multipart=[{"name": "a", "value": 1}, {"name": "f", "filename": "a", "content": "x", "content_type": "a/b"},
+        {"name": "f", "filename": "a", "base64": "AP8="}, "{{ input.part }}"]), {}),
+    (called(multipart="{{ input.parts }}", method="POST"), {}),
+    (called(multipart=[]), at("multipart", "invalid_text")),
+    (called(multipart=[{"name": "a"}]), at("multipart[0]", "missing_key")),
+    (called(multipart=[{"value": 1}]), at("multipart[0].name", "missing_key")),
+    (called(multipart=[FILE | {"value": 1}]), at("multipart[0]", "conflicting_keys")),
+    (called(multipart=[FILE | {"base64": "a b"}]), at("multipart[0].base64", "invalid_text")),
+    (called(multipart=[FILE], json={}), at("", "conflicting_keys")),
+]  # fmt: skip

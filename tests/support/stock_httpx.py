@@ -17,6 +17,7 @@ import httpx
 from flowgres_runner.http import Answer, HttpError
 from flowgres_runner.http import client as client_module
 from flowgres_runner.http.headers import received_headers
+from flowgres_runner.http.tls import Identity
 from flowgres_runner.http.urls import Target
 
 
@@ -27,7 +28,7 @@ class _HttpxAnswer:
         self._response = response
         self._chunks: AsyncIterator[bytes] = response.aiter_raw()
         self.status = response.status_code
-        self.headers = received_headers(response.headers.raw)
+        self.headers, self.header_values = received_headers(response.headers.raw)
 
     async def read(self) -> bytes:
         try:
@@ -46,7 +47,15 @@ class HttpxTransport:
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         self._client = httpx.AsyncClient(trust_env=False, limits=limits, timeout=None)  # noqa: S113 (the client's own)
 
-    async def send(self, method: str, target: Target, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    async def send(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        identity: Identity | None = None,
+    ) -> Answer:
         request = self._client.build_request(method, str(target.url), headers=headers, content=body)
         try:
             return _HttpxAnswer(await self._client.send(request, stream=True))

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from flowgres_cli.commands.functions import functions
 from flowgres_cli.dsn import named_dsn
 from flowgres_cli.output import say
 from flowgres_cli.session import Session, output_option, pass_session
@@ -30,6 +31,9 @@ COPY = (
 @click.group()
 def db() -> None:
     """Install and upgrade the schema in a PostgreSQL database."""
+
+
+db.add_command(functions)
 
 
 @db.command("install", epilog="Example: flowgres db install --dsn postgresql://owner@db/flowgres --create-database")

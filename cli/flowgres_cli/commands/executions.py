@@ -73,16 +73,24 @@ def list_executions(
 
 @executions.command("show", epilog="Example: flowgres executions show 0193... -o yaml")
 @click.argument("execution", type=execution_id)
+@click.option(
+    "--step", metavar="STEP", help="The attempts of this step (of one item: STEP[0]), with what was sent and received."
+)
 @server_options
 @output_option
 @pass_session
-def show_execution(session: Session, execution: str) -> None:
-    """Show one execution with every step."""
+def show_execution(session: Session, execution: str, step: str | None) -> None:
+    """Show one execution with every step, or the attempts of one step."""
     from flowgres_cli.following import print_result
     from flowgres_cli.output import clean, console
     from flowgres_cli.tree import render
     from flowgres_cli.watching import Watcher, answer_text, error_text, hint_of
 
+    if step is not None:
+        from flowgres_cli.attempts import show_attempts
+
+        show_attempts(session, execution, step)
+        return
     output = session.output
     snapshot = Watcher(session.client, execution).read(with_children=output.is_table)
     if not output.is_table:

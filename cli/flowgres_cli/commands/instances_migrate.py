@@ -84,9 +84,10 @@ def migrate_instances(
     if output.is_table:
         output.line("")
         output.rows(answer["moves"], _MOVE_COLUMNS, empty="no instance is on another version")
-        if answer["problems"]:
-            output.line("")
-            output.rows(answer["problems"], _PROBLEM_COLUMNS)
+        for found in (answer["problems"], answer.get("warnings")):
+            if found:
+                output.line("")
+                output.rows(found, _PROBLEM_COLUMNS)
     if answer["problems"]:
         from flowgres_cli.errors import CliError
         from flowgres_cli.refusals import error_line

@@ -14,6 +14,7 @@ _COLUMNS = (
     Column("prefix", "PREFIX"),
     Column("name", "NAME"),
     Column("role", "ROLE"),
+    Column("roles", "BUSINESS", ", ".join, is_optional=True),
     Column("status", "STATUS"),
     Column("expires_at", "EXPIRES", moment),
     Column("created_at", "CREATED", moment, is_optional=True),
@@ -29,13 +30,16 @@ def keys() -> None:
 @keys.command("create", epilog="Example: flowgres keys create ci --role member --expires-at 2027-01-01T00:00:00Z")
 @click.argument("name")
 @click.option("--role", type=click.Choice(("viewer", "member", "admin")), default="member", show_default=True)
+@click.option("--business-role", "roles", multiple=True, metavar="NAME", help="One for decisions. Repeatable.")
 @click.option("--expires-at", metavar="TIME", help="When it ends (ISO 8601); never when absent.")
 @server_options
 @output_option
 @pass_session
-def create_key(session: Session, name: str, role: str, expires_at: str | None) -> None:
+def create_key(session: Session, name: str, role: str, roles: tuple[str, ...], expires_at: str | None) -> None:
     """Make an API key of this tenant; it is shown this once."""
-    arguments = {"name": name, "role": role} | ({"expires_at": expires_at} if expires_at is not None else {})
+    arguments: dict[str, Json] = {"name": name, "role": role}
+    given = {"roles": list(roles) or None, "expires_at": expires_at}
+    arguments |= {key: value for key, value in given.items() if value is not None}
     session.output.record(session.client.call("create_api_key", arguments), id_field="api_key")
     say("The API key is not shown again.")
 

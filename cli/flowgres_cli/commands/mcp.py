@@ -15,7 +15,7 @@ from flowgres_cli.session import Session, pass_session, server_options
 @server_options
 @pass_session
 def mcp(session: Session) -> None:
-    """Serve models: list, validate and run workflows, read and cancel executions.
+    """Serve models: validate and run workflows, read and cancel executions, move instances of state machines.
 
     It speaks the Model Context Protocol over stdin and stdout, and is started by its client. It needs the extra `mcp`
     of flowgres, and acts with the credentials that other commands would act with.

@@ -10,7 +10,7 @@ from flowgres_cli.output import Column, moment
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
 Json = Any
-EVENTS = ("completed", "failed", "cancelled")
+EVENTS = ("completed", "failed", "cancelled", "waiting_for_approval", "approval_reminder")
 STATUSES = ("pending", "delivered", "given_up", "cancelled")
 
 _LIST_COLUMNS = (
@@ -36,7 +36,7 @@ _FIELDS = ("name", "workflow_name", "url", "events", "status")
 
 @click.group()
 def notifications() -> None:
-    """Tell webhooks how executions end: set, list, deliveries, redeliver.
+    """Tell webhooks how executions end, and that people are asked: set, list, deliveries, redeliver.
 
     Those that stand in a definition (settings.notify) change with it alone.
     """
@@ -72,7 +72,7 @@ def list_notifications(session: Session, workflow: str | None) -> None:
 def set_notification(
     session: Session, name: str, url: str, secret: str, events: tuple[str, ...], workflow: str | None
 ) -> None:
-    """Tell a webhook how executions end, or change what it is told."""
+    """Tell a webhook what becomes of executions, or change what it is told."""
     given = {"name": name, "url": url, "secret": secret, "events": list(events) or None, "workflow": workflow}
     arguments = {key: value for key, value in given.items() if value is not None}
     session.output.record(session.client.call("set_notification", arguments), id_field="name", fields=_FIELDS)

@@ -36,7 +36,10 @@ def runner() -> None:
 @click.option(
     "--label", "labels", multiple=True, help="A label of this runner (environment: RUNNER_LABELS). Repeatable."
 )
-def start_runner(dsn: str | None, concurrency: int | None, labels: tuple[str, ...]) -> None:
+@click.option(
+    "--types", metavar="TYPE,...", help="Serve only these step types; core is all that every runner has (RUNNER_TYPES)."
+)
+def start_runner(dsn: str | None, concurrency: int | None, labels: tuple[str, ...], types: str | None) -> None:
     """Run a runner in the foreground until Ctrl-C or SIGTERM; every other setting comes from the environment."""
     environment = dict(os.environ)
     if dsn is not None:
@@ -49,6 +52,8 @@ def start_runner(dsn: str | None, concurrency: int | None, labels: tuple[str, ..
         environment["RUNNER_CONCURRENCY"] = str(concurrency)
     if labels:
         environment["RUNNER_LABELS"] = ",".join(labels)
+    if types is not None:
+        environment["RUNNER_TYPES"] = types
     sys.stdout.flush()
     # In our place, so that a supervisor's signals reach the runner itself.
     os.execve(sys.executable, [sys.executable, "-m", "flowgres_runner"], environment)  # noqa: S606

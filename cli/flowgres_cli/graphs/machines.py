@@ -50,7 +50,8 @@ def _state(state: Mapping[str, Json]) -> Step:
     title = state["metadata"].get("display_name")
     marks = [word for word in ("initial", "final") if state[word]]
     if "sla" in state:
-        marks.append(f"after {describe_seconds(state['sla']['after'])}: {state['sla']['to']}")
+        sla = state["sla"]
+        marks.append(f"after {describe_seconds(sla['after'])}: {sla['to'] if 'to' in sla else 'event ' + sla['event']}")
     return Step(state["name"], "state", title if isinstance(title, str) else "", tuple(marks))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -15,7 +15,8 @@ from pydantic import Field
 from flowgres_cli import __version__
 from flowgres_cli.client import Client
 from flowgres_cli.errors import CliError
-from flowgres_cli.mcp.tools import MOST_EVENTS, MOST_WAIT_SECONDS, Tools, checked_execution_id
+from flowgres_cli.mcp.instances import MOST_HISTORY, MOST_LISTED, InstanceTools
+from flowgres_cli.mcp.tools import MOST_EVENTS, MOST_WAIT_SECONDS, Tools, checked_execution_id, checked_instance_id
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,10 +28,12 @@ _ENDS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_
 _INSTRUCTIONS = """\
 flowgres runs workflows: files of steps in YAML or JSON. validate_workflow checks a definition and changes nothing.
 run_workflow starts an execution of a workflow that is there and waits for its end; get_execution and get_logs tell what
-became of it. The reference of the language is at /llms.txt of the front. An error has a stable code, a sentence and a
-hint."""
+became of it. A state machine is a workflow with states, through which entities move as instances: get_instance says
+where one stands and where it may go, transition_instance moves it. The reference of the language is at /llms.txt of the
+front. An error has a stable code, a sentence and a hint."""
 
 ExecutionId = Annotated[str, Field(description="The id of an execution, as run_workflow answers it")]
+InstanceId = Annotated[str, Field(description="The id of an instance, as list_instances and start_instance answer it")]
 
 
 def make_server(client: Client) -> MCPServer[Any]:
@@ -92,7 +95,79 @@ def make_server(client: Client) -> MCPServer[Any]:
         """Cancel an execution and everything below it; no new step starts."""
         return tools.cancel_execution(checked_execution_id(execution_id), reason=reason)
 
+    _add_instance_tools(server, InstanceTools(client))
     return server
+
+
+def _add_instance_tools(server: MCPServer[Any], tools: InstanceTools) -> None:
+    """Those of state machines."""
+
+    @server.tool(title="List instances of state machines", annotations=_READS)
+    @_told
+    def list_instances(
+        workflow: Annotated[str | None, Field(description="Only of this machine, by name")] = None,
+        state: Annotated[str | None, Field(description="Only in this state")] = None,
+        status: Annotated[
+            Literal["active", "completed"] | None, Field(description="completed: in a final state")
+        ] = None,
+        entity_table: Annotated[str | None, Field(description="Only of entities of this table")] = None,
+        entity_id: Annotated[str | None, Field(description="Only of this entity")] = None,
+        limit: Annotated[int, Field(ge=1, le=MOST_LISTED)] = 50,
+    ) -> list[Json]:
+        """List instances, the one that moved last first: where entities stand in their machines."""
+        given = {
+            "workflow_name": workflow,
+            "current_state": state,
+            "status": status,
+            "entity_table": entity_table,
+            "entity_id": entity_id,
+        }
+        return tools.find(given, limit=limit)
+
+    @server.tool(title="Get an instance", annotations=_READS)
+    @_told
+    def get_instance(instance_id: InstanceId) -> Json:
+        """Get an instance: where it stands, where it may go and what each way needs, and what it has started."""
+        return tools.get(checked_instance_id(instance_id))
+
+    @server.tool(title="Start an instance", annotations=_STARTS)
+    @_told
+    def start_instance(
+        workflow: Annotated[str, Field(description="Name of the state machine")],
+        entity_table: Annotated[str, Field(description="Where the entity lives, in its owner's words")],
+        entity_id: Annotated[str, Field(description="Which entity it is")],
+        metadata: Annotated[Json, Field(description="What is known of the entity; guards may ask for it")] = {},  # noqa: B006
+    ) -> Json:
+        """Start a state machine for an entity, in its initial state. An entity has one active instance of a machine."""
+        return tools.start(workflow, entity_table, entity_id, metadata=metadata)
+
+    @server.tool(title="Move an instance", annotations=_STARTS)
+    @_told
+    def transition_instance(
+        instance_id: InstanceId,
+        to_state: Annotated[str, Field(description="One of those that get_instance lists as transitions")],
+        executed_by: Annotated[str | None, Field(description="Who does it, for the history")] = None,
+        metadata: Annotated[Json | None, Field(description="Data of the transition: fields that it requires")] = None,
+        context: Annotated[Json | None, Field(description="Circumstances, which guards see as well")] = None,
+        notes: Annotated[str | None, Field(description="A remark for the history")] = None,
+    ) -> Json:
+        """Move an instance to a state, which may start an execution; refused where no way leads there."""
+        return tools.move(
+            checked_instance_id(instance_id),
+            to_state,
+            executed_by=executed_by,
+            metadata=metadata,
+            context=context,
+            notes=notes,
+        )
+
+    @server.tool(title="Get the history of an instance", annotations=_READS)
+    @_told
+    def get_instance_history(
+        instance_id: InstanceId, limit: Annotated[int, Field(ge=1, le=MOST_HISTORY)] = 100
+    ) -> list[Json]:
+        """Get what an instance went through, newest first: from and to which state, when, by whom, with what."""
+        return tools.history(checked_instance_id(instance_id), limit=limit)
 
 
 def _told(tool: Callable[P, R]) -> Callable[P, R]:

@@ -79,11 +79,18 @@ class Tools:
 
 def checked_execution_id(text: str) -> str:
     """An id as it is. Raises UsageProblemError for what is none: the server would call it a wrong argument."""
+    return _checked_id(text, "execution", "run_workflow answers with one, as `id`.")
+
+
+def checked_instance_id(text: str) -> str:
+    """As checked_execution_id, of an instance."""
+    return _checked_id(text, "instance", "list_instances and start_instance answer with it, as `id`.")
+
+
+def _checked_id(text: str, kind: str, hint: str) -> str:
     import uuid
 
     try:
         return str(uuid.UUID(text))
     except ValueError:
-        raise UsageProblemError(
-            f"{text!r} is no execution id", code="argument_invalid", hint="run_workflow answers with one, as `id`."
-        ) from None
+        raise UsageProblemError(f"{text!r} is no {kind} id", code="argument_invalid", hint=hint) from None

@@ -88,6 +88,12 @@ class Engine:
         made = await self._value("select flowgres.register_tenant(p_name => %(slug)s, p_slug => %(slug)s)", slug=slug)
         tenant_id = str(made["tenant_id"])
         await self._use(tenant_id)
+        # What tells somebody, or asks a model, does as if: unless a mock says otherwise.
+        await self._connection.execute(
+            "insert into flowgres.settings (tenant_id, name, value)"
+            " values (%(id)s, 'notify_mode', '\"log\"'), (%(id)s, 'llm_mode', '\"stub\"')",
+            {"id": tenant_id},
+        )
         for name, value in case.secrets.items():
             sealed = self._keys.seal(value, tenant_id=tenant_id, name=name)
             await self._value(

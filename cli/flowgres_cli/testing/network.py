@@ -11,7 +11,7 @@ from flowgres_cli.testing.clock import VirtualClock
 from flowgres_cli.testing.matching import ABSENT
 from flowgres_cli.testing.mocks import Answer
 from flowgres_cli.testing.world import Attempt, Sent, current_attempt
-from flowgres_runner.http import HttpError, Target
+from flowgres_runner.http import HttpError, Identity, Target
 
 NOT_MOCKED = "request_not_mocked"
 
@@ -22,7 +22,15 @@ class MockedTransport:
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
 
-    async def send(self, method: str, target: Target, headers: Mapping[str, str], body: bytes | None) -> MockedAnswer:
+    async def send(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        identity: Identity | None = None,
+    ) -> MockedAnswer:
         """Answer a request. Raises HttpError for the error of a mock, and where no mock is for it."""
         url = str(target.url.with_fragment(None))
         attempt = current_attempt.get()
@@ -53,6 +61,7 @@ class MockedAnswer:
     def __init__(self, answer: Answer) -> None:
         self.status = answer.status
         self.headers = dict(answer.headers)
+        self.header_values = {name: [value] for name, value in self.headers.items() if name == "set-cookie"}
         self._rest = b""
         if answer.body is ABSENT:
             return

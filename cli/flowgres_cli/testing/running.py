@@ -115,6 +115,8 @@ class Harness:
             concurrency=10_000,
             grace_seconds=0.0,
             secret_key=self._secret_key,
+            # Sql steps are served, to be answered for: nothing is ever called there.
+            sql_url=self._database.runner_dsn,
         )
         surroundings = Surroundings(
             transport=MockedTransport(self._clock),

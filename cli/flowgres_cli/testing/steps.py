@@ -36,8 +36,11 @@ class Stagehand:
         workflow, name = version["workflow_name"], step["id"]
         if not handler.waits and not world.answers.is_mocked(workflow, name):
             return handler
-        # The network below the http step is mocked; whatever else waits would be let out into the world.
-        is_safe = not handler.waits or isinstance(handler, HttpStep) or handler.type in self._run_types
+        # The network below the http step is mocked, and what has a stub gives that; whatever else waits would be let
+        # out into the world.
+        is_safe = (
+            not handler.waits or handler.has_stub or isinstance(handler, HttpStep) or handler.type in self._run_types
+        )
         return MockedStep(handler, self._clock, world, workflow, is_safe=is_safe)
 
     def offered(self) -> dict[str, OfferedHandler]:
@@ -63,6 +66,8 @@ class MockedStep(Handler):
         self.config_schema = inner.config_schema
         self.is_core = inner.is_core
         self.uses_tools = inner.uses_tools
+        self.has_stub = inner.has_stub
+        self.least_timeout_seconds = inner.least_timeout_seconds
         self.secret_places = inner.secret_places
         self.text_members = inner.text_members
         self.output_name = inner.output_name
@@ -71,6 +76,10 @@ class MockedStep(Handler):
     def compile_check(self, config: Json) -> ConfigCheck | None:
         """What the step that it stands for has to look at."""
         return self._inner.compile_check(config)
+
+    def provider_names(self, config: Json) -> tuple[str, ...]:
+        """What the step that it stands for looks for."""
+        return self._inner.provider_names(config)
 
     async def run(self, task: StepTask) -> Outcome:
         """Run one attempt."""

@@ -16,16 +16,17 @@ with named (schema, owner, roles, names) as (
     'flowgres', 'flowgres_owner',
     '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front,flowgres_runner,flowgres_sql,flowgres_authenticator}'::text[],
     '{
-      tenant_id, tenant_of_login, system_tenant_id, now, clock_shift, actor, fail, version, refuse_caller, authenticate, assume_caller,
+      tenant_id, tenant_of_login, tenant_of_call, system_tenant_id, now, clock_shift, actor, fail, version, refuse_caller, authenticate, assume_caller,
       check_privilege, pre_request, enter, openapi, openapi_type, openapi_answer, openapi_title, openapi_views, openapi_functions,
       openapi_base_path, openapi_media_type, api_reach, api_errors, described_functions
     }'::text[]
   ),
   ('flowgres', 'flowgres_owner', '{flowgres_viewer,flowgres_operator}', '{
     require_tenant, setting, tenant_settings, uuid_v7_time, uuid_v7_floor, progress_percent, execution_metrics, is_operator,
-    runner_name, describe_outcome, step_label, schedule_status, describe_start_rule, named_webhook_path, show_webhook_path,
+    runner_name, describe_function, describe_outcome, step_label, schedule_status, describe_start_rule, named_webhook_path, show_webhook_path,
     duration_place, place_seconds, shown_seconds, metric_samples, metric_parts, minute_of, hour_of, webhook_metrics, normalise_message,
-    error_samples, list_error_groups, is_hidden, hidden_id, notification_name, installed_triggers, installed_changes
+    error_samples, list_error_groups, is_hidden, hidden_id, notification_name, installed_triggers, installed_changes, has_business_role,
+    is_approver, may_decide, count_approvals, show_decisions
   }'),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', '{use_tenant, place, is_copy, server_identifier, database_oid, installation_mark}'),
   ('flowgres', 'flowgres_owner', '{flowgres_runner}', '{create_history, retire_history, maintain_history}'),
@@ -34,18 +35,20 @@ with named (schema, owner, roles, names) as (
   ('flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
     validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children,
     execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history,
-    entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions, export_history
+    entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions, export_history, approvals
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member}', '{
     import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
     start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
     emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
-    execute_transition, execute_transitions, send_signal
+    execute_transition, execute_transitions, send_signal, decide_approval
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
   }'),
-  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{adopt_installation, add_tenant_login, remove_tenant_login}'),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{
+    adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function
+  }'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, preview_schedule, get_transitions, verify_history}'),
@@ -54,7 +57,7 @@ with named (schema, owner, roles, names) as (
     import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
     update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
     backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
-    start_workflows, execute_transition, execute_transitions, send_signal
+    start_workflows, execute_transition, execute_transitions, send_signal, decide_approval
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,
@@ -71,7 +74,11 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{find_webhook, receive_delivery, reject_deliveries}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{add_tenant_login, remove_tenant_login, list_tenant_logins}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{
+    add_tenant_login, remove_tenant_login, list_tenant_logins, allow_function, disallow_function
+  }'),
+  -- The runner's other login, in which functions of users run: it knows a lease, or it gets nothing.
+  ('flowgres', 'flowgres_engine', '{flowgres_sql}', '{open_sql_call, close_sql_call}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting, move_instance, move_instances}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends, follow_ends}'),
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{installation_health, installation_metrics}'),
@@ -81,11 +88,11 @@ with named (schema, owner, roles, names) as (
     register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle,
     stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, follow_pending, get_secrets,
     unchecked_versions, confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes, measure_history,
-    prune_metrics, take_ends, get_spans, forget_ends, fire_slas, get_instances
+    prune_metrics, take_ends, get_spans, forget_ends, fire_slas, get_instances, fire_approvals
   }'),
   ('flowgres', 'flowgres_engine', '{}', '{
     check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states,
-    forget_runners, require_operator, tenant_role_of
+    forget_runners, require_operator, tenant_role_of, tenant_of_slug
   }')
 ),
 
@@ -108,7 +115,7 @@ readable (roles, names, columns) as (
       flowgres.executions, flowgres.step_executions, flowgres.step_items, flowgres.attempts, flowgres.events, flowgres.schedules,
       flowgres.subscriptions, flowgres.webhook_deliveries, flowgres.webhook_rejections, flowgres.metric_rollups, flowgres.metric_open,
       flowgres.error_rollups, flowgres.notifications, flowgres.machine_states, flowgres.machine_transitions, flowgres.instances,
-      flowgres.instance_history, flowgres.instance_executions, flowgres.signals
+      flowgres.instance_history, flowgres.instance_executions, flowgres.signals, flowgres.approvals, flowgres.sql_functions
     }'::text[],
     null::text[]
   ),
@@ -137,7 +144,7 @@ readable (roles, names, columns) as (
       flowgres_api.runners, flowgres_api.schedules, flowgres_api.subscriptions, flowgres_api.webhooks, flowgres_api.webhook_deliveries,
       flowgres_api.error_groups, flowgres_api.notifications, flowgres_api.notification_deliveries, flowgres_api.workflow_states,
       flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history, flowgres_api.instance_executions,
-      flowgres_api.signals
+      flowgres_api.signals, flowgres_api.approvals, flowgres_api.sql_functions
     }',
     null
   ),

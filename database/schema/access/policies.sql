@@ -8,7 +8,7 @@
 -- | engine_all      | flowgres_engine, flowgres_owner  | all rows: the runners' functions and migrations         |
 -- | operator_select | flowgres_operator                | all rows, to read                                       |
 --
--- Tables with rows of the installation that tenants use (settings, step_types) have, in place of tenant_all, one policy for
+-- Tables with rows of the installation that tenants use (settings, step_types, sql_functions) have, in place of tenant_all, one policy for
 -- each verb: tenant_select and definer_select see those rows too, and definer_insert, _update and _delete do not.
 --
 -- Policies say which rows, grants (grants.sql) say which verbs: tenant roles may only SELECT, whatever tenant_all allows.
@@ -58,6 +58,7 @@ tables as not materialized (
     format('%I.%I', n.nspname, c.relname) as name,
     case
       when c.relname in ('settings', 'step_types') then array['shared', c.relname::text]
+      when c.relname = 'sql_functions' then array['shared', 'step_types']
       when c.relname = 'clock' then array['clock']
       else array['others']
     end as kinds,

@@ -114,7 +114,8 @@ create or replace function flowgres_api.delete_workflow(workflow text, cancel_ru
 as $$ select flowgres.delete_workflow(p_workflow => workflow, p_cancel_running => cancel_running); $$;
 comment on function flowgres_api.delete_workflow(text, boolean) is $$Delete a workflow
 
-409 workflow_in_use while executions run, unless cancel_running. Its history stays; its name is free again. Returns
+409 workflow_in_use while executions run, or instances of a state machine are active, unless cancel_running: executions are cancelled
+then, and instances go on. Its history stays; its name is free again. Returns
 {id, name, title, kind, status, description, metadata, active_version, is_active,
 version, latest_version, pending_version, created_at, updated_at, deleted_at, cancelled_count}.$$;
 

@@ -20,7 +20,7 @@ select
   x.on_success,
   x.on_failure,
   x.moved_to,
-  case when x.due_at is not null then 'pending' else x.refusal ->> 'code' end as reason,
+  coalesce(x.refusal ->> 'code', case when x.due_at is not null then 'pending' end) as reason,
   x.refusal ->> 'message' as message,
   x.seq
 from flowgres.instance_executions as x

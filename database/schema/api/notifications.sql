@@ -25,7 +25,7 @@ left join flowgres.workflows as w on w.tenant_id = n.tenant_id and w.id = n.work
 
 comment on view flowgres_api.notifications is $$Notifications
 
-Who is told how executions end, by signed webhooks.$$;
+Who is told how executions end, and that people are asked, by signed webhooks.$$;
 comment on column flowgres_api.notifications.id is $$Identifier$$;
 comment on column flowgres_api.notifications.tenant_id is $$Tenant that owns the row$$;
 comment on column flowgres_api.notifications.name is $$Its name; of one in a definition WORKFLOW.PLACE, from 1$$;
@@ -34,7 +34,7 @@ comment on column flowgres_api.notifications.workflow_name is $$Name of that wor
 comment on column flowgres_api.notifications.is_defined is $$Whether it stands in the definition of its workflow, and changes with it$$;
 comment on column flowgres_api.notifications.url is $$Where it is sent$$;
 comment on column flowgres_api.notifications.secret is $$Name of the secret that it is signed with$$;
-comment on column flowgres_api.notifications.events is $$What it tells of: completed, failed, cancelled$$;
+comment on column flowgres_api.notifications.events is $$What it tells of: completed, failed, cancelled, waiting_for_approval, approval_reminder$$;
 comment on column flowgres_api.notifications.status is $$active or disabled$$;
 comment on column flowgres_api.notifications.disabled_reason is $$gone (its receiver answered 410) or failing (ten deliveries in a row were given up)$$;
 comment on column flowgres_api.notifications.disabled_at is $$Since when nothing is sent$$;
@@ -76,7 +76,7 @@ comment on column flowgres_api.notification_deliveries.tenant_id is $$Tenant tha
 comment on column flowgres_api.notification_deliveries.notification_id is $$The notification$$;
 comment on column flowgres_api.notification_deliveries.notification is $$Its name; null when it was deleted$$;
 comment on column flowgres_api.notification_deliveries.message_id is $$webhook-id of the message: the same for every attempt, and when it is sent again$$;
-comment on column flowgres_api.notification_deliveries.event is $$What it tells of: completed, failed, cancelled$$;
+comment on column flowgres_api.notification_deliveries.event is $$What it tells of: completed, failed, cancelled, waiting_for_approval, approval_reminder$$;
 comment on column flowgres_api.notification_deliveries.execution_id is $$The execution that it tells of$$;
 comment on column flowgres_api.notification_deliveries.url is $$Where it is sent$$;
 comment on column flowgres_api.notification_deliveries.status is $$pending, delivered, given_up or cancelled$$;
@@ -95,11 +95,11 @@ as $$
   select flowgres.set_notification(
     p_name => name, p_url => url, p_secret => secret, p_events => events, p_workflow => workflow);
 $$;
-comment on function flowgres_api.set_notification(text, text, text, jsonb, text) is $$Tell a webhook how executions end
+comment on function flowgres_api.set_notification(text, text, text, jsonb, text) is $$Tell a webhook what becomes of executions
 
-secret names a stored secret, by which each request is signed (Standard Webhooks). events is a list of completed, failed, cancelled; the
-first two unless told. Of all workflows, unless one is named. Replaces the notification of that name. Returns
-{id, name, workflow_name, url, secret, events, status}.$$;
+secret names a stored secret, by which each request is signed (Standard Webhooks). events is a list of completed, failed, cancelled,
+waiting_for_approval, approval_reminder; the first two unless told. Of all workflows, unless one is named. Replaces the notification of
+that name. Returns {id, name, workflow_name, url, secret, events, status}.$$;
 
 create or replace function flowgres_api.delete_notification(name text)
   returns jsonb language sql

@@ -252,7 +252,7 @@ comment on column flowgres_api.attempts.error is $$Why it failed: code, message,
 comment on column flowgres_api.attempts.runner is $$Name of the runner that made it$$;
 comment on column flowgres_api.attempts.started_at is $$When it began$$;
 comment on column flowgres_api.attempts.finished_at is $$When it ended$$;
-comment on column flowgres_api.attempts.detail is $$What the step type tells of a try, such as an HTTP request line and status$$;
+comment on column flowgres_api.attempts.detail is $$What the step type tells of a try, such as an HTTP request line and status; of the last failed one also request and response$$;
 comment on column flowgres_api.attempts.generation is $$Generation of the execution$$;
 comment on column flowgres_api.attempts.round is $$Of a step that repeats: the round that it belongs to$$;
 comment on column flowgres_api.attempts.runner_id is $$Identifier of the runner that made it$$;

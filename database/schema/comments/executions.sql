@@ -78,7 +78,7 @@ comment on column flowgres.attempts.started_at is $$When it began$$;
 comment on column flowgres.attempts.finished_at is $$When it ended$$;
 comment on column flowgres.attempts.error is $$Why it failed: code, message, class$$;
 comment on column flowgres.attempts.round is $$Of a step that repeats: the round that it belongs to$$;
-comment on column flowgres.attempts.detail is $$What the step type tells of a try, such as an HTTP request line and status$$;
+comment on column flowgres.attempts.detail is $$What the step type tells of a try, such as an HTTP request line and status; of the last failed one also request and response$$;
 
 comment on column flowgres.events.tenant_id is $$Tenant that owns it$$;
 comment on column flowgres.events.execution_id is $$The execution that it is a fact of: its time decides the partition$$;

@@ -42,7 +42,7 @@ as $$
   select
     p_tenant_id, p_version_id, n.index, n.section, (select o.index from named as o where o.id = n.owner), n.id, n.step ->> 'type',
     n.step ->> 'description',
-    case when n.step ->> 'type' = any(flowgres.core_step_types()) then 'core' else n.step ->> 'type' end,
+    flowgres.capability_of(p_type => n.step ->> 'type'),
     array(select e.source from edges as e where e.target = n.index order by e.source),
     array(select e.target from edges as e where e.source = n.index order by e.target)
     || array(select h.index from hidden as h where n.index = any(h.dependencies)),

@@ -119,17 +119,45 @@ end;
 $$;
 comment on function flowgres.check_input_value(text, jsonb, jsonb) is $$What is wrong with one input, by its declaration.$$;
 
+create or replace function flowgres.fill_in(
+  p_declared jsonb, p_given jsonb, p_path text, out p_filled jsonb, out p_errors jsonb[]
+)
+  language plpgsql immutable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_value jsonb;
+  v_declared record;
+begin
+  p_filled := p_given;
+  p_errors := '{}';
+  for v_declared in select i.key, i.value, flowgres.join_path(p_path, i.key) as path from jsonb_each(p_declared) as i loop
+    v_value := coalesce(p_given -> v_declared.key, v_declared.value -> 'default');
+    if p_given ? v_declared.key then
+      p_errors := p_errors || flowgres.check_input_value(
+        p_path => v_declared.path, p_declaration => v_declared.value, p_value => v_value);
+    elsif v_value is not null then
+      p_filled := p_filled || jsonb_build_object(v_declared.key, v_value);
+    elsif v_declared.value -> 'required' = 'true' then
+      p_errors := p_errors || flowgres.problem(v_declared.path, 'required', format('%s is required', v_declared.path));
+    end if;
+    if v_declared.value -> 'type' = '"integer"' and jsonb_typeof(v_value) = 'number' and v_value::text like '%.%' then
+      -- 5.0 is the integer 5, and from here on written like one.
+      p_filled := p_filled || jsonb_build_object(v_declared.key, trim_scale(v_value::numeric));
+    end if;
+  end loop;
+end;
+$$;
+comment on function flowgres.fill_in(jsonb, jsonb, text) is $$An object with the defaults of what is declared, and what is wrong with it by these declarations.$$;
+
 create or replace function flowgres.check_input(
   p_inputs jsonb, p_takes_additional boolean, p_input jsonb, p_path text default ''
 )
   returns jsonb language plpgsql immutable set search_path to pg_catalog, pg_temp
 as $$
 declare
-  v_errors jsonb[] := '{}';
-  v_input jsonb := p_input;
+  v_errors jsonb[];
+  v_input jsonb;
   v_known text[];
-  v_value jsonb;
-  v_declared record;
 begin
   if jsonb_typeof(p_input) is distinct from 'object' then
     perform flowgres.fail(
@@ -140,21 +168,7 @@ begin
   if p_inputs is null then
     return p_input;
   end if;
-  for v_declared in select i.key, i.value, flowgres.join_path(p_path, i.key) as path from jsonb_each(p_inputs) as i loop
-    v_value := coalesce(p_input -> v_declared.key, v_declared.value -> 'default');
-    if p_input ? v_declared.key then
-      v_errors := v_errors || flowgres.check_input_value(
-        p_path => v_declared.path, p_declaration => v_declared.value, p_value => v_value);
-    elsif v_value is not null then
-      v_input := v_input || jsonb_build_object(v_declared.key, v_value);
-    elsif v_declared.value -> 'required' = 'true' then
-      v_errors := v_errors || flowgres.problem(v_declared.path, 'required', format('%s is required', v_declared.path));
-    end if;
-    if v_declared.value -> 'type' = '"integer"' and jsonb_typeof(v_value) = 'number' and v_value::text like '%.%' then
-      -- 5.0 is the integer 5, and from here on written like one.
-      v_input := v_input || jsonb_build_object(v_declared.key, trim_scale(v_value::numeric));
-    end if;
-  end loop;
+  select f.p_filled, f.p_errors into v_input, v_errors from flowgres.fill_in(p_inputs, p_input, p_path) as f;
   if not p_takes_additional then
     v_known := array(select jsonb_object_keys(p_inputs));
     v_errors := array(

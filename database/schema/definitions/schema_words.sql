@@ -6,6 +6,7 @@
 --   x-code, x-message, x-hint  what is told instead of the general words when a rule of this schema is broken
 --   x-form, x-bare, x-fill     how a value is brought into the canonical form (schema_form.sql)
 --   x-aliases                  words of other systems for the members or the value: read by POST /workflows, refused here with a hint
+--   x-optional                 a built-in type that not every runner serves
 --   x-secrets                  a key of a configuration below which secrets may be named
 --   x-aside                    a choice that takes no part in what is told of the others
 
@@ -18,7 +19,19 @@ begin
   return array(select jsonb_array_elements_text(flowgres.definition_schema() #> '{$defs,core_type,enum}'));
 end;
 $$;
-comment on function flowgres.core_step_types() is $$Step types that every runner serves.$$;
+comment on function flowgres.core_step_types() is $$The built-in step types.$$;
+
+create or replace function flowgres.capability_of(p_type text)
+  returns text language plpgsql immutable parallel safe
+as $$
+begin
+  -- Some that are built in need something that not every runner has.
+  return case
+    when p_type = any(flowgres.core_step_types()) and flowgres.definition_schema() #> array['$defs', p_type, 'x-optional'] is null then 'core'
+    else p_type end;
+end;
+$$;
+comment on function flowgres.capability_of(text) is $$What a runner has to serve for steps of a type: core, for those that every runner serves, or the type.$$;
 
 create or replace function flowgres.find_schema(p_root jsonb, p_reference text)
   returns jsonb language plpgsql immutable parallel safe

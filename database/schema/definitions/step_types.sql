@@ -36,7 +36,7 @@ begin
   if cardinality(v_live_ids) = 0 then
     return 'no runner is alive';
   end if;
-  if p_type = 'outputs' or p_type = any(flowgres.core_step_types()) or exists (
+  if p_type = 'outputs' or flowgres.capability_of(p_type => p_type) = 'core' or exists (
     select from flowgres.runners as r where r.id = any(v_live_ids) and p_type = any(r.capabilities))
   then
     return null;

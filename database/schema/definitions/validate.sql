@@ -47,7 +47,6 @@ as $$
 declare
   v_errors jsonb[] := '{}';
   v_type text := p_step ->> 'type';
-  v_later jsonb := flowgres.definition_schema() #> '{$defs,later_type,enum}';
 begin
   if jsonb_typeof(p_step) <> 'object' then
     return v_errors;
@@ -64,7 +63,7 @@ begin
     -- Elsewhere there is nothing that they could lead to.
     return v_errors
     || case when p_section = 'steps' then flowgres.check_branches(p_path => p_path, p_step => p_step, p_ids => p_ids) end;
-  elsif jsonb_typeof(p_step -> 'type') = 'string' and not v_later ? v_type and not p_types ? v_type then
+  elsif jsonb_typeof(p_step -> 'type') = 'string' and not p_types ? v_type then
     return v_errors || flowgres.unknown_type(p_path => p_path || '.type', p_type => v_type, p_types => p_types);
   elsif jsonb_typeof(p_types -> v_type) = 'object' and jsonb_typeof(p_step -> 'config') = 'object' then
     -- A type of a package brings a schema of its own.
@@ -205,6 +204,7 @@ begin
     p_sorted => v_graph.sorted, p_from => v_graph.edge_from, p_to => v_graph.edge_to
   )
   || flowgres.check_secrets(p_definition => v_whole)
+  || flowgres.check_functions(p_tenant_id => p_tenant_id, p_definition => v_whole)
   || flowgres.check_trigger_names(p_definition => v_whole)
   || flowgres.check_cron_triggers(p_definition => v_whole)
   || flowgres.check_webhook_triggers(p_definition => v_whole)

@@ -334,18 +334,31 @@ declare
   v_workflow flowgres.workflows := flowgres.find_workflow_locked(p_tenant_id => v_tenant_id, p_workflow => p_workflow);
   v_running uuid[];
   v_cancelled integer;
+  c_most_counted constant integer := 1000;
+  v_active integer := 0;
 begin
   v_running := array(
     select e.id from flowgres.executions as e
     where e.tenant_id = v_tenant_id and e.workflow_id = v_workflow.id and e.finished_at is null
     order by e.id);
-  if v_workflow.kind = 'state_machine' and not coalesce(p_cancel_running, false) and exists (
-    select from flowgres.instances as i
-    where i.tenant_id = v_tenant_id and i.workflow_name = v_workflow.name and i.workflow_id = v_workflow.id and i.completed_at is null)
-  then
+  if v_workflow.kind = 'state_machine' and not coalesce(p_cancel_running, false) then
+    select count(*) into v_active
+    from (
+      select
+      from flowgres.instances as i
+      where i.tenant_id = v_tenant_id and i.workflow_name = v_workflow.name and i.workflow_id = v_workflow.id and i.completed_at is null
+      limit c_most_counted
+    ) as a;
+  end if;
+  if v_active > 0 then
     perform flowgres.fail(
-      p_status => 409, p_code => 'workflow_in_use', p_message => format('the machine "%s" has active instances', v_workflow.name),
-      p_hint => 'Complete them, or pass cancel_running: then nothing new starts, and these go on.');
+      p_status => 409, p_code => 'workflow_in_use',
+      p_message => format('the machine "%s" has ', v_workflow.name) || case v_active
+        when 1 then 'an active instance' when c_most_counted then format('%s active instances or more', v_active)
+        else format('%s active instances', v_active) end,
+      p_hint => format(
+        'List them: flowgres instances list --workflow %s. Complete them, or pass cancel_running: then none can be started any more, '
+        'and these go on; nothing of an instance or its history is ever deleted.', v_workflow.name));
   end if;
   if cardinality(v_running) > 0 and not coalesce(p_cancel_running, false) then
     perform flowgres.fail(

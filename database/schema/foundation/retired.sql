@@ -118,3 +118,4 @@ drop function if exists flowgres.start_versions(
   flowgres.workflow_versions, jsonb[], timestamptz, text, jsonb, smallint, text, uuid, smallint, uuid[], smallint[], bigint[]);
 drop function if exists flowgres.check_notification_room(uuid, integer, integer);
 drop function if exists flowgres.find_version(flowgres.workflows, integer);
+drop function if exists flowgres.fire_sla(uuid, uuid[], text, text, double precision);

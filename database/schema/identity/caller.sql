@@ -19,6 +19,19 @@ end;
 $$;
 comment on function flowgres.tenant_of_login() is $$The tenant that the login of this session is mapped to, or null.$$;
 
+-- The transaction of an sql step belongs to the step's tenant, whatever its function sets: the row that says so was written by
+-- open_sql_call, and can be written by nothing else.
+create or replace function flowgres.tenant_of_call()
+  returns uuid language plpgsql stable security definer set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return coalesce(
+    (select c.tenant_id from flowgres.sql_calls as c where c.transaction_id = pg_current_xact_id_if_assigned()),
+    flowgres.tenant_of_login());
+end;
+$$;
+comment on function flowgres.tenant_of_call() is $$The tenant whose sql step this transaction runs; else that of the login, or null.$$;
+
 -- PostgREST and the front have authenticated the caller, and an operator may see all tenants anyway: they may name the
 -- tenant. Any other login could set its own settings, so it belongs to the tenant it is mapped to.
 --
@@ -29,6 +42,7 @@ create or replace function flowgres.tenant_id()
 return case
   when session_user in ('flowgres_authenticator', 'flowgres_front') or pg_has_role(session_user, 'flowgres_operator', 'member')
     then nullif(current_setting('flowgres.tenant_id', true), '')::uuid
+  when session_user = 'flowgres_sql' then flowgres.tenant_of_call()
   else flowgres.tenant_of_login()
 end;
 comment on function flowgres.tenant_id() is $$The tenant of this call, or null

@@ -33,11 +33,12 @@ create or replace function flowgres.compile_machine(p_tenant_id uuid, p_version_
   returns void language sql set search_path to pg_catalog, pg_temp
 as $$
   insert into flowgres.machine_states (
-    tenant_id, version_id, name, id, place, is_initial, is_final, metadata, sla_seconds, sla_to)
+    tenant_id, version_id, name, id, place, is_initial, is_final, metadata, sla_seconds, sla_to, sla_event)
   select
     p_tenant_id, p_version_id, s.value ->> 'name', flowgres.uuid_v7(flowgres.now()), (s.place - 1)::smallint,
     coalesce((s.value -> 'initial')::boolean, false), coalesce((s.value -> 'final')::boolean, false),
-    coalesce(s.value -> 'metadata', '{}'), (s.value #>> '{sla,after}')::double precision, s.value #>> '{sla,to}'
+    coalesce(s.value -> 'metadata', '{}'), (s.value #>> '{sla,after}')::double precision, s.value #>> '{sla,to}',
+    s.value #>> '{sla,event}'
   from jsonb_array_elements(p_definition -> 'states') with ordinality as s (value, place);
 
   insert into flowgres.machine_transitions (

@@ -174,6 +174,7 @@ create or replace function flowgres.follow_pending(p_limit integer)
   returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp set lock_timeout to '100ms'
 as $$
 declare
+  c_patience constant interval := interval '7 days';
   v_now timestamptz := flowgres.now();
   v_tenant_ids uuid[];
   v_ids uuid[];
@@ -200,8 +201,11 @@ begin
         v_opens := false;
       else
         raise warning 'an instance could not be moved on: %', sqlerrm;
+        -- What is wrong here may be put right: it is tried again, each time after as long again as it has taken, for a week.
         update flowgres.instance_executions as x
-        set due_at = null, refusal = jsonb_build_object('code', 'internal_error', 'message', left(sqlerrm, 1000))
+        set
+          due_at = case when x.ended_at > v_now - c_patience then v_now + greatest(interval '1 minute', v_now - x.ended_at) end,
+          refusal = jsonb_build_object('code', 'internal_error', 'message', left(sqlerrm, 1000))
         where x.tenant_id = v_tenant_ids[i] and x.execution_id = v_ids[i];
       end if;
     end;
@@ -210,7 +214,7 @@ begin
   update flowgres.instance_executions as x
   set due_at = v_now + interval '1 s'
   from unnest(v_tenant_ids, v_ids) as d (tenant_id, id)
-  where x.tenant_id = d.tenant_id and x.execution_id = d.id and x.due_at is not null;
+  where x.tenant_id = d.tenant_id and x.execution_id = d.id and x.due_at <= v_now;
   get diagnostics v_count = row_count;
   return coalesce(cardinality(v_ids), 0) - v_count;
 end;

@@ -193,6 +193,7 @@ declare
   v_problems jsonb := '[]';
   v_moves jsonb;
   v_examples jsonb;
+  v_warnings jsonb := '[]';
   v_migrated bigint := 0;
   v_remaining bigint;
   v_now timestamptz;
@@ -215,6 +216,8 @@ begin
   if p_dry_run then
     select d.* into v_moves, v_problems, v_examples from flowgres.preview_migration(
       p_target => v_target, p_from_version => p_from_version, p_map => v_map, p_completed => v_completed) as d;
+    v_warnings := flowgres.find_lost_ends(
+      p_target => v_target, p_from_version => p_from_version, p_map => v_map, p_completed => v_completed);
   else
     v_problems := flowgres.find_unmapped(
       p_target => v_target, p_from_version => p_from_version, p_map => v_map, p_completed => v_completed);
@@ -240,9 +243,10 @@ begin
     and v.version = coalesce(p_from_version, v.version) and (v_completed or i.completed_at is null);
   return jsonb_build_object(
     'workflow', v_workflow.name, 'to_version', p_to_version, 'dry_run', coalesce(p_dry_run, false), 'migrated', v_migrated,
-    'remaining', v_remaining, 'moves', v_moves, 'problems', v_problems, 'examples', v_examples);
+    'remaining', v_remaining, 'moves', v_moves, 'problems', v_problems, 'warnings', v_warnings,
+    'examples', v_examples);
 end;
 $$;
 comment on function flowgres.migrate_instances is $$Move instances of other versions of a machine to this one, p_limit at most
 
-Returns {workflow, to_version, dry_run, migrated, remaining, moves, problems, examples}.$$;
+Returns {workflow, to_version, dry_run, migrated, remaining, moves, problems, warnings, examples}.$$;

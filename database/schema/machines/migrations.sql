@@ -73,12 +73,16 @@ as $$
     'code', p_code, 'from_version', p_version, 'from_state', p_from, 'to_state', p_to, 'instances', p_count,
     'message', case p_code
       when 'state_unmapped' then format('the state "%s" of version %s has no counterpart', p_from, p_version)
+      when 'follow_up_unknown' then format(
+        'executions that instances in "%s" of version %s have started would lead to "%s", which is no state any more, and so move nothing',
+        p_from, p_version, p_to)
       else format(
         '"%s" of version %s would be opened again as "%s", beside another active instance of the entity', p_from, p_version, p_to) end);
 $$;
 comment on function flowgres.describe_migration_problem(text, integer, text, text, bigint) is $$What keeps instances from moving
 
-{code, from_version, from_state, to_state, instances, message}; code is state_unmapped or instance_exists.$$;
+{code, from_version, from_state, to_state, instances, message}; code is state_unmapped or instance_exists, or follow_up_unknown, which
+keeps none, and loses what was to come.$$;
 
 create or replace function flowgres.refuse_migration(p_problems jsonb)
   returns void language plpgsql set search_path to pg_catalog, pg_temp
@@ -129,6 +133,38 @@ begin
 end;
 $$;
 comment on function flowgres.find_unmapped(flowgres.workflow_versions, integer, jsonb, boolean) is $$States without a counterpart that instances are in (describe_migration_problem).$$;
+
+create or replace function flowgres.find_lost_ends(
+  p_target flowgres.workflow_versions, p_from_version integer, p_map jsonb, p_completed boolean
+)
+  returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(flowgres.describe_migration_problem(
+      p_code => 'follow_up_unknown', p_version => f.version, p_from => f.from_state, p_to => f.to_state, p_count => f.count)
+      order by f.version, f.from_state, f.to_state), '[]')
+    from (
+      select w.version, w.from_state, n.to_state, count(distinct i.id) as count
+      from flowgres.list_migrations(p_target => p_target, p_from_version => p_from_version, p_map => p_map) as w
+      join flowgres.instances as i on i.tenant_id = (p_target).tenant_id and i.version_id = w.version_id and i.state = w.from_state
+      join flowgres.instance_executions as x on x.tenant_id = i.tenant_id and x.instance_id = i.id
+      -- How it will end is not known while it goes on.
+      cross join lateral (
+        select flowgres.migrated_state(x, e.state) as to_state
+        from unnest(case when x.status is null then array[x.on_success, x.on_failure] else array[flowgres.next_state(x)] end) as e (state)
+      ) as n
+      where (p_completed or i.completed_at is null) and (x.status is null or x.due_at is not null) and n.to_state is not null
+        and not exists (
+          select from flowgres.machine_states as s
+          where s.tenant_id = i.tenant_id and s.version_id = (p_target).id and s.name = coalesce(p_map ->> n.to_state, n.to_state))
+      group by w.version, w.from_state, n.to_state
+    ) as f);
+end;
+$$;
+comment on function flowgres.find_lost_ends(flowgres.workflow_versions, integer, jsonb, boolean) is $$States that executions under way would lead to, and that the version has not (describe_migration_problem)
+
+Looks at all instances that would go.$$;
 
 create or replace function flowgres.preview_migration(
   p_target flowgres.workflow_versions, p_from_version integer, p_map jsonb, p_completed boolean,

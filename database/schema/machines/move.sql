@@ -100,7 +100,7 @@ begin
   into v_refused
   from judged as j
   where j.code is not null;
-  if v_refused <> '[]' then
+  if v_refused <> '[]' and (p_reports or flowgres.keeps_refusals()) then
     perform flowgres.note_refusals(
       p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => p_executed_by, p_now => v_now);
   end if;
@@ -112,6 +112,25 @@ comment on function flowgres.write_moves is $$Move instances whose rows the call
 Writes instances, history and, for what is refused, the audit log. Without p_reports nothing moves when one may not. p_denied is
 {instance id: refusal} of those whose start is refused. p_own, beside p_ids, is of the engine's own moves: {metadata,
 context, actor, roles} of each; without roles none is asked for. Their refusals have the actor.$$;
+
+create or replace function flowgres.take_turns(p_tenant_id uuid, p_ids uuid[], p_own jsonb[])
+  returns table (ids uuid[], own jsonb[]) language sql stable rows 1 set search_path to pg_catalog, pg_temp
+as $$
+  select array_agg(t.id order by t.place), case when p_own is not null then array_agg(t.own order by t.place) end
+  from (
+    select
+      a.id, a.own, a.place,
+      row_number() over (
+        partition by i.entity_table, i.entity_id, i.workflow_id, case when i.completed_at is null then a.place end order by a.place) as turn
+    from unnest(p_ids, p_own) with ordinality as a (id, own, place)
+    left join flowgres.instances as i on i.tenant_id = p_tenant_id and i.id = a.id
+  ) as t
+  group by t.turn
+  order by t.turn;
+$$;
+comment on function flowgres.take_turns(uuid, uuid[], jsonb[]) is $$Instances that may be moved by one statement, though some would be opened again: of an entity one after the other
+
+p_own is beside p_ids. What the first one of an entity comes to decides about the next.$$;
 
 create or replace function flowgres.move_and_start(
   p_tenant_id uuid, p_ids uuid[], p_to text, p_executed_by text, p_metadata jsonb, p_context jsonb, p_notes text, p_reports boolean,
@@ -168,6 +187,8 @@ declare
   v_reopens boolean;
   v_starts boolean;
   v_versions uuid[];
+  v_turn record;
+  v_refused jsonb;
 begin
   perform flowgres.check_move(
     p_tenant_id => p_tenant_id, p_to => p_to, p_executed_by => v_executed_by, p_metadata => v_metadata, p_context => v_context,
@@ -197,7 +218,15 @@ begin
   -- Only what may meet a start pays for a subtransaction: somebody may begin the same entity at this moment.
   for i in 1 .. c_most_tries loop
     begin
-      return flowgres.move_and_start(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, p_reports, p_own);
+      if not p_reports then
+        return flowgres.move_and_start(p_tenant_id, p_ids, p_to, v_executed_by, v_metadata, v_context, p_notes, false, p_own);
+      end if;
+      v_refused := '[]';
+      for v_turn in select * from flowgres.take_turns(p_tenant_id => p_tenant_id, p_ids => p_ids, p_own => p_own) loop
+        v_refused := v_refused || flowgres.move_and_start(
+          p_tenant_id, v_turn.ids, p_to, v_executed_by, v_metadata, v_context, p_notes, true, v_turn.own);
+      end loop;
+      return v_refused;
     exception when unique_violation then
       -- Look again: by now it can be seen.
       null;
@@ -228,37 +257,53 @@ declare
   v_actor text := flowgres.actor();
   v_now timestamptz;
   v_found record;
+  v_way record;
   v_told flowgres.instance_history;
   v_refused jsonb;
 begin
   perform flowgres.check_move(
     p_tenant_id => p_tenant_id, p_to => p_to, p_executed_by => v_executed_by, p_metadata => v_metadata, p_context => v_context,
     p_notes => p_notes);
-  select
-    i.place, i.state, i.history_count, i.history_head, g.is_final, g.sla_seconds, w.id as transition_id, w.name as transition_name
-  into v_found
-  from (
-    select x.ctid as place, x as instance, x.* from flowgres.instances as x
-    where x.tenant_id = p_tenant_id and x.id between p_id and p_id
-    order by x.id limit 1
-  ) as i
-  join flowgres.machine_states as g on g.tenant_id = i.tenant_id and g.version_id = i.version_id and g.name = p_to
-  cross join lateral flowgres.find_way(i.tenant_id, i.version_id, i.state, i.completed_at is not null, p_to) as w
-  where i.completed_at is null and w.start is null and flowgres.judge_way(w, i.instance, v_metadata, v_context, null) is null;
-  if found then
+  -- Two looks: one that joins takes longer, for each column that goes from table to table.
+  select x.ctid as place, x.version_id, x.state, x.completed_at, x.history_count, x.history_head into v_found
+  from flowgres.instances as x
+  where x.tenant_id = p_tenant_id and x.id between p_id and p_id
+  order by x.id limit 1;
+  select w.id, w.name, g.is_final, g.sla_seconds, w.roles <> '{}' or w.required <> '{}' or w.guard is not null as asks into v_way
+  from flowgres.find_way(p_tenant_id, v_found.version_id, v_found.state, false, p_to) as w
+  join flowgres.machine_states as g on g.tenant_id = w.tenant_id and g.version_id = w.version_id and g.name = w.to_state
+  where v_found.completed_at is null and w.start is null;
+  if v_way.asks then
+    -- Of the instance as it is now: if that is another than was read, so is its head, and nothing is written.
+    select w.id, w.name, v_way.is_final, v_way.sla_seconds, true as asks into v_way
+    from (
+      select x as instance, x.version_id, x.state from flowgres.instances as x
+      where x.tenant_id = p_tenant_id and x.id between p_id and p_id
+      order by x.id limit 1
+    ) as i
+    cross join lateral flowgres.find_way(p_tenant_id, i.version_id, i.state, false, p_to) as w
+    where w.id = v_way.id and flowgres.judge_way(w, i.instance, v_metadata, v_context, null) is null;
+  end if;
+  if v_way.id is not null then
     v_now := flowgres.now();
     v_told := row(
-      p_tenant_id, p_id, v_found.history_count + 1, flowgres.uuid_v7(v_now), v_found.state, p_to, v_found.transition_id,
-      v_found.transition_name, v_executed_by, v_actor, v_now, v_metadata, v_context, p_notes, '');
+      p_tenant_id, p_id, v_found.history_count + 1, flowgres.uuid_v7(v_now), v_found.state, p_to, v_way.id, v_way.name, v_executed_by,
+      v_actor, v_now, v_metadata, v_context, p_notes, '');
     v_told.hash := flowgres.history_hash(v_found.history_head, v_told);
     update flowgres.instances as i
     set
-      state = p_to, updated_at = v_now, completed_at = case when v_found.is_final then v_now end, history_count = v_told.seq,
-      history_head = v_told.hash, due_at = v_now + make_interval(secs => v_found.sla_seconds)
+      state = p_to, updated_at = v_now, completed_at = case when v_way.is_final then v_now end, history_count = v_told.seq,
+      history_head = v_told.hash, due_at = v_now + make_interval(secs => v_way.sla_seconds)
     -- Of two that come at once the second waits here, and finds another head. Where the row was may be another's by now.
     where i.ctid = v_found.place and i.tenant_id = p_tenant_id and i.id = p_id and i.history_head = v_found.history_head;
     if found then
-      insert into flowgres.instance_history values (v_told.*);
+      -- What a variable holds alone is handed over by itself; a field of a row has to be taken out.
+      insert into flowgres.instance_history (
+        tenant_id, instance_id, seq, id, from_state, to_state, transition_id, transition_name, executed_by, actor, executed_at,
+        metadata, context, notes, hash)
+      values (
+        p_tenant_id, p_id, v_told.seq, v_told.id, v_found.state, p_to, v_way.id, v_way.name, v_executed_by, v_actor, v_now,
+        v_metadata, v_context, p_notes, v_told.hash);
       return '[]';
     end if;
   end if;
@@ -270,8 +315,10 @@ begin
   from flowgres.judge_moves(p_tenant_id, array[p_id], p_to, v_metadata, v_context, v_actor, null, null) as j
   where j.code is not null;
   if v_refused <> '[]' then
-    perform flowgres.note_refusals(
-      p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => v_executed_by, p_now => flowgres.now());
+    if flowgres.keeps_refusals() then
+      perform flowgres.note_refusals(
+        p_tenant_id => p_tenant_id, p_refused => v_refused, p_to => p_to, p_executed_by => v_executed_by, p_now => flowgres.now());
+    end if;
     return v_refused;
   end if;
   return flowgres.move_instances(

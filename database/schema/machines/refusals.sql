@@ -82,6 +82,15 @@ create or replace function flowgres.refused_party(p_actor text)
 as $$ select case when p_actor ~ '^(execution|sla):' then 'engine' else p_actor end; $$;
 comment on function flowgres.refused_party(text) is $$Whose refusals are counted together: a caller's, or those of the engine, each of whose actors comes once.$$;
 
+create or replace function flowgres.keeps_refusals()
+  returns boolean language sql stable
+as $$
+  select session_user = 'flowgres_authenticator' and coalesce(current_setting('request.path', true) ~ '^/rpc/execute_transitions?$', false);
+$$;
+comment on function flowgres.keeps_refusals() is $$Whether this is a request that is nothing but a transition: its refusal is an answer, and no exception
+
+Of all other calls that do not ask for a report the exception would take the row back, so none is written.$$;
+
 create or replace function flowgres.note_refusals(p_tenant_id uuid, p_refused jsonb, p_to text, p_executed_by text, p_now timestamptz)
   returns void language plpgsql set search_path to pg_catalog, pg_temp
 as $$
@@ -217,7 +226,7 @@ declare
   v_details text := p_refusal ->> 'details';
   v_hint text := p_refusal ->> 'hint';
 begin
-  if session_user = 'flowgres_authenticator' and current_setting('request.path', true) ~ '^/rpc/execute_transitions?$' then
+  if flowgres.keeps_refusals() then
     perform set_config('response.status', flowgres.refusal_status(p_refusal)::text, true);
     if p_refusal -> 'headers' <> '{}' then
       perform set_config('response.headers', jsonb_build_array(p_refusal -> 'headers')::text, true);

@@ -82,6 +82,7 @@ as $$
       select s.next_at from flowgres.schedules as s where s.next_at is not null order by s.next_at limit 1)), 0), 0),
     'changes_lag_seconds', greatest(coalesce(extract(epoch from f.now - (
       select c.due_at from flowgres.table_changes as c order by c.due_at limit 1)), 0), 0),
+    'sla_lag_seconds', greatest(coalesce(extract(epoch from f.now - flowgres.next_sla_at()), 0), 0),
     'history_ahead_seconds', (
       select extract(epoch from max(p.ends_at) - f.now)
       from flowgres.history_periods as p
@@ -90,7 +91,7 @@ as $$
 $$;
 comment on function flowgres.installation_health() is $$What health() says, and more of what must go on by itself, for the front
 
-How the parts of runners are, how late the latest schedule and the oldest change of a table are, and for how long there are partitions.
+How the parts of runners are, how late the latest schedule, the oldest change of a table and the latest sla are, and for how long there are partitions.
 Tells nothing of any tenant.$$;
 
 create or replace function flowgres.installation_metrics()

@@ -26,7 +26,7 @@ as $$
 declare
   c_tables constant regclass[] := array[
     'flowgres.idempotency_keys', 'flowgres.schedule_slots', 'flowgres.event_keys', 'flowgres.webhook_keys',
-    'flowgres.webhook_rejections', 'flowgres.signals', 'flowgres.trace_exports', 'flowgres.trace_ends'
+    'flowgres.webhook_rejections', 'flowgres.signals', 'flowgres.trace_exports', 'flowgres.trace_ends', 'flowgres.approvals'
   ];
   v_now timestamptz := flowgres.now();
   v_table regclass;
@@ -42,7 +42,8 @@ end;
 $$;
 comment on function flowgres.prune(integer) is $$Delete what has expired, a bounded number of each; returns how many of what was most
 
-Keys of starts, events and deliveries, signals, counts of starts, slots of schedules, changes told to streams, ends for traces; and runners long gone.$$;
+Keys of starts, events and deliveries, signals, counts of starts, slots of schedules, changes told to streams, ends for traces, approvals that have ended;
+and runners long gone.$$;
 
 create or replace function flowgres.get_secrets(p_tenant_id uuid, p_names text[])
   returns table (name text, key_id text, nonce bytea, ciphertext bytea) language sql stable security definer set search_path to pg_catalog, pg_temp

@@ -75,16 +75,16 @@ end;
 $$;
 comment on function flowgres.check_event(uuid, text, jsonb, text) is $$Refuse an event whose name, key or payload is none.$$;
 
-set local role flowgres_definer;
-
-create or replace function flowgres.emit_event(p_name text, p_payload jsonb, p_key text, p_attributes jsonb default null)
-  returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
+create or replace function flowgres.tell_event(
+  p_tenant_id uuid, p_name text, p_payload jsonb, p_key text, p_attributes jsonb, p_hops integer, p_created_by text
+)
+  returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
 as $$
 declare
-  v_tenant_id uuid := flowgres.require_tenant();
+  v_tenant_id uuid := p_tenant_id;
   v_now timestamptz := flowgres.now();
   v_payload jsonb := coalesce(p_payload, '{}');
-  v_hops smallint;
+  v_hops integer := p_hops;
   v_trigger jsonb;
   v_key flowgres.event_keys;
   v_subscriber record;
@@ -99,7 +99,6 @@ begin
   if p_attributes is not null then
     perform flowgres.check_metadata(p_metadata => p_attributes);
   end if;
-  v_hops := flowgres.count_hops(v_tenant_id);
   perform flowgres.refuse_loop(p_tenant_id => v_tenant_id, p_hops => v_hops);
   if p_key is not null then
     -- A concurrent call with the same key waits here until the other one commits or rolls back.
@@ -129,7 +128,7 @@ begin
     v_id := flowgres.start_subscriber(
       p_subscription_id => v_subscriber.id, p_workflow_id => v_subscriber.workflow_id, p_mapping => v_subscriber.input,
       p_tenant_id => v_tenant_id, p_payload => v_payload, p_trigger => v_trigger, p_now => v_now,
-      p_created_by => flowgres.actor());
+      p_created_by => p_created_by);
     if v_id is null then
       v_refused := v_refused + 1;
     else
@@ -148,6 +147,23 @@ begin
   end if;
   return jsonb_build_object(
     'started', cardinality(v_ids), 'woken', v_woken, 'refused', v_refused, 'executions', to_jsonb(v_ids), 'created', true);
+end;
+$$;
+comment on function flowgres.tell_event(uuid, text, jsonb, text, jsonb, integer, text) is $$Tell of something that has happened, for a tenant; returns what emit_event does
+
+p_hops says how many executions in a row led to it.$$;
+
+set local role flowgres_definer;
+
+create or replace function flowgres.emit_event(p_name text, p_payload jsonb, p_key text, p_attributes jsonb default null)
+  returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_tenant_id uuid := flowgres.require_tenant();
+begin
+  return flowgres.tell_event(
+    p_tenant_id => v_tenant_id, p_name => p_name, p_payload => p_payload, p_key => p_key, p_attributes => p_attributes,
+    p_hops => flowgres.count_hops(v_tenant_id), p_created_by => flowgres.actor());
 end;
 $$;
 comment on function flowgres.emit_event(text, jsonb, text, jsonb) is $$Tell of something that has happened: starts what subscribed to it and wakes what waits for it, in the caller's transaction

@@ -25,6 +25,10 @@ insert into flowgres.settings (name, value, description) values
   ('idempotency_key_days', '30', 'How long the key of a start is kept'),
   ('rate_limit_per_minute', '60000', 'Starts of one tenant in a minute'),
   ('max_signals', '10000', 'Signals of one tenant that no step has taken'),
+  ('notify_mode', '"send"', 'What notify steps do: send, or log, which writes a line and sends nothing'),
+  ('llm_mode', '"call"', 'What llm steps do: call a model, or stub, which answers without one'),
+  ('llm_prices', '{}', 'What models cost, by name: {input, output, currency}, per million tokens'),
+  ('sql_functions_checked', 'true', 'Whether an import looks for the functions of sql steps; flowgres test has none'),
   ('cron_timezone', '"UTC"', 'Time zone of cron triggers that name none, from when they are activated'),
   ('environment', '"development"', 'Which environment this database is: a runner of another one refuses to work')
 on conflict (tenant_id, name) do nothing;
@@ -42,6 +46,34 @@ begin
 end;
 $$;
 comment on function flowgres.setting(uuid, text) is $$The value of a setting for a tenant: its own, else the installation's.$$;
+
+create or replace function flowgres.check_setting(p_name text, p_value jsonb)
+  returns void language plpgsql immutable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_words text[] := case p_name when 'notify_mode' then array['send', 'log'] when 'llm_mode' then array['call', 'stub'] end;
+begin
+  if v_words is not null and p_value #>> '{}' <> all(v_words) then
+    perform flowgres.fail(
+      p_status => 400, p_code => 'argument_invalid', p_message => format('%s is %s', p_name, array_to_string(v_words, ' or ')),
+      p_details => 'value');
+  end if;
+  if p_name = 'llm_prices' and (
+    length(p_value::text) > 65536
+    or jsonb_path_exists(p_value, '$.* ? (!(
+        @.input.type() == "number" && @.output.type() == "number" && @.input >= 0 && @.output >= 0)
+        || exists(@.currency ? (@.type() != "string")))'))
+  then
+    perform flowgres.fail(
+      p_status => 400, p_code => 'argument_invalid', p_details => 'value',
+      p_message => 'a price is {input, output}, numbers per million tokens, and perhaps currency',
+      p_hint => '{"claude-sonnet": {"input": 3, "output": 15, "currency": "USD"}}');
+  end if;
+end;
+$$;
+comment on function flowgres.check_setting(text, jsonb) is $$Refuse a value of a setting that is of the right kind and still none of its values
+
+What a setting may be besides its kind (text, number, object) is said here, but for time zones.$$;
 
 create or replace function flowgres.check_room(p_tenant_id uuid, p_things text, p_count bigint, p_added bigint, p_remedy text)
   returns void language plpgsql stable set search_path to pg_catalog, pg_temp
@@ -82,7 +114,8 @@ as $$
     'max_sub_workflow_depth', 'max_bulk_starts', 'execution_timeout_seconds', 'http_step_timeout_seconds',
     'max_delay_seconds', 'log_retention_days', 'delivery_retention_days', 'idempotency_key_days',
     'rate_limit_per_minute', 'api_key_grace_seconds', 'max_schedules', 'cron_timezone', 'max_subscriptions',
-    'max_event_subscribers', 'max_event_hops', 'max_webhooks', 'max_notifications'
+    'max_event_subscribers', 'max_event_hops', 'max_webhooks', 'max_notifications', 'notify_mode',
+    'llm_mode', 'llm_prices'
   ];
 $$;
 comment on function flowgres.tenant_settings() is $$Settings that hold for a tenant

@@ -50,6 +50,7 @@ begin
         when 'number' then 'number that is not negative' else jsonb_typeof(v_default) end),
       p_details => 'value');
   end if;
+  perform flowgres.check_setting(p_name => p_name, p_value => v_value);
   if p_name = 'cron_timezone' and not flowgres.is_timezone(v_value #>> '{}') then
     perform flowgres.fail(
       p_status => 422, p_code => 'timezone_unknown', p_message => 'the time zone is not known', p_details => 'value',

@@ -16,6 +16,10 @@ declare
   v_counts integer[];
   v_rested_slots integer[];
   v_rested_indexes smallint[];
+  v_asked_tenants uuid[];
+  v_asked_executions uuid[];
+  v_asked_indexes smallint[];
+  v_asked_iterations integer[];
 begin
   -- The rows of the queue first, in their order, so that nobody who gives one back waits for us while we wait for him.
   with held as materialized (
@@ -140,8 +144,10 @@ begin
     using numbered as n
     where q.tenant_id = n.tenant_id and q.execution_id = n.execution_id and q.id = n.queue_id
   )
-  select t.*, g.*, p.*
-  into v_cancelled, v_slots, v_last_seqs, v_counts, v_rested_slots, v_rested_indexes
+  select t.*, g.*, p.*, a.*
+  into
+    v_cancelled, v_slots, v_last_seqs, v_counts, v_rested_slots, v_rested_indexes, v_asked_tenants, v_asked_executions, v_asked_indexes,
+    v_asked_iterations
   from (
     select array_agg(flowgres.make_resolved_step(
       p_slot => n.slot, p_queue_id => null, p_step_index => n.index, p_step => n.id, p_join_rule => n.join_rule,
@@ -157,7 +163,17 @@ begin
       group by n.slot
     ) as g
   ) as g
-  cross join (select array_agg(r.slot), array_agg(r.step_index) from rested as r) as p;
+  cross join (select array_agg(r.slot), array_agg(r.step_index) from rested as r) as p
+  cross join (
+    select array_agg(n.tenant_id), array_agg(n.execution_id), array_agg(n.index), array_agg(n.iteration)
+    from numbered as n
+    where n.type = 'approval'
+  ) as a;
+  if v_asked_tenants is not null then
+    perform flowgres.cancel_approvals(
+      p_tenant_ids => v_asked_tenants, p_execution_ids => v_asked_executions, p_step_indexes => v_asked_indexes,
+      p_iterations => v_asked_iterations, p_now => p_state.now);
+  end if;
 
   for i in 1..coalesce(cardinality(v_slots), 0) loop
     p_state.last_seqs[v_slots[i]] := v_last_seqs[i];

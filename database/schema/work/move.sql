@@ -209,6 +209,8 @@ begin
       when o.outcome = 'detached' then jsonb_build_object('status', 'detached', 'execution_id', o.child_execution_id)
       when o.outcome = 'moved' then jsonb_build_object('status', 'moved', 'output', o.output)
       when o.outcome not in ('retrying', 'again') then q.resume
+      -- The function of an sql step was called, and is not called again.
+      when o.outcome = 'retrying' and q.resume ->> 'status' = 'called' then q.resume
     end,
     -- Rounds may be thousands: who asked for them once is not to go before all who come after.
     is_new = q.is_new or o.outcome = 'again',
@@ -217,7 +219,7 @@ begin
     past_attempts = case when o.outcome = 'again' then q.attempt else q.past_attempts end,
     is_announced = o.outcome in ('started', 'suspended', 'child', 'detached', 'moved', 'park'),
     claimed_at = case when o.outcome = 'started' then q.claimed_at end,
-    attempt = q.attempt + (o.outcome = 'lost' and o.is_resumed)::integer,
+    attempt = q.attempt + (o.outcome = 'lost' and o.is_resumed or o.outcome = 'retrying' and q.resume ->> 'status' is not distinct from 'called')::integer,
     -- Twice lost, whatever else its tries came to, is no chance any more: one of those that were held together kills runners,
     -- and nobody knows which. From here on it goes to a runner without any other suspect, so that who merely stood beside it
     -- does not fail with it.

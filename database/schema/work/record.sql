@@ -46,6 +46,22 @@ begin
   where o.outcome in ('failed', 'retrying', 'lost', 'again') or (o.outcome = 'completed' and (o.detail is not null or o.attempt > 1))
   on conflict (tenant_id, execution_id, step_index, iteration, generation, attempt) do update
   set status = excluded.status, finished_at = excluded.finished_at, error = excluded.error, detail = excluded.detail;
+
+  -- Of what was sent and what came back the last failed try keeps a record, and those that say that all do.
+  if exists (
+    select from unnest(p_state.outcomes) as o
+    where o.attempt > 1 and o.outcome in ('failed', 'retrying') and o.detail ? 'request' and not o.detail ? 'record')
+  then
+    update flowgres.attempts as a
+    set detail = a.detail - 'request' - 'response'
+    from unnest(p_state.outcomes) as o
+    where o.attempt > 1 and o.outcome in ('failed', 'retrying') and o.detail ? 'request' and not o.detail ? 'record'
+      and a.tenant_id = o.tenant_id and a.execution_id = o.execution_id and a.step_index = o.step_index
+      and a.iteration = o.iteration and a.generation = o.generation
+      -- A step may repeat for 32,000 attempts: looking at each of them after each failure would take their square.
+      and a.attempt between o.attempt - 1000 and o.attempt - 1
+      and a.detail ? 'request' and not a.detail ? 'record';
+  end if;
 end;
 $$;
 comment on function flowgres.record_unusual(flowgres.advance_state) is $$Write the steps that go on or were written before, and the tries that say more than their step's own row

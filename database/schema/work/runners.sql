@@ -28,9 +28,9 @@ begin
   insert into flowgres.runners (id, name, version, protocol, capabilities, labels, concurrency, started_at, seen_at, heard_seconds)
   values (
     p_runner_id, coalesce(p_info ->> 'name', 'runner'), coalesce(p_info ->> 'version', '?'), v_protocol,
-    array['core'] || array(
+    case when coalesce((p_info ->> 'serves_core')::boolean, true) then array['core'] else '{}' end || array(
       select t.value ->> 'type' from jsonb_array_elements(coalesce(p_info -> 'step_types', '[]')) as t (value)
-      where not coalesce((t.value ->> 'core')::boolean, false)),
+      where not coalesce((t.value ->> 'core')::boolean, false) or (t.value ->> 'optional')::boolean),
     array(select jsonb_array_elements_text(coalesce(p_info -> 'labels', '[]'))),
     coalesce((p_info ->> 'concurrency')::integer, 100), v_now, v_now, flowgres.watched_seconds(p_now => v_now));
   insert into flowgres.step_types (type, config_schema, secret_places, is_core)
@@ -57,7 +57,8 @@ end;
 $$;
 comment on function flowgres.register_runner(uuid, jsonb) is $$Announce a new runner process
 
-p_info: {name, version, protocol, environment, step_types: [{type, config_schema, secret_places, core}], labels, concurrency}. Returns the
+p_info: {name, version, protocol, environment, step_types: [{type, config_schema, secret_places, core, optional}], serves_core, labels,
+concurrency}; without serves_core it does not take the steps that every runner can run. Returns the
 settings that runners follow.$$;
 
 create or replace function flowgres.heartbeat(p_runner_id uuid, p_running jsonb, p_stats jsonb)
@@ -214,7 +215,11 @@ begin
         'max_output_bytes', flowgres.setting(v.tenant_id, 'max_output_bytes'),
         'step_timeout_seconds', flowgres.setting(v.tenant_id, 'http_step_timeout_seconds'),
         'max_delay_seconds', flowgres.setting(v.tenant_id, 'max_delay_seconds'),
-        'max_json_depth', flowgres.setting(v.tenant_id, 'max_json_depth')),
+        'max_json_depth', flowgres.setting(v.tenant_id, 'max_json_depth'),
+        'provider_settings', jsonb_build_object(
+          'notify_mode', flowgres.setting(v.tenant_id, 'notify_mode'),
+          'llm_mode', flowgres.setting(v.tenant_id, 'llm_mode'),
+          'llm_prices', flowgres.setting(v.tenant_id, 'llm_prices'))),
       'steps', (
         select jsonb_agg(
           jsonb_build_object(
@@ -222,6 +227,8 @@ begin
             'output', s.output_template, 'uses_secrets', to_jsonb(s.secret_names), 'timeout_seconds', s.timeout_seconds,
             'capability', s.capability, 'section', s.section, 'items', s.iterates -> 'items',
             'until', s.repeats -> 'until', 'on_timeout', s.on_timeout,
+            'record', case when v.definition @? '$.**.record' then (
+              select l.step ->> 'record' from flowgres.list_sections(v.definition) as l where l.section = s.section and l.id = s.id) end,
             'next', s.next_index, 'sees_instance', flowgres.sees_instance(s),
             'chain', (
               select jsonb_build_object(

@@ -27,6 +27,7 @@ _GAUGES = {
     ),
     "lag_seconds": ("flowgres_queue_age_seconds", "Age of the ready step that has waited longest."),
     "schedule_lag_seconds": ("flowgres_schedule_lag_seconds", "By how much the schedule that is due longest is late."),
+    "sla_lag_seconds": ("flowgres_sla_lag_seconds", "By how much the sla of a state that is due longest is late."),
     "changes_lag_seconds": (
         "flowgres_table_changes_lag_seconds",
         "By how much the change of a table that is due longest is late.",

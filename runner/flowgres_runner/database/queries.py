@@ -285,6 +285,12 @@ async def fire_slas(link: Link, *, limit: int) -> Fired:
     return Fired(*(await link.call(query, (limit,)))[0])
 
 
+async def fire_approvals(link: Link, *, limit: int) -> Fired:
+    """Remind of approvals, and end those whose time is over, of at most so many executions."""
+    query = "select p_picked, p_moved, p_next_seconds from flowgres.fire_approvals(%s::int)"
+    return Fired(*(await link.call(query, (limit,)))[0])
+
+
 async def start_changes(link: Link, *, limit: int) -> tuple[int, int]:
     """Start what so many written changes of tables start: how many were taken, and how many executions they started."""
     rows = await link.call("select p_picked, p_started from flowgres.start_changes(%s::int)", (limit,))

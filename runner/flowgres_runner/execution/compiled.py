@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from flowgres_definitions.rendered import ConfigCheck
 from flowgres_runner.evaluator.jobs import Follower
@@ -56,7 +57,8 @@ class CompiledStep:
     begins with its list, and `each` is the step itself. One that repeats has `until`, which is asked after each round.
     `sees_instance`: something of it may name the instance, which is read as the step begins.
     `on_timeout` is {output}, what it completes with when nobody has woken it in time.
-    `check` is what its handler has to look at in the configuration that was rendered.
+    `check` is what its handler has to look at in the configuration that was rendered. `record` says which attempts keep
+    what they sent and got: all, none, or the last failed one.
     """
 
     index: int
@@ -90,16 +92,21 @@ class CompiledStep:
     on_timeout: Json = None
     on_timeout_roots: frozenset[str] = frozenset()
     on_timeout_key: str = ""
+    record: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the tenant's settings allow: bytes and depth of an output, seconds of an attempt and of a delay."""
+    """What the tenant's settings allow: bytes and depth of an output, seconds of an attempt and of a delay.
+
+    `provider_settings` are those of steps that reach a provider (`steps.providers`).
+    """
 
     max_output_bytes: int
     max_json_depth: int
     step_timeout_seconds: float
     max_delay_seconds: float
+    provider_settings: Mapping[str, Json] = field(default_factory=dict)
 
 
 NO_LIMITS = Limits(1 << 30, 64, 30.0, math.inf)

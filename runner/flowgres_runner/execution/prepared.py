@@ -129,6 +129,7 @@ class Prepared:
             round=None if step.until is None else claimed.round or 1,
             check=step.check,
             item=self.item,
+            lease=() if step.pure is not None else claimed.lease,
         )
 
     @property
@@ -149,7 +150,10 @@ class Prepared:
     @property
     def timeout_seconds(self) -> float:
         """Of one attempt."""
-        return self.step.timeout_seconds or self.version.limits.step_timeout_seconds
+        step, usual = self.step, self.version.limits.step_timeout_seconds
+        return step.timeout_seconds or (
+            usual if step.handler is None else max(usual, step.handler.least_timeout_seconds)
+        )
 
     def following(self) -> Prepared | None:
         """The step to run ahead now that this one has completed, if there is one and all it refers to is known here."""

@@ -42,7 +42,8 @@ from flowgres_runner.steps.failures import output_failure
 MAX_BATCH_CHARACTERS = 4 << 20
 """Of the texts that one call carries; a single result may be larger."""
 MAX_MESSAGE_CHARACTERS = 2_000
-MAX_DETAIL_BYTES = 16_384
+MAX_DETAIL_BYTES = 24_576
+"""Of an attempt's own detail, and of what it keeps of a request and its response."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,14 @@ from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.execution.executor import Executor
 from flowgres_runner.execution.handling import run_handler
 from flowgres_runner.execution.prepared import Prepared
-from flowgres_runner.execution.results import Result, encode_started
+from flowgres_runner.execution.results import Ended, Result, RoundEnded, encode_started
 from flowgres_runner.execution.secret_store import SecretStore
 from flowgres_runner.failpoints import pass_failpoint
 from flowgres_runner.http import Client
 from flowgres_runner.http.budget import ByteBudget, current_room
+from flowgres_runner.http.recording import Recorder, current_recorder
 from flowgres_runner.payloads.masks import masker
+from flowgres_runner.providers import NO_PROVIDERS, NOTHING_SHARED, SharedProviders
 from flowgres_runner.secrets import Placeholders, put_values
 from flowgres_runner.steps.base import (
     ChildStarted,
@@ -74,7 +76,8 @@ class RunningSteps:
     """All such steps of this runner, by queue id.
 
     `report` gets each outcome with its milliseconds, `reshape` applies a step's `output`, `announce` sends the message
-    that a step runs. Aborted steps report nothing. With `logs_traces` what is logged meanwhile names the span.
+    that a step runs. Aborted steps report nothing. With `logs_traces` what is logged meanwhile
+    names the span. `providers` are the operator's.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class RunningSteps:
         budget: ByteBudget | None = None,
         timing: Timing = REAL_TIME,
         logs_traces: bool = False,
+        providers: SharedProviders = NOTHING_SHARED,
     ) -> None:
         self._logs_traces = logs_traces
         self._turns = Turns(concurrency, reserve=concurrency // RESERVE_PART)
@@ -98,6 +102,7 @@ class RunningSteps:
         self._belief = belief or Belief()
         self._budget = budget or ByteBudget()
         self._timing = timing
+        self._providers = providers
         self._steps: dict[int, RunningStep] = {}
         self._executor: Executor | None = None
         self._send: Callable[[Result], None] | None = None
@@ -224,6 +229,7 @@ class RunningSteps:
                 try:
                     outcome = await self._outcome(prepared, config)
                     ended = await executor.reshaper.reshape(prepared, outcome, room)
+                    ended = recorded(ended, current_recorder.get(), keeps_all=prepared.step.record == "all")
                 except Exception:
                     log.exception("handler_failed", execution_id=claimed.execution_id, step=prepared.step.id)
                     ended = internal_failure()
@@ -240,12 +246,23 @@ class RunningSteps:
         handler = step.handler
         assert handler is not None  # noqa: S101 - only such steps come here
         values: dict[str, str] = {}
-        if step.secret_names:
+        providers = NO_PROVIDERS
+        sought = handler.provider_names(config)
+        if step.secret_names or sought:
             try:
-                config, values = await self._with_secrets(prepared, config, handler.secret_places)
+                config, values = await self._with_secrets(prepared, config, handler.secret_places, sought)
             except SecretError as error:
                 return Failed(StepError(code=error.code, message=error.message, error_class="definition"))
         secret_values = tuple(values.values())
+        if handler.has_stub:
+            providers = self._providers.of(
+                own={name: values[name] for name in sought if name in values},
+                names=sought,
+                settings=prepared.version.limits.provider_settings,
+            )
+            secret_values = (*secret_values, *providers.shared.values())
+        if step.record != "none":
+            current_recorder.set(Recorder(secret_values))
         tools = None
         if handler.uses_tools:
             tools = make_tools(
@@ -253,21 +270,24 @@ class RunningSteps:
                 timeout_seconds=prepared.timeout_seconds,
                 secret_values=secret_values,
                 trace=prepared.trace,
+                providers=providers,
             )
         pass_failpoint("before_http")
         outcome = await run_handler(handler, prepared.task(config, tools), self._timing)
         if tools is not None:
             outcome = _with_logs(outcome, tools.log.lines)
         pass_failpoint("after_http")
-        return masked_outcome(outcome, secret_values) if values else outcome
+        return masked_outcome(outcome, secret_values) if secret_values else outcome
 
     async def _with_secrets(
-        self, prepared: Prepared, config: Json, places: Sequence[str]
+        self, prepared: Prepared, config: Json, places: Sequence[str], sought: Sequence[str]
     ) -> tuple[Json, dict[str, str]]:
         tenant_id = prepared.claimed.tenant_id
         names = prepared.step.secret_names
-        values = await retry_until_answered(lambda: self._secret_store.values(tenant_id, names), purpose="get_secrets")
-        tokens = {self._placeholders.token(tenant_id, name): value for name, value in values.items()}
+        values = await retry_until_answered(
+            lambda: self._secret_store.values(tenant_id, names, if_stored=sought), purpose="get_secrets"
+        )
+        tokens = {self._placeholders.token(tenant_id, name): values[name] for name in names}
         if not isinstance(config, dict):
             return config, values
         return put_values(config, tokens=tokens, places=places), values
@@ -305,6 +325,31 @@ def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
         retryable=error.retryable,
     )
     return Failed(clean, detail=mask(outcome.detail), logs=logs)
+
+
+def recorded(ended: Ended, recorder: Recorder | None, *, keeps_all: bool) -> Ended:
+    """The outcome with what was sent and what came back, if this attempt is one that keeps it."""
+    if recorder is None:
+        return ended
+    if isinstance(ended, Failed):
+        return replace(ended, detail=_with_record(ended.detail, recorder, keeps_all=keeps_all))
+    if not keeps_all:
+        return ended
+    if isinstance(ended, Completed):
+        return replace(ended, detail=_with_record(ended.detail, recorder, keeps_all=True))
+    if isinstance(ended, RoundEnded):
+        completed = replace(ended.completed, detail=_with_record(ended.completed.detail, recorder, keeps_all=True))
+        return replace(ended, completed=completed)
+    return ended
+
+
+def _with_record(own: Json, recorder: Recorder, *, keeps_all: bool) -> Json:
+    told = recorder.told()
+    if not told:
+        return own
+    if keeps_all:
+        told["record"] = "all"
+    return {**(own if isinstance(own, dict) else {"detail": own} if own else {}), **told}
 
 
 def _with_logs(outcome: Outcome, lines: tuple[tuple[str, str], ...]) -> Outcome:

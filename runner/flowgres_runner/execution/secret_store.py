@@ -32,12 +32,13 @@ class SecretStore:
         self._coming: dict[str, _Look] = {}
         self._opened: OrderedDict[tuple[str, str], tuple[StoredSecret, str]] = OrderedDict()
 
-    async def values(self, tenant_id: str, names: Iterable[str]) -> dict[str, str]:
-        """Values by name, as they are now.
+    async def values(self, tenant_id: str, names: Iterable[str], *, if_stored: Iterable[str] = ()) -> dict[str, str]:
+        """Values by name, as they are now, and those of `if_stored` that there are.
 
         Raises SecretError for one that is missing or does not open, DatabaseError when they cannot be read.
         """
-        wanted = tuple(names)
+        needed, asked_for = tuple(names), tuple(if_stored)
+        wanted = (*needed, *asked_for)
         look = self._coming.get(tenant_id)
         if look is None:
             look = self._coming[tenant_id] = _Look()
@@ -46,7 +47,8 @@ class SecretStore:
         assert look.task is not None  # noqa: S101 - made two lines above, or by whoever came first
         # One of those who wait may be cancelled; the others still want it.
         stored = await asyncio.shield(look.task)
-        return {name: self._open(tenant_id, name, stored.get(name)) for name in wanted}
+        found = (*needed, *(name for name in asked_for if name in stored))
+        return {name: self._open(tenant_id, name, stored.get(name)) for name in found}
 
     async def _read(self, tenant_id: str, look: _Look) -> dict[str, StoredSecret]:
         # Everything that was started together joins before this runs on. Later ones must not: what is read from here on

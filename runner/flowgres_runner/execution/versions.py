@@ -157,6 +157,7 @@ def _limits(raw: Mapping[str, Any]) -> Limits:
         max_json_depth=int(limits["max_json_depth"]),
         step_timeout_seconds=float(limits["step_timeout_seconds"]),
         max_delay_seconds=float(limits["max_delay_seconds"]),
+        provider_settings=limits.get("provider_settings") or {},
     )
 
 
@@ -214,6 +215,7 @@ def _compile_one(version_id: str, raw: Mapping[str, Any], find: FindHandler) -> 
         on_timeout=raw.get("on_timeout"),
         on_timeout_roots=_roots(raw.get("on_timeout")),
         on_timeout_key=f"{key}:on_timeout",
+        record=raw.get("record"),
     )
 
 

@@ -11,6 +11,7 @@ from flowgres_runner.http.exchange import Request, Response, is_success
 from flowgres_runner.http.failures import Failure, HttpError, SsrfBlockedError
 from flowgres_runner.http.guard import EgressPolicy, Resolve, is_public
 from flowgres_runner.http.headers import basic_authorization
+from flowgres_runner.http.tls import Identity
 from flowgres_runner.http.transport import AiohttpTransport, Answer, Transport
 from flowgres_runner.http.urls import Target
 
@@ -23,6 +24,7 @@ __all__ = [
     "EgressPolicy",
     "Failure",
     "HttpError",
+    "Identity",
     "Request",
     "Resolve",
     "Response",

@@ -16,10 +16,12 @@ from flowgres_runner.http.failures import Failure, HttpError, SsrfBlockedError
 from flowgres_runner.http.guard import Dial, EgressPolicy, Resolve, current_dial
 from flowgres_runner.http.headers import retry_after_seconds
 from flowgres_runner.http.receiving import BodyReader, ThreadReader, collect, read_body, too_large
+from flowgres_runner.http.recording import current_recorder
 from flowgres_runner.http.transport import AiohttpTransport, Answer, Transport
+from flowgres_runner.json_values import LARGE_BYTES
 from flowgres_runner.payloads.codings import codings_of, undo_codings
 from flowgres_runner.payloads.failures import BodyError
-from flowgres_runner.payloads.masks import Masker
+from flowgres_runner.payloads.masks import BEGINNING_SIZE
 from flowgres_runner.payloads.texts import Reading
 from flowgres_runner.timing import REAL_TIME, Timing
 
@@ -67,6 +69,11 @@ class Client:
     ) -> None:
         await self.close()
 
+    @property
+    def timing(self) -> Timing:
+        """The time that requests are measured by."""
+        return self._timing
+
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.close()
@@ -82,9 +89,14 @@ class Client:
         exchange = Exchange(request, tuple(redact), self._timing)
         room = current_room.get()
         if room is not None:
-            return await self._bounded(exchange, room, timeout_seconds)
-        with self._budget.room("") as room:
-            return await self._bounded(exchange, room, timeout_seconds)
+            result = await self._bounded(exchange, room, timeout_seconds)
+        else:
+            with self._budget.room("") as room:
+                result = await self._bounded(exchange, room, timeout_seconds)
+        recorder = current_recorder.get()
+        if recorder is not None:
+            recorder.note(exchange, result)
+        return result
 
     async def _bounded(self, exchange: Exchange, room: Room, timeout_seconds: float) -> Response | Failure:
         try:
@@ -108,7 +120,10 @@ class Client:
             dial = Dial(policy, by_name=policy.allows_name(target.host, target.port))
             token = current_dial.set(dial)
             try:
-                answer = await self._transport.send(exchange.method, target, exchange.headers, exchange.body)
+                answer = await self._transport.send(
+                    exchange.method, target, exchange.headers, exchange.body, identity=exchange.identity
+                )
+                exchange.status, exchange.answered = answer.status, answer.headers
                 try:
                     location = exchange.location(answer)
                     if location is None:
@@ -122,14 +137,15 @@ class Client:
             finally:
                 current_dial.reset(token)
             target = exchange.redirect(answer.status, location)
+            exchange.status = None
         raise HttpError("http_too_many_redirects", f"more than {MAX_REDIRECTS} redirects", "http_status")
 
     async def _receive(self, exchange: Exchange, answer: Answer, room: Room) -> Response:
         """Read the body of an expected status; turn any other into an error."""
         if not exchange.request.is_expected(answer.status):
-            raise await _unexpected_status(answer, exchange.mask)
+            raise await _unexpected_status(answer, exchange)
         headers = answer.headers
-        limit = self._max_response_bytes
+        limit = min(self._max_response_bytes, exchange.request.max_response_bytes or self._max_response_bytes)
         is_head = exchange.method == "HEAD"
         announced = headers.get("content-length", "")
         if not is_head and announced.isdecimal() and int(announced[:20]) > limit:
@@ -142,11 +158,19 @@ class Client:
             limit=limit,
         )
         given = [await collect(answer, limit=limit, room=room)]
-        body = await read_body(given, reading, room=room, reader=self._reader)
+        beginning = given[0]
+        if len(beginning) > LARGE_BYTES:
+            beginning = beginning[:BEGINNING_SIZE]  # all of it is to go as it is read
+        try:
+            body = await read_body(given, reading, room=room, reader=self._reader)
+        except BodyError:
+            if not reading.codings:
+                exchange.received = bytes(beginning)
+            raise
         return exchange.response(answer, body)
 
 
-async def _unexpected_status(answer: Answer, mask: Masker) -> HttpError:
+async def _unexpected_status(answer: Answer, exchange: Exchange) -> HttpError:
     """The error for a status, with the beginning of the body, which often says why."""
     status = answer.status
     if status == 429 or status == 425:
@@ -156,7 +180,7 @@ async def _unexpected_status(answer: Answer, mask: Masker) -> HttpError:
     else:
         error_class = "timeout" if status == 408 else "http_status"
     details: dict[str, str | int] = {"status": status}
-    excerpt = await _excerpt(answer, mask)
+    excerpt = await _excerpt(answer, exchange)
     if excerpt:
         details["body"] = excerpt
     return HttpError(
@@ -169,18 +193,24 @@ async def _unexpected_status(answer: Answer, mask: Masker) -> HttpError:
     )
 
 
-async def _excerpt(answer: Answer, mask: Masker) -> str:
+async def _excerpt(answer: Answer, exchange: Exchange) -> str:
     """The first words of an error's body; nothing when it is binary, encoded or slow (the status is enough)."""
+    data = b""
+    codings: tuple[str, ...] = ("unknown",)
     try:
         codings = codings_of(answer.headers.get("content-encoding", ""))
-        data = b""
         async with asyncio.timeout(_EXCERPT_SECONDS):
-            while chunk := await answer.read():
+            while len(data) <= _MAX_EXCERPT_BYTES and (chunk := await answer.read()):
                 data += chunk
-                if len(data) > _MAX_EXCERPT_BYTES:
-                    return ""
-        text = undo_codings(data, codings, limit=_MAX_EXCERPT_BYTES).decode().replace("\0", "")
+        if len(data) > _MAX_EXCERPT_BYTES:
+            return ""
+        data = undo_codings(data, codings, limit=_MAX_EXCERPT_BYTES)
+        codings = ()
+        text = data.decode().replace("\0", "")
     except (BodyError, HttpError, TimeoutError, UnicodeDecodeError, OSError):
         return ""
+    finally:
+        if not codings:
+            exchange.received = data
     # Masked before it is cut: half a secret must not remain at the end.
-    return mask.text(text)[:_MAX_EXCERPT_CHARACTERS]
+    return exchange.mask.text(text)[:_MAX_EXCERPT_CHARACTERS]

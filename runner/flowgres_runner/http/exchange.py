@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 
 from flowgres_runner.http.failures import Failure, HttpError
 from flowgres_runner.http.headers import basic_authorization, check_headers
+from flowgres_runner.http.tls import Identity
 from flowgres_runner.http.transport import Answer
 from flowgres_runner.http.urls import Target, parse
 from flowgres_runner.payloads.masks import masker
@@ -28,6 +29,9 @@ def is_success(status: int) -> bool:
 class Request:
     """What to send. `credentials` names (lower case) further headers that must not follow to another origin.
 
+    `hidden` are values besides the secrets that no record of the request shows. `max_response_bytes` may be less than
+    the client takes anyway. `identity` follows to no other origin either.
+
     `reads_as` is how the body of the answer is read: `auto` (by its content type), `json`, `text` or `bytes`.
     """
 
@@ -39,6 +43,9 @@ class Request:
     is_expected: Callable[[int], bool] = is_success
     credentials: frozenset[str] = frozenset()
     reads_as: str = "auto"
+    hidden: tuple[str, ...] = ()
+    max_response_bytes: int | None = None
+    identity: Identity | None = None
 
 
 @dataclass(slots=True)
@@ -50,12 +57,31 @@ class Response:
     body: ReadBody
     url: str
     duration_ms: float
+    header_values: dict[str, list[str]] = field(default_factory=dict)
 
 
 class Exchange:
-    """A request, aimed: where it goes next, with which method, headers and body."""
+    """A request, aimed: where it goes next, with which method, headers and body.
 
-    __slots__ = ("_started", "_timing", "body", "headers", "mask", "method", "request", "secrets", "target")
+    Of its answer there are `status` and `answered` (headers), and what was `received` of a body that is none to go on
+    with.
+    """
+
+    __slots__ = (
+        "_started",
+        "_timing",
+        "answered",
+        "body",
+        "headers",
+        "identity",
+        "mask",
+        "method",
+        "received",
+        "request",
+        "secrets",
+        "status",
+        "target",
+    )
 
     def __init__(self, request: Request, secrets: tuple[str, ...], timing: Timing = REAL_TIME) -> None:
         self._timing = timing
@@ -67,11 +93,17 @@ class Exchange:
         self.body = request.body
         self.headers: dict[str, str] = {}
         self.target: Target | None = None
+        self.identity = request.identity
+        self.status: int | None = None
+        self.answered: dict[str, str] = {}
+        self.received: bytes | None = None
 
     def aim(self, own_headers: Mapping[str, str]) -> Target:
         """Parse the address and check what will be sent; raises HttpError before anything is."""
         request = self.request
         target = self.target = parse(request.url)
+        if request.identity is not None and target.scheme != "https":
+            raise HttpError("config_invalid", "certificates are for addresses that begin with https://")
         check_headers(request.headers)
         if request.body is not None and len(request.body) > MAX_REQUEST_BYTES:
             raise HttpError("request_too_large", f"the body is larger than {MAX_REQUEST_BYTES} bytes")
@@ -107,6 +139,7 @@ class Exchange:
             self.method, self.body = "GET", None
             self.headers = {name: value for name, value in self.headers.items() if not name.startswith("content-")}
         if new.origin != old.origin:
+            self.identity = None
             dropped = _CREDENTIALS | self.request.credentials
             self.headers = {
                 name: value
@@ -125,10 +158,11 @@ class Exchange:
     def response(self, answer: Answer, body: ReadBody) -> Response:
         """The result of a good answer."""
         mask = self.mask
-        headers = answer.headers
+        headers, values = answer.headers, answer.header_values
         if mask:
             headers = {mask.text(name): mask.text(value) for name, value in headers.items()}
-        return Response(answer.status, headers, body, self.shown, self._elapsed_ms())
+            values = {mask.text(name): [mask.text(value) for value in several] for name, several in values.items()}
+        return Response(answer.status, headers, body, self.shown, self._elapsed_ms(), values)
 
     def failure(self, error: HttpError) -> Failure:
         """The result of an error."""

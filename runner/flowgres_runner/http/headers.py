@@ -61,9 +61,13 @@ def _check_name(name: str) -> None:
         raise _invalid(f"the header {name} is set by the engine")
 
 
-def received_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers of an answer as JSON can hold them: lower-case names, repeated ones joined by a comma."""
+def received_headers(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Headers of an answer as JSON can hold them: lower-case names, repeated ones joined by a comma.
+
+    With them the values one by one of those that came more than once, and of cookies, which hold commas themselves.
+    """
     result: dict[str, str] = {}
+    values: dict[str, list[str]] = {}
     for raw_name, raw_value in pairs:
         name = raw_name.decode("latin-1").lower()
         try:
@@ -72,8 +76,14 @@ def received_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
             value = raw_value.decode("latin-1")
         if "\0" in value:
             value = value.replace("\0", "")
-        result[name] = f"{result[name]}, {value}" if name in result else value
-    return result
+        if name in result:
+            values.setdefault(name, [result[name]]).append(value)
+            result[name] = f"{result[name]}, {value}"
+        else:
+            result[name] = value
+            if name == "set-cookie":
+                values[name] = [value]
+    return result, values
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

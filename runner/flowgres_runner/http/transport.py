@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import ssl
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from aiohttp import http_exceptions
 from flowgres_runner.http.failures import HttpError
 from flowgres_runner.http.guard import GuardedResolver, Resolve, guarded_socket
 from flowgres_runner.http.headers import received_headers
+from flowgres_runner.http.tls import Contexts, Identity
 from flowgres_runner.http.urls import Target
 
 _KEEPALIVE_SECONDS = 4.0
@@ -35,10 +37,14 @@ _ERRORS = (aiohttp.ClientError, http_exceptions.HttpProcessingError, OSError)
 
 
 class Answer(Protocol):
-    """An answer whose headers are here (names in lower case) and whose body is still on the wire."""
+    """An answer whose headers are here (names in lower case) and whose body is still on the wire.
+
+    `header_values` has those that came more than once, and cookies, one by one.
+    """
 
     status: int
     headers: dict[str, str]
+    header_values: dict[str, list[str]]
 
     async def read(self) -> bytes:
         """The next piece of the body, empty at its end. Raises HttpError only."""
@@ -52,7 +58,15 @@ class Answer(Protocol):
 class Transport(Protocol):
     """Sends single requests to checked targets, without redirects. Raises HttpError only."""
 
-    async def send(self, method: str, target: Target, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    async def send(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        identity: Identity | None = None,
+    ) -> Answer:
         """Send, and give the answer as soon as its headers are there. The caller closes it."""
         ...
 
@@ -64,13 +78,13 @@ class Transport(Protocol):
 class _AiohttpAnswer:
     """An answer of aiohttp."""
 
-    __slots__ = ("_is_watched", "_response", "headers", "status")
+    __slots__ = ("_is_watched", "_response", "header_values", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self._is_watched = False
         self.status = response.status
-        self.headers = received_headers(response.raw_headers)
+        self.headers, self.header_values = received_headers(response.raw_headers)
 
     async def read(self) -> bytes:
         """The next piece of the body (see `Answer`)."""
@@ -126,6 +140,7 @@ class AiohttpTransport:
     def __init__(self, *, concurrency: int, resolve: Resolve | None = None) -> None:
         self._concurrency = concurrency
         self._resolver = GuardedResolver(resolve)
+        self._contexts = Contexts()
         self._open_session: aiohttp.ClientSession | None = None
 
     def _session(self) -> aiohttp.ClientSession:
@@ -151,8 +166,17 @@ class AiohttpTransport:
             )
         return self._open_session
 
-    async def send(self, method: str, target: Target, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    async def send(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        identity: Identity | None = None,
+    ) -> Answer:
         """Send one request (see `Transport`)."""
+        trusted: ssl.SSLContext | bool = True if identity is None else await self._contexts.find(identity)
         data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY_BYTES else body
         try:
             response = await self._session().request(
@@ -161,6 +185,7 @@ class AiohttpTransport:
                 headers=headers,
                 data=data,
                 allow_redirects=False,
+                ssl=trusted,
                 middlewares=() if method in _SENT_ONCE else (_send_once,),
             )
             _read_in_pieces(response)
@@ -198,6 +223,8 @@ def _translated(error: Exception) -> HttpError:
     """Our error for one of aiohttp's. Texts of the peer stay out of the message."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return HttpError("http_tls", "the server's certificate is not valid for this address", "tls")
+    if _demands_certificate(error):
+        return HttpError("http_tls", "the server refused the certificate that it was shown, or demands one", "tls")
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return HttpError("http_tls", "the TLS handshake failed", "connect")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -215,6 +242,15 @@ def _translated(error: Exception) -> HttpError:
     if isinstance(error, aiohttp.ClientPayloadError):
         return HttpError("http_connect", "the response ended before it was complete", "connect")
     return HttpError("http_connect", "the connection was lost before the response", "connect")
+
+
+def _demands_certificate(error: BaseException) -> bool:
+    """Whether the server ended the connection for want of another client certificate."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, ssl.SSLError):
+        seen = seen.__cause__ or seen.__context__
+    reason = (seen.reason or "") if isinstance(seen, ssl.SSLError) else ""
+    return "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
 
 
 def _parser_error(error: BaseException) -> http_exceptions.BadHttpMessage | None:

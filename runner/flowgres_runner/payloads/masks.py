@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import AnyStr
 from urllib.parse import quote, quote_plus
 
 from flowgres_process.limits import MIN_SECRET_CHARACTERS
@@ -20,6 +21,11 @@ MASK = "***"
 _MAX_MIXED_CHARACTERS = 256
 """A longer one is found in each spelling as a whole, in no mixture: its expression would take a second to compile."""
 
+BEGINNING_SIZE = 32_768
+"""How much of a value is looked at for its beginning."""
+_MAX_SPELLING = 48
+"""Characters that one of a secret may become: four octets, percent-encoded up to five times."""
+
 _JSON_ESCAPES = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _BASE64_LETTERS = {"+": "[+-]", "/": "[/_]", "-": "[+-]", "_": "[/_]"}
 
@@ -27,13 +33,14 @@ _BASE64_LETTERS = {"+": "[+-]", "/": "[/_]", "-": "[+-]", "_": "[/_]"}
 class Masker:
     """Replaces secret values by `***`. Without secrets every method returns its argument."""
 
-    __slots__ = ("_bytes", "_short", "_text")
+    __slots__ = ("_bytes", "_longest", "_short", "_text")
 
     def __init__(self, secrets: Sequence[str]) -> None:
         values = sorted({form for value in secrets for form in _worth_masking(value)}, key=len, reverse=True)
         patterns = [pattern for value in values for pattern in _patterns(value)]
         self._text = re.compile("|".join(patterns)) if patterns else None
         self._bytes = re.compile("|".join(patterns).encode()) if patterns else None
+        self._longest = max(map(_longest_form, values), default=0)
         short = {value for value in secrets if 0 < len(value) < MIN_SECRET_CHARACTERS}
         self._short = re.compile("|".join(pattern for value in sorted(short) for pattern in _patterns(value)))
 
@@ -47,6 +54,27 @@ class Masker:
     def raw(self, data: bytes | bytearray) -> bytes | bytearray:
         """Mask bytes that are going to be kept as they are."""
         return data if self._bytes is None else self._bytes.sub(MASK.encode(), data)
+
+    def beginning(self, data: AnyStr, most: int, *, has_more: bool = False) -> AnyStr:
+        """The first `most` characters or bytes of what is masked; only BEGINNING_SIZE of it is looked at.
+
+        Where data goes on behind that (or `has_more`), its end may be the beginning of a secret, and is left out.
+        """
+        pattern = self._text if isinstance(data, str) else self._bytes
+        if pattern is None:
+            return data[:most]
+        looked_at = data[:BEGINNING_SIZE]
+        whole = len(looked_at) - self._longest if has_more or len(data) > BEGINNING_SIZE else len(looked_at)
+        pieces: list[AnyStr] = []
+        at = 0
+        for match in pattern.finditer(looked_at):
+            if match.start() >= whole:
+                break
+            pieces.append(looked_at[at : match.start()])
+            at = match.end()
+        pieces.append(looked_at[at : max(at, whole)])
+        mask = MASK if isinstance(data, str) else MASK.encode()
+        return mask.join(pieces)[:most]
 
     def found_in(self, data: str | bytes | None) -> bool:
         """Whether a secret occurs in it, also a short one: this decides what is sent elsewhere, and changes nothing."""
@@ -77,13 +105,21 @@ def _worth_masking(value: str) -> Iterator[str]:
     yield from (form for form in (value, value.strip()) if len(form) >= MIN_SECRET_CHARACTERS)
 
 
+def _longest_form(value: str) -> int:
+    """About as many characters as a spelling of a secret may have."""
+    if len(value) <= _MAX_MIXED_CHARACTERS:
+        return len(value) * _MAX_SPELLING
+    return max(map(len, _whole_forms(value)))
+
+
 def _patterns(value: str) -> Iterator[str]:
-    """Regular expressions of a secret: its characters in any mixture of spellings, and base64 of it within anything."""
+    """Regular expressions of a secret: its characters in mixed spellings, its octets, base64 of it within anything."""
     if len(value) <= _MAX_MIXED_CHARACTERS:
         yield "".join(map(_spellings, value))
     else:
         yield from (re.escape(form) for form in sorted(_whole_forms(value), key=len, reverse=True))
     data = value.encode(errors="replace")
+    yield "".join(_hexadecimal(octet, 2) for octet in data)
     for offset in range(3):
         # What stands before and after it changes the letters at its ends: those in between are its own.
         encoded = base64.b64encode(bytes(offset) + data).decode().rstrip("=")

@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 from flowgres_runner.errors import OutputError
 from flowgres_runner.evaluator.confinement import TimeIsUpError, confine, extend_cpu_limit, limit_cpu_time
 from flowgres_runner.evaluator.frames import READY, Frame, receive, send
+from flowgres_runner.json_values import encode_json
+from flowgres_runner.llm.answers import check_answer
 from flowgres_runner.payloads.failures import BodyError
 from flowgres_runner.payloads.texts import Reading, read_apart, split
 
@@ -92,7 +94,13 @@ def _run(given: list[Frame], *order: Any) -> tuple[Head, Frame]:
     return run_apart(given.pop(), Order(*order))
 
 
-_OPERATIONS: dict[str, Any] = {"read": _read, "split": _split, "settle": _settle, "run": _run}
+def _check(given: list[Frame]) -> tuple[Head, Frame]:
+    text, schema = json.loads(given.pop())
+    value, problems = check_answer(text, schema)
+    return {"problems": problems}, b"" if problems else encode_json(value).encode()
+
+
+_OPERATIONS: dict[str, Any] = {"read": _read, "split": _split, "settle": _settle, "run": _run, "check": _check}
 
 
 def _warm_up() -> None:
@@ -100,6 +108,7 @@ def _warm_up() -> None:
     for charset in ("utf-8", "utf-16", "utf-32", "latin-1"):
         _read(['{"é": [1.5, "é"]}'.encode(charset)], (), f"application/json; charset={charset}", "auto", (), 1000)
     _split([b'{"a": {"b": 1}}'], (("a", "*"),))
+    _check([b'["{}", {"type": "object"}]'])
 
 
 if __name__ == "__main__":

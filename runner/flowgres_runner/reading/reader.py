@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import marshal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowgres_process.logs import get_logger
 from flowgres_runner.errors import OutputError
 from flowgres_runner.evaluator import EvaluatorError
 from flowgres_runner.evaluator.process import ChildDiedError, EvaluatorProcess
-from flowgres_runner.json_values import weight_of
+from flowgres_runner.json_values import Json, weight_of
 from flowgres_runner.payloads.failures import BodyError
 from flowgres_runner.payloads.texts import JsonText, ReadBody, Reading, put_pieces
 from flowgres_runner.steps.base import Outcome
@@ -88,6 +88,15 @@ class Reader:
         """Run a step that only computes. Raises OutputError for an output that cannot be stored, and EvaluatorError."""
         head, text = await self._ask(tenant_id, "run", order.parts, [data])
         return outcome_of(head, text)
+
+    async def check(self, text: str | None, schema: Mapping[str, Any], *, tenant_id: str) -> tuple[Json, list[str]]:
+        """What a model answered as a value, and what is wrong with it by a schema of the tenant's.
+
+        Without a text, an example of the schema. Raises OutputError when it is too much, and EvaluatorError.
+        """
+        given = json.dumps([text, schema]).encode()
+        head, data = await self._ask(tenant_id, "check", (), [given])
+        return json.loads(data or b"null"), head["problems"]
 
     async def close(self) -> None:
         """End the process."""

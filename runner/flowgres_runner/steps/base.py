@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol, TypeAlias
@@ -23,6 +23,7 @@ from flowgres_runner.errors import AttemptError
 from flowgres_runner.json_values import Json as Json
 from flowgres_runner.payloads.texts import JsonText as JsonText
 from flowgres_runner.payloads.texts import Unread
+from flowgres_runner.providers import NO_PROVIDERS, Providers
 from flowgres_runner.steps.lines import LOG_LEVELS as LOG_LEVELS
 from flowgres_runner.steps.lines import MAX_LOG_CHARACTERS as MAX_LOG_CHARACTERS
 from flowgres_runner.steps.lines import MAX_LOG_LINES as MAX_LOG_LINES
@@ -146,13 +147,17 @@ OUTCOMES = (Completed, Skipped, Failed, Suspended, ChildStarted)
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """An answer with an expected status. `body` is parsed JSON, a text, or base64 when `is_binary`."""
+    """An answer with an expected status. `body` is parsed JSON, a text, or base64 when `is_binary`.
+
+    `header_values` has those headers that came more than once, and cookies, one by one.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: Json
     is_binary: bool
     url: str
+    header_values: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class StepHttp(Protocol):
@@ -203,6 +208,7 @@ class StepTools:
     deadline: float
     cancelled: threading.Event
     secret_values: tuple[str, ...] = field(default=(), repr=False)
+    providers: Providers = NO_PROVIDERS
 
 
 @dataclass(slots=True)
@@ -212,7 +218,7 @@ class StepTask:
     `config` is rendered (secrets put in where the type's `secret_places` allow it), `timeout_seconds` bounds this
     attempt, `resume` is set when a suspended step goes on. `trace` is its span, where the type waits. `item` is that of
     a `foreach`, `round` counts from 1 where a step repeats. `check` says what of `config` is left to check; without one
-    nobody has looked, so that is all of it.
+    nobody has looked, so that is all of it. `lease` is for the engine's own types alone.
     """
 
     tenant_id: str
@@ -228,6 +234,7 @@ class StepTask:
     round: int | None = None
     check: ConfigCheck | None = field(default=None, repr=False)
     item: Json = None
+    lease: Sequence[str | int] = field(default=(), repr=False)
 
     @property
     def idempotency_key(self) -> str:
@@ -264,6 +271,11 @@ class StepTask:
     def secret_values(self) -> tuple[str, ...]:
         """The values of the secrets that were put into `config`, which are masked in what comes out."""
         return () if self.tools is None else self.tools.secret_values
+
+    @property
+    def providers(self) -> Providers:
+        """Whose accounts it may use: those that `Handler.provider_names` asked for."""
+        return self._tools.providers
 
     @property
     def _tools(self) -> StepTools:
@@ -306,9 +318,15 @@ class Handler:
     """Of a package's type; those of the built-in ones stand in the description of the language."""
     waits: bool = False
     is_core: bool = True
-    """Part of every runner; others are capabilities of their own."""
+    """Built in; others are those of packages, and capabilities of their own."""
+    is_optional: bool = False
+    """Built in, and a capability of its own all the same: not every runner has what it needs."""
     uses_tools: bool = False
     """Whether its attempts are given `StepTask.tools`."""
+    has_stub: bool = False
+    """Whether it does nothing outside when the tenant's settings say so, as those of cases do."""
+    least_timeout_seconds: float = 0.0
+    """Of an attempt whose step names no time."""
     is_bounded: bool = False
     """Whether all that it waits for ends with the attempt's time anyway: then nobody else keeps a clock for it."""
     is_hidden: bool = False
@@ -387,6 +405,10 @@ class Handler:
         failure for one, is right too, but then what was rendered together is rendered again.
         """
         return None
+
+    def provider_names(self, config: Json) -> tuple[str, ...]:
+        """Secrets that an attempt looks for by itself, given its rendered configuration."""
+        return ()
 
     def looks_up(self, config: Json) -> bool:
         """Whether the configuration, given before it is rendered, names something that `find` has to find."""

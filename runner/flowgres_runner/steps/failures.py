@@ -28,6 +28,20 @@ def internal_failure() -> Failed:
     )
 
 
+def not_configured(what: str, name: str, *, setting: str, stands_for: str) -> StepError:
+    """Nobody has said whose account is to be used: that is never passed over in silence."""
+    return StepError(
+        "provider_not_configured",
+        f"{what} is not configured: the secret {name} is not stored",
+        "definition",
+        details={
+            "hint": f"Store it: flowgres secrets set {name}. For {stands_for}: flowgres settings set {setting}."
+            " An operator may share one with all tenants by SHARED_PROVIDER_KEYS=true."
+        },
+        retryable=False,
+    )
+
+
 def as_object(config: Json) -> dict[str, Json]:
     """The configuration as an object; an empty one when it is something else."""
     return config if isinstance(config, dict) else {}

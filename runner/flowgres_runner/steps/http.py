@@ -1,7 +1,8 @@
 """The step type `http`: one guarded request.
 
 Every attempt carries the same `Idempotency-Key` and the `traceparent` of its own span, unless the author set them. The
-output is `{status, headers, body, duration_ms}`, with `body_encoding: base64` when the body is no text.
+output is `{status, headers, header_values, links, body, duration_ms}`, with `body_encoding: base64` when the body is no
+text.
 """
 
 from __future__ import annotations
@@ -14,14 +15,28 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flowgres_definitions.description import config_schema
-from flowgres_runner.http import Client, Failure, HttpError, Request, basic_authorization, is_success
+from flowgres_runner.http import (
+    Client,
+    Failure,
+    HttpError,
+    Identity,
+    Request,
+    Response,
+    basic_authorization,
+    is_success,
+)
+from flowgres_runner.http.links import parse_links
 from flowgres_runner.http.signing import sign
+from flowgres_runner.http.tokens import Credentials, TokenStore
 from flowgres_runner.json_values import canonical_json, encode_json
 from flowgres_runner.payloads.texts import JsonText
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
+from flowgres_runner.steps.multipart import encode_multipart
 from flowgres_runner.trace_context import TRACE_HEADERS
 
 _ENCODE_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_HIDDEN = frozenset(("password", "token", "value"))
+"""Members of `auth` that no record shows, wherever they come from."""
 _MEMBERS = config_schema("http")["properties"]
 
 
@@ -39,6 +54,7 @@ class HttpStep(Handler):
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._tokens = TokenStore(client)
 
     async def _run(self, task: StepTask) -> Outcome:
         """Send the request of a task; any status that is not expected is a failure."""
@@ -46,7 +62,7 @@ class HttpStep(Handler):
             request, timeout_seconds = build_request(task)
         except HttpError as error:
             return Failed(StepError(error.code, error.message, error.error_class))
-        result = await self._client.request(request, timeout_seconds=timeout_seconds, redact=task.secret_values)
+        result = await self._send(task, request, timeout_seconds)
         detail: dict[str, Json] = {
             "method": request.method,
             "url": result.url,
@@ -62,6 +78,8 @@ class HttpStep(Handler):
         output: dict[str, Json] = {
             "status": result.status,
             "headers": dict(result.headers),
+            "header_values": {name: list(values) for name, values in result.header_values.items()},
+            "links": dict(parse_links(result.headers["link"], result.url)) if "link" in result.headers else {},
             "duration_ms": result.duration_ms,
         }
         if result.body.is_binary:
@@ -71,6 +89,19 @@ class HttpStep(Handler):
             return Completed(_with_body(output, body), detail=detail)
         output["body"] = body
         return Completed(output, detail=detail)
+
+    async def _send(self, task: StepTask, request: Request, timeout_seconds: float) -> Response | Failure:
+        config: Any = task.config
+        auth = config.get("auth")
+        if auth is not None and auth["type"] == "oauth2":
+            return await self._tokens.send(
+                request,
+                Credentials.of(auth),
+                tenant_id=task.tenant_id,
+                timeout_seconds=timeout_seconds,
+                redact=task.secret_values,
+            )
+        return await self._client.request(request, timeout_seconds=timeout_seconds, redact=task.secret_values)
 
 
 def _with_body(output: dict[str, Json], body: JsonText) -> JsonText:
@@ -116,6 +147,8 @@ def build_request(task: StepTask) -> tuple[Request, float]:
         is_expected=_expected(config.get("expected_status")),
         credentials=credentials,
         reads_as=config.get("response", "auto"),
+        identity=_identity(config),
+        hidden=tuple(text for key, text in config.get("auth", {}).items() if key in _HIDDEN),
     )
     return request, min(config.get("timeout", math.inf), task.timeout_seconds)
 
@@ -142,9 +175,11 @@ def _plain(value: str | int | float | bool) -> str:
 
 def _body(config: Mapping[str, Any]) -> tuple[bytes | None, str | None]:
     """The bytes to send and their content type."""
-    given = [key for key in ("json", "body", "form") if key in config]
+    given = [key for key in ("json", "body", "form", "multipart") if key in config]
     if not given:
         return None, None
+    if given[0] == "multipart":
+        return encode_multipart(config["multipart"])
     value: Json | JsonText = config[given[0]]
     try:
         if given[0] == "form":
@@ -194,6 +229,10 @@ def _authenticate(
         name, value = "Authorization", basic_authorization(auth["username"], auth["password"])
     elif auth["type"] == "bearer":
         name, value = "Authorization", f"Bearer {auth['token']}"
+    elif auth["type"] == "client_certificate":
+        return frozenset()
+    elif auth["type"] == "oauth2":
+        name, value = "Authorization", ""  # the token is put in as it is there
     else:
         name, value = auth.get("name", "X-API-Key"), auth["value"]
         if auth.get("in") == "query":
@@ -203,6 +242,20 @@ def _authenticate(
         raise _invalid(f"both auth and headers give {name}")
     headers[name] = value
     return frozenset({name.lower()})
+
+
+def _identity(config: Mapping[str, Any]) -> Identity | None:
+    """Which certificates the request shows and trusts; None for those of the system."""
+    auth, tls = config.get("auth"), config.get("tls")
+    if tls is None and (auth is None or auth["type"] != "client_certificate"):
+        return None
+    shown = auth if auth is not None and auth["type"] == "client_certificate" else {}
+    return Identity(
+        certificate=shown.get("certificate"),
+        key=shown.get("key"),
+        key_password=shown.get("key_password"),
+        ca=None if tls is None else tls["ca"],
+    )
 
 
 def _sign(

@@ -7,13 +7,14 @@ is made without arguments, or something that is one already (`base.StepType` say
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from importlib.metadata import EntryPoint
 from typing import Any
 
 from flowgres_definitions.custom_types import find_offer_fault, installed_points
 from flowgres_definitions.description import config_schema
+from flowgres_definitions.problems import did_you_mean
 from flowgres_process.errors import SettingsError
 from flowgres_process.logs import get_logger
 from flowgres_runner.steps.base import Handler
@@ -23,11 +24,40 @@ from flowgres_runner.steps.pure import pure_handlers
 log = get_logger(__name__)
 
 LOOK_SECONDS = 0.5
+CORE = "core"
+"""What stands for all step types that every runner has."""
 
 
-def core_handlers(*, http: Handler, now: Callable[[], datetime]) -> dict[str, Handler]:
-    """The step types that every runner serves; `now` is the database's clock."""
-    return {handler.type: handler for handler in (*pure_handlers(now), http)}
+def core_handlers(
+    *, http: Handler, now: Callable[[], datetime], reaching: Iterable[Handler] = ()
+) -> dict[str, Handler]:
+    """The built-in step types, with those `reaching` out, some of which not every runner has.
+
+    `now` is the database's clock.
+    """
+    return {handler.type: handler for handler in (*pure_handlers(now), http, *reaching)}
+
+
+def keep_served(types: Collection[str] | None, core: dict[str, Handler], custom: dict[str, OfferedHandler]) -> bool:
+    """Leave out what a runner is told not to serve; whether it serves what every runner has. None is all.
+
+    Raises SettingsError for a type that this runner does not have.
+    """
+    if types is None:
+        return True
+    optional = {name for name, handler in core.items() if handler.is_optional}
+    known = sorted({CORE, *optional, *custom})
+    for name in types:
+        if name not in known:
+            raise SettingsError(
+                f"RUNNER_TYPES names {name[:60]!r}, which this runner does not have",
+                hint=did_you_mean(name, known) or f"It has {', '.join(known)}.",
+            )
+    for name in optional - set(types):
+        del core[name]
+    for name in custom.keys() - set(types):
+        del custom[name]
+    return CORE in types
 
 
 def custom_handlers(taken: frozenset[str], points: Iterable[EntryPoint] | None = None) -> dict[str, OfferedHandler]:
@@ -55,6 +85,7 @@ def published_types(handlers: Mapping[str, Handler]) -> list[dict[str, Any]]:
             "config_schema": dict(config_schema(name) if handler.is_core else handler.config_schema),
             "secret_places": list(handler.secret_places),
             "core": handler.is_core,
+            "optional": handler.is_optional,
         }
         for name, handler in sorted(handlers.items())
         if not handler.is_hidden

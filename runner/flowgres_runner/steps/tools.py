@@ -9,7 +9,9 @@ import time
 from collections.abc import Collection, Mapping
 
 from flowgres_runner.http import Client, Failure, Request, Response, is_success
+from flowgres_runner.http.recording import current_recorder
 from flowgres_runner.json_values import encode_json
+from flowgres_runner.providers import NO_PROVIDERS, Providers
 from flowgres_runner.steps.base import (
     ConfigInvalidError,
     HttpAnswer,
@@ -36,6 +38,8 @@ class GuardedHttp:
         self._loop = asyncio.get_running_loop()
         self._deadline = deadline
         self._secret_values = secret_values
+        # Of the attempt: what asks may be another loop or a thread, whose requests have a context of their own.
+        self._recorder = current_recorder.get()
 
     async def request(
         self,
@@ -52,9 +56,7 @@ class GuardedHttp:
         request = _make_request(
             method, url, headers=self._traced(headers), body=body, json=json, expected_status=expected_status
         )
-        sending = self._client.request(
-            request, timeout_seconds=self._bounded(timeout_seconds), redact=self._secret_values
-        )
+        sending = self._send(request, self._bounded(timeout_seconds))
         if asyncio.get_running_loop() is self._loop:
             return await asyncio.to_thread(_answer, await sending)
         return _answer(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(sending, self._loop)))
@@ -75,8 +77,12 @@ class GuardedHttp:
             method, url, headers=self._traced(headers), body=body, json=json, expected_status=expected_status
         )
         seconds = self._bounded(timeout_seconds)
-        sending = self._client.request(request, timeout_seconds=seconds, redact=self._secret_values)
+        sending = self._send(request, seconds)
         return _answer(asyncio.run_coroutine_threadsafe(sending, self._loop).result(seconds + 5))
+
+    async def _send(self, request: Request, seconds: float) -> Response | Failure:
+        current_recorder.set(self._recorder)
+        return await self._client.request(request, timeout_seconds=seconds, redact=self._secret_values)
 
     def _traced(self, headers: Mapping[str, str] | None) -> dict[str, str]:
         """The headers with the span of the attempt, unless there is one in them."""
@@ -91,7 +97,12 @@ class GuardedHttp:
 
 
 def make_tools(
-    client: Client, *, timeout_seconds: float, secret_values: tuple[str, ...], trace: TraceContext | None = None
+    client: Client,
+    *,
+    timeout_seconds: float,
+    secret_values: tuple[str, ...],
+    trace: TraceContext | None = None,
+    providers: Providers = NO_PROVIDERS,
 ) -> StepTools:
     """The tools of one attempt that begins now; to be called in the loop of the runner."""
     deadline = time.monotonic() + timeout_seconds
@@ -101,6 +112,7 @@ def make_tools(
         deadline=deadline,
         cancelled=threading.Event(),
         secret_values=secret_values,
+        providers=providers,
     )
 
 
@@ -146,4 +158,5 @@ def _answer(result: Response | Failure) -> HttpAnswer:
         body=json.loads(body.data) if isinstance(body, JsonText) else body,
         is_binary=result.body.is_binary,
         url=result.url,
+        header_values=result.header_values,
     )

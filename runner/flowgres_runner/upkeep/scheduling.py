@@ -1,4 +1,4 @@
-"""What schedules, changes of tables and the slas of states set going: the database says what, and when the next is due.
+"""What schedules, changes of tables, slas of states and approvals set going: the database says what is due, and when.
 
 Every runner does it and none is elected: a slot has a key, and whoever fires a schedule or an instance, or takes a
 change, holds its row. It has a connection of its own, so that no sweep which takes long keeps a slot waiting.
@@ -24,7 +24,7 @@ LEAST_SECONDS = 0.005
 HINT_SECONDS = 0.1
 """Between two looks that were asked for: under load hints come by the thousand."""
 FIRE_LIMIT = 50
-"""Schedules or instances of one call, a transaction: the first ones are seen while the next ones are fired.
+"""Schedules, instances or executions of one call, a transaction: the first ones are seen while the next ones are fired.
 
 Each is a subtransaction, and more than 64 of these make every snapshot dearer.
 """
@@ -79,6 +79,18 @@ class Scheduler:
             self._on_work()
         return LEAST_SECONDS if fired.picked == FIRE_LIMIT else _until_next(fired)
 
+    async def remind(self) -> float:
+        """Remind of approvals, and end those whose time is over; returns in how many seconds to look again.
+
+        Raises DatabaseError. One call, as for instances.
+        """
+        fired = await queries.fire_approvals(self._link, limit=FIRE_LIMIT)
+        if fired.picked:
+            log.info("approvals_fired", executions=fired.picked, reminders=fired.done)
+        if fired.done:
+            self._on_work()
+        return LEAST_SECONDS if fired.picked == FIRE_LIMIT else _until_next(fired)
+
     async def start(self) -> None:
         """Start what changes of tables start. Raises DatabaseError."""
         while True:
@@ -92,7 +104,7 @@ class Scheduler:
     async def _attempt(self) -> float:
         try:
             wait = await self.fire()
-            wait = min(wait, await self.move())
+            wait = min(wait, await self.move(), await self.remind())
             await self.start()
         except DatabaseError as error:
             if not self._is_failing:

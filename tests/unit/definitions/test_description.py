@@ -14,7 +14,7 @@ from flowgres_definitions.description import config_schema, core_step_types, des
 from flowgres_definitions.form import form_definition, form_value
 from flowgres_definitions.reference import PAGE, reference
 from flowgres_definitions.schema import check_value
-from flowgres_definitions.schema_faults import find_schema_fault
+from flowgres_definitions.schema_faults import find_faults, find_schema_fault
 from flowgres_runner.payloads.bodies import READINGS
 from flowgres_runner.steps import Completed, StepTask
 from flowgres_runner.steps.condition import compare
@@ -37,7 +37,7 @@ def parts(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_it_is_a_schema_that_all_readers_know() -> None:
     Draft202012Validator.check_schema(dict(description()))
-    assert find_schema_fault({key: of for key, of in description().items() if key not in ("$schema", "$id")}) is None
+    assert list(find_faults({key: of for key, of in description().items() if key not in ("$schema", "$id")})) == []
 
 
 def test_every_member_says_what_it_is_for() -> None:

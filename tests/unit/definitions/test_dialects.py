@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flowgres_definitions.description import description
 from flowgres_definitions.dialects import slugify, translate
 from flowgres_definitions.loader import load_yaml
 from flowgres_definitions.validation import validate_document
@@ -99,11 +101,11 @@ def test_cron_shorthand_is_a_trigger() -> None:
             {"id": "a", "type": "condition", "config": {"field": "trigger.payload.x", "operator": "exists"}},
         ),
         (
-            {"id": "a", "type": "conditional", "condition": "{{ input.x }}", "on_true": "b", "on_false": {"x": 1}},
+            {"id": "a", "type": "conditional", "condition": "{{ input.x }}", "on_true": "b", "on_false": ["x"]},
             {
                 "id": "a",
                 "type": "condition",
-                "config": {"expression": "{{ input.x }}", "true_branch": "b", "on_false": {"x": 1}},
+                "config": {"expression": "{{ input.x }}", "true_branch": "b", "false_branch": ["x"]},
             },
         ),
         (
@@ -191,3 +193,20 @@ def test_words_that_are_left_over_are_not_sent_to_the_door_they_came_through() -
         ("trigger_type", "unknown_key", 'Here it is "triggers": write that.'),
         ("steps[0].timeout_seconds", "unknown_key", 'Here it is "timeout": write that.'),
     }
+
+
+def test_page_has_every_word_that_is_read() -> None:
+    page = (Path(__file__).parents[3] / "runner" / "flowgres_definitions" / "DIALECTS.md").read_text()
+    told = {word.lower() for word in re.findall(r"\w+", page)}
+    words: set[str] = set()
+
+    def collect(value: Any) -> None:
+        for key, member in value.items() if isinstance(value, dict) else enumerate(value):
+            if key == "x-aliases":
+                words.update(member)
+            elif isinstance(member, dict | list):
+                collect(member)
+
+    collect(description())
+    assert "task_type" in words
+    assert words <= told

@@ -254,7 +254,6 @@ steps:
         ({"config": {"expression": "{{ response.body }}"}}, "steps[0].config.expression", "expression_name"),
         ({"config": {"expression": "{{ steps.a.output }}"}}, "steps[0].config.expression", "reference_not_ancestor"),
         ({"output": "{{ response.body }}"}, "steps[0].output", "expression_name"),
-        ({"type": "approval"}, "steps[0].type", "not_available_yet"),
     ],
 )
 def test_step_problem_has_path_and_code(changes: dict[str, Any], path: str, code: str) -> None:

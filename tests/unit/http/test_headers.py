@@ -9,6 +9,7 @@ import pytest
 
 from flowgres_runner.http import HttpError
 from flowgres_runner.http.headers import check_headers, received_headers, retry_after_seconds
+from flowgres_runner.http.links import MAX_LINKS, parse_links
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,39 @@ def test_received_headers_are_text_that_jsonb_can_hold() -> None:
     received = received_headers(
         [(b"X-A", b"1"), (b"x-a", b"2"), (b"X-U", "ü".encode()), (b"X-L", b"\xfc"), (b"X-N", b"\0")]
     )
-    assert received == {"x-a": "1, 2", "x-u": "ü", "x-l": "ü", "x-n": ""}
+    assert received == ({"x-a": "1, 2", "x-u": "ü", "x-l": "ü", "x-n": ""}, {"x-a": ["1", "2"]})
+
+
+def test_cookies_are_a_list_even_when_there_is_one() -> None:
+    headers, values = received_headers([(b"Set-Cookie", b"a=1; Expires=Fri, 27 Nov 2026 10:00:00 GMT")])
+    assert values == {"set-cookie": [headers["set-cookie"]]}
+
+
+@pytest.mark.parametrize(
+    ("text", "links"),
+    [
+        ('<https://x.example/?p=2>; rel="next", <https://x.example/?p=9>; rel=last',
+            {"next": "https://x.example/?p=2", "last": "https://x.example/?p=9"}),
+        ('<?p=2,3;4>; title="a, <b>; \\"c"; REL="Next start"', 
+            dict.fromkeys(("next", "start"), "https://x.example/a?p=2,3;4")),
+        ("</b>;rel=next, </c>;rel=next", {"next": "https://x.example/b"}),
+        ("<b>; rel=prev; rel=next", {"prev": "https://x.example/b"}),
+        ("", {}),
+        ("https://x.example/; rel=next", {}),
+        ("<https://[::1>; rel=next", {}),
+        ("<a>; rel", {}),
+        ('<a>; rel="' + "x" * 101 + '"', {}),
+        ('"' * 16_000, {}),
+        ("<" * 8_000 + "," * 8_000, {}),
+    ],
+)  # fmt: skip
+def test_links_are_read_by_relation(text: str, links: dict[str, str]) -> None:
+    assert parse_links(text, "https://x.example/a") == links
+
+
+def test_links_are_bounded() -> None:
+    many = ",".join(f"</{n}>;rel=r{n}" for n in range(1_000))
+    assert len(parse_links(many, "https://x.example/")) == MAX_LINKS
 
 
 @pytest.mark.parametrize(

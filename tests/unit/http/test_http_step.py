@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from email import message_from_bytes
+from email.policy import HTTP
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from flowgres_runner.http import Client
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json
 from flowgres_runner.steps.http import HttpStep
+from tests.support.behaviours import Received
 from tests.support.peers import Peer
 from tests.unit.http.tasks import error_of, make_task, output_of
 
@@ -186,3 +190,80 @@ async def test_secrets_appear_in_no_outcome(step: HttpStep, peer: Peer) -> None:
 async def test_one_step_keeps_no_secrets_of_another(step: HttpStep, peer: Peer) -> None:
     await step.run(make_task(secret_values=("echo",), url=peer.url))
     assert "***" not in repr(await step.run(make_task(url=f"{peer.url}/echo")))
+
+
+async def test_headers_with_several_values_are_lists_as_well(step: HttpStep, peer: Peer) -> None:
+    async def behaviour(peer: Peer, request: Received, writer: asyncio.StreamWriter) -> None:
+        lines = (
+            "Set-Cookie: a=1",
+            "Set-Cookie: b=hunter2222",
+            "Link: </2?x=hunter2222>; rel=next",
+            "Vary: a",
+            "Vary: b",
+        )
+        writer.write(("HTTP/1.1 200 OK\r\n" + "\r\n".join(lines) + "\r\nContent-Length: 0\r\n\r\n").encode())
+
+    peer.behaviour = behaviour
+    output = output_of(await step.run(make_task(url=f"{peer.url}/1?x=1", secret_values=("hunter2222",))))
+    assert isinstance(output["headers"], dict)
+    assert output["headers"]["set-cookie"] == "a=1, b=***"
+    assert output["header_values"] == {"set-cookie": ["a=1", "b=***"], "vary": ["a", "b"]}
+    assert output["links"] == {"next": f"{peer.url}/2?x=***"}
+
+
+async def test_multipart_is_read_as_it_was_meant(step: HttpStep, peer: Peer) -> None:
+    parts: list[Json] = [
+        {"name": "id", "value": 7},
+        {"name": "who", "value": "Ann\r\n--x"},
+        {"name": "gone", "value": None},
+        {"name": "tags", "value": ["a", "b"]},
+        {"name": "text", "filename": 'a "quoted" ü.txt', "content": "grüße"},
+        {"name": "data", "filename": "d.json", "content": {"a": 1}},
+        {"name": "pdf", "filename": "x.pdf", "base64": "AP8=", "content_type": "application/pdf"},
+        {"name": "raw", "filename": "x.bin", "base64": ""},
+    ]
+    await step.run(make_task(method="POST", url=peer.url, multipart=parts))
+    (request,) = peer.requests
+    told = message_from_bytes(
+        b"Content-Type: " + request.headers["content-type"].encode() + b"\r\n\r\n" + request.body, policy=HTTP
+    )
+    assert [
+        (part.get_param("name", header="content-disposition"), part.get_filename(), part.get("content-type"),
+            part.get_payload(decode=True))
+        for part in told.iter_parts()
+    ] == [
+        ("id", None, None, b"7"),
+        ("who", None, None, b"Ann\r\n--x"),
+        ("tags", None, "application/json", b'["a","b"]'),
+        ("text", "a %22quoted%22 ü.txt", 'text/plain; charset="utf-8"', "grüße".encode()),
+        ("data", "d.json", "application/json", b'{"a":1}'),
+        ("pdf", "x.pdf", "application/pdf", b"\x00\xff"),
+        ("raw", "x.bin", "application/octet-stream", b""),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("part", "code"),
+    [
+        ({"name": "a"}, "config_invalid"),
+        ({"name": "a", "value": 1, "content": 2}, "config_invalid"),
+        ({"name": "a", "base64": "AP8="}, "config_invalid"),
+        ({"name": "a", "filename": "b", "base64": "AP8"}, "config_invalid"),
+        ({"name": "a", "filename": "b", "base64": "?"}, "config_invalid"),
+        ({"name": "a", "filename": "b", "content": "", "content_type": "a\r\nX: y"}, "config_invalid"),
+        ({"name": "a", "filename": "b", "content": "\ud800"}, "config_invalid"),
+        ({"name": "a", "filename": "b", "content": "x" * (5 << 20)}, "request_too_large"),
+    ],
+)
+async def test_part_that_cannot_be_sent_is_refused(step: HttpStep, peer: Peer, part: Json, code: str) -> None:
+    error = error_of(await step.run(make_task(method="POST", url=peer.url, multipart=[part])))
+    assert (error.code, error.error_class) == (code, "validation")
+    assert peer.requests == []
+
+
+async def test_boundary_occurs_in_no_part(step: HttpStep, peer: Peer) -> None:
+    task = make_task(method="POST", url=peer.url, multipart=[{"name": "a", "value": "b"}])
+    await step.run(task)
+    await step.run(task)
+    first, second = (request.headers["content-type"] for request in peer.requests)
+    assert first != second

@@ -36,11 +36,9 @@ STEPS: list[tuple[str, Any]] = [
                    "value": "password", "true_branch": ["x"]}),
     ("log", {"message": TEXT, "level": "warning"}),
     ("log", {"message": LISTS}),
-    ("notify", {"channel": "email", "recipient": "ann", "message": TEXT}),
     ("sub_workflow", {"workflow": "w", "version": 2.0, "input": {"rows": LISTS}}),
     ("sub_workflow", {"workflow": "", "input": LISTS}),
     ("transition", {"instance": "00000000-0000-0000-0000-000000000001", "to": "a", "metadata": {"rows": LISTS}}),
-    ("notify", {"channel": "mail", "recipient": LISTS, "message": TEXT}),
     ("delay", {"seconds": TEXT}),
     ("delay", {"seconds": 5}),
 ]  # fmt: skip

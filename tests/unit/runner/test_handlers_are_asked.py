@@ -14,6 +14,7 @@ from flowgres_runner.http import Client
 from flowgres_runner.steps.base import Handler
 from flowgres_runner.steps.http import HttpStep
 from flowgres_runner.steps.registry import core_handlers, published_types
+from tests.support.provided import reaching
 
 ROOT = Path(flowgres_runner.__file__).parent
 # Made and named where they are registered; each of `steps/` is a type's own.
@@ -22,7 +23,8 @@ NAMES = core_step_types() | {"outputs"}
 
 
 def _handlers() -> dict[str, Handler]:
-    return core_handlers(http=HttpStep(Client()), now=lambda: pytest.fail("nothing is asked for the time"))
+    now = lambda: pytest.fail("nothing is asked for the time")  # noqa: E731
+    return core_handlers(http=HttpStep(Client()), now=now, reaching=reaching())
 
 
 CLASSES = {type(handler).__name__ for handler in _handlers().values()} | {"Handler", "OfferedHandler", "StepType"}

@@ -24,7 +24,6 @@ from flowgres_runner.steps.base import (
 from flowgres_runner.steps.condition import ConditionHandler, compare, field_of, with_field
 from flowgres_runner.steps.delay import DelayHandler
 from flowgres_runner.steps.log import LogHandler
-from flowgres_runner.steps.notify import NotifyHandler
 from flowgres_runner.steps.sub_workflow import SubWorkflowHandler
 from flowgres_runner.steps.switch import SwitchHandler
 from flowgres_runner.steps.transform import TransformHandler
@@ -226,12 +225,8 @@ def test_transition_asks_for_the_move_and_takes_what_came_of_it() -> None:
     assert code(run(handler, {"to": "paid"})) == "config_invalid"
 
 
-def test_log_and_notify_write_lines() -> None:
+def test_log_writes_a_line() -> None:
     assert run(LogHandler(), {"message": {"a": 1}}) == Completed(
         {"level": "info", "message": '{"a":1}'}, logs=(("info", '{"a":1}'),)
     )
     assert code(run(LogHandler(), {"level": "loud", "message": "x"})) == "config_invalid"
-    outcome = run(NotifyHandler(), {"channel": "email", "recipient": "a@b", "message": "hello"})
-    assert outcome == Completed(
-        {"channel": "email", "recipient": "a@b", "sent": False, "mode": "log"}, logs=(("info", "email to a@b: hello"),)
-    )

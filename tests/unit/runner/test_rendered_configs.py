@@ -21,6 +21,7 @@ from flowgres_runner.steps.base import Failed, Handler, Outcome, StepTask
 from flowgres_runner.steps.http import HttpStep
 from flowgres_runner.steps.registry import core_handlers
 from tests.support.configs import put, written_out
+from tests.support.provided import reaching
 from tests.support.schemas import any_schema, any_value, is_valid
 
 Json = Any
@@ -48,7 +49,7 @@ OPEN_PLACES = [
 @pytest.fixture(scope="module")
 def handlers() -> dict[str, Handler]:
     client = Client(policy=EgressPolicy())
-    return core_handlers(http=HttpStep(client), now=lambda: datetime.now(UTC))
+    return core_handlers(http=HttpStep(client), now=lambda: datetime.now(UTC), reaching=reaching())
 
 
 def task_of(config: Json, check: ConfigCheck | None = None) -> StepTask:
@@ -121,9 +122,10 @@ async def test_wrong_value_of_an_expression_is_refused_with_its_path(
 def test_some_wrong_value_was_refused_everywhere_but_where_anything_may_stand() -> None:
     free = {f"{kind}.{format_path(path)}" for kind, path, config in OPEN_PLACES if takes_anything(kind, path, config)}
     assert free == {
-        "condition.value", "http.json", "http.body", "log.message", "notify.message", "stop.output", "switch.value",
-        "switch.cases[0].equals", "transform.expression", "transform.output", "transform.source",
-        "transform.transforms[0].value",
+        "condition.value", "http.json", "http.body", "http.multipart[0].content", "http.multipart[0].value",
+        "llm.prompt", "llm.stub", "log.message", "notify.data",
+        "notify.message", "stop.output", "switch.value", "switch.cases[0].equals", "transform.expression",
+        "transform.output", "transform.source", "transform.transforms[0].value",
     }  # fmt: skip
 
 
@@ -133,7 +135,9 @@ def takes_anything(kind: str, path: Path, config: Json) -> bool:
 
 
 def rules_of(kind: str) -> ConfigRules:
-    rules = core_handlers(http=HttpStep(Client(policy=EgressPolicy())), now=lambda: datetime.now(UTC))[kind].rules
+    rules = core_handlers(
+        http=HttpStep(Client(policy=EgressPolicy())), now=lambda: datetime.now(UTC), reaching=reaching()
+    )[kind].rules
     assert rules is not None
     return rules
 

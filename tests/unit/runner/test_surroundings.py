@@ -11,7 +11,7 @@ from typing import Any
 from flowgres_cli.testing.clock import VirtualClock
 from flowgres_runner.execution import handling
 from flowgres_runner.execution.versions import compile_version
-from flowgres_runner.http import Client, Failure, Request, Target
+from flowgres_runner.http import Client, Failure, Identity, Request, Target
 from flowgres_runner.http.transport import Answer
 from flowgres_runner.steps.base import Completed, Failed, Handler, Outcome, StepTask, StepType
 from flowgres_runner.steps.foreach import ForeachHandler
@@ -39,7 +39,15 @@ class _LateTransport:
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
 
-    async def send(self, method: str, target: Target, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    async def send(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        identity: Identity | None = None,
+    ) -> Answer:
         await self._clock.sleep(3600)
         raise AssertionError("it is too late")
 

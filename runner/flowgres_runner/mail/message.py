@@ -1,0 +1,116 @@
+"""What an e-mail consists of. Nothing that a value holds can add a header or a receiver."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.errors import MessageError
+from email.headerregistry import Address, AddressHeader
+from email.message import EmailMessage
+from email.policy import SMTP
+
+import idna
+
+MAX_RECIPIENTS = 100
+MAX_SUBJECT_CHARACTERS = 998
+
+
+class LetterError(ValueError):
+    """What was given makes no e-mail; `code` is a stable word."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """An e-mail with its envelope: `sender` and `recipients` are bare addresses."""
+
+    message: EmailMessage
+    message_id: str
+    sender: str
+    recipients: tuple[str, ...]
+
+
+def parse_address(text: str, *, what: str) -> Address:
+    """One address: `ann@example.com` or `Ann Lee <ann@example.com>`. Raises LetterError for none, and for several.
+
+    A list in one text is refused: who fills in a form would choose who else gets the message.
+    """
+    problem = LetterError(f"{what}_invalid", f"{what}: {text[:100]!r} is not one address such as ann@example.com")
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise problem
+    try:
+        header = SMTP.header_factory("to", text.strip())
+        if not isinstance(header, AddressHeader) or len(header.addresses) != 1 or getattr(header, "defects", None):
+            raise problem
+        found = header.addresses[0]
+        if not found.username or not found.domain or header.groups[0].display_name is not None:
+            raise problem
+        domain = found.domain if found.domain.isascii() else idna.encode(found.domain, uts46=True).decode()
+        return Address(display_name=found.display_name, username=found.username, domain=domain)
+    except (ValueError, IndexError, MessageError) as error:
+        if isinstance(error, LetterError):
+            raise
+        raise problem from None
+
+
+def parse_addresses(given: str | Sequence[str] | None, *, what: str) -> list[Address]:
+    """The addresses of a list, or of a text that is one; each once. Raises LetterError."""
+    texts = [] if given is None else [given] if isinstance(given, str) else list(given)
+    found = {address.addr_spec.lower(): address for address in (parse_address(text, what=what) for text in texts)}
+    return list(found.values())
+
+
+def compose(
+    *,
+    sender: str,
+    recipients: str | Sequence[str],
+    subject: str,
+    text: str,
+    key: str,
+    at: datetime,
+    html: str | None = None,
+    cc: str | Sequence[str] | None = None,
+    bcc: str | Sequence[str] | None = None,
+    reply_to: str | None = None,
+) -> Letter:
+    """Make an e-mail. `key` is what all attempts share: it makes a Message-ID that is the same for all of them.
+
+    Raises LetterError.
+    """
+    from_address = parse_address(sender, what="from")
+    to, copies = parse_addresses(recipients, what="recipient"), parse_addresses(cc, what="cc")
+    hidden = parse_addresses(bcc, what="bcc")
+    everybody = tuple(dict.fromkeys(address.addr_spec for address in (*to, *copies, *hidden)))
+    if not everybody:
+        raise LetterError("recipient_invalid", "an e-mail needs a recipient")
+    if len(everybody) > MAX_RECIPIENTS:
+        raise LetterError("recipient_invalid", f"an e-mail has {MAX_RECIPIENTS} receivers at most")
+    message_id = f"<{hashlib.sha256(key.encode()).hexdigest()[:40]}@{from_address.domain}>"
+    message = EmailMessage(policy=SMTP)
+    try:
+        message["From"] = from_address
+        if to:
+            message["To"] = to
+        if copies:
+            message["Cc"] = copies
+        if reply_to is not None:
+            message["Reply-To"] = parse_address(reply_to, what="reply_to")
+        # Lines of a subject become one: a break within a header would begin another one.
+        message["Subject"] = " ".join(subject.split())[:MAX_SUBJECT_CHARACTERS]
+        message["Date"] = at
+        message["Message-ID"] = message_id
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(text)
+        if html is not None:
+            message.add_alternative(html, subtype="html")
+    except LetterError:
+        raise
+    except (ValueError, MessageError, UnicodeError):
+        raise LetterError("message_invalid", "the message holds something that no e-mail can carry") from None
+    return Letter(message, message_id, from_address.addr_spec, everybody)

@@ -1,0 +1,154 @@
+"""Client certificates and authorities of a request's own, against servers that demand them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowgres_runner.http import Client, tls
+from flowgres_runner.http.tls import Contexts, Identity
+from flowgres_runner.json_values import Json
+from flowgres_runner.steps.http import HttpStep
+from tests.support.authority import HOST, Authority
+from tests.support.behaviours import Received, answer
+from tests.support.peers import Peer
+from tests.unit.http.tasks import error_of, make_task, output_of
+
+AUTHORITY = Authority()
+ANN, BOB = AUTHORITY.sign("ann"), AUTHORITY.sign("bob")
+STRANGER = Authority("stranger").sign("mallory")
+LOCKED = AUTHORITY.sign("ann", password="open sesame")
+CA: Json = {"ca": AUTHORITY.pem}
+
+
+async def whoami(peer: Peer, request: Received, writer: asyncio.StreamWriter) -> None:
+    shown: Any = writer.get_extra_info("ssl_object").getpeercert()
+    name = dict(part[0] for part in shown["subject"])["commonName"] if shown else "nobody"
+    writer.write(answer(name.encode(), content_type="text/plain"))
+
+
+@pytest.fixture
+def step(client: Client) -> HttpStep:
+    return HttpStep(client)
+
+
+@pytest.fixture
+def demanding(tmp_path: Path) -> Peer:
+    return Peer(behaviour=whoami, tls=AUTHORITY.server(tmp_path, demands=True))
+
+
+def certificate(signed: Any, **more: str) -> dict[str, Json]:
+    return {"type": "client_certificate", "certificate": signed.certificate, "key": signed.key, **more}
+
+
+@pytest.mark.parametrize(
+    ("auth", "name"), [(certificate(ANN), "ann"), (certificate(LOCKED, key_password="open sesame"), "ann")]
+)
+async def test_certificate_is_shown(step: HttpStep, demanding: Peer, auth: dict[str, Json], name: str) -> None:
+    async with demanding as peer:
+        assert output_of(await step.run(make_task(url=peer.url, auth=auth, tls=CA)))["body"] == name
+
+
+async def test_connections_of_different_certificates_are_never_shared(step: HttpStep, demanding: Peer) -> None:
+    async with demanding as peer:
+        names = [
+            output_of(await step.run(make_task(url=peer.url, auth=certificate(signed), tls=CA)))["body"]
+            for signed in (ANN, BOB, ANN, BOB)
+        ]
+        assert names == ["ann", "bob", "ann", "bob"]
+        assert peer.connections == 2
+
+
+@contextlib.contextmanager
+def refusing(context: ssl.SSLContext) -> Iterator[str]:
+    """A server that tells why it ends a connection; asyncio's own hangs up without a word."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as shaken:
+                    shaken.recv(1000)
+                connection.close()
+
+    with socket.create_server((HOST, 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://{HOST}:{listening.getsockname()[1]}/"
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+@pytest.mark.parametrize("auth", [None, certificate(STRANGER)])
+async def test_server_that_wants_another_certificate_is_told_of(
+    step: HttpStep, tmp_path: Path, auth: dict[str, Json] | None
+) -> None:
+    config: dict[str, Any] = {"tls": CA} | ({} if auth is None else {"auth": auth})
+    with refusing(AUTHORITY.server(tmp_path, demands=True)) as url:
+        error = error_of(await step.run(make_task(url=url, **config)))
+    assert (error.code, error.error_class) == ("http_tls", "tls")
+    assert "certificate" in error.message
+
+
+async def test_private_authority_is_trusted_by_who_names_it_alone(step: HttpStep, tmp_path: Path) -> None:
+    async with Peer(behaviour=whoami, tls=AUTHORITY.server(tmp_path)) as peer:
+        assert output_of(await step.run(make_task(url=peer.url, tls=CA)))["body"] == "nobody"
+        error = error_of(await step.run(make_task(url=peer.url)))
+        assert (error.code, error.error_class) == ("http_tls", "tls")
+
+
+async def test_certificate_follows_to_no_other_origin(step: HttpStep, demanding: Peer, tmp_path: Path) -> None:
+    async def elsewhere(peer: Peer, request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(status=307, headers={"Location": target}))
+
+    (tmp_path / "other").mkdir()
+    redirecting = Peer(behaviour=elsewhere, tls=AUTHORITY.server(tmp_path / "other", demands=True))
+    async with demanding as peer, redirecting as first:
+        target = peer.url
+        error = error_of(await step.run(make_task(url=first.url, auth=certificate(ANN), tls=CA)))
+    assert error.code == "http_tls"
+    assert peer.requests == []
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"auth": certificate(ANN, certificate="nope")}, "auth.certificate is no certificate"),
+        ({"auth": certificate(ANN, key="nope")}, "auth.key is no private key"),
+        ({"auth": certificate(ANN, key=BOB.key)}, "does not belong"),
+        ({"auth": certificate(LOCKED)}, "key_password"),
+        ({"auth": certificate(LOCKED, key_password="wrong one")}, "key_password"),
+        (
+            {"auth": certificate(ANN, certificate=ANN.certificate[:99] + "!" + ANN.certificate[100:])},
+            "cannot be loaded",
+        ),
+        ({"tls": {"ca": "nope"}}, "tls.ca"),
+        ({"tls": {"ca": ""}}, "tls.ca"),
+        ({"auth": certificate(ANN), "url": "http://127.0.0.1/"}, "https://"),
+    ],
+)
+async def test_what_cannot_be_used_is_told(step: HttpStep, config: dict[str, Any], words: str) -> None:
+    error = error_of(await step.run(make_task(**({"url": "https://127.0.0.1:1/"} | config))))
+    assert (error.code, error.error_class) == ("config_invalid", "validation")
+    assert words in error.message
+    assert "PRIVATE" not in error.message
+
+
+async def test_contexts_are_made_once_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    contexts = Contexts()
+    both = [await contexts.find(Identity(ANN.certificate, ANN.key)) for _ in range(2)]
+    assert both[0] is both[1]
+    assert isinstance(both[0], ssl.SSLContext)
+    monkeypatch.setattr(tls, "MAX_CONTEXTS", 2)
+    await contexts.find(Identity(BOB.certificate, BOB.key))
+    await contexts.find(Identity(ca=AUTHORITY.pem))
+    assert len(contexts._contexts) == 2
+    assert await contexts.find(Identity(ANN.certificate, ANN.key)) is not both[0]
