@@ -66,7 +66,7 @@ begin
     tenant_id, execution_id, queue_id, place, token, kind, name, address, takes_earlier, filter, match, index, registered_at)
   select
     r.t, r.x, r.q, a.place, r.k, case when a.value ? 'event' then 'event' else 'signal' end,
-    coalesce(a.value ->> 'event', a.value ->> 'signal'), flowgres.signal_address(p_key => a.value ->> 'key'),
+    coalesce(a.value ->> 'event', a.value ->> 'signal'), coalesce(a.value ->> 'address', flowgres.signal_address(p_key => a.value ->> 'key')),
     a.value ->> 'accept' is distinct from 'new', (a.value ->> 'when')::jsonpath, a.value -> 'match',
     (a.value ->> 'index')::smallint, p_state.now
   from unnest(p_places) as n (place)
@@ -86,7 +86,7 @@ begin
         select from flowgres.signals as s
         where s.tenant_id = r.t and s.name = a.value ->> 'signal' and s.kind = 'signal' and s.consumed_at is null
           and s.address in (
-            flowgres.signal_address(p_key => a.value ->> 'key'), flowgres.signal_address(p_key => null, p_execution_id => r.x)))));
+            coalesce(a.value ->> 'address', flowgres.signal_address(p_key => a.value ->> 'key')), flowgres.signal_address(p_key => null, p_execution_id => r.x)))));
   foreach v_place in array p_places loop
     v_report := p_reports[v_place];
     v_report.waits := flowgres.label_wait(p_for => v_report.input -> 'for');

@@ -45,7 +45,7 @@ declare
   v_most integer := (flowgres.setting(p_tenant_id, 'max_signals'))::integer;
 begin
   perform from flowgres.signals as s
-  where s.tenant_id = p_tenant_id and s.consumed_at is null and s.kind = 'signal'
+  where s.tenant_id = p_tenant_id and s.consumed_at is null and s.kind = 'signal' and s.name <> '$callback'
   offset v_most - 1 limit 1;
   if found then
     perform flowgres.fail(
