@@ -231,6 +231,8 @@ class DevelopmentServer:
                 "DATABASE_SQL_URL": _login(database_port, "flowgres_sql", state),
                 "FLOWGRES_SECRET_KEY": state.secret_key,
                 "ENV": "development",
+                # Where steps can be called back: the front comes after its runner, at the port that it asks for first.
+                "PUBLIC_URL": f"http://127.0.0.1:{self._ports.front or FRONT_PORT}",
                 **self._runner_environment,
             },
         )

@@ -98,7 +98,8 @@ def _check_step(at: Place, known: _Known, ancestors: int | None) -> Found:
                 yield from _check_input(found[2], place_of, known)
             for problem in _check_reference(found[2], known, ancestors, step) if found and found[1] == "steps" else ():
                 yield place_of, problem
-        yield from _check_texts(value, place_of, known, ancestors, names, secrets_allowed=allowed, step=step)
+        sent = names | {"callback"} if kind == "http" and "callback" in config else names
+        yield from _check_texts(value, place_of, known, ancestors, sent, secrets_allowed=allowed, step=step)
     when = step.get("when")
     if isinstance(when, str):
         yield from _check_boolean(when, (*path, "when"))

@@ -21,6 +21,7 @@ CONTEXT_NAMES: Final = frozenset({"input", "trigger", "steps", "execution", "wor
 PLACED_NAMES: Final = {
     "item": "only in a step with `foreach`",
     "item_index": "only in a step with `foreach`",
+    "callback": "only in the configuration of an http step with `callback`",
     "previous": "only in a step with `repeat`",
     "round": "only in a step with `repeat`",
     "response": "only in the `output` or `repeat` of an http step",

@@ -19,7 +19,7 @@ from flowgres_front.context import Front
 from flowgres_front.documentation import routes as documentation
 from flowgres_front.metrics import routes as metrics
 from flowgres_front.middleware import AccessLog, LastResort, SecurityHeaders
-from flowgres_front.routes import events, health, run, secrets, tasks, tokens, workflows
+from flowgres_front.routes import callbacks, events, health, run, secrets, tasks, tokens, workflows
 from flowgres_front.settings import FrontSettings
 from flowgres_front.streams import routes as streams
 from flowgres_front.visits import Line, Visits
@@ -39,6 +39,7 @@ def routes() -> Sequence[BaseRoute]:
         *streams.ROUTES,
         *events.ROUTES,
         *webhooks.ROUTES,
+        *callbacks.ROUTES,
         *documentation.ROUTES,
     ]
 

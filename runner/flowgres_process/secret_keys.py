@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 import re
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ class SecretKeys:
         current_keys = _keys_of(current)
         self._keys = {key_id(key): AESGCM(key) for key in (*_keys_of(previous), *current_keys)}
         self._current_id = key_id(current_keys[0]) if current_keys else None
+        self._stamps = tuple(
+            hmac.digest(key, b"flowgres callbacks", "sha256") for key in (*current_keys, *_keys_of(previous))
+        )
 
     @property
     def current_id(self) -> str | None:
@@ -60,6 +64,14 @@ class SecretKeys:
         nonce = os.urandom(NONCE_BYTES)
         ciphertext = self._keys[self._current_id].encrypt(nonce, value.encode(), _associated(tenant_id, name))
         return SealedSecret(self._current_id, nonce, ciphertext)
+
+    def stamp(self, data: bytes) -> bytes:
+        """32 bytes that only who has the current key can make of these. Raises IndexError when there is no key."""
+        return hmac.digest(self._stamps[0], data, "sha256")
+
+    def is_stamp(self, data: bytes, stamp: bytes) -> bool:
+        """Whether one of the keys made this stamp; takes as long for any stamp of that length."""
+        return True in [hmac.compare_digest(hmac.digest(key, data, "sha256"), stamp) for key in self._stamps]
 
     def open(self, sealed: SealedSecret, *, tenant_id: str, name: str) -> str:
         """Decrypt a value. Raises SecretError when the key is not ours or the row was tampered with."""

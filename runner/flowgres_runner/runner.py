@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from flowgres_process.callbacks import Callbacks
 from flowgres_process.logs import get_logger
 from flowgres_process.secret_keys import SecretKeys
 from flowgres_runner.database import queries
@@ -115,10 +116,12 @@ class Runner:
             reader=self._reader,
             timing=around.timing,
         )
+        secret_keys = SecretKeys(settings.secret_key, settings.previous_secret_key)
+        self._callbacks = Callbacks(secret_keys, settings.public_url)
         self._mailer = Mailer(policy=http_policy or EgressPolicy())
         self._calls = SqlCalls(settings.sql_url, runner_id=self._runner_id, connections=settings.sql_connections)
         self._core = core_handlers(
-            http=HttpStep(self._http),
+            http=HttpStep(self._http, has_callbacks=self._callbacks.is_ready),
             now=around.database_now or self._clock.now,
             reaching=(
                 NotifyHandler(self._mailer),
@@ -136,7 +139,6 @@ class Runner:
         self._contexts = ContextCache()
         self._pool = EvaluatorPool(processes=settings.evaluators)
         placeholders = Placeholders()
-        secret_keys = SecretKeys(settings.secret_key, settings.previous_secret_key)
         self._running = RunningSteps(
             concurrency=settings.concurrency,
             placeholders=placeholders,
@@ -155,6 +157,7 @@ class Runner:
                 max_output_bytes=settings.max_output_bytes,
                 step_timeout_seconds=settings.http_step_seconds,
                 choose=around.choose,
+                callbacks=self._callbacks,
             ),
             contexts=self._contexts,
             pool=self._pool,

@@ -41,6 +41,7 @@ class RunnerSettings:
     max_output_bytes: int | None = None
     secret_key: str = ""
     previous_secret_key: str = ""
+    public_url: str = ""
     log_level: str = "info"
     log_format: str = "auto"
     failpoint: str = ""
@@ -103,6 +104,7 @@ class RunnerSettings:
             max_output_bytes=read.whole("MAX_OUTPUT_BYTES", 0, low=0, high=256 << 20) or None,
             secret_key=read.text("FLOWGRES_SECRET_KEY"),
             previous_secret_key=read.text("FLOWGRES_SECRET_KEY_PREVIOUS"),
+            public_url=read.text("PUBLIC_URL"),
             log_level=read.log_level(),
             log_format=read.log_format(),
             failpoint=read.text("FLOWGRES_FAILPOINT"),

@@ -80,6 +80,13 @@ async def test_an_example_does_what_it_says(stack: Stack, name: str) -> None:
     check(execution, json.loads((EXAMPLES / name / "expected.json").read_text()))
 
 
+async def test_an_order_that_was_packed_before_waits_for_nothing(stack: Stack) -> None:
+    sent = stack.api.rpc("send_signal", name="packed", key="8", payload={"boxes": 2})
+    assert (sent.status_code, sent.json()) == (200, 0)
+    execution = await run_example(stack, "packed_order", Shop(), order_id="8")
+    assert execution["output"] == {"parcel": {"order": "8", "boxes": 2}}
+
+
 async def test_an_order_in_the_words_of_a_task_engine_does_the_same(stack: Stack) -> None:
     execution = await run_example(stack, "order_processing", Shop(), file="workflow.json")
 

@@ -67,10 +67,9 @@ def test_signal_that_is_sent_while_a_step_begins_to_wait_reaches_it(waiters: Wai
         with db.connection.transaction():
             (lease,) = slow.claim()
             slow.report([slow.result(lease, waiters.decide(lease, "hold"))], want=1)
-            # It commits, and the claim that comes next finds nobody who waits.
+            # It commits, and the claim that comes next leaves it to the one after.
             assert waiters.send("go", {"n": 2}) == 0
             assert waiters.work() == []
-            assert not waiters.db.value("select count(*) from flowgres.pending_wakes"), "its note is used up"
     assert waiters.work() == ["hold", "after"]
     assert waiters.output(execution) == {"signal": "go", "payload": {"n": 2}}
 

@@ -73,7 +73,7 @@ with named (schema, owner, roles, names) as (
   }'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{adopt_installation, capture_changes, list_table_triggers}'),
   -- The front's own login: a delivery has no caller.
-  ('flowgres', 'flowgres_engine', '{flowgres_front}', '{find_webhook, receive_delivery, reject_deliveries}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_front}', '{find_webhook, receive_delivery, reject_deliveries, receive_callback}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{

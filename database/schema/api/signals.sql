@@ -17,7 +17,7 @@ select
   s.consumed_by,
   s.consumed_by_step
 from flowgres.signals as s
-where s.kind = 'signal';
+where s.kind = 'signal' and s.name <> '$callback';
 
 comment on view flowgres_api.signals is $$Signals that were sent
 

@@ -250,13 +250,15 @@ begin
       flowgres.expression_names() || case when l.section <> 'steps' then '{error}' else '{}' end::text[] as names,
       case when l.is_each then '{item,item_index}' else '{}' end::text[]
       || case when l.step ? 'repeat' then '{previous,round}' else '{}' end::text[] as own_names,
+      case when l.step -> 'type' = '"http"' and l.step -> 'config' ? 'callback' then '{callback}' else '{}' end::text[] as sent_names,
       case when l.step -> 'type' = '"http"' then '{output,response}' else '{output}' end::text[] as result_names
     from flowgres.list_sections(p_definition) as l
     where jsonb_typeof(l.step) = 'object'
   )
   select p.path, p.value, p.names, p.is_condition
   from (
-    select s.position, s.path || '.config', s.config, s.names || s.own_names, false from steps as s where s.is_condition is not true
+    select s.position, s.path || '.config', s.config, s.names || s.own_names || s.sent_names, false
+    from steps as s where s.is_condition is not true
     union all
     select s.position, s.path || '.config', s.config - '{expression,true_branch,false_branch}'::text[], s.names || s.own_names, false
     from steps as s where s.is_condition

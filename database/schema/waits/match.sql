@@ -1,8 +1,8 @@
 -- Signals find the steps that wait for them.
 --
--- A sender only adds rows, and waits for nobody: the signal, and a note. A step that begins to wait adds a note as well. Whichever
--- of the two commits last, the claim that follows its note sees both. The rows of the signal and of the queue are the locks, taken past
--- those that somebody holds: what was held keeps its note.
+-- A sender adds the signal and a note. A step that begins to wait adds a note where a signal lies, or somebody is sending (signal_lock).
+-- The claim that follows a note does so when nobody begins to wait at that moment. Nobody waits for anybody. The rows of the signal and of the
+-- queue are the locks, taken past those that somebody holds: what was held keeps its note.
 
 set local role flowgres_owner;
 
@@ -116,6 +116,7 @@ create or replace function flowgres.deliver_signals(p_notes flowgres.pending_wak
 as $$
 declare
   v_mailbox record;
+  v_is_quiet boolean;
   v_count integer := 0;
 begin
   for v_mailbox in
@@ -143,10 +144,14 @@ begin
     -- A step that waits for the first of several has what was sent first.
     order by min(m.id)
   loop
-    v_count := v_count + flowgres.match_signals(
-      p_tenant_id => v_mailbox.tenant_id, p_name => v_mailbox.name, p_address => v_mailbox.address);
-    if flowgres.has_match(p_tenant_id => v_mailbox.tenant_id, p_name => v_mailbox.name, p_address => v_mailbox.address) then
-      -- Somebody holds what is left, or it is more than one call takes.
+    v_is_quiet := pg_try_advisory_xact_lock_shared(
+      flowgres.signal_lock(p_tenant_id => v_mailbox.tenant_id, p_name => v_mailbox.name));
+    if v_is_quiet then
+      v_count := v_count + flowgres.match_signals(
+        p_tenant_id => v_mailbox.tenant_id, p_name => v_mailbox.name, p_address => v_mailbox.address);
+    end if;
+    if not v_is_quiet or flowgres.has_match(p_tenant_id => v_mailbox.tenant_id, p_name => v_mailbox.name, p_address => v_mailbox.address) then
+      -- Somebody begins to wait at this moment, or holds what is left, or it is more than one call takes.
       insert into flowgres.pending_wakes (tenant_id, name, address, requested_at)
       values (v_mailbox.tenant_id, v_mailbox.name, v_mailbox.address, flowgres.now());
     end if;

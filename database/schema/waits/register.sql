@@ -29,6 +29,13 @@ as $$
 $$;
 comment on function flowgres.signal_address(text, uuid) is $$Whom a signal is for: an execution, those that wait with a key, or without one.$$;
 
+create or replace function flowgres.signal_lock(p_tenant_id uuid, p_name text)
+  returns bigint language sql immutable parallel safe
+as $$
+  select hashtextextended(p_tenant_id || ' signal ' || p_name, 0);
+$$;
+comment on function flowgres.signal_lock(uuid, text) is $$The advisory lock that those hold together who send signals of a name, and one who begins to wait for it.$$;
+
 create or replace function flowgres.register_waits(
   p_state flowgres.advance_state, inout p_reports flowgres.step_report[], p_places integer[]
 )
@@ -37,7 +44,20 @@ as $$
 declare
   v_report flowgres.step_report;
   v_place integer;
+  v_quiet bigint[];
 begin
+  -- Names that nobody is sending: whoever begins to before this has committed adds a note. Where somebody is, there is one here.
+  v_quiet := array(
+    select l.id
+    from (
+      select distinct flowgres.signal_lock(p_tenant_id => r.t, p_name => a.value ->> 'signal') as id
+      from unnest(p_places) as n (place)
+      cross join lateral (select (p_reports[n.place]).*) as r
+      cross join lateral jsonb_array_elements(r.input -> 'for') as a (value)
+      where a.value ? 'signal'
+      offset 0
+    ) as l
+    where pg_try_advisory_xact_lock(l.id));
   -- Under the leases: whoever wakes one of these does so after this transaction.
   delete from flowgres.waits as w
   using unnest(p_places) as n (place)
@@ -46,7 +66,7 @@ begin
     tenant_id, execution_id, queue_id, place, token, kind, name, address, takes_earlier, filter, match, index, registered_at)
   select
     r.t, r.x, r.q, a.place, r.k, case when a.value ? 'event' then 'event' else 'signal' end,
-    coalesce(a.value ->> 'event', a.value ->> 'signal'), flowgres.signal_address(p_key => a.value ->> 'key'),
+    coalesce(a.value ->> 'event', a.value ->> 'signal'), coalesce(a.value ->> 'address', flowgres.signal_address(p_key => a.value ->> 'key')),
     a.value ->> 'accept' is distinct from 'new', (a.value ->> 'when')::jsonpath, a.value -> 'match',
     (a.value ->> 'index')::smallint, p_state.now
   from unnest(p_places) as n (place)
@@ -57,7 +77,16 @@ begin
   select r.t, r.x, r.q, r.k, p_state.now
   from unnest(p_places) as n (place)
   cross join lateral (select (p_reports[n.place]).*) as r
-  where jsonb_path_exists(r.input, '$.for[*].signal');
+  where exists (
+    select
+    from jsonb_array_elements(r.input -> 'for') as a (value)
+    where a.value ? 'signal' and (
+      flowgres.signal_lock(p_tenant_id => r.t, p_name => a.value ->> 'signal') <> all(v_quiet)
+      or exists (
+        select from flowgres.signals as s
+        where s.tenant_id = r.t and s.name = a.value ->> 'signal' and s.kind = 'signal' and s.consumed_at is null
+          and s.address in (
+            coalesce(a.value ->> 'address', flowgres.signal_address(p_key => a.value ->> 'key')), flowgres.signal_address(p_key => null, p_execution_id => r.x)))));
   foreach v_place in array p_places loop
     v_report := p_reports[v_place];
     v_report.waits := flowgres.label_wait(p_for => v_report.input -> 'for');

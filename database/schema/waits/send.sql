@@ -45,7 +45,7 @@ declare
   v_most integer := (flowgres.setting(p_tenant_id, 'max_signals'))::integer;
 begin
   perform from flowgres.signals as s
-  where s.tenant_id = p_tenant_id and s.consumed_at is null and s.kind = 'signal'
+  where s.tenant_id = p_tenant_id and s.consumed_at is null and s.kind = 'signal' and s.name <> '$callback'
   offset v_most - 1 limit 1;
   if found then
     perform flowgres.fail(
@@ -57,7 +57,7 @@ $$;
 comment on function flowgres.check_signal_room(uuid) is $$Refuse a signal where as many lie as a tenant may have.$$;
 
 create or replace function flowgres.count_waits(
-  p_tenant_id uuid, p_name text, p_address text, p_execution_id uuid, p_at timestamptz, p_most integer
+  p_tenant_id uuid, p_name text, p_address text, p_execution_id uuid, p_most integer
 )
   returns integer language sql stable
 as $$
@@ -66,7 +66,7 @@ as $$
     select
     from flowgres.waits as w
     join flowgres.work_queue as q on q.tenant_id = w.tenant_id and q.execution_id = w.execution_id and q.id = w.queue_id
-    where w.tenant_id = p_tenant_id and w.name = p_name and w.kind = 'signal' and w.registered_at <= p_at
+    where w.tenant_id = p_tenant_id and w.name = p_name and w.kind = 'signal'
       and w.address = p_address and p_execution_id is null
       and q.token = w.token and q.runner_id is null and q.waits_for like '%:%'
     union all
@@ -74,11 +74,11 @@ as $$
     from flowgres.waits as w
     join flowgres.work_queue as q on q.tenant_id = w.tenant_id and q.execution_id = w.execution_id and q.id = w.queue_id
     where w.tenant_id = p_tenant_id and w.execution_id = p_execution_id and w.name = p_name and w.kind = 'signal'
-      and w.registered_at <= p_at and q.token = w.token and q.runner_id is null and q.waits_for like '%:%'
+      and q.token = w.token and q.runner_id is null and q.waits_for like '%:%'
     limit p_most
   ) as w;
 $$;
-comment on function flowgres.count_waits(uuid, text, text, uuid, timestamptz, integer) is $$How many steps wait for a signal with this address, p_most at most.$$;
+comment on function flowgres.count_waits(uuid, text, text, uuid, integer) is $$How many steps wait for a signal with this address, p_most at most.$$;
 
 create or replace function flowgres.note_event(
   p_tenant_id uuid, p_name text, p_payload jsonb, p_key text, p_now timestamptz
@@ -129,6 +129,8 @@ declare
   v_payload jsonb := coalesce(p_payload, '{}');
   v_address text := flowgres.signal_address(p_key => p_key, p_execution_id => p_execution_id);
   v_lying integer;
+  v_is_shared boolean;
+  v_waiting integer;
   v_woken integer;
   v_sent flowgres.signals;
 begin
@@ -141,6 +143,8 @@ begin
       p_details => 'idempotency_key', p_hint => 'A UUID is a good key.');
   end if;
   perform flowgres.check_signal_room(p_tenant_id => v_tenant_id);
+  -- Together with all who send, so that a step that begins to wait knows of it.
+  v_is_shared := pg_try_advisory_xact_lock_shared(flowgres.signal_lock(p_tenant_id => v_tenant_id, p_name => p_name));
   -- What lies before it comes first.
   select count(*) into v_lying
   from (
@@ -149,9 +153,9 @@ begin
       and s.expires_at > v_now
     limit 1000
   ) as s;
-  v_woken := (flowgres.count_waits(
-    p_tenant_id => v_tenant_id, p_name => p_name, p_address => v_address, p_execution_id => p_execution_id, p_at => v_now,
-    p_most => v_lying + 1) > v_lying)::integer;
+  v_waiting := flowgres.count_waits(
+    p_tenant_id => v_tenant_id, p_name => p_name, p_address => v_address, p_execution_id => p_execution_id, p_most => v_lying + 1);
+  v_woken := (v_waiting > v_lying)::integer;
   -- A concurrent call with the same key waits here until the other one commits or rolls back.
   insert into flowgres.signals as s (
     tenant_id, id, kind, name, address, key, execution_id, payload, sent_by, idempotency_key, woken, received_at, expires_at)
@@ -173,7 +177,7 @@ begin
     return v_sent.woken;
   end if;
   insert into flowgres.pending_wakes (tenant_id, name, address, requested_at) values (v_tenant_id, p_name, v_address, v_now);
-  if v_woken > 0 then
+  if v_waiting > 0 then
     perform flowgres.wake_runners();
   end if;
   return v_woken;

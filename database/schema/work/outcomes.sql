@@ -209,10 +209,10 @@ begin
         when 'suspended' then case when l.seconds is null then 'infinity'
           else p_state.now + make_interval(secs => greatest(l.seconds, 0)) end
         when 'child' then coalesce(p_state.now + make_interval(secs => l.timeout_seconds), 'infinity')
-        -- What it is bounded by is the whole wait; of a task what a worker takes, from its claim.
-        when 'park' then coalesce(
-          p_state.now + make_interval(secs => case when l.waits not like 'worker:%' then least(l.seconds, l.timeout_seconds) end),
-          'infinity')
+        -- What it is bounded by is the whole wait. Of a step that has sent a request the timeout was that of the request; of a task it
+        -- is what a worker may take, from its claim.
+        when 'park' then coalesce(p_state.now + make_interval(
+          secs => case when l.waits like any('{callback:%,worker:%}') then l.seconds else least(l.seconds, l.timeout_seconds) end), 'infinity')
         when 'again' then p_state.now + make_interval(secs => nullif((l.repeats ->> 'delay')::double precision, 0))
       end as due_at,
       l.child, l.waits,

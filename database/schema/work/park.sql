@@ -27,6 +27,8 @@ begin
     case v_kind.kind
       when 'wait' then
         p_reports := flowgres.register_waits(p_state => p_state, p_reports => p_reports, p_places => v_kind.places);
+      when 'callback' then
+        p_reports := flowgres.register_callbacks(p_state => p_state, p_reports => p_reports, p_places => v_kind.places);
       when 'approval' then
         p_reports := flowgres.open_approvals(p_state => p_state, p_reports => p_reports, p_places => v_kind.places);
       when 'task' then

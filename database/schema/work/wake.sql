@@ -126,7 +126,7 @@ begin
     return coalesce((
       select
         case
-          when flowgres.weight_of(s.payload) > p_most and current_setting('flowgres.fetches_resumes', true) = 'on' then '"left"'
+          when flowgres.weight_of(s.payload) + flowgres.weight_of(p_resume) > p_most and current_setting('flowgres.fetches_resumes', true) = 'on' then '"left"'
           else p_resume - 'signal_id' || jsonb_strip_nulls(jsonb_build_object(s.kind, s.name, 'key', s.key))
             || jsonb_build_object('payload', s.payload, 'received_at', s.received_at) end
       from flowgres.signals as s

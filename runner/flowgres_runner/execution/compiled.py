@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flowgres_definitions.rendered import ConfigCheck
+from flowgres_process.callbacks import Callbacks
 from flowgres_runner.evaluator.jobs import Follower
 from flowgres_runner.json_values import Json
 from flowgres_runner.steps.base import Handler
 
-ROOTS = ("input", "trigger", "execution", "workflow", "tenant", "error", "instance")
+ROOTS = ("input", "trigger", "execution", "workflow", "tenant", "error", "instance", "callback")
 """What expressions see besides `steps`; `error` only in what runs after a failure."""
 
 
@@ -57,6 +58,7 @@ class CompiledStep:
     begins with its list, and `each` is the step itself. One that repeats has `until`, which is asked after each round.
     `sees_instance`: something of it may name the instance, which is read as the step begins.
     `on_timeout` is {output}, what it completes with when nobody has woken it in time.
+    `callbacks` makes the address at which it waits to be called, where it does.
     `check` is what its handler has to look at in the configuration that was rendered. `record` says which attempts keep
     what they sent and got: all, none, or the last failed one.
     """
@@ -92,6 +94,7 @@ class CompiledStep:
     on_timeout: Json = None
     on_timeout_roots: frozenset[str] = frozenset()
     on_timeout_key: str = ""
+    callbacks: Callbacks | None = None
     record: str | None = None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from flowgres_process.callbacks import CallbackPlace
 from flowgres_runner.database.queries import ClaimedStep
 from flowgres_runner.evaluator import Rendered, RenderedLarge, RenderJob
 from flowgres_runner.execution.chains import MAX_AHEAD, may_be_plain
@@ -102,6 +103,8 @@ class Prepared:
             context["instance"] = self.instance
         if self.claimed.iteration >= 0:
             context["item"], context["item_index"] = self.item, self.claimed.iteration
+        if self.step.callbacks is not None:
+            context["callback"] = {"url": self.step.callbacks.url(self._place)}
         if self.step.until is not None:
             context["round"] = self.claimed.round or 1
             context["previous"] = _opened(self.claimed.previous)
@@ -167,6 +170,18 @@ class Prepared:
         ahead = claimed._replace(step_index=after.index, attempt=1, handed=True, context=None, resume=None)
         return Prepared(
             ahead, after, self.version, self.context, None, place=self.place + 1, goes_alone=self.goes_alone
+        )
+
+    @property
+    def _place(self) -> CallbackPlace:
+        claimed = self.claimed
+        return CallbackPlace(
+            tenant_id=claimed.tenant_id,
+            execution_id=claimed.execution_id,
+            step_index=claimed.step_index,
+            iteration=claimed.iteration,
+            round=claimed.round or 0,
+            generation=claimed.generation,
         )
 
     @property

@@ -305,7 +305,9 @@ def masked_outcome(outcome: Outcome, secret_values: tuple[str, ...]) -> Outcome:
     if isinstance(outcome, TransitionAsked):
         return outcome if isinstance(outcome.wanted, JsonText) else replace(outcome, wanted=mask(outcome.wanted))
     if isinstance(outcome, Parked):
-        return outcome if isinstance(outcome.wanted, JsonText) else replace(outcome, wanted=mask(outcome.wanted))
+        # A text was masked by whoever made it.
+        wanted = outcome.wanted if isinstance(outcome.wanted, JsonText) else mask(outcome.wanted)
+        return replace(outcome, wanted=wanted, kept=mask(outcome.kept))
     if isinstance(outcome, Skipped | Expanded):
         return outcome
     logs = tuple((level, mask_of.text(line)) for level, line in outcome.logs)

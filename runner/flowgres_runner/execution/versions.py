@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from flowgres_process.callbacks import Callbacks
 from flowgres_process.logs import get_logger
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link, retry_until_answered
@@ -48,10 +49,12 @@ class VersionCache:
         max_output_bytes: int | None = None,
         step_timeout_seconds: float | None = None,
         choose: ChooseHandler | None = None,
+        callbacks: Callbacks | None = None,
     ) -> None:
         self._link = link
         self._handlers = handlers
         self._choose = choose
+        self._callbacks = callbacks
         self._max_output_bytes = max_output_bytes
         self._step_timeout_seconds = step_timeout_seconds
         self._versions: OrderedDict[str, Version | None] = OrderedDict()
@@ -86,7 +89,9 @@ class VersionCache:
         text = await retry_until_answered(
             lambda: queries.get_version(self._link, version_id=version_id), purpose="get_version"
         )
-        version = None if text is None else compile_version(json.loads(text), self._handlers, self._choose)
+        version = (
+            None if text is None else compile_version(json.loads(text), self._handlers, self._choose, self._callbacks)
+        )
         weight = 0 if text is None else weight_of(text)
         self._weight += weight - self._weights.get(version_id, 0)
         self._weights[version_id] = weight
@@ -126,7 +131,10 @@ class VersionCache:
 
 
 def compile_version(
-    raw: Mapping[str, Any], handlers: Mapping[str, Handler], choose: ChooseHandler | None = None
+    raw: Mapping[str, Any],
+    handlers: Mapping[str, Handler],
+    choose: ChooseHandler | None = None,
+    callbacks: Callbacks | None = None,
 ) -> Version:
     """A version as get_version gives it, with the handlers of its steps."""
     version_id = str(raw["version_id"])
@@ -135,7 +143,7 @@ def compile_version(
         handler = handlers.get(step["type"])
         return handler if choose is None or handler is None or handler.is_hidden else choose(raw, step, handler)
 
-    steps = {step["index"]: _compile_step(version_id, step, find) for step in raw["steps"]}
+    steps = {step["index"]: _called_back(_compile_step(version_id, step, find), callbacks) for step in raw["steps"]}
     chained: dict[int, CompiledStep] = {}
     for step in raw["steps"]:
         head = steps[step["index"]]
@@ -179,6 +187,15 @@ def _compile_step(version_id: str, raw: Mapping[str, Any], find: FindHandler) ->
         "on_timeout": None,
     }
     return replace(_compile_one(f"{version_id}:items", {**raw, **listed}, find), each=each)
+
+
+def _called_back(step: CompiledStep, callbacks: Callbacks | None) -> CompiledStep:
+    """The step with what makes the address at which it waits to be called, if it does."""
+    inner = step.each or step
+    if inner.handler is None or not inner.handler.calls_back(inner.config):
+        return step
+    inner = replace(inner, callbacks=callbacks)
+    return inner if step.each is None else replace(step, each=inner)
 
 
 def _compile_one(version_id: str, raw: Mapping[str, Any], find: FindHandler) -> CompiledStep:

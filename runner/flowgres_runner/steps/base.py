@@ -384,6 +384,9 @@ class Handler:
         rules, check = self.rules, task.check
         if rules is None or (check is not None and not check) or (task.resume is not None and self.resumes_unrendered):
             return task
+        if isinstance(task.resume, dict) and task.resume.get("is_handled"):
+            # What `on_timeout` gives stands in its place.
+            return task
         config, problems = (check or rules).settle(task.config)
         if problems:
             return self._refused(problems)
@@ -409,6 +412,10 @@ class Handler:
     def provider_names(self, config: Json) -> tuple[str, ...]:
         """Secrets that an attempt looks for by itself, given its rendered configuration."""
         return ()
+
+    def calls_back(self, config: Json) -> bool:
+        """Whether a step with this configuration, given before it is rendered, waits to be called at an address."""
+        return False
 
     def looks_up(self, config: Json) -> bool:
         """Whether the configuration, given before it is rendered, names something that `find` has to find."""

@@ -30,6 +30,7 @@ from flowgres_runner.http.signing import sign
 from flowgres_runner.http.tokens import Credentials, TokenStore
 from flowgres_runner.json_values import canonical_json, encode_json
 from flowgres_runner.payloads.texts import JsonText
+from flowgres_runner.steps import callbacks
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
 from flowgres_runner.steps.multipart import encode_multipart
 from flowgres_runner.trace_context import TRACE_HEADERS
@@ -52,11 +53,29 @@ class HttpStep(Handler):
     config_codes: Mapping[str, str] = {"header_invalid": "validation"}
     output_name = "response"
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, has_callbacks: bool = False) -> None:
+        """`has_callbacks`: there are addresses at which steps can be called."""
+        self._has_callbacks = has_callbacks
         self._client = client
         self._tokens = TokenStore(client)
 
+    def calls_back(self, config: Json) -> bool:
+        """Whether it has `callback`."""
+        return isinstance(config, dict) and "callback" in config
+
     async def _run(self, task: StepTask) -> Outcome:
+        """Send the request, and wait to be called where `callback` says so."""
+        config: Any = task.config
+        if isinstance(task.resume, dict) and "status" in task.resume:
+            return callbacks.resumed(task, task.resume)
+        if "callback" not in config:
+            return await self._request(task)
+        if not self._has_callbacks:
+            return callbacks.UNAVAILABLE
+        outcome = await self._request(task)
+        return callbacks.parked(outcome, config["callback"]) if isinstance(outcome, Completed) else outcome
+
+    async def _request(self, task: StepTask) -> Outcome:
         """Send the request of a task; any status that is not expected is a failure."""
         try:
             request, timeout_seconds = build_request(task)
