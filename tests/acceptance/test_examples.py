@@ -64,6 +64,9 @@ async def run_example(stack: Stack, name: str, shop: Shop, **changes: Any) -> di
         text = (folder / "input.json").read_text().replace("http://127.0.0.1:9000", peer.url)
 
         def run() -> dict[str, Any]:
+            if (folder / "schema.sql").exists():
+                with stack.database.connect() as db:
+                    db.run((folder / "schema.sql").read_text())
             for file in DEFINITIONS.get(name, ["workflow.yaml"]):
                 stack.import_file(folder / file)
             return stack.run(name, {**json.loads(text), **changes})
