@@ -115,7 +115,8 @@ def _engine(health: Mapping[str, Json]) -> Iterator[Finding]:
             "step types",
             PROBLEM,
             f'steps are ready, and no live runner serves their type "{name}"',
-            "Install the package that brings it beside a runner and start that anew, or cancel those executions.",
+            "Start a runner that serves it (the package that brings it, DATABASE_SQL_URL for sql, RUNNER_TYPES),"
+            " or cancel those executions.",
         )
     oldest = health.get("lag_seconds")
     if isinstance(oldest, int | float) and oldest > _LATE_SECONDS:

@@ -19,7 +19,8 @@ from flowgres_runner.database.belief import Belief
 from flowgres_runner.database.calls import SqlCalls
 from flowgres_runner.database.connection import Link, require_direct, retry_until_answered
 from flowgres_runner.database.listening import Listener
-from flowgres_runner.errors import DatabaseError, DatabaseRefusedError, DatabaseUnfitError, RegistrationError
+from flowgres_runner.database.refusals import refusal_of
+from flowgres_runner.errors import DatabaseError, DatabaseRefusedError, DatabaseUnfitError
 from flowgres_runner.evaluator import EvaluatorPool
 from flowgres_runner.execution.contexts import ContextCache
 from flowgres_runner.execution.executor import Executor
@@ -47,6 +48,7 @@ from flowgres_runner.steps.registry import (
 from flowgres_runner.steps.sql import SqlStep
 from flowgres_runner.surroundings import Surroundings
 from flowgres_runner.upkeep.checking import VersionChecker
+from flowgres_runner.upkeep.progress import tell_progress
 from flowgres_runner.upkeep.scheduling import Scheduler
 from flowgres_runner.upkeep.timekeeper import Timekeeper
 from flowgres_runner.upkeep.tracing import Tracer, make_telemetry
@@ -250,6 +252,7 @@ class Runner:
             self._checker.run(),
             self._listener.run(),
             self._running.announce_forever(),
+            tell_progress(self._lookup_link, self._runner_id, self._running),
             look_after_handlers(self._custom),
             self._leases.reconcile_forever(self._lookup_link, self._runner_id),
         ]
@@ -402,16 +405,3 @@ def _package_version() -> str:
         return version("flowgres")
     except PackageNotFoundError:
         return "0"
-
-
-def refusal_of(error: DatabaseError) -> RegistrationError:
-    """Why the database refused, in words for the operator."""
-    if (error.sqlstate or "").startswith("FG"):
-        return RegistrationError(error.message, hint=error.hint, code=error.code)
-    if error.sqlstate == "42501":
-        return RegistrationError(
-            f"this login may not work as a runner: {error.message}",
-            hint="Log in as flowgres_runner, or grant that role; flowgres db status tells which rights differ.",
-            code="right_missing",
-        )
-    return RegistrationError(error.message, hint=error.hint, code=error.code)

@@ -27,8 +27,8 @@ from flowgres_front.server import server_config
 from flowgres_front.settings import FrontSettings
 from flowgres_runner.database import queries
 from flowgres_runner.database.connection import Link
+from flowgres_runner.database.refusals import refusal_of
 from flowgres_runner.errors import DatabaseError
-from flowgres_runner.runner import refusal_of
 from tests.support.database import Database
 from tests.support.relay import announcing
 from tests.support.server import INSTALLER, JWT_SECRET, ROLE_PASSWORD

@@ -66,6 +66,9 @@ async def run_example(
         text = (folder / "input.json").read_text().replace("http://127.0.0.1:9000", peer.url)
 
         def run() -> dict[str, Any]:
+            if (folder / "schema.sql").exists():
+                with stack.database.connect() as db:
+                    db.run((folder / "schema.sql").read_text())
             for needed in DEFINITIONS.get(name, []):
                 stack.import_file(folder / needed)
             return stack.run(stack.import_file(folder / file)["name"], {**json.loads(text), **changes})

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.api import Api
 from tests.support.database import Database, Db, Row, Tenant
+from tests.support.functions import make_shop
 from tests.support.machines import machine, store_machine
 from tests.support.webhooks import deliver, find_webhook
 
@@ -109,6 +110,9 @@ def alice(module_database: Database, operator: Db, module_api: Api, sql_runner: 
     assert taken.status_code == 200, taken.text
     told = api.rpc("set_notification", name="ops", url="https://ops.example/hook", secret="TOKEN")
     assert told.status_code == 200, told.text
+    with module_database.connect() as db:
+        make_shop(db, allow=False)
+        db.call("flowgres_api.allow_function", signature="shop.reserve", tenant=tenant.slug)
     for key in ("completed", "failed"):
         assert api.rpc("start_execution", workflow="pipe", idempotency_key=key).status_code == 201
         if key == "failed":

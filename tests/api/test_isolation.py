@@ -27,6 +27,7 @@ VIEWS = (
     "subscriptions",
     "secrets",
     "settings",
+    "sql_functions",
     "step_executions",
     "tenants",
     "webhook_deliveries",
@@ -52,6 +53,7 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "activate_workflow": ({"workflow": "pipe"}, 404),
     "adopt_installation": ({}, 403),
     "add_tenant_login": ({"login": "flowgres_sql", "tenant": "alice"}, 403),
+    "allow_function": ({"signature": "shop.reserve"}, 403),
     "add_step": ({"workflow": "pipe", "step": {"id": "x", "type": "log", "config": {"message": "x"}}}, 404),
     "archive_workflow": ({"workflow": "pipe"}, 404),
     "backfill_schedule": (
@@ -63,6 +65,7 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "deactivate_workflow": ({"workflow": "pipe"}, 404),
     "delete_workflow": ({"workflow": "pipe", "cancel_running": True}, 404),
     # Alice's workflow subscribes to it.
+    "disallow_function": ({"signature": "shop.reserve"}, 403),
     "emit_event": ({"name": "told"}, 200),
     "decide_approval": ({"execution_id": "{execution}", "step": "first", "decision": "approved"}, 404),
     "delete_notification": ({"name": "ops"}, 404),

@@ -17,8 +17,9 @@ from flowgres_cli.errors import CliError
 from flowgres_cli.operator import call_as_operator
 from tests.support.database import Database, Db
 from tests.support.front import Front
+from tests.support.functions import calling, effects, make_shop
 from tests.support.pooler import pooling
-from tests.support.runner import Runner, wait_for
+from tests.support.runner import Runner, run_to_end, wait_for
 from tests.support.server import INSTALLER
 
 DEFINITION = {"name": "greet", "steps": [{"id": "hello", "type": "log", "config": {"message": "hello"}}]}
@@ -85,3 +86,14 @@ def test_command_line_upgrades_past_it_and_calls_through_it(database: Database, 
         assert migrate.status(owner).is_current
     answer = call_as_operator(owner, "select flowgres_api.register_tenant(name => %s)", ["Acme"])
     assert answer["slug"] == "acme"
+
+
+def test_sql_steps_go_through_a_pooler(
+    database: Database, db: Db, pooled: Callable[[str], str], start_runner: Callable[..., Runner]
+) -> None:
+    make_shop(db)
+    start_runner(DATABASE_SQL_URL=pooled(database.dsn("sql")))
+    steps = [calling("shop.reserve", step=f"s{n}", args={"step": f"s{n}"}) for n in range(8)]
+    execution = run_to_end(database, db, database.make_tenant(), *steps)
+    assert execution["status"] == "completed", execution["error"]
+    assert sorted(effects(db)) == [f"s{n}" for n in range(8)]

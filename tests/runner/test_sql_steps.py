@@ -168,3 +168,21 @@ def test_a_function_that_is_no_longer_allowed_is_not_called(
     wait_for(lambda: get(module_database, tenant, execution_id)["status"] == "failed", what="the end")
     step = get(module_database, tenant, execution_id)["steps"]["call"]
     assert (step["error"]["code"], step["attempts"]) == ("function_not_allowed", 1)
+
+
+def test_slow_functions_of_one_tenant_keep_nobody_else_waiting(
+    module_database: Database, module_db: Db, module_runner: Runner, tenant: Tenant
+) -> None:
+    other = module_database.make_tenant("Other")
+    slow = [calling("shop.slow", step=f"s{n}", args={"seconds": 60}, timeout=90) for n in range(6)]
+    import_workflow(module_db, tenant, dag("slow", slow))
+    execution_id = start(module_database, tenant, "slow")
+    calls = "select count(*) from pg_stat_activity where query like '%shop.slow%' and usename = 'flowgres_sql'"
+    wait_for(lambda: module_db.value(f"{calls} and datname = current_database()") == 4, what="all connections in use")
+    import_workflow(module_db, other, dag("quick", [calling("shop.nothing")]))
+    quick = start(module_database, other, "quick")
+    wait_for(lambda: get(module_database, other, quick)["status"] == "completed", what="the other's call")
+    with module_database.as_role("member", tenant_id=tenant.tenant_id) as member:
+        member.call("flowgres_api.cancel_execution", execution_id=execution_id)
+    idle = f"{calls} and datname = current_database() and state = 'active'"
+    wait_for(lambda: module_db.value(idle) == 0, what="the end of what was cancelled")

@@ -172,11 +172,14 @@ def _print_next_steps() -> None:
 def _definitions(examples: Path) -> Iterator[Path]:
     """One form of each example that runs: some exist as YAML and as JSON.
 
-    State machines run nothing by themselves, and one of them has the name of a workflow with steps.
+    State machines run nothing by themselves, and one of them has the name of a workflow with steps. What needs tables
+    of its own is left out.
     """
     from flowgres_cli.definitions import CASE_SUFFIXES
 
     for folder in sorted(path for path in examples.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))):
+        if (folder / "schema.sql").exists():
+            continue
         names = [path for path in folder.glob("*.yaml") if not path.name.endswith(CASE_SUFFIXES)]
         found = sorted(path for path in names if path.name != "machine.yaml")
         yield from found or sorted(folder.glob("workflow.json"))

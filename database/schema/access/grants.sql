@@ -90,7 +90,7 @@ with named (schema, owner, roles, names) as (
     register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle,
     stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, follow_pending, get_secrets,
     unchecked_versions, confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes, measure_history,
-    prune_metrics, take_ends, get_spans, forget_ends, fire_slas, get_instances, fire_approvals
+    report_progress, prune_metrics, take_ends, get_spans, forget_ends, fire_slas, get_instances, fire_approvals
   }'),
   ('flowgres', 'flowgres_engine', '{}', '{
     check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states,

@@ -35,6 +35,8 @@ CLOSE_SECONDS = 10.0
 """For what comes after the function: the lease is locked, and the transaction committed."""
 MAX_ROWS = 10_000
 """Of a set that a function returns, as the statement that calls it knows."""
+RESERVE_PART = 4
+"""A quarter more, one at least, for tenants that would find all of them taken by another one."""
 _GRACE_SECONDS = 2.0
 """Beyond the server's own time limit before a connection is cut."""
 
@@ -92,7 +94,7 @@ class SqlCalls:
     def __init__(self, url: str, *, runner_id: Callable[[], str], connections: int) -> None:
         self._url = url
         self._runner_id = runner_id
-        self._turns = Turns(connections)
+        self._turns = Turns(connections, reserve=max(1, connections // RESERVE_PART))
         self._idle: list[tuple[Connection, asyncio.TimerHandle]] = []
         self._finishing: set[asyncio.Task[bool]] = set()
 

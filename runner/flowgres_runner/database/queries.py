@@ -387,3 +387,8 @@ async def confirm_version(link: Link, *, version_id: str, errors: Sequence[Any])
 async def _value(link: Link, query: str, parameters: Sequence[Any]) -> Any:
     rows = await link.call(query, parameters)
     return rows[0][0] if rows else None
+
+
+async def report_progress(link: Link, *, runner_id: str, reports: Sequence[dict[str, Any]]) -> None:
+    """Tell how far steps are: [{t, x, q, k, p, m}], the lease, a fraction and words."""
+    await link.call("select flowgres.report_progress(%s::uuid, %s::jsonb)", (runner_id, json.dumps(reports)))

@@ -38,6 +38,7 @@ from flowgres_runner.steps.base import (
     Parked,
     Skipped,
     StepError,
+    StepTools,
     Suspended,
     TransitionAsked,
 )
@@ -61,7 +62,7 @@ class RunningStep:
     `began_at` is the same by the time that attempts are measured by.
     """
 
-    __slots__ = ("began", "began_at", "is_announced", "prepared", "taken_at", "task")
+    __slots__ = ("began", "began_at", "is_announced", "prepared", "taken_at", "task", "tools")
 
     def __init__(self, prepared: Prepared, now: float) -> None:
         self.prepared = prepared
@@ -70,6 +71,7 @@ class RunningStep:
         self.began_at = 0.0
         self.is_announced = False
         self.task: asyncio.Task[None] | None = None
+        self.tools: StepTools | None = None
 
 
 class RunningSteps:
@@ -212,6 +214,18 @@ class RunningSteps:
                         elapsed = (self._timing.monotonic() - running.began_at) * 1000
                         self._send(encode_started(running.prepared.claimed, milliseconds=elapsed))
 
+    def take_progress(self) -> list[dict[str, Any]]:
+        """What attempts say of how far they are, as far as it is to be told now: of those that are known to run."""
+        told: list[dict[str, Any]] = []
+        for running in self._steps.values():
+            tools = running.tools
+            last = tools.progress.take() if tools is not None and running.is_announced else None
+            if tools is not None and last is not None:
+                tenant_id, execution_id, queue_id, token = running.prepared.claimed.lease
+                message = masker(tools.secret_values).text(last[1])
+                told.append({"t": tenant_id, "x": execution_id, "q": queue_id, "k": token, "p": last[0], "m": message})
+        return told
+
     async def _run(self, running: RunningStep, config: Json) -> None:
         prepared, executor = running.prepared, self._executor
         assert executor is not None  # noqa: S101 - nothing starts before `attach`
@@ -227,7 +241,7 @@ class RunningSteps:
             with self._budget.room(claimed.tenant_id) as room:
                 current_room.set(room)
                 try:
-                    outcome = await self._outcome(prepared, config)
+                    outcome = await self._outcome(running, config)
                     ended = await executor.reshaper.reshape(prepared, outcome, room)
                     ended = recorded(ended, current_recorder.get(), keeps_all=prepared.step.record == "all")
                 except Exception:
@@ -241,8 +255,8 @@ class RunningSteps:
         elapsed = (self._timing.monotonic() - running.began_at) * 1000
         executor.report(claimed, prepared, ended, milliseconds=elapsed)
 
-    async def _outcome(self, prepared: Prepared, config: Json) -> Outcome:
-        step = prepared.step
+    async def _outcome(self, running: RunningStep, config: Json) -> Outcome:
+        prepared, step = running.prepared, running.prepared.step
         handler = step.handler
         assert handler is not None  # noqa: S101 - only such steps come here
         values: dict[str, str] = {}
@@ -272,6 +286,7 @@ class RunningSteps:
                 trace=prepared.trace,
                 providers=providers,
             )
+            running.tools = tools
         pass_failpoint("before_http")
         outcome = await run_handler(handler, prepared.task(config, tools), self._timing)
         if tools is not None:

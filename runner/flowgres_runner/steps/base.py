@@ -28,6 +28,7 @@ from flowgres_runner.steps.lines import LOG_LEVELS as LOG_LEVELS
 from flowgres_runner.steps.lines import MAX_LOG_CHARACTERS as MAX_LOG_CHARACTERS
 from flowgres_runner.steps.lines import MAX_LOG_LINES as MAX_LOG_LINES
 from flowgres_runner.steps.lines import StepLog as StepLog
+from flowgres_runner.steps.lines import StepProgress as StepProgress
 from flowgres_runner.trace_context import TraceContext
 
 
@@ -209,6 +210,7 @@ class StepTools:
     cancelled: threading.Event
     secret_values: tuple[str, ...] = field(default=(), repr=False)
     providers: Providers = NO_PROVIDERS
+    progress: StepProgress = field(default_factory=StepProgress, repr=False)
 
 
 @dataclass(slots=True)
@@ -254,6 +256,10 @@ class StepTask:
         """Where to log lines that become events of the execution."""
         return self._tools.log
 
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Say how far the attempt is, from 0 to 1: an event `step_progress`, at most one a second."""
+        self._tools.progress.say(fraction, message)
+
     @property
     def remaining_seconds(self) -> float:
         """Until the deadline of this attempt; 0 when it is over."""
@@ -261,10 +267,7 @@ class StepTask:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether nobody waits for this attempt any more: its deadline is over, or the execution was cancelled.
-
-        An `async def run` gets CancelledError besides; a plain `def run` looks here now and then.
-        """
+        """Whether nobody waits for this attempt any more; an `async def run` gets CancelledError besides."""
         return self.tools is not None and self.tools.cancelled.is_set()
 
     @property
@@ -328,7 +331,7 @@ class Handler:
     least_timeout_seconds: float = 0.0
     """Of an attempt whose step names no time."""
     is_bounded: bool = False
-    """Whether all that it waits for ends with the attempt's time anyway: then nobody else keeps a clock for it."""
+    """Whether all that it waits for ends with the attempt's time anyway: nobody else keeps a clock then."""
     is_hidden: bool = False
     """Made by the engine: no definition may name it."""
     secret_places: tuple[str, ...] = ()
@@ -343,7 +346,7 @@ class Handler:
     added_members: frozenset[str] = frozenset()
     """What `with_found` puts beside the members of the configuration that a definition may have."""
     judged_members: frozenset[str] = frozenset()
-    """Members of the configuration whose texts are judged by what uses them, which has codes of its own."""
+    """Members whose texts are judged by what uses them, which has codes of its own."""
     config_codes: Mapping[str, str] = {}
     """Codes that its schema names for what is wrong, with their classes; for all others it is config_invalid."""
 

@@ -1,13 +1,19 @@
-"""What an attempt says on its way: lines that become events of its execution."""
+"""What an attempt says on its way: lines that become events of its execution, and how far it is."""
 
 from __future__ import annotations
 
 import threading
+import time
 
 MAX_LOG_LINES = 100
 """Of one attempt. Whatever comes after them is counted, and said in one more line."""
 MAX_LOG_CHARACTERS = 10_000
 """Of one line."""
+MAX_PROGRESS_CHARACTERS = 500
+PROGRESS_SECONDS = 1.0
+"""Between two tellings of one attempt, at least."""
+PROGRESS_PART = 0.02
+"""And this part of the time since it began: so an hour has some two hundred, and a day half as many more."""
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -49,3 +55,34 @@ class StepLog:
                 self._lines.append((level, str(message)[:MAX_LOG_CHARACTERS]))
             else:
                 self._dropped += 1
+
+
+class StepProgress:
+    """How far an attempt is: the last word counts, and is told at most once a second, less often in a long attempt."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._told_at = float("-inf")
+        self._told: tuple[float, str] | None = None
+        self._last: tuple[float, str] | None = None
+
+    @property
+    def last(self) -> tuple[float, str] | None:
+        """What was said last: a fraction from 0 to 1, and words."""
+        return self._last
+
+    def say(self, fraction: float, message: str = "") -> None:
+        """Say how far it is. Raises ValueError for what is no number."""
+        value = float(fraction)
+        if value != value:
+            raise ValueError("progress is a number from 0 to 1")
+        self._last = (min(1.0, max(0.0, value)), str(message)[:MAX_PROGRESS_CHARACTERS])
+
+    def take(self) -> tuple[float, str] | None:
+        """What there is to tell now; None when that was told, or told of too lately."""
+        now, last = time.monotonic(), self._last
+        pause = max(PROGRESS_SECONDS, (now - self._began) * PROGRESS_PART)
+        if last is None or last == self._told or now - self._told_at < pause:
+            return None
+        self._told, self._told_at = last, now
+        return last
