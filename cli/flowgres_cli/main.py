@@ -38,6 +38,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "workflows": ("workflows", "workflows"),
         "executions": ("executions", "executions"),
         "instances": ("instances", "instances"),
+        "tasks": ("tasks", "tasks"),
         "schedules": ("schedules", "schedules"),
         "events": ("events", "events"),
         "webhooks": ("webhooks", "webhooks"),
