@@ -21,7 +21,7 @@ def test_task_is_listed_shown_and_counted_and_its_execution_says_who_has_it(
 ) -> None:
     (definition,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert live("import", str(write("letters.yaml", definition))).code == 0
-    execution = live("run", "letters", "-d", '{"name": "Ann"}', "-o", "id").out.split()[0]
+    execution = live("run", "letters", "-d", '{"name": "Ann"}', "--detach", "-o", "id").out.split()[0]
     wait_for(lambda: live("tasks", "list", "--execution", execution).json != [], what="the task")
     (task,) = live("tasks", "list", "--queue", "print", "--status", "waiting").json
     assert (task["payload"], task["execution_id"]) == ({"text": "Dear Ann"}, execution)
