@@ -23,7 +23,8 @@ insert into flowgres.work_queue (
   tenant_id, execution_id, version_id, due_at, ready_at, step_index, iteration, attempt, capability, resume, waits_for,
   is_announced)
 select
-  q.tenant_id, q.execution_id, q.version_id, %s, q.ready_at, q.step_index, n, 1, q.capability, q.resume, q.waits_for, true
+  q.tenant_id, q.execution_id, q.version_id, %s, q.ready_at, q.step_index, n, 1, q.capability, q.resume, q.waits_for,
+  true
 from flowgres.work_queue as q cross join generate_series(1, 10000) as n
 where q.iteration = -1 and q.capability = 'task:mail'
 """
@@ -143,7 +144,7 @@ def test_lease_that_ran_out_and_a_completion_that_comes_late(
 def buffers(db: Db, query: str, *given: Any) -> int:
     """The least that some runs read: the first ones read the catalogue as well."""
     plans = [db.value(query, *given)[0]["Plan"] for _ in range(3)]
-    return min(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for plan in plans)
+    return min(int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"]) for plan in plans)
 
 
 def test_open_tasks_cost_a_claim_of_a_runner_nothing_and_a_workers_one_range(workers: Workers, lanes: Lanes) -> None:
