@@ -42,6 +42,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "executions": ("executions", "executions"),
         "approvals": ("approvals", "approvals"),
         "instances": ("instances", "instances"),
+        "tasks": ("tasks", "tasks"),
         "schedules": ("schedules", "schedules"),
         "events": ("events", "events"),
         "webhooks": ("webhooks", "webhooks"),

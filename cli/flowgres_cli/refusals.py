@@ -48,6 +48,7 @@ COMMANDS: Mapping[str, str] = {
     "secret_too_short": "Is it one? flowgres secrets set NAME --allow-short takes it, and it is masked nowhere.",
     "state_map_invalid": "Give it as --map OLD=NEW, once for each state that has another name.",
     "state_unmapped": "Say where its instances go with --map OLD=NEW; --dry-run lists all that is in the way.",
+    "task_not_found": "List them with: flowgres tasks list",
     "tenant_login_not_found": "List them with: flowgres tenants logins list",
     "tenant_not_found": "List them with: flowgres tenants list --dsn DSN",
     "tenant_required": "Set FLOWGRES_API_KEY (or FLOWGRES_TOKEN), name a profile, or name the tenant.",

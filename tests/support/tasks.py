@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from tests.support.database import Database, Db, Row, Tenant
+from tests.support.database import Database, Db, Row, Tenant, TenantRole
 from tests.support.engine import Hands, completed, dag, get, import_workflow, start
 
 Json = Any
@@ -52,7 +52,7 @@ class Workers:
             error |= {"class": "lease_expired", "retryable": True}
         return {"o": "failed", "error": error, "detail": {"worker": resume["worker"]}}
 
-    def call(self, function: str, role: str = "member", **arguments: Any) -> Any:
+    def call(self, function: str, role: TenantRole = "member", **arguments: Any) -> Any:
         """Call a function of the API as somebody of the tenant; rows of one that returns a set."""
         given = {key: Jsonb(value) if isinstance(value, dict | list) else value for key, value in arguments.items()}
         with self.database.as_role(role, tenant_id=self.tenant.tenant_id) as db:

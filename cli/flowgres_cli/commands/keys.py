@@ -29,17 +29,28 @@ def keys() -> None:
 
 @keys.command("create", epilog="Example: flowgres keys create ci --role member --expires-at 2027-01-01T00:00:00Z")
 @click.argument("name")
-@click.option("--role", type=click.Choice(("viewer", "member", "admin")), default="member", show_default=True)
+@click.option("--role", type=click.Choice(("viewer", "member", "admin", "worker")), default="member", show_default=True)
 @click.option("--business-role", "roles", multiple=True, metavar="NAME", help="One for decisions. Repeatable.")
+@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Of a worker: one that it serves. Repeatable.")
 @click.option("--expires-at", metavar="TIME", help="When it ends (ISO 8601); never when absent.")
 @server_options
 @output_option
 @pass_session
-def create_key(session: Session, name: str, role: str, roles: tuple[str, ...], expires_at: str | None) -> None:
-    """Make an API key of this tenant; it is shown this once."""
-    arguments: dict[str, Json] = {"name": name, "role": role}
-    given = {"roles": list(roles) or None, "expires_at": expires_at}
-    arguments |= {key: value for key, value in given.items() if value is not None}
+def create_key(
+    session: Session, name: str, role: str, roles: tuple[str, ...], queues: tuple[str, ...], expires_at: str | None
+) -> None:
+    """Make an API key of this tenant; it is shown this once.
+
+    That of a worker may claim, extend, complete and fail the tasks of its queues, and nothing else.
+    """
+    given = {
+        "name": name,
+        "role": role,
+        "roles": list(roles) or None,
+        "queues": list(queues) or None,
+        "expires_at": expires_at,
+    }
+    arguments: dict[str, Json] = {key: value for key, value in given.items() if value is not None}
     session.output.record(session.client.call("create_api_key", arguments), id_field="api_key")
     say("The API key is not shown again.")
 

@@ -45,7 +45,7 @@ as $$
     from (
       select from flowgres.work_queue as q
       where q.tenant_id = x.tenant_id and q.capability = 'task:' || x.queue and q.capability like 'task:%'
-        and (q.due_at < 'infinity') = false and not q.held
+        and (q.due_at < 'infinity') is false and not q.held
       limit x.most
     ) as q
   ) as c

@@ -60,6 +60,8 @@ comment on function flowgres.tell_of_task(uuid, uuid, text, text, jsonb) is $$Ad
 
 create or replace function flowgres.pick_tasks(p_tenant_id uuid, p_queue text, p_limit integer)
   returns tid[] language plpgsql
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
+  set enable_sort to off set jit to off
 as $$
 begin
   return array(
@@ -68,7 +70,7 @@ begin
       select q.ctid as place, q.tenant_id, q.execution_id
       from flowgres.work_queue as q
       where q.tenant_id = p_tenant_id and q.capability = 'task:' || p_queue and q.capability like 'task:%'
-        and (q.due_at < 'infinity') = false and not q.held
+        and (q.due_at < 'infinity') is false and not q.held
       order by q.priority, q.rank
       -- No more than this are passed by because somebody else is just taking them.
       limit 1000
@@ -90,7 +92,7 @@ comment on function flowgres.pick_tasks(uuid, text, integer) is $$Lock tasks of 
 
 create or replace function flowgres.await_task(p_tenant_id uuid, p_queue text)
   returns boolean language plpgsql
-  set lock_timeout to '500ms'
+  set lock_timeout to '500ms' set enable_seqscan to off set enable_bitmapscan to off set enable_sort to off set jit to off
 as $$
 declare
   v_id uuid;
@@ -99,7 +101,7 @@ begin
   select q.execution_id into v_id
   from flowgres.work_queue as q
   where q.tenant_id = p_tenant_id and q.capability = 'task:' || p_queue and q.capability like 'task:%'
-    and (q.due_at < 'infinity') = false and not q.held
+    and (q.due_at < 'infinity') is false and not q.held
   order by q.priority, q.rank
   limit 1;
   if v_id is null then
@@ -119,8 +121,7 @@ set local role flowgres_definer;
 
 create or replace function flowgres.claim_tasks(p_queue text, p_worker text, p_limit integer, p_lease_seconds double precision)
   returns setof jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
-  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
-  set enable_sort to off set jit to off set plan_cache_mode to force_generic_plan
+  set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off set jit to off
 as $$
 declare
   v_tenant_id uuid := flowgres.require_tenant();

@@ -96,18 +96,16 @@ async def wait_for_tasks(request: Request) -> JSONResponse:
     }
     wait_seconds = _number(request, "wait", 0, most=MAX_WAIT_SECONDS, default=DEFAULT_WAIT_SECONDS) or 0.0
     async with AsyncExitStack() as stack:
+        gone = asyncio.create_task(_gone(request))
+        stack.callback(gone.cancel)
         async with front.visitor(request) as visitor:
             tasks = await _claim(visitor, arguments)
             if not tasks and wait_seconds:
                 await stack.enter_async_context(front.streams.take(visitor.party))
                 wait_seconds = min(wait_seconds, visitor.lifetime_seconds)
                 visit_of(request).may_take(wait_seconds)
-        gone = asyncio.create_task(_gone(request))
-        stack.callback(gone.cancel)
         if not tasks and wait_seconds:
             tasks = await _claim_later(front, visitor, arguments, seconds=wait_seconds, gone=gone)
-        # What has arrived by now is seen without a pause.
-        await asyncio.sleep(0)
         if tasks and gone.done():
             await _give_back(visitor, tasks)
     return JSONResponse(tasks)
