@@ -275,6 +275,52 @@ def test_each_iteration_asks_for_itself(approvals: Approvals, db: Db, tenant: Te
     assert_invariants(db)
 
 
+def test_step_that_repeats_asks_anew_and_a_key_names_the_time_it_was_asked(
+    approvals: Approvals, db: Db, tenant: Tenant
+) -> None:
+    repeat = {"until": "{{ output.decision == 'approved' }}", "max_times": 5}
+    import_workflow(db, tenant, dag("w", [{"id": "ask", "type": "approval", "config": {}, "repeat": repeat}]))
+    with approvals.as_caller("ann") as api:
+        execution = str(api.call("flowgres_api.start_execution", workflow="w")["execution_id"])
+
+    def decide(lease: Any, step: str) -> dict[str, Any]:
+        outcome = approvals.answer(lease, step)
+        if outcome["o"] == "completed":
+            outcome["o"] = "enough" if outcome["out"]["decision"] == "approved" else "again"
+        return outcome
+
+    approvals.runner.work(decide)
+    first = approvals.decide(execution, "rejected", idempotency_key="one")
+    approvals.runner.work(decide)
+    assert [(row["number"], row["status"]) for row in approvals.rows()] == [(1, "rejected"), (2, "pending")]
+    assert approvals.decide(execution, "rejected", idempotency_key="one") == first
+    assert approvals.decide(execution, idempotency_key="two")["status"] == "approved"
+    approvals.runner.work(decide)
+    assert approvals.get(execution)["steps"]["ask"]["output"]["decision"] == "approved"
+    assert_invariants(db)
+
+
+def test_people_are_asked_after_a_failure_too(approvals: Approvals, db: Db, tenant: Tenant) -> None:
+    undo = {"type": "approval", "config": {}}
+    steps: list[dict[str, Any]] = [{"id": "a", "compensate": undo}, {"id": "b", "depends_on": ["a"]}]
+    import_workflow(db, tenant, dag("w", steps, on_failure=[{"id": "ask", "type": "approval", "config": {}}]))
+    with approvals.as_caller("ann") as api:
+        execution = str(api.call("flowgres_api.start_execution", workflow="w")["execution_id"])
+
+    def decide(lease: Any, step: str) -> dict[str, Any]:
+        if step in ("a", "b"):
+            return failed() if step == "b" else completed(1)
+        return approvals.answer(lease, "ask")
+
+    for count in (1, 2):
+        approvals.runner.work(decide)
+        assert len(approvals.rows()) == count
+        approvals.decide(execution, step=approvals.rows()[-1]["step"])
+    approvals.runner.work(decide)
+    assert approvals.get(execution)["status"] == "failed"
+    assert_invariants(db)
+
+
 def test_login_of_the_database_decides_with_its_own_name(approvals: Approvals) -> None:
     execution = approvals.ask()
     with approvals.db.connection.transaction():

@@ -224,7 +224,7 @@ ALIKE: list[tuple[Definition, Said]] = [
     (one("approval", role=[], quorum=0, remind="30s", not_starter="maybe", title=""), {
         f"steps[0].config.{key}": code for key, code in {
             "role": "invalid_text", "quorum": "out_of_range", "remind": "out_of_range", "not_starter": "wrong_kind",
-            "title": "empty"}.items()}),
+            "title": "invalid_text"}.items()}),
     (one("approval", approver="ann", form={"1x": {"type": "text"}}), {
         "steps[0].config.approver": "unknown_key", "steps[0].config.form.1x": "invalid_name",
         "steps[0].config.form.1x.type": "unknown_word"}),
