@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from flowgres_runner.http import Client, EgressPolicy
 from flowgres_runner.mail import Mailer
 from flowgres_runner.steps.base import Completed, Outcome
 from flowgres_runner.steps.notify import NotifyHandler
+from tests.support.certificates import write_certificate
 from tests.support.mail import MailServer
 from tests.support.peers import Peer
 from tests.support.provided import attempt, error_of, output_of
@@ -84,6 +87,21 @@ async def test_password_of_the_server_is_in_no_error(handler: NotifyHandler, cli
         outcome = await attempt(handler, client, MAIL, own=own | {"SMTP_URL": url})
         assert error_of(outcome).code in ("smtp_url_invalid", "smtp_connect")
         assert "pass-word-1" not in repr(outcome)
+
+
+async def test_password_that_the_server_says_again_is_masked(client: Client, tmp_path: Path) -> None:
+    certificate = write_certificate(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    mailer = Mailer(
+        policy=EgressPolicy(allow_private_networks=True), tls=ssl.create_default_context(cafile=str(certificate))
+    )
+    with MailServer(tls=tls, password="pass-word-1", answer="554 pass-word-1 is a bad one") as server:
+        own = {"SMTP_URL": f"smtp://shop:pass-word-1@127.0.0.1:{server.port}", "SMTP_FROM": "a@example.com"}
+        outcome = await attempt(NotifyHandler(mailer), client, MAIL, own=own)
+    await mailer.close()
+    assert error_of(outcome).message.endswith("554 *** is a bad one")
+    assert "pass-word-1" not in repr(outcome)
 
 
 async def test_address_that_is_none_is_told(handler: NotifyHandler, client: Client, server: MailServer) -> None:
