@@ -260,3 +260,9 @@ def test_without_the_lease_no_call_is_opened(database: Database, lease: Lease) -
         stranger = Hands.__new__(Hands)
         stranger.id = "00000000-0000-0000-0000-000000000001"
         assert open_call(sql, stranger, row) == {"state": "lost"}
+
+
+def test_a_stronger_login_calls_nothing(db: Db, lease: Lease) -> None:
+    runner, row = lease
+    with pytest.raises(psycopg.Error, match="are called as flowgres_sql, and not as postgres"):
+        open_call(db, runner, row)

@@ -22,6 +22,12 @@ declare
   v_function record;
   v_secret text := gen_random_uuid()::text || gen_random_uuid()::text;
 begin
+  if session_user <> 'flowgres_sql' then
+    -- A stronger login could execute this as well, and so would the function.
+    perform flowgres.fail(
+      p_status => 403, p_code => 'login_not_weak', p_message => format('functions are called as flowgres_sql, and not as %s', session_user),
+      p_hint => 'Let DATABASE_SQL_URL of the runner name that login.');
+  end if;
   if exists (select from flowgres.sql_calls as c where c.transaction_id = v_transaction_id) then
     perform flowgres.fail(
       p_status => 403, p_code => 'call_open', p_message => 'this transaction is that of another call already',

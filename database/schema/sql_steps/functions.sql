@@ -149,7 +149,7 @@ create or replace function flowgres.find_function(p_signature text)
   returns oid language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
 declare
-  v_parts text[] := regexp_match(p_signature, '^\s*([^.()\s]{1,63})\.([^.()\s]{1,63})\s*(?:\((.*)\))?\s*$');
+  v_parts text[] := regexp_match(p_signature, '^ *([^.() ]{1,63})\.([^.() ]{1,63}) *(?:\((.*)\))? *$');
   v_types text;
   v_ids oid[];
 begin

@@ -154,7 +154,7 @@ class SqlCalls:
         # An abort that comes now is too late: the commit is on its way, and the lease will tell of it.
         finishing = asyncio.create_task(self._finish(connection, opened["secret"], text))
         self._finishing.add(finishing)
-        finishing.add_done_callback(self._finishing.discard)
+        finishing.add_done_callback(self._forget)
         is_ours = await asyncio.shield(finishing)
         pass_failpoint("after_call")
         if not is_ours:
@@ -186,6 +186,11 @@ class SqlCalls:
             raise
         self._give_back(connection)
         return is_ours
+
+    def _forget(self, finishing: asyncio.Task[bool]) -> None:
+        self._finishing.discard(finishing)
+        if not finishing.cancelled():
+            finishing.exception()  # of an attempt that was aborted nobody else asks for it
 
     async def _undo(self, connection: Connection, error: psycopg.Error) -> None:
         """Roll back after an error of SQL, and keep the connection; raises _BrokenError when it is gone."""
