@@ -77,6 +77,7 @@ def _check_step(at: Place, known: _Known, ancestors: int | None) -> Found:
     names = shared | {"item", "item_index"} if at.is_each else shared
     if "repeat" in step:
         names = names | {"previous", "round"}
+    sent = names | {"callback"} if kind == "http" and isinstance(config, dict) and "callback" in config else names
     foreach = step.get("foreach")
     items = foreach.get("items") if isinstance(foreach, dict) else None
     yield from _check_texts(
@@ -98,7 +99,6 @@ def _check_step(at: Place, known: _Known, ancestors: int | None) -> Found:
                 yield from _check_input(found[2], place_of, known)
             for problem in _check_reference(found[2], known, ancestors, step) if found and found[1] == "steps" else ():
                 yield place_of, problem
-        sent = names | {"callback"} if kind == "http" and "callback" in config else names
         yield from _check_texts(value, place_of, known, ancestors, sent, secrets_allowed=allowed, step=step)
     when = step.get("when")
     if isinstance(when, str):

@@ -2,68 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
 from tests.support.api import Api
-from tests.support.database import Database, Tenant
-from tests.support.engine import dag, get, import_workflow, start
+from tests.support.callbacks import Bank, begin, serving
+from tests.support.database import Database
 from tests.support.runner import Runner, wait_for
 
 from .conftest import TenantKeys
-
-
-class Bank:
-    """Takes orders with an address to call back; `early`: calls it before it answers."""
-
-    def __init__(self, front: Api) -> None:
-        self.front = front
-        self.tokens: list[str] = []
-        self.failures = 0
-        self.early: Any = None
-
-    def take(self, order: dict[str, Any]) -> int:
-        """The status that an order is answered with."""
-        self.tokens.append(order["url"].rsplit("/", 1)[1])
-        if self.early is not None:
-            self.call(self.early)
-        self.failures -= 1
-        return 503 if self.failures >= 0 else 202
-
-    def call(self, body: Any, token: str | None = None) -> Any:
-        """Call the address of the last order."""
-        return self.front.request("POST", f"/callbacks/{token or self.tokens[-1]}", json=body)
-
-
-@contextmanager
-def serving(bank: Bank) -> Iterator[str]:
-    """The address at which it takes orders."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            status = bank.take(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", "15")
-            self.end_headers()
-            self.wfile.write(b'{"taken": true}')
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/orders"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -80,20 +29,11 @@ def bank(front: Api, runner: Runner) -> Iterator[tuple[Bank, str]]:
         yield bank, url
 
 
-def begin(tenant: TenantKeys, database: Database, url: str, **step: Any) -> Callable[[], dict[str, Any]]:
-    """Start an execution that orders something; what has become of it."""
-    config = {"method": "POST", "url": url, "json": {"url": "{{ callback.url }}"}, "callback": step.pop("callback", {})}
-    definition = dag("order", [{"id": "ask", "type": "http", "config": config, **step}])
-    owner = Tenant(str(tenant.tenant_id), "", "")
-    execution = start(database, owner, import_workflow(tenant.db, owner, definition))
-    return lambda: get(database, owner, execution)
-
-
 def test_step_goes_on_when_its_address_is_called(
     bank: tuple[Bank, str], tenant: TenantKeys, module_database: Database
 ) -> None:
     ours, url = bank
-    look = begin(tenant, module_database, url)
+    look = begin(tenant.db, tenant.tenant_id, module_database, url)
     wait_for(lambda: look()["steps"]["ask"]["waits_for"] == "callback:ask", what="the wait")
     taken = ours.call({"paid": 7.50})
     assert (taken.status_code, taken.json()) == (202, {"status": "taken"})
@@ -110,7 +50,7 @@ def test_call_that_comes_before_the_answer_is_not_lost(
 ) -> None:
     ours, url = bank
     ours.early = {"n": 1}
-    look = begin(tenant, module_database, url)
+    look = begin(tenant.db, tenant.tenant_id, module_database, url)
     wait_for(lambda: look()["status"] == "completed", what="the end")
     assert look()["steps"]["ask"]["output"]["callback"]["body"] == {"n": 1}
 
@@ -120,7 +60,7 @@ def test_address_is_the_same_for_all_attempts(
 ) -> None:
     ours, url = bank
     ours.failures = 1
-    look = begin(tenant, module_database, url, retry={"attempts": 2, "delay": "10ms"})
+    look = begin(tenant.db, tenant.tenant_id, module_database, url, retry={"attempts": 2, "delay": "10ms"})
     wait_for(lambda: look()["steps"]["ask"]["waits_for"] == "callback:ask", what="the wait")
     assert len(ours.tokens) == 2
     assert ours.tokens[0] == ours.tokens[1]
@@ -130,13 +70,18 @@ def test_address_is_the_same_for_all_attempts(
 
 def test_nobody_calls_in_time(bank: tuple[Bank, str], tenant: TenantKeys, module_database: Database) -> None:
     ours, url = bank
-    look = begin(tenant, module_database, url, callback={"timeout": "50ms"}, on_error="continue")
+    look = begin(tenant.db, tenant.tenant_id, module_database, url, callback={"timeout": "50ms"}, on_error="continue")
     wait_for(lambda: look()["status"] == "completed", what="the end")
     assert look()["steps"]["ask"]["error"]["code"] == "callback_timeout"
     late = ours.call({})
     assert (late.status_code, late.json()["code"]) == (410, "callback_over")
     look = begin(
-        tenant, module_database, url, callback={"timeout": "50ms"}, on_timeout={"output": {"paid": "{{ 1 + 1 }}"}}
+        tenant.db,
+        tenant.tenant_id,
+        module_database,
+        url,
+        callback={"timeout": "50ms"},
+        on_timeout={"output": {"paid": "{{ 1 + 1 }}"}},
     )
     wait_for(lambda: look()["status"] == "completed", what="the end")
     assert look()["steps"]["ask"]["output"] == {"paid": 2}
@@ -146,7 +91,7 @@ def test_of_many_calls_at_once_one_counts(
     bank: tuple[Bank, str], tenant: TenantKeys, module_database: Database
 ) -> None:
     ours, url = bank
-    look = begin(tenant, module_database, url)
+    look = begin(tenant.db, tenant.tenant_id, module_database, url)
     wait_for(lambda: ours.tokens, what="the request")
     with ThreadPoolExecutor(5) as pool:
         statuses = sorted(answer.status_code for answer in pool.map(ours.call, range(5)))

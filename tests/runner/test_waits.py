@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.database import Database, Db, Tenant
+from tests.support.engine import dag, import_workflow
 from tests.support.runner import Runner, run_to_end
 
 
@@ -38,3 +39,26 @@ def test_items_wait_each_for_itself(database: Database, db: Db, tenant: Tenant, 
     each = wait(foreach={"items": [1, 2, 3]}, on_timeout={"output": "{{ item * 2 }}"})
     execution = run_to_end(database, db, tenant, each)
     assert execution["steps"]["hold"]["output"] == [2, 4, 6]
+
+
+def test_rounds_and_children_wait_as_any_other_step(database: Database, db: Db, tenant: Tenant, runner: Runner) -> None:
+    child = dag("child", [{"id": "hold", "type": "wait", "config": {"signal": "child"}}])
+    import_workflow(db, tenant, child)
+    with database.as_role("member", tenant_id=tenant.tenant_id) as member:
+        for n in range(3):
+            member.call("flowgres_api.send_signal", name="go", payload={"n": n})
+        member.call("flowgres_api.send_signal", name="child", payload={"n": 9})
+    rounds = wait(repeat={"until": "{{ output.payload.n == 2 }}"}, timeout="1h")
+    nested = {"id": "nested", "type": "sub_workflow", "config": {"workflow": "child"}}
+    execution = run_to_end(database, db, tenant, rounds, nested)
+    assert execution["steps"]["hold"]["output"]["payload"] == {"n": 2}
+    assert execution["steps"]["nested"]["output"]["hold"]["payload"] == {"n": 9}
+
+
+def test_large_payload_is_read_when_the_step_goes_on(
+    database: Database, db: Db, tenant: Tenant, runner: Runner
+) -> None:
+    with database.as_role("member", tenant_id=tenant.tenant_id) as member:
+        member.call("flowgres_api.send_signal", name="go", payload={"text": "x" * 500_000})
+    execution = run_to_end(database, db, tenant, wait(timeout="1h", output="{{ output.payload.text | length }}"))
+    assert execution["steps"]["hold"]["output"] == 500_000

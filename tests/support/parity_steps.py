@@ -27,7 +27,7 @@ def waiting(**step: Any) -> Definition:
     return workflow({"id": "a", "type": "wait", "config": {"signal": "go"}, **step})
 
 
-def called(**config: Any) -> Definition:
+def calling_back(**config: Any) -> Definition:
     """A workflow of one request that sends an address along at which it is called."""
     return one("http", **{"url": "https://x.example", "json": "{{ callback.url }}", "callback": {}} | config)
 
@@ -71,9 +71,9 @@ WAITS: list[tuple[Definition, Said]] = [
     (waiting(retry=3), {"steps[0]": "retry_not_allowed"}),
     (workflow({"id": "a", "type": "log", "config": {"message": "x"}, "on_timeout": {"output": 1}}), {
         "steps[0]": "on_timeout_not_allowed"}),
-    (called(), {}),
-    (called(callback={"timeout": "0s"}), at("callback.timeout", "out_of_range")),
-    (called(callback={"timeout": "1d", "x": 1}), at("callback.x", "unknown_key")),
+    (calling_back(), {}),
+    (calling_back(callback={"timeout": "0s"}), at("callback.timeout", "out_of_range")),
+    (calling_back(callback={"timeout": "1d", "x": 1}), at("callback.x", "unknown_key")),
     (one("http", url="https://x.example", json="{{ callback.url }}"), at("json", "expression_name")),
     (workflow({"id": "a", "type": "http", "config": {"url": "https://x.example", "callback": {}},
         "on_timeout": {"output": 1}}), {}),

@@ -72,6 +72,7 @@ class MockedStep(Handler):
         self.text_members = inner.text_members
         self.output_name = inner.output_name
         self.resumes_unrendered = inner.resumes_unrendered
+        self.calls_back = inner.calls_back  # type: ignore[method-assign]  # asked for what is in place of the other
 
     def compile_check(self, config: Json) -> ConfigCheck | None:
         """What the step that it stands for has to look at."""

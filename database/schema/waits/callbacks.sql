@@ -97,6 +97,6 @@ begin
   return 'taken';
 end;
 $$;
-comment on function flowgres.receive_callback(uuid, uuid, integer, integer, integer, integer, jsonb) is $$Take a call at the address of a step, whose token the front has checked; returns taken, repeated, over or too_large
+comment on function flowgres.receive_callback(uuid, uuid, integer, integer, integer, integer, jsonb) is $$Take a call at the address of a step
 
-One call counts. It may come before the step waits for it.$$;
+The front has checked its token. Returns taken, repeated, over or too_large. One call counts; it may come before the step waits for it.$$;
