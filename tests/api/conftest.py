@@ -125,6 +125,10 @@ def alice(module_database: Database, operator: Db, module_api: Api, sql_runner: 
         webhook = find_webhook(front, path)
         assert deliver(front, webhook, key="delivered")["outcome"] == "accepted"
         sql_runner.run_all()
+    ask = {"name": "ask", "steps": [{"id": "ask", "type": "task", "config": {"queue": "mail"}}]}
+    assert api.rpc("import_workflow", definition=ask).status_code in (200, 201)
+    assert api.rpc("start_execution", workflow="ask").status_code == 201
+    sql_runner.report(sql_runner.claim(), o="task", input={"queue": "mail", "payload": {}}, out=None)
     assert api.rpc("start_execution", workflow="pipe", idempotency_key="queued").status_code == 201
     operator.run(
         "insert into flowgres.approvals (tenant_id, id, execution_id, workflow_id, step_index, iteration, number, step,"

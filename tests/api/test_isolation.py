@@ -29,6 +29,8 @@ VIEWS = (
     "settings",
     "sql_functions",
     "step_executions",
+    "task_queues",
+    "tasks",
     "tenants",
     "webhook_deliveries",
     "webhooks",
@@ -43,10 +45,11 @@ RELATIONSHIPS = {
     "approvals", "attempts", "children", "execution", "execution_events", "executions", "parent", "step_executions",
     "workflow", "webhooks", "workflow_steps", "workflow_versions", "workflows",
     "entity_workflows", "instance_executions", "workflow_history", "workflow_states", "workflow_transitions",
+    "tasks",
 }  # fmt: skip
 OF_EXECUTIONS = {
     "approvals", "attempts", "children", "entity_workflows", "execution_events", "instance_executions", "parent",
-    "step_executions", "workflow", "workflow_versions", "workflows",
+    "step_executions", "tasks", "workflow", "workflow_versions", "workflows",
 }  # fmt: skip
 # What Bob calls with what is Alice's, and the answer. {prefix} is that of a key; the others in braces are ids of hers.
 CALLS: dict[str, tuple[dict[str, Any], int]] = {
@@ -61,6 +64,9 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
         404,
     ),
     "cancel_execution": ({"execution_id": "{execution}"}, 404),
+    # Of all that is Bob's: nothing.
+    "claim_tasks": ({"queue": "mail", "worker": "bob"}, 200),
+    "complete_task": ({"task_id": "{task}", "token": 1}, 404),
     "create_api_key": ({"name": "mine"}, 201),
     "deactivate_workflow": ({"workflow": "pipe"}, 404),
     "delete_workflow": ({"workflow": "pipe", "cancel_running": True}, 404),
@@ -74,6 +80,8 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "execution_metrics": ({"workflow": "pipe"}, 404),
     # Of all that is Bob's: nothing.
     "export_history": ({}, 200),
+    "extend_task": ({"task_id": "{task}", "token": 1}, 404),
+    "fail_task": ({"task_id": "{task}", "token": 1, "error": "no"}, 404),
     "get_execution": ({"execution_id": "{execution}"}, 404),
     "get_transitions": ({"instance_id": "{instance}"}, 404),
     "health": ({}, 200),
@@ -190,6 +198,7 @@ def test_function_does_not_reach_another_tenant(
     given = {
         "{execution}": execution,
         "{instance}": instance,
+        "{task}": operator.value("select id from flowgres.tasks where tenant_id = %s", alice.tenant_id),
         "{machine}": machine,
         "{schedule}": schedule,
         "{webhook}": webhook,
