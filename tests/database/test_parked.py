@@ -48,6 +48,9 @@ def test_parked_step_waits_without_a_lease(database: Database, db: Db, tenant: T
     assert row == {"waits_for": "signal:go", "runner_id": None, "is_open": True}
     found = get(database, tenant, execution)
     assert (found["status"], statuses(found)["hold"]) == ("waiting", "waiting")
+    told = db.value("select details from flowgres.events where type = 'step_waiting'")
+    assert told == {"waits_for": "signal:go"}
+    assert found["steps"]["hold"]["waits_for"] == "signal:go"
 
 
 def test_note_resumes_a_parked_step_with_what_it_says(

@@ -54,16 +54,15 @@ $$;
 comment on function flowgres.untaken_children(uuid, uuid, jsonb, text[]) is $$Children listed on branches that were not taken.$$;
 
 create or replace function flowgres.describe_outcome(
-  p_attempt smallint, p_error jsonb, p_due_at timestamptz, p_child_execution_id uuid, p_waits_for text default null
+  p_attempt smallint, p_error jsonb, p_due_at timestamptz, p_child_execution_id uuid
 )
   returns jsonb language sql immutable parallel safe
 as $$
   select jsonb_strip_nulls(jsonb_build_object(
     'attempt', case when p_error is not null then p_attempt end, 'error', p_error,
-    'child_execution_id', p_child_execution_id, 'due_at', nullif(p_due_at, 'infinity'),
-    'waits_for', p_waits_for));
+    'child_execution_id', p_child_execution_id, 'due_at', nullif(p_due_at, 'infinity')));
 $$;
-comment on function flowgres.describe_outcome(smallint, jsonb, timestamptz, uuid, text) is $$Details of the event of an outcome that is no plain completion.$$;
+comment on function flowgres.describe_outcome(smallint, jsonb, timestamptz, uuid) is $$Details of the event of an outcome that is no plain completion.$$;
 
 create or replace function flowgres.record_outcomes(p_reports flowgres.step_report[], inout p_state flowgres.advance_state)
   language plpgsql
@@ -296,8 +295,8 @@ begin
           when n.outcome = 'expand' then jsonb_build_object('items', jsonb_array_length(n.output))
           when n.outcome = 'again' then jsonb_strip_nulls(jsonb_build_object('round', n.round, 'due_at', n.due_at))
           when n.error is not null or n.due_at is not null or n.child is not null then flowgres.describe_outcome(
-            p_attempt => n.attempt, p_error => n.error, p_due_at => n.due_at, p_child_execution_id => n.child,
-            p_waits_for => case when n.outcome = 'park' then n.waits end) end as details
+            p_attempt => n.attempt, p_error => n.error, p_due_at => n.due_at, p_child_execution_id => n.child)
+            || case when n.outcome = 'park' then jsonb_build_object('waits_for', n.waits) else '{}' end end as details
       union all
       select n.seq - n.log_count - 1, n.began_at, null, 'step_started', 'info', null, null
       where n.start_count > 0 and n.log_count > 0
