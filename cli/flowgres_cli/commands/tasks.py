@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from flowgres_cli.output import Column, moment
+from flowgres_cli.output import Column
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
 Json = Any
@@ -20,9 +20,7 @@ _LIST_COLUMNS = (
     Column("queue", "QUEUE"),
     Column("status", "STATUS"),
     Column("worker", "WORKER", is_optional=True, is_prose=True),
-    Column("attempt", "ATTEMPT", is_optional=True),
     Column("progress", "PROGRESS", lambda progress: _progress(progress), is_optional=True, is_prose=True),
-    Column("lease_until", "LEASE UNTIL", moment, is_optional=True),
 )
 _QUEUE_COLUMNS = (Column("queue", "QUEUE"), Column("waiting", "WAITING"), Column("claimed", "CLAIMED"))
 
