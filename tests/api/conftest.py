@@ -113,6 +113,7 @@ def alice(module_database: Database, operator: Db, module_api: Api, sql_runner: 
     with module_database.connect() as db:
         make_shop(db, allow=False)
         db.call("flowgres_api.allow_function", signature="shop.reserve", tenant=tenant.slug)
+    assert api.rpc("send_signal", name="packed", key="1").status_code == 200
     for key in ("completed", "failed"):
         assert api.rpc("start_execution", workflow="pipe", idempotency_key=key).status_code == 201
         if key == "failed":
@@ -128,7 +129,7 @@ def alice(module_database: Database, operator: Db, module_api: Api, sql_runner: 
     ask = {"name": "ask", "steps": [{"id": "ask", "type": "task", "config": {"queue": "mail"}}]}
     assert api.rpc("import_workflow", definition=ask).status_code in (200, 201)
     assert api.rpc("start_execution", workflow="ask").status_code == 201
-    sql_runner.report(sql_runner.claim(), o="task", input={"queue": "mail", "payload": {}}, out=None)
+    sql_runner.report(sql_runner.claim(), o="park", waits="task", input={"queue": "mail", "payload": {}}, out=None)
     assert api.rpc("start_execution", workflow="pipe", idempotency_key="queued").status_code == 201
     operator.run(
         "insert into flowgres.approvals (tenant_id, id, execution_id, workflow_id, step_index, iteration, number, step,"

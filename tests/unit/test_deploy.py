@@ -297,7 +297,7 @@ def test_the_development_stack_lets_every_setting_through_that_is_not_its_own(ex
     }
     stacks_own = {
         *("DATABASE_URL", "DATABASE_DIRECT_URL", "FRONT_DATABASE_URL", "FLOWGRES_API_URL", "FLOWGRES_API_ADMIN_URL"),
-        "PUBLIC_URL",
+        *("PUBLIC_URL", "DATABASE_SQL_URL"),
         *("ENV", "HOST", "PORT", "PGRST_JWT_SECRET", "FLOWGRES_SECRET_KEY", "FLOWGRES_SECRET_KEY_PREVIOUS"),
     }
 
