@@ -38,7 +38,8 @@ def test_every_command_explains_itself_with_an_example(command: tuple[str, ...])
 
 def test_commands_of_this_version_are_complete() -> None:
     expected = """dev demo doctor validate import schema graph test run logs token signal
-        db.install db.upgrade db.roles db.status db.sql db.adopt db.functions.list db.functions.allow db.functions.remove
+        db.install db.upgrade db.roles db.status db.sql db.adopt
+        db.functions.list db.functions.allow db.functions.remove
         tenants.register tenants.list tenants.logins.add tenants.logins.list tenants.logins.remove
         keys.create keys.list keys.rotate keys.revoke secrets.set secrets.list secrets.delete
         workflows.list workflows.show workflows.versions workflows.activate workflows.deactivate workflows.delete
