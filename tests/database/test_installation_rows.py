@@ -21,6 +21,7 @@ HIDDEN = {
     "history_period_days",
     "history_ahead_count",
     "environment",
+    "sql_functions_checked",
 }
 AsRole = Callable[..., Any]
 

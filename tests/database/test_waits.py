@@ -160,6 +160,16 @@ def test_signal_to_an_execution_that_has_ended_is_refused(waiters: Waiters) -> N
         waiters.send("go", execution_id=execution)
 
 
+def test_signal_that_ended_its_execution_is_answered_alike_when_it_is_sent_again(waiters: Waiters) -> None:
+    (execution,) = waiters.start(GO)
+    sent = waiters.send("go", execution_id=execution, idempotency_key="k")
+    waiters.work()
+    waiters.db.run("update flowgres.settings set value = '0' where name = 'max_signals'")
+    assert waiters.send("go", execution_id=execution, idempotency_key="k") == sent == 1
+    with pytest.raises(Exception, match="0 signals lie here"):
+        waiters.send("go", idempotency_key="other")
+
+
 def test_tenant_has_room_for_so_many_signals(waiters: Waiters) -> None:
     waiters.db.run("update flowgres.settings set value = '2' where name = 'max_signals'")
     assert [waiters.send("go"), waiters.send("go", key="1")] == [0, 0]

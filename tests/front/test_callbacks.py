@@ -87,6 +87,21 @@ def test_nobody_calls_in_time(bank: tuple[Bank, str], tenant: TenantKeys, module
     assert look()["steps"]["ask"]["output"] == {"paid": 2}
 
 
+def test_call_for_a_suspended_tenant_may_come_again(
+    bank: tuple[Bank, str], tenant: TenantKeys, module_database: Database
+) -> None:
+    ours, url = bank
+    look = begin(tenant.db, tenant.tenant_id, module_database, url)
+    wait_for(lambda: ours.tokens, what="the request")
+    status = "update flowgres.tenants set status = %s where tenant_id = %s"
+    tenant.db.run(status, "suspended", tenant.tenant_id)
+    refused = ours.call({})
+    tenant.db.run(status, "active", tenant.tenant_id)
+    assert (refused.status_code, refused.json()["code"]) == (403, "tenant_suspended")
+    assert ours.call({}).status_code == 202
+    wait_for(lambda: look()["status"] == "completed", what="the end")
+
+
 def test_of_many_calls_at_once_one_counts(
     bank: tuple[Bank, str], tenant: TenantKeys, module_database: Database
 ) -> None:

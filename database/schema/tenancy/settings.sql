@@ -114,7 +114,7 @@ as $$
     'max_sub_workflow_depth', 'max_bulk_starts', 'execution_timeout_seconds', 'http_step_timeout_seconds',
     'max_delay_seconds', 'log_retention_days', 'delivery_retention_days', 'idempotency_key_days',
     'rate_limit_per_minute', 'api_key_grace_seconds', 'max_schedules', 'cron_timezone', 'max_subscriptions',
-    'max_event_subscribers', 'max_event_hops', 'max_webhooks', 'max_notifications', 'notify_mode',
+    'max_event_subscribers', 'max_event_hops', 'max_webhooks', 'max_notifications', 'max_signals', 'notify_mode',
     'llm_mode', 'llm_prices'
   ];
 $$;

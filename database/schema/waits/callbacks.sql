@@ -70,10 +70,12 @@ begin
     where s.tenant_id = p_tenant_id and s.name = '$callback' and s.idempotency_key = v_address)
   then
     return 'repeated';
+  elsif exists (select from flowgres.tenants as t where t.tenant_id = p_tenant_id and t.status = 'suspended') then
+    -- It may be called again when that is over.
+    return 'suspended';
   elsif not exists (
     select
     from flowgres.work_queue as q
-    join flowgres.tenants as t on t.tenant_id = q.tenant_id and t.status <> 'suspended'
     where q.tenant_id = p_tenant_id and q.execution_id = p_execution_id and q.step_index = p_step_index
       and q.iteration = p_iteration and coalesce(q.round, 0) = p_round and q.generation = p_generation)
   then
@@ -99,4 +101,4 @@ end;
 $$;
 comment on function flowgres.receive_callback(uuid, uuid, integer, integer, integer, integer, jsonb) is $$Take a call at the address of a step
 
-The front has checked its token. Returns taken, repeated, over or too_large. One call counts; it may come before the step waits for it.$$;
+The front has checked its token. Returns taken, repeated, over, suspended or too_large. One call counts; it may come before the step waits for it.$$;

@@ -44,10 +44,14 @@ as $$
 declare
   v_most integer := (flowgres.setting(p_tenant_id, 'max_signals'))::integer;
 begin
-  perform from flowgres.signals as s
-  where s.tenant_id = p_tenant_id and s.consumed_at is null and s.kind = 'signal' and s.name <> '$callback'
-  offset v_most - 1 limit 1;
-  if found then
+  if v_most <= (
+    select count(*)
+    from (
+      select from flowgres.signals as s
+      where s.tenant_id = p_tenant_id and s.consumed_at is null and s.kind = 'signal' and s.name <> '$callback'
+      limit greatest(v_most, 0)
+    ) as s)
+  then
     perform flowgres.fail(
       p_status => 429, p_code => 'too_many_signals', p_message => format('%s signals lie here that no step has taken', v_most),
       p_hint => 'Send signals that a step waits for: see /signals; or ask an operator to raise max_signals.');
@@ -79,6 +83,32 @@ as $$
   ) as w;
 $$;
 comment on function flowgres.count_waits(uuid, text, text, uuid, integer) is $$How many steps wait for a signal with this address, p_most at most.$$;
+
+create or replace function flowgres.sent_signal(
+  p_tenant_id uuid, p_name text, p_idempotency_key text, p_payload jsonb, p_address text
+)
+  returns integer language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_sent flowgres.signals;
+begin
+  if p_idempotency_key is null then
+    return null;
+  end if;
+  select s.* into v_sent
+  from flowgres.signals as s
+  where s.tenant_id = p_tenant_id and s.name = p_name and s.idempotency_key = p_idempotency_key;
+  if v_sent.payload <> p_payload or v_sent.address <> p_address then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'idempotency_key_reused', p_message => 'this idempotency key was used for another signal',
+      p_details => 'idempotency_key', p_hint => 'Use a new key for a new signal.');
+  end if;
+  return v_sent.woken;
+end;
+$$;
+comment on function flowgres.sent_signal(uuid, text, text, jsonb, text) is $$What was answered to the call that sent a signal with this key; null when none did
+
+Refuses a key that was used for another signal.$$;
 
 create or replace function flowgres.note_event(
   p_tenant_id uuid, p_name text, p_payload jsonb, p_key text, p_now timestamptz
@@ -135,13 +165,19 @@ declare
   v_sent flowgres.signals;
 begin
   perform flowgres.check_tenant_may_start(v_tenant_id);
-  perform flowgres.check_signal(
-    p_tenant_id => v_tenant_id, p_name => p_name, p_payload => v_payload, p_execution_id => p_execution_id, p_key => p_key);
   if length(p_idempotency_key) not between 1 and 255 then
     perform flowgres.fail(
       p_status => 422, p_code => 'idempotency_key_invalid', p_message => 'an idempotency key has 1 to 255 characters',
       p_details => 'idempotency_key', p_hint => 'A UUID is a good key.');
   end if;
+  -- Before anything else is asked: since it was sent its execution may have ended, by this very signal.
+  v_woken := flowgres.sent_signal(
+    p_tenant_id => v_tenant_id, p_name => p_name, p_idempotency_key => p_idempotency_key, p_payload => v_payload, p_address => v_address);
+  if v_woken is not null then
+    return v_woken;
+  end if;
+  perform flowgres.check_signal(
+    p_tenant_id => v_tenant_id, p_name => p_name, p_payload => v_payload, p_execution_id => p_execution_id, p_key => p_key);
   perform flowgres.check_signal_room(p_tenant_id => v_tenant_id);
   -- Together with all who send, so that a step that begins to wait knows of it.
   v_is_shared := pg_try_advisory_xact_lock_shared(flowgres.signal_lock(p_tenant_id => v_tenant_id, p_name => p_name));
@@ -165,16 +201,9 @@ begin
   on conflict (tenant_id, name, idempotency_key) where idempotency_key is not null do nothing
   returning s.* into v_sent;
   if v_sent.id is null then
-    select s.* into strict v_sent
-    from flowgres.signals as s
-    where s.tenant_id = v_tenant_id and s.name = p_name and s.idempotency_key = p_idempotency_key;
-    if v_sent.payload <> v_payload or v_sent.address <> v_address then
-      perform flowgres.fail(
-        p_status => 422, p_code => 'idempotency_key_reused',
-        p_message => 'this idempotency key was used for another signal', p_details => 'idempotency_key',
-        p_hint => 'Use a new key for a new signal.');
-    end if;
-    return v_sent.woken;
+    return flowgres.sent_signal(
+      p_tenant_id => v_tenant_id, p_name => p_name, p_idempotency_key => p_idempotency_key, p_payload => v_payload,
+      p_address => v_address);
   end if;
   insert into flowgres.pending_wakes (tenant_id, name, address, requested_at) values (v_tenant_id, p_name, v_address, v_now);
   if v_waiting > 0 then

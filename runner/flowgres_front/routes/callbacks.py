@@ -30,6 +30,7 @@ select flowgres.receive_callback(
 _REFUSALS: Final = {
     "repeated": (409, "callback_repeated", "this address was called before; the first call counts", ""),
     "over": (410, "callback_over", "the step does not wait to be called any more", "Its time may be over."),
+    "suspended": (403, "tenant_suspended", "the tenant is suspended", "Call again when it is not any more."),
     "too_large": (413, "payload_too_large", "the body is larger than the tenant may send", "Send a reference instead."),
 }
 
@@ -40,6 +41,7 @@ _REFUSALS: Final = {
     answers={202: json_answer("The step goes on", json_object({"status": {"const": "taken"}}))},
     errors={
         400: ["invalid_json", "duplicate_key", "json_too_deep", "invalid_text", "invalid_form"],
+        403: ["tenant_suspended"],
         404: ["callback_unknown"],
         409: ["callback_repeated"],
         410: ["callback_over"],
