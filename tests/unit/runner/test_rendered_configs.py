@@ -122,7 +122,8 @@ async def test_wrong_value_of_an_expression_is_refused_with_its_path(
 def test_some_wrong_value_was_refused_everywhere_but_where_anything_may_stand() -> None:
     free = {f"{kind}.{format_path(path)}" for kind, path, config in OPEN_PLACES if takes_anything(kind, path, config)}
     assert free == {
-        "approval.form.X-A.default", "approval.form.X-A.example", "condition.value", "http.json", "http.body", "http.multipart[0].content", "http.multipart[0].value",
+        "approval.form.X-A.default", "approval.form.X-A.example", "condition.value",
+        "http.json", "http.body", "http.multipart[0].content", "http.multipart[0].value",
         "llm.prompt", "llm.stub", "log.message", "notify.data", "notify.message", "task.payload",
         "stop.output", "switch.value", "switch.cases[0].equals", "transform.expression",
         "transform.output", "transform.source", "transform.transforms[0].value",
