@@ -1,4 +1,5 @@
--- Steps that wait until somebody wakes them; signals and events that do.
+-- breaking
+-- Steps that wait until somebody wakes them; signals and events that do. Runners before this know no such step: they finish what they have.
 
 set local role flowgres_owner;
 

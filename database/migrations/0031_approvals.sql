@@ -68,6 +68,7 @@ comment on column flowgres.approvals.expires_at is $$When the row may be deleted
 -- An inbox: what is pending of a tenant, the newest first, however much was decided before.
 create index approvals_inbox_idx on flowgres.approvals (tenant_id, status, requested_at);
 create index approvals_due_idx on flowgres.approvals (next_at) where next_at is not null;
+create index approvals_turn_idx on flowgres.approvals (tenant_id, next_at) where next_at is not null;
 create index approvals_expires_at_idx on flowgres.approvals (expires_at) where expires_at is not null;
 
 comment on column flowgres.notifications.events is $$What it tells of: completed, failed, cancelled, waiting_for_approval, approval_reminder$$;

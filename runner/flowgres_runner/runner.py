@@ -60,7 +60,7 @@ from flowgres_runner.work.tallies import Tallies
 
 log = get_logger(__name__)
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the contract with the database's functions; must equal the setting `protocol`."""
 
 LOOKUP_SECONDS = 8.0

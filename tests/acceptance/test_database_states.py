@@ -35,7 +35,7 @@ from tests.support.server import INSTALLER, JWT_SECRET, ROLE_PASSWORD
 
 pytestmark = pytest.mark.slow
 
-INFO = {"name": "r", "version": "0", "protocol": 1, "environment": "development", "step_types": []}
+INFO = {"name": "r", "version": "0", "protocol": 2, "environment": "development", "step_types": []}
 
 
 @dataclass(frozen=True, slots=True)

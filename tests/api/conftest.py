@@ -36,7 +36,7 @@ class SqlRunner:
     def __init__(self, db: Db) -> None:
         self.db = db
         self.id = str(uuid.uuid4())
-        info = {"name": "sql", "version": "0", "protocol": 1, "environment": "development", "step_types": []}
+        info = {"name": "sql", "version": "0", "protocol": 2, "environment": "development", "step_types": []}
         db.call("flowgres.register_runner", p_runner_id=self.id, p_info=info)
 
     def claim(self, want: int = 100) -> list[Row]:

@@ -84,7 +84,7 @@ def test_runner_that_does_not_have_the_step_type_serves_nobody(
 ) -> None:
     monkeypatch.setattr(serving, "PATIENCE_SECONDS", 0.5)
     with module_database.connect("runner") as runner, _client(deserted) as client:
-        info = {"name": "sql", "version": "0", "protocol": 1, "environment": "development", "step_types": []}
+        info = {"name": "sql", "version": "0", "protocol": 2, "environment": "development", "step_types": []}
         runner.call("flowgres.register_runner", p_runner_id="00000000-0000-4000-8000-000000000001", p_info=info)
         with module_database.connect() as db:
             db.run("update flowgres.workflow_steps set capability = 'fax', type = 'fax'")

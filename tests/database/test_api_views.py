@@ -36,7 +36,7 @@ def acme(database: Database) -> Tenant:
 def engine(database: Database) -> Iterator[Db]:
     """The login of runners."""
     with database.connect("runner") as login:
-        info = {"name": "sql", "version": "0", "protocol": 1, "environment": "development", "step_types": []}
+        info = {"name": "sql", "version": "0", "protocol": 2, "environment": "development", "step_types": []}
         login.call("flowgres.register_runner", p_runner_id=RUNNER, p_info=info)
         yield login
 

@@ -17,7 +17,7 @@ from tests.support.engine import Hands
 from tests.support.runner import Runner
 from tests.support.server import INSTALLER, Server
 
-INFO = {"name": "r", "version": "0", "protocol": 1, "environment": "development", "step_types": []}
+INFO = {"name": "r", "version": "0", "protocol": 2, "environment": "development", "step_types": []}
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from psycopg.types.json import Jsonb
+
 from tests.support.database import Clock, Database, Db, Row, Tenant
 from tests.support.engine import Hands, completed, dag, get, import_workflow, start, statuses
 
@@ -31,13 +33,14 @@ def park(lease: Row, step: str) -> dict[str, Any]:
 def wake(db: Db, resume: dict[str, Any], *, age: int = 0) -> None:
     """Leave a note for the only row of the queue."""
     row = db.one("select tenant_id, execution_id, id, token from flowgres.work_queue")
-    db.call(
-        "flowgres.wake_row_later",
-        p_tenant_id=row["tenant_id"],
-        p_execution_id=row["execution_id"],
-        p_queue_id=row["id"],
-        p_token=row["token"] - age,
-        p_resume=resume,
+    db.run(
+        "insert into flowgres.pending_wakes (tenant_id, execution_id, queue_id, token, resume, requested_at)"
+        " values (%s, %s, %s, %s, %s, flowgres.now())",
+        row["tenant_id"],
+        row["execution_id"],
+        row["id"],
+        row["token"] - age,
+        Jsonb(resume),
     )
 
 

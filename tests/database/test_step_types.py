@@ -15,7 +15,7 @@ Json = Any
 
 def register(db: Db, *types: Json) -> str:
     runner_id = str(uuid.uuid4())
-    info = {"name": "r", "version": "0", "protocol": 1, "environment": "development", "step_types": list(types)}
+    info = {"name": "r", "version": "0", "protocol": 2, "environment": "development", "step_types": list(types)}
     db.call("flowgres.register_runner", p_runner_id=runner_id, p_info=info)
     return runner_id
 

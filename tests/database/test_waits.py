@@ -170,6 +170,41 @@ def test_signal_that_ended_its_execution_is_answered_alike_when_it_is_sent_again
         waiters.send("go", idempotency_key="other")
 
 
+def test_new_signal_is_found_behind_many_that_came_before(waiters: Waiters, clock: Clock) -> None:
+    for number in range(101):
+        waiters.send("go", {"n": number})
+    clock.advance(seconds=1)
+    (execution,) = waiters.start({**GO, "accept": "new"})
+    assert not waiters.db.value("select count(*) from flowgres.pending_wakes"), (
+        "what does not fit is not looked for again"
+    )
+    clock.advance(seconds=1)
+    waiters.send("go", {"n": "new"})
+    waiters.work()
+    assert waiters.output(execution) == {"signal": "go", "payload": {"n": "new"}}
+
+
+@pytest.mark.parametrize("key", ["", "a\n", "x" * 256, "\U0001f600" * 1000])
+def test_step_that_waits_with_a_key_that_nobody_can_send_fails(waiters: Waiters, key: str) -> None:
+    (execution,) = waiters.start({**GO, "key": "{{ input.key }}"}, rendered={**GO, "key": key})
+    (ended,) = waiters.start(GO)
+    waiters.send("go")
+    waiters.work()
+    assert waiters.output(ended) == {"signal": "go", "payload": {}}
+    error = waiters.db.value("select error ->> 'code' from flowgres.executions where id = %s", execution)
+    assert error == "config_invalid"
+
+
+def test_lock_that_somebody_holds_keeps_no_signal_back(waiters: Waiters, database: Database) -> None:
+    (execution,) = waiters.start(GO)
+    with database.connect("sql") as other:
+        for key in other.column("select distinct objid::bigint from pg_locks where locktype = 'advisory'"):
+            other.value("select pg_try_advisory_lock(%s)", key)
+        waiters.send("go")
+        waiters.work()
+    assert waiters.output(execution) == {"signal": "go", "payload": {}}
+
+
 def test_tenant_has_room_for_so_many_signals(waiters: Waiters) -> None:
     waiters.db.run("update flowgres.settings set value = '2' where name = 'max_signals'")
     assert [waiters.send("go"), waiters.send("go", key="1")] == [0, 0]

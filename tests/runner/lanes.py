@@ -130,7 +130,7 @@ def result(step: ClaimedStep, outcome: Outcome) -> Result:
 @asynccontextmanager
 async def running(database: Database) -> AsyncIterator[Loop]:
     lane = Loop(database)
-    info = {"name": "x", "version": "0", "protocol": 1, "environment": "development"}
+    info = {"name": "x", "version": "0", "protocol": 2, "environment": "development"}
     await queries.register_runner(lane.links[0], runner_id=lane.runner_id, info=info)
     lane.calls.clear()
     task = asyncio.create_task(lane.loop.run())

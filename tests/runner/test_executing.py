@@ -102,7 +102,7 @@ class Hands:
 @asynccontextmanager
 async def hands(database: Database) -> AsyncIterator[Hands]:
     with_hands = Hands(database)
-    info = {"name": "x", "version": "0", "protocol": 1, "environment": "development"}
+    info = {"name": "x", "version": "0", "protocol": 2, "environment": "development"}
     await queries.register_runner(with_hands.link, runner_id=with_hands.runner_id, info=info)
     await with_hands.pool.start()
     try:

@@ -31,7 +31,7 @@ class Hands:
         db.call(
             "flowgres.register_runner",
             p_runner_id=self.id,
-            p_info={"name": "hands", "version": "0", "protocol": 1, "environment": environment},
+            p_info={"name": "hands", "version": "0", "protocol": 2, "environment": environment},
         )
 
     def claim(self, want: int = 100, *, after: str = NOBODY) -> list[Row]:

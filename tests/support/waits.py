@@ -17,10 +17,12 @@ class Waiters:
         self.database, self.db, self.tenant, self.runner = database, db, tenant, runner
         self.configs: dict[str, Json] = {}
 
-    def start(self, *awaited: dict[str, Json], count: int = 1, **step: Any) -> list[str]:
-        """Start executions that wait for the first of these, and let them begin to."""
+    def start(
+        self, *awaited: dict[str, Json], count: int = 1, rendered: dict[str, Json] | None = None, **step: Any
+    ) -> list[str]:
+        """Start executions that wait for the first of these, or what became of it, and let them begin to."""
         name = f"w{len(self.configs)}"
-        self.configs[name] = list(awaited)
+        self.configs[name] = list(awaited) if rendered is None else [rendered]
         config = awaited[0] if len(awaited) == 1 else {"first_of": list(awaited)}
         steps = [{"id": "hold", "type": "wait", "config": config, **step}, {"id": "after", "depends_on": ["hold"]}]
         import_workflow(self.db, self.tenant, dag(name, steps))

@@ -118,7 +118,7 @@ create or replace function flowgres.fire_approvals(
   language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
-  c_most_looked_at constant integer := 10000;
+  c_most_of_one constant integer := 500;
   v_now timestamptz := flowgres.now();
   v_tenant_ids uuid[];
   v_ids uuid[];
@@ -140,9 +140,11 @@ begin
       select d.tenant_id, d.execution_id, row_number() over (partition by d.tenant_id order by d.next_at) as turn
       from (
         select l.tenant_id, l.execution_id, min(l.next_at) as next_at
-        from (
+        from flowgres.tenants as n
+        -- Of each tenant its first ones, whatever others have waiting.
+        cross join lateral (
           select a.tenant_id, a.execution_id, a.next_at from flowgres.approvals as a
-          where a.next_at <= v_now order by a.next_at limit c_most_looked_at
+          where a.tenant_id = n.tenant_id and a.next_at <= v_now order by a.next_at limit c_most_of_one
         ) as l
         group by l.tenant_id, l.execution_id
       ) as d

@@ -60,7 +60,6 @@ declare
   v_address text := flowgres.callback_address(
     p_execution_id => p_execution_id, p_step_index => p_step_index::smallint, p_iteration => p_iteration, p_round => p_round,
     p_generation => p_generation::smallint);
-  v_is_shared boolean;
   v_id uuid;
 begin
   perform flowgres.enter();
@@ -83,7 +82,6 @@ begin
   elsif octet_length(p_payload::text) > (flowgres.setting(p_tenant_id, 'max_payload_bytes'))::integer then
     return 'too_large';
   end if;
-  v_is_shared := pg_try_advisory_xact_lock_shared(flowgres.signal_lock(p_tenant_id => p_tenant_id, p_name => '$callback'));
   -- The request may be under way still: then this lies here until the step waits for it.
   insert into flowgres.signals as s (
     tenant_id, id, kind, name, address, payload, idempotency_key, woken, received_at, expires_at)

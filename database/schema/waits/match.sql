@@ -1,8 +1,8 @@
 -- Signals find the steps that wait for them.
 --
--- A sender adds the signal and a note. A step that begins to wait adds a note where a signal lies, or somebody is sending (signal_lock).
--- The claim that follows a note does so when nobody begins to wait at that moment. Nobody waits for anybody. The rows of the signal and of the
--- queue are the locks, taken past those that somebody holds: what was held keeps its note.
+-- A sender adds the signal and a note, a step that begins to wait a note of its own, and the claim that follows a note sees both when both
+-- have committed. Nobody waits for anybody. The rows of the signal and of the queue are the locks, taken past those that somebody holds:
+-- what was held keeps its note.
 
 set local role flowgres_owner;
 
@@ -25,6 +25,35 @@ end;
 $$;
 comment on function flowgres.resume_rows(tid[], jsonb[]) is $$Make parked rows ready, which the caller has locked, each with what it is resumed with; returns how many.$$;
 
+create or replace function flowgres.list_waits(p_tenant_id uuid, p_name text, p_address text)
+  returns setof flowgres.waits language sql stable
+as $$
+  select w.*
+  from flowgres.waits as w
+  join flowgres.work_queue as q on q.tenant_id = w.tenant_id and q.execution_id = w.execution_id and q.id = w.queue_id
+  where w.tenant_id = p_tenant_id and w.name = p_name and w.address = p_address and w.kind = 'signal'
+    and q.token = w.token and q.runner_id is null and q.waits_for like '%:%'
+  union all
+  select w.*
+  from flowgres.waits as w
+  join flowgres.work_queue as q on q.tenant_id = w.tenant_id and q.execution_id = w.execution_id and q.id = w.queue_id
+  where w.tenant_id = p_tenant_id and w.execution_id = case when starts_with(p_address, 'x:') then substr(p_address, 3)::uuid end
+    and w.name = p_name and w.kind = 'signal'
+    and q.token = w.token and q.runner_id is null and q.waits_for like '%:%';
+$$;
+comment on function flowgres.list_waits(uuid, text, text) is $$What parked steps wait for signals with this address.$$;
+
+create or replace function flowgres.awaited_since(p_tenant_id uuid, p_name text, p_address text)
+  returns timestamptz language sql stable
+as $$
+  -- One that takes any signal decides, as most do; else who began first, which may take all that came since.
+  select case when exists (
+    select from flowgres.list_waits(p_tenant_id => p_tenant_id, p_name => p_name, p_address => p_address) as w where w.takes_earlier)
+  then '-infinity' else (
+    select min(w.registered_at) from flowgres.list_waits(p_tenant_id => p_tenant_id, p_name => p_name, p_address => p_address) as w) end;
+$$;
+comment on function flowgres.awaited_since(uuid, text, text) is $$From when on a signal in a mailbox is one that some step waits for; null when none waits.$$;
+
 create or replace function flowgres.match_signals(p_tenant_id uuid, p_name text, p_address text)
   returns integer language plpgsql
 as $$
@@ -33,12 +62,13 @@ declare
   v_wait record;
   v_count integer := 0;
   v_execution_id uuid := case when starts_with(p_address, 'x:') then substr(p_address, 3)::uuid end;
+  v_since timestamptz := flowgres.awaited_since(p_tenant_id => p_tenant_id, p_name => p_name, p_address => p_address);
 begin
   for v_signal in
     select s.id, s.received_at
     from flowgres.signals as s
     where s.tenant_id = p_tenant_id and s.name = p_name and s.address = p_address and s.kind = 'signal' and s.consumed_at is null
-      and s.expires_at > flowgres.now()
+      and s.expires_at > flowgres.now() and s.received_at >= v_since
     order by s.received_at, s.id
     limit 100
     for update skip locked
@@ -89,25 +119,16 @@ comment on function flowgres.match_signals(uuid, text, text) is $$Give the signa
 A bounded number of them.$$;
 
 create or replace function flowgres.has_match(p_tenant_id uuid, p_name text, p_address text)
-  returns boolean language sql stable
+  returns boolean language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
-  select exists (
-    select
-    from flowgres.signals as s
-    cross join lateral (
-      select w.execution_id, w.queue_id, w.token
-      from flowgres.waits as w
-      where w.tenant_id = s.tenant_id and w.name = s.name and w.address = s.address and w.kind = 'signal'
-        and (w.takes_earlier or w.registered_at <= s.received_at)
-      union all
-      select w.execution_id, w.queue_id, w.token
-      from flowgres.waits as w
-      where w.tenant_id = s.tenant_id and w.execution_id = s.execution_id and w.name = s.name and w.kind = 'signal'
-        and (w.takes_earlier or w.registered_at <= s.received_at)
-    ) as w
-    join flowgres.work_queue as q on q.tenant_id = s.tenant_id and q.execution_id = w.execution_id and q.id = w.queue_id
+declare
+  v_since timestamptz := flowgres.awaited_since(p_tenant_id => p_tenant_id, p_name => p_name, p_address => p_address);
+begin
+  return v_since is not null and exists (
+    select from flowgres.signals as s
     where s.tenant_id = p_tenant_id and s.name = p_name and s.address = p_address and s.kind = 'signal' and s.consumed_at is null
-      and s.expires_at > flowgres.now() and q.token = w.token and q.runner_id is null and q.waits_for like '%:%');
+      and s.expires_at > flowgres.now() and s.received_at >= v_since);
+end;
 $$;
 comment on function flowgres.has_match(uuid, text, text) is $$Whether a signal lies in a mailbox that a step waits for.$$;
 
@@ -116,7 +137,6 @@ create or replace function flowgres.deliver_signals(p_notes flowgres.pending_wak
 as $$
 declare
   v_mailbox record;
-  v_is_quiet boolean;
   v_number integer := 0;
   v_count integer := 0;
 begin
@@ -147,14 +167,12 @@ begin
   loop
     v_number := v_number + 1;
     -- Each costs about as much as a claim, and this is a part of one: the others are for the next.
-    v_is_quiet := v_number <= 100 and pg_try_advisory_xact_lock_shared(
-      flowgres.signal_lock(p_tenant_id => v_mailbox.tenant_id, p_name => v_mailbox.name));
-    if v_is_quiet then
+    if v_number <= 100 then
       v_count := v_count + flowgres.match_signals(
         p_tenant_id => v_mailbox.tenant_id, p_name => v_mailbox.name, p_address => v_mailbox.address);
     end if;
-    if not v_is_quiet or flowgres.has_match(p_tenant_id => v_mailbox.tenant_id, p_name => v_mailbox.name, p_address => v_mailbox.address) then
-      -- Somebody begins to wait at this moment, or holds what is left, or it is more than one call takes.
+    if v_number > 100 or flowgres.has_match(p_tenant_id => v_mailbox.tenant_id, p_name => v_mailbox.name, p_address => v_mailbox.address) then
+      -- Somebody holds what is left, or it is more than one call takes.
       insert into flowgres.pending_wakes (tenant_id, name, address, requested_at)
       values (v_mailbox.tenant_id, v_mailbox.name, v_mailbox.address, flowgres.now());
     end if;

@@ -29,12 +29,12 @@ as $$
 $$;
 comment on function flowgres.signal_address(text, uuid) is $$Whom a signal is for: an execution, those that wait with a key, or without one.$$;
 
-create or replace function flowgres.signal_lock(p_tenant_id uuid, p_name text)
-  returns bigint language sql immutable parallel safe
+create or replace function flowgres.is_signal_key(p_key text)
+  returns boolean language sql immutable parallel safe
 as $$
-  select hashtextextended(p_tenant_id || ' signal ' || p_name, 0);
+  select p_key is null or length(p_key) between 1 and 255 and p_key !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]';
 $$;
-comment on function flowgres.signal_lock(uuid, text) is $$The advisory lock that those hold together who send signals of a name, and one who begins to wait for it.$$;
+comment on function flowgres.is_signal_key(text) is $$Whether a text may be the key of a signal or event; null is none.$$;
 
 create or replace function flowgres.register_waits(
   p_state flowgres.advance_state, inout p_reports flowgres.step_report[], p_places integer[]
@@ -44,20 +44,21 @@ as $$
 declare
   v_report flowgres.step_report;
   v_place integer;
-  v_quiet bigint[];
 begin
-  -- Names that nobody is sending: whoever begins to before this has committed adds a note. Where somebody is, there is one here.
-  v_quiet := array(
-    select l.id
-    from (
-      select distinct flowgres.signal_lock(p_tenant_id => r.t, p_name => a.value ->> 'signal') as id
-      from unnest(p_places) as n (place)
-      cross join lateral (select (p_reports[n.place]).*) as r
-      cross join lateral jsonb_array_elements(r.input -> 'for') as a (value)
-      where a.value ? 'signal'
-      offset 0
-    ) as l
-    where pg_try_advisory_xact_lock(l.id));
+  foreach v_place in array p_places loop
+    v_report := p_reports[v_place];
+    v_report.waits := flowgres.label_wait(p_for => v_report.input -> 'for');
+    if exists (
+      select from jsonb_array_elements(v_report.input -> 'for') as a (value) where not flowgres.is_signal_key(a.value ->> 'key'))
+    then
+      v_report.o := 'failed';
+      v_report.error := jsonb_build_object(
+        'code', 'config_invalid', 'class', 'validation', 'message', 'key has to be 1 to 255 printable characters',
+        'hint', 'The id of an order is a good key.');
+    end if;
+    p_reports[v_place] := v_report;
+  end loop;
+  p_places := array(select n.place from unnest(p_places) as n (place) where (p_reports[n.place]).o = 'park');
   -- Under the leases: whoever wakes one of these does so after this transaction.
   delete from flowgres.waits as w
   using unnest(p_places) as n (place)
@@ -72,26 +73,13 @@ begin
   from unnest(p_places) as n (place)
   cross join lateral (select (p_reports[n.place]).*) as r
   cross join lateral jsonb_array_elements(r.input -> 'for') with ordinality as a (value, place);
-  -- A signal that was sent before, or is being sent at this moment, is looked for when both have committed.
+  -- A signal may have been sent before, or is being sent at this moment. Its sender leaves a note as well: of the two the one that comes to
+  -- be seen last is followed when both sides are there.
   insert into flowgres.pending_wakes (tenant_id, execution_id, queue_id, token, requested_at)
   select r.t, r.x, r.q, r.k, p_state.now
   from unnest(p_places) as n (place)
   cross join lateral (select (p_reports[n.place]).*) as r
-  where exists (
-    select
-    from jsonb_array_elements(r.input -> 'for') as a (value)
-    where a.value ? 'signal' and (
-      flowgres.signal_lock(p_tenant_id => r.t, p_name => a.value ->> 'signal') <> all(v_quiet)
-      or exists (
-        select from flowgres.signals as s
-        where s.tenant_id = r.t and s.name = a.value ->> 'signal' and s.kind = 'signal' and s.consumed_at is null
-          and s.address in (
-            coalesce(a.value ->> 'address', flowgres.signal_address(p_key => a.value ->> 'key')), flowgres.signal_address(p_key => null, p_execution_id => r.x)))));
-  foreach v_place in array p_places loop
-    v_report := p_reports[v_place];
-    v_report.waits := flowgres.label_wait(p_for => v_report.input -> 'for');
-    p_reports[v_place] := v_report;
-  end loop;
+  where r.k is not null and jsonb_path_exists(r.input, '$.for[*].signal');
 end;
 $$;
 comment on function flowgres.register_waits(flowgres.advance_state, flowgres.step_report[], integer[]) is $$Write down which signals and events these steps wait for.$$;

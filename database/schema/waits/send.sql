@@ -16,7 +16,7 @@ begin
     perform flowgres.fail(
       p_status => 422, p_code => 'conflicting_arguments', p_message => 'a signal goes to an execution or has a key, not both',
       p_details => 'key', p_hint => 'Leave out key or execution_id.');
-  elsif length(p_key) not between 1 and 255 or p_key ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' then
+  elsif not flowgres.is_signal_key(p_key) then
     perform flowgres.fail(
       p_status => 422, p_code => 'signal_key_invalid', p_message => 'a key is 1 to 255 printable characters', p_details => 'key',
       p_hint => 'The id of an order is a good key.');
@@ -159,7 +159,6 @@ declare
   v_payload jsonb := coalesce(p_payload, '{}');
   v_address text := flowgres.signal_address(p_key => p_key, p_execution_id => p_execution_id);
   v_lying integer;
-  v_is_shared boolean;
   v_waiting integer;
   v_woken integer;
   v_sent flowgres.signals;
@@ -179,8 +178,6 @@ begin
   perform flowgres.check_signal(
     p_tenant_id => v_tenant_id, p_name => p_name, p_payload => v_payload, p_execution_id => p_execution_id, p_key => p_key);
   perform flowgres.check_signal_room(p_tenant_id => v_tenant_id);
-  -- Together with all who send, so that a step that begins to wait knows of it.
-  v_is_shared := pg_try_advisory_xact_lock_shared(flowgres.signal_lock(p_tenant_id => v_tenant_id, p_name => p_name));
   -- What lies before it comes first.
   select count(*) into v_lying
   from (

@@ -2,7 +2,7 @@
 --
 -- A handler reports park: what it waits for (a kind), and its configuration. The kind writes down what it needs, under the lease of the
 -- step, and says in waits what the row of the queue waits for: '<kind>:<key>'. The row is due when the step's time is over. Whoever
--- wakes it leaves a note (wake_row_later) and waits for nobody; the next claim makes the row ready, with what it is resumed with. At
+-- wakes it leaves a note (pending_wakes) and waits for nobody; the next claim makes the row ready, with what it is resumed with. At
 -- its time the step is resumed with {"status": "timed_out"}.
 
 set local role flowgres_owner;
@@ -61,22 +61,6 @@ begin
 end;
 $$;
 comment on function flowgres.refuse_parking(flowgres.step_report[], integer[]) is $$Let steps fail that wait for what is not known here.$$;
-
-create or replace function flowgres.wake_row_later(
-  p_tenant_id uuid, p_execution_id uuid, p_queue_id bigint, p_token bigint, p_resume jsonb
-)
-  returns void language plpgsql set search_path to pg_catalog, pg_temp
-as $$
-begin
-  insert into flowgres.pending_wakes (tenant_id, execution_id, queue_id, token, resume, requested_at)
-  values (p_tenant_id, p_execution_id, p_queue_id, p_token, p_resume, flowgres.now());
-  perform flowgres.wake_runners();
-end;
-$$;
-comment on function flowgres.wake_row_later(uuid, uuid, bigint, bigint, jsonb) is $$Resume a parked step with this, once the transaction has committed, by the next claim
-
-For whoever may stay in its transaction for as long as it likes: it holds no row that the engine needs. A row that went on meanwhile is
-left alone.$$;
 
 create or replace function flowgres.wake_rows(
   p_tenant_ids uuid[], p_execution_ids uuid[], p_queue_ids bigint[], p_tokens bigint[], p_resumes jsonb[]

@@ -196,6 +196,10 @@ begin
   if exists (select from unnest(v_notes) as n where n.name is not null or n.queue_id is not null and n.resume is null) then
     v_count := v_count + flowgres.deliver_signals(p_notes => v_notes);
   end if;
+  if v_count > 0 then
+    -- It may be more than this runner has room for; whoever was told of the note has found it taken.
+    perform flowgres.wake_runners();
+  end if;
   return v_count;
 end;
 $$;

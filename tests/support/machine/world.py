@@ -127,7 +127,7 @@ class World:
         self._runner_db.call(
             "flowgres.register_runner",
             p_runner_id=runner.id,
-            p_info={"name": runner.name, "version": "0", "protocol": 1, "environment": "development"},
+            p_info={"name": runner.name, "version": "0", "protocol": 2, "environment": "development"},
         )
         self.runners.append(runner)
         return runner
