@@ -34,5 +34,7 @@ while True:
                 ask(f"{API}/rpc/complete_task", **mine, output=output)
     except urllib.error.HTTPError as error:  # 409: somebody else has the task by now
         print(error.read().decode(), flush=True)
+        if error.code != 409:
+            time.sleep(1)
     except OSError:
         time.sleep(1)

@@ -22,6 +22,7 @@ HELD_BYTES = 4_096
 """Of a value: what is larger is kept as its JSON text, and opened only where expressions see it."""
 LARGE_BYTES = 65_536
 """What is larger is neither parsed nor written by the event loop."""
+MAX_MESSAGE_CHARACTERS = 2_000
 _EXACT_FLOAT_LIMIT = 1e16
 """From here on Python writes floats with an exponent, and jsonb stores them as integers."""
 
@@ -107,6 +108,11 @@ def check_depth(depth: int, max_depth: int) -> None:
 def weight_of(text: str) -> int:
     """About how many bytes a value takes as Python objects, by its text: an empty object is 64, and 2 characters."""
     return len(text) + 232 * text.count("{") + 56 * text.count("[") + 24 * text.count(",")
+
+
+def storable_text(text: object, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
+    """A message that PostgreSQL can store, cut to a length that somebody may read."""
+    return str(text)[:limit].encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
 def _checked_text(text: str) -> str:

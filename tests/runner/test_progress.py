@@ -51,6 +51,12 @@ def test_progress_is_told_by_events_before_the_end(
     assert told[0]["message"].startswith("step ")
 
 
+def test_words_that_postgresql_cannot_store_are_mended() -> None:
+    progress = StepProgress()
+    progress.say(0.1, "a\0b\ud800c")
+    assert progress.take() == (0.1, "a\ufffdb?c")
+
+
 def test_a_long_attempt_is_told_of_less_often() -> None:
     progress = StepProgress()
     progress._began -= 1000

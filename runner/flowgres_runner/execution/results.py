@@ -18,6 +18,7 @@ from flowgres_runner.json_values import (
     check_size,
     encode_json,
     encode_output,
+    storable_text,
     weight_of,
 )
 from flowgres_runner.payloads.texts import JsonText
@@ -41,7 +42,6 @@ from flowgres_runner.steps.failures import output_failure
 
 MAX_BATCH_CHARACTERS = 4 << 20
 """Of the texts that one call carries; a single result may be larger."""
-MAX_MESSAGE_CHARACTERS = 2_000
 MAX_DETAIL_BYTES = 24_576
 """Of an attempt's own detail, and of what it keeps of a request and its response."""
 
@@ -209,12 +209,6 @@ def replacement(claimed: ClaimedStep) -> Result:
 def results_text(results: Iterable[Result]) -> str:
     """The results as complete_and_claim takes them."""
     return f"[{','.join([result.text for result in results])}]"
-
-
-def storable_text(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
-    """A message that PostgreSQL can store, cut to a length that somebody may read."""
-    text = str(text)[:limit]
-    return text.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
 def within(outcome: Ended, limits: Limits) -> Ended:

@@ -9,6 +9,9 @@ import socket
 from flowgres_runner.http.failures import SsrfBlockedError
 from flowgres_runner.http.guard import Dial, EgressPolicy, GuardedResolver, current_dial, guarded_socket
 
+ADDRESS_SECONDS = 5.0
+"""For each address but the last, so that one that answers nothing leaves time for the next."""
+
 
 async def dial(policy: EgressPolicy, resolver: GuardedResolver, host: str, port: int) -> socket.socket:
     """Connect to the first address of a host that answers; the caller closes the socket.
@@ -21,12 +24,14 @@ async def dial(policy: EgressPolicy, resolver: GuardedResolver, host: str, port:
     token = current_dial.set(guard)
     try:
         refused: OSError = OSError(None, "the name has no address")
-        for found in await resolver.resolve(host, port):
+        addresses = await resolver.resolve(host, port)
+        for number, found in enumerate(addresses, start=1):
             address: tuple[str, int] = (found["host"], found["port"])
             made = guarded_socket((found["family"], socket.SOCK_STREAM, found["proto"], "", address))
             try:
                 made.setblocking(False)
-                await asyncio.get_running_loop().sock_connect(made, address)
+                async with asyncio.timeout(ADDRESS_SECONDS if number < len(addresses) else None):
+                    await asyncio.get_running_loop().sock_connect(made, address)
             except OSError as error:
                 made.close()
                 refused = error

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from flowgres_runner.http.failures import HttpError
+from flowgres_runner.http.keys import MAX_ITERATIONS, KeyTooCostlyError, judged_certificates, judged_key
 
 MAX_CONTEXTS = 32
 """Each takes about half a megabyte: the certificates that the system trusts are in it."""
@@ -61,8 +62,9 @@ def make_context(identity: Identity) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context()
         if identity.ca is not None:
-            context.load_verify_locations(cadata=identity.ca)
-    except (ssl.SSLError, ValueError):
+            # Names of authorities stand there as comments, in any letters; OpenSSL takes ASCII.
+            context.load_verify_locations(cadata=identity.ca.encode("ascii", "ignore").decode())
+    except (ssl.SSLError, ValueError, TypeError):
         raise _invalid("tls.ca is no certificate in PEM") from None
     context.set_alpn_protocols(["http/1.1"])
     if identity.certificate is not None and identity.key is not None:
@@ -75,10 +77,17 @@ def _load(context: ssl.SSLContext, certificate: str, key: str, password: str | N
         raise _invalid("auth.certificate is no certificate in PEM")
     if "PRIVATE KEY-----" not in key:
         raise _invalid("auth.key is no private key in PEM")
+    try:
+        judged = f"{judged_certificates(certificate)}\n{judged_key(key)}"
+    except KeyTooCostlyError:
+        why = f"opening auth.key takes more than {MAX_ITERATIONS:,} iterations, or as much; lock it with fewer"
+        raise _invalid(why) from None
+    except ValueError:
+        raise _invalid("auth.certificate and auth.key cannot be loaded") from None
     descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
         with open(descriptor, "wb", closefd=False) as file:
-            file.write(f"{certificate}\n{key}\n".encode())
+            file.write(judged.encode())
         # Without a password OpenSSL would ask whoever sits in front of the runner.
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=password or "")
     except (ssl.SSLError, UnicodeEncodeError, ValueError) as error:

@@ -6,7 +6,7 @@ No price is known here: they change, and differ by contract.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from typing import Any
 
 from flowgres_runner.json_values import Json
@@ -21,8 +21,11 @@ def cost_of(usage: Usage, models: Iterable[str], prices: Mapping[str, Any]) -> J
         price = prices.get(model)
         if not isinstance(price, Mapping) or not {"input", "output"} <= price.keys():
             continue
-        amount = (
-            Decimal(str(price["input"])) * usage.input_tokens + Decimal(str(price["output"])) * usage.output_tokens
-        ) / _PER
-        return {"amount": float(round(amount, 9)), "currency": str(price.get("currency", "USD"))}
+        try:
+            amount = (
+                Decimal(str(price["input"])) * usage.input_tokens + Decimal(str(price["output"])) * usage.output_tokens
+            ) / _PER
+            return {"amount": float(round(amount, 9)), "currency": str(price.get("currency", "USD"))}
+        except (DecimalException, ArithmeticError, ValueError):
+            return None  # numbers of a server that no call costs
     return None

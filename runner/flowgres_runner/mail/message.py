@@ -14,7 +14,13 @@ from email.policy import SMTP
 import idna
 
 MAX_RECIPIENTS = 100
+MAX_ADDRESS_CHARACTERS = 512
+"""Name and all. The parser of the standard library takes the square of the length, and recurses."""
 MAX_SUBJECT_CHARACTERS = 998
+_MAX_SQUARES = 2_000_000
+"""Of the lengths of all addresses: a hundred of 140 characters. Parsing keeps the event loop waiting."""
+_MAX_NAME_SQUARES = 100_000
+"""Of the lengths of names that are encoded, which takes longer: a hundred of 30 characters."""
 
 
 class LetterError(ValueError):
@@ -42,6 +48,8 @@ def parse_address(text: str, *, what: str) -> Address:
     A list in one text is refused: who fills in a form would choose who else gets the message.
     """
     problem = LetterError(f"{what}_invalid", f"{what}: {text[:100]!r} is not one address such as ann@example.com")
+    if len(text) > MAX_ADDRESS_CHARACTERS:
+        raise problem
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise problem
     try:
@@ -53,7 +61,7 @@ def parse_address(text: str, *, what: str) -> Address:
             raise problem
         domain = found.domain if found.domain.isascii() else idna.encode(found.domain, uts46=True).decode()
         return Address(display_name=found.display_name, username=found.username, domain=domain)
-    except (ValueError, IndexError, MessageError) as error:
+    except (ValueError, IndexError, MessageError, RecursionError) as error:
         if isinstance(error, LetterError):
             raise
         raise problem from None
@@ -61,9 +69,13 @@ def parse_address(text: str, *, what: str) -> Address:
 
 def parse_addresses(given: str | Sequence[str] | None, *, what: str) -> list[Address]:
     """The addresses of a list, or of a text that is one; each once. Raises LetterError."""
-    texts = [] if given is None else [given] if isinstance(given, str) else list(given)
-    found = {address.addr_spec.lower(): address for address in (parse_address(text, what=what) for text in texts)}
+    parsed = [parse_address(text, what=what) for text in _texts(given)]
+    found = {address.addr_spec.lower(): address for address in parsed}
     return list(found.values())
+
+
+def _texts(given: str | Sequence[str] | None) -> Sequence[str]:
+    return () if given is None else (given,) if isinstance(given, str) else given
 
 
 def compose(
@@ -83,14 +95,22 @@ def compose(
 
     Raises LetterError.
     """
+    # Before any is parsed: parsing takes its time.
+    texts = [text for given in (recipients, cc, bcc) for text in _texts(given)]
+    if len(texts) > MAX_RECIPIENTS:
+        raise LetterError("recipient_invalid", f"an e-mail has {MAX_RECIPIENTS} receivers at most")
+    if sum(len(text) ** 2 for text in texts if len(text) <= MAX_ADDRESS_CHARACTERS) > _MAX_SQUARES:
+        raise LetterError("recipient_invalid", "the addresses of the receivers are too long altogether")
     from_address = parse_address(sender, what="from")
     to, copies = parse_addresses(recipients, what="recipient"), parse_addresses(cc, what="cc")
     hidden = parse_addresses(bcc, what="bcc")
     everybody = tuple(dict.fromkeys(address.addr_spec for address in (*to, *copies, *hidden)))
     if not everybody:
         raise LetterError("recipient_invalid", "an e-mail needs a recipient")
-    if len(everybody) > MAX_RECIPIENTS:
-        raise LetterError("recipient_invalid", f"an e-mail has {MAX_RECIPIENTS} receivers at most")
+    answers = () if reply_to is None else (parse_address(reply_to, what="reply_to"),)
+    names = (address.display_name for address in (from_address, *to, *copies, *answers))
+    if sum(len(name) ** 2 for name in names if not name.isascii()) > _MAX_NAME_SQUARES:
+        raise LetterError("recipient_invalid", "the names of sender and receivers are too long altogether")
     message_id = f"<{hashlib.sha256(key.encode()).hexdigest()[:40]}@{from_address.domain}>"
     message = EmailMessage(policy=SMTP)
     try:
@@ -99,8 +119,8 @@ def compose(
             message["To"] = to
         if copies:
             message["Cc"] = copies
-        if reply_to is not None:
-            message["Reply-To"] = parse_address(reply_to, what="reply_to")
+        if answers:
+            message["Reply-To"] = answers
         # Lines of a subject become one: a break within a header would begin another one.
         message["Subject"] = " ".join(subject.split())[:MAX_SUBJECT_CHARACTERS]
         message["Date"] = at

@@ -52,38 +52,45 @@ class Mailer:
         self._policy = policy
         self._resolver = GuardedResolver(resolve)
         self._tls = tls
+        self._goodbyes: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
-        """Stop lookups under way."""
+        """Stop lookups under way, and let goodbyes end."""
+        if self._goodbyes:
+            await asyncio.wait(self._goodbyes)
         await self._resolver.close()
 
     async def send(self, letter: Letter, server: MailServer, *, timeout_seconds: float) -> Delivery:
         """Hand a message in. Raises MailError."""
+        client: aiosmtplib.SMTP | None = None
         try:
             async with asyncio.timeout(timeout_seconds):
-                return await self._send(letter, server)
-        except TimeoutError:
-            message = f"{server} did not take the message within {timeout_seconds:g} s"
-            raise MailError("smtp_timeout", message, "timeout") from None
+                client = await self._connect(server)
+                delivery = await self._send(client, letter, server)
+        except BaseException as error:
+            if client is not None:
+                client.close()
+            if isinstance(error, TimeoutError):
+                message = f"{server} did not take the message within {timeout_seconds:g} s"
+                raise MailError("smtp_timeout", message, "timeout") from None
+            raise
+        # The server has it: no deadline may fall into the goodbye, or the message would be sent again.
+        goodbye = asyncio.create_task(_say_goodbye(client))
+        self._goodbyes.add(goodbye)
+        goodbye.add_done_callback(self._goodbyes.discard)
+        return delivery
 
-    async def _send(self, letter: Letter, server: MailServer) -> Delivery:
-        client = await self._connect(server)
+    async def _send(self, client: aiosmtplib.SMTP, letter: Letter, server: MailServer) -> Delivery:
         try:
-            try:
-                if server.tls == "starttls":
-                    await _start_tls(client, server)
-                if server.password or server.user:
-                    await client.login(server.user, server.password)
-                refused, answer = await client.send_message(
-                    letter.message, sender=letter.sender, recipients=letter.recipients
-                )
-            except (aiosmtplib.SMTPException, ssl.SSLError, OSError, ValueError) as error:
-                raise _translated(error, server) from error
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(_GOODBYE_SECONDS):
-                    await client.quit()
-        finally:
-            client.close()
+            if server.tls == "starttls":
+                await _start_tls(client, server)
+            if server.password or server.user:
+                await client.login(server.user, server.password)
+            refused, answer = await client.send_message(
+                letter.message, sender=letter.sender, recipients=letter.recipients
+            )
+        except (aiosmtplib.SMTPException, ssl.SSLError, OSError, ValueError) as error:
+            raise _translated(error, server) from error
         told = tuple(_refusal(address, code, message) for address, (code, message) in refused.items())
         accepted = tuple(address for address in letter.recipients if address not in refused)
         return Delivery(accepted, told, answer[:_MAX_WORDS])
@@ -121,6 +128,15 @@ class Mailer:
             sock.close()
             raise
         return client
+
+
+async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
+    try:
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await client.quit()
+    finally:
+        client.close()
 
 
 async def _start_tls(client: aiosmtplib.SMTP, server: MailServer) -> None:

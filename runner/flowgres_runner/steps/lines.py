@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+from flowgres_runner.json_values import storable_text
+
 MAX_LOG_LINES = 100
 """Of one attempt. Whatever comes after them is counted, and said in one more line."""
 MAX_LOG_CHARACTERS = 10_000
@@ -76,7 +78,7 @@ class StepProgress:
         value = float(fraction)
         if value != value:
             raise ValueError("progress is a number from 0 to 1")
-        self._last = (min(1.0, max(0.0, value)), str(message)[:MAX_PROGRESS_CHARACTERS])
+        self._last = (min(1.0, max(0.0, value)), storable_text(message, MAX_PROGRESS_CHARACTERS))
 
     def take(self) -> tuple[float, str] | None:
         """What there is to tell now; None when that was told, or told of too lately."""

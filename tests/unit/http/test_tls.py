@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import socket
 import ssl
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from flowgres_runner.http import Client, tls
+from flowgres_runner.http.failures import HttpError
 from flowgres_runner.http.tls import Contexts, Identity
 from flowgres_runner.json_values import Json
 from flowgres_runner.steps.http import HttpStep
@@ -141,6 +144,65 @@ async def test_what_cannot_be_used_is_told(step: HttpStep, config: dict[str, Any
     assert (error.code, error.error_class) == ("config_invalid", "validation")
     assert words in error.message
     assert "PRIVATE" not in error.message
+
+
+def der(tag: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    assert len(content) < 128
+    return bytes((tag, len(content))) + content
+
+
+def number(value: int) -> bytes:
+    return der(2, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+
+def locked_by(*way: bytes) -> str:
+    data = base64.b64encode(der(0x30, der(0x30, *way), der(4, b"x" * 16))).decode()
+    return f"-----BEGIN ENCRYPTED PRIVATE KEY-----\n{data}\n-----END ENCRYPTED PRIVATE KEY-----\n"
+
+
+def pbes2(function: str, *parameters: bytes) -> str:
+    aes = der(0x30, der(6, bytes.fromhex("60864801650304012a")), der(4, b"i" * 16))
+    made = der(0x30, der(6, bytes.fromhex(function)), der(0x30, der(4, b"salt"), *parameters))
+    return locked_by(der(6, bytes.fromhex("2a864886f70d01050d")), der(0x30, made, aes))
+
+
+COSTLY = {
+    "PBKDF2": pbes2("2a864886f70d01050c", number(10**7)),
+    "scrypt": pbes2("2b06010401da47040b", number(2**14), number(1), number(2**10)),
+    "PBES1": locked_by(der(6, bytes.fromhex("2a864886f70d010c0103")), der(0x30, der(4, b"saltsalt"), number(10**7))),
+}
+
+
+@pytest.mark.parametrize("key", COSTLY.values(), ids=COSTLY.keys())
+def test_key_that_takes_too_much_work_to_open_is_not_opened(key: str) -> None:
+    with pytest.raises(HttpError, match="iterations"):
+        tls.make_context(Identity(ANN.certificate, key, "open sesame"))
+
+
+def test_key_that_takes_too_much_work_is_not_found_behind_another() -> None:
+    costly = COSTLY["PBKDF2"]
+    tls.make_context(Identity(costly + ANN.certificate, ANN.key + costly, "open sesame"))
+    with pytest.raises(HttpError, match="cannot be loaded"):
+        tls.make_context(Identity(ANN.certificate, costly.replace("ENCRYPTED PRIVATE", "PRIVATE"), "open sesame"))
+
+
+@pytest.mark.parametrize("form", [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL])
+@pytest.mark.parametrize("lines", ["\n", "\r\n"])
+@pytest.mark.parametrize("password", [None, "open sesame"])
+def test_keys_of_every_form_are_loaded(form: serialization.PrivateFormat, lines: str, password: str | None) -> None:
+    lock: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if password is not None:
+        lock = serialization.BestAvailableEncryption(password.encode())
+    opened = serialization.load_pem_private_key(ANN.key.encode(), None)
+    key = opened.private_bytes(serialization.Encoding.PEM, form, lock).decode()
+    tls.make_context(Identity(ANN.certificate.replace("\n", lines), key.replace("\n", lines), password))
+
+
+def test_authorities_may_be_named_in_any_letters() -> None:
+    tls.make_context(Identity(ca=f"# Zertifizierungsstelle f\u00fcr \u4e16\n{AUTHORITY.pem}"))
+    with pytest.raises(HttpError, match=r"tls\.ca"):
+        tls.make_context(Identity(ca="\u00fc"))
 
 
 async def test_contexts_are_made_once_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

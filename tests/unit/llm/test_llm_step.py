@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from flowgres_runner.http import Client
+from flowgres_runner.llm.conversation import Usage
+from flowgres_runner.llm.prices import cost_of
 from flowgres_runner.reading.reader import Reader
 from flowgres_runner.steps.base import Outcome
 from flowgres_runner.steps.llm import LlmHandler
@@ -172,6 +174,11 @@ async def test_cost_by_the_price_of_the_setting(ask: Asking) -> None:
     prices = {"m1": {"input": 3, "output": 15, "currency": "EUR"}}
     output = output_of(await ask("openai", settings={"llm_prices": prices}))
     assert output["cost"] == {"amount": 0.000105, "currency": "EUR"}
+
+
+@pytest.mark.parametrize("tokens", [10**30, 10**4000])
+def test_tokens_beyond_all_reason_have_no_cost(tokens: int) -> None:
+    assert cost_of(Usage(tokens, 1), ["m1"], {"m1": {"input": 3, "output": 15}}) is None
 
 
 async def test_key_of_the_operator_never_goes_to_an_address_of_the_tenant(ask: Asking) -> None:

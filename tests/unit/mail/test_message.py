@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from email.policy import SMTP
 from typing import Any
 
 import pytest
 
-from flowgres_runner.mail import LetterError, MailServer, ServerAddressError, compose
+from flowgres_runner.mail import LetterError, MailServer, ServerAddressError, compose, message
 from flowgres_runner.mail.message import Letter
 
 
@@ -26,11 +27,11 @@ def test_letter_has_text_and_html_and_an_envelope() -> None:
     )  # fmt: skip
     assert made.sender == "shop@example.com"
     assert made.recipients == ("ann@example.com", "bob@example.com", "cy@example.com", "dee@example.com")
-    message = made.message
-    assert message["To"] == "Ann Lee <ann@example.com>, bob@example.com"
-    assert (message["Cc"], message["Bcc"], message["Reply-To"]) == ("cy@example.com", None, "help@example.com")
-    assert message["Subject"] == "Grüße"
-    kinds = [part.get_content_type() for part in message.iter_parts()]
+    mail = made.message
+    assert mail["To"] == "Ann Lee <ann@example.com>, bob@example.com"
+    assert (mail["Cc"], mail["Bcc"], mail["Reply-To"]) == ("cy@example.com", None, "help@example.com")
+    assert mail["Subject"] == "Grüße"
+    kinds = [part.get_content_type() for part in mail.iter_parts()]
     assert kinds == ["text/plain", "text/html"]
 
 
@@ -41,9 +42,9 @@ def test_attempts_of_one_step_share_a_message_id() -> None:
 
 
 def test_subject_cannot_add_a_header() -> None:
-    message = letter(subject="Hi\r\nBcc: eve@example.com\n\nbody").message
-    assert message["Subject"] == "Hi Bcc: eve@example.com body"
-    assert "\nBcc:" not in message.as_string()
+    mail = letter(subject="Hi\r\nBcc: eve@example.com\n\nbody").message
+    assert mail["Subject"] == "Hi Bcc: eve@example.com body"
+    assert "\nBcc:" not in mail.as_string()
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,51 @@ def test_nobody_and_too_many_are_refused() -> None:
         letter(recipients=[])
     with pytest.raises(LetterError, match="100 receivers"):
         letter(recipients=[f"a{number}@example.com" for number in range(101)])
+
+
+@pytest.mark.parametrize("place", ["recipients", "cc", "bcc", "sender", "reply_to"])
+@pytest.mark.parametrize(
+    "address", ['"' * 16_000, "(" * 1_000, "=?utf-8?q?a?= " * 16_000, "\u4e16" * 600 + " <a@b.example>"]
+)
+def test_long_address_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch, place: str, address: str) -> None:
+    parsed: list[int] = []
+    factory = SMTP.header_factory
+
+    def counting(name: str, value: Any) -> Any:
+        if len(str(value)) > 600:
+            raise AssertionError("it was parsed")
+        parsed.append(len(str(value)))
+        return factory(name, value)
+
+    monkeypatch.setattr(message, "SMTP", SMTP.clone(header_factory=counting))
+    with pytest.raises(LetterError) as caught:
+        letter(**{place: address})
+    assert len(caught.value.message) < 300
+
+
+def test_parser_that_recurses_too_deep_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deep(name: str, value: Any) -> Any:
+        raise RecursionError
+
+    monkeypatch.setattr(message, "SMTP", SMTP.clone(header_factory=deep))
+    with pytest.raises(LetterError):
+        message.parse_address("ann@example.com", what="from")
+
+
+def test_receivers_are_counted_before_any_is_parsed() -> None:
+    with pytest.raises(LetterError, match="100 receivers"):
+        letter(recipients=["nobody"] * 60, cc=["nobody"] * 41)
+
+
+def test_long_addresses_and_names_are_bounded_altogether() -> None:
+    with pytest.raises(LetterError, match="addresses"):
+        letter(recipients=[f"{'x' * 300} <a{number}@example.com>" for number in range(40)])
+    with pytest.raises(LetterError, match="names"):
+        letter(recipients=[f"{chr(0x4E16) * 200} <a{number}@example.com>" for number in range(3)])
+    assert (
+        len(letter(recipients=[f"{chr(0x4E16) * 15} <a{number}@example.com>" for number in range(100)]).recipients)
+        == 100
+    )
 
 
 def test_server_address_says_how_it_is_encrypted() -> None:

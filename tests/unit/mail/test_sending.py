@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from flowgres_runner.http import EgressPolicy
+from flowgres_runner.http import EgressPolicy, dialing
 from flowgres_runner.mail import Delivery, Mailer, MailError, compose
 from flowgres_runner.mail import MailServer as Address
 from tests.support.certificates import write_certificate
@@ -176,6 +177,45 @@ async def test_server_that_says_nothing_ends_at_the_deadline() -> None:
     async with saying(silent) as port:
         error = await failure(f"smtp://127.0.0.1:{port}?tls=none", seconds=0.2)
     assert (error.code, error.error_class) == ("smtp_timeout", "timeout")
+
+
+async def test_deadline_during_the_goodbye_leaves_a_message_that_was_taken() -> None:
+    async def lingering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hello\r\n")
+        while line := (await reader.readline()).strip():
+            if line == b"QUIT":
+                await reader.read()
+                return
+            writer.write(b"354 go on\r\n" if line == b"DATA" else b"250 taken\r\n")
+            if line == b"DATA":
+                await reader.readuntil(b"\r\n.\r\n")
+                writer.write(b"250 taken\r\n")
+
+    async with saying(lingering) as port:
+        done = await send(f"smtp://127.0.0.1:{port}?tls=none", seconds=0.8)
+    assert done.accepted == ("ann@example.com",)
+
+
+async def test_address_that_answers_nothing_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener whose queue is full answers nothing, as a packet filter would."""
+    monkeypatch.setattr(dialing, "ADDRESS_SECONDS", 0.1)
+
+    async def resolve(host: str, port: int) -> list[tuple[str, int]]:
+        return [("127.0.0.2", port), ("127.0.0.1", port)]
+
+    with MailServer() as server, socket.socket() as full, ExitStack() as waiting:
+        full.bind(("127.0.0.2", server.port))
+        full.listen(0)
+        for _ in range(3):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.2", server.port))
+        mailer = Mailer(policy=ALLOWED, resolve=resolve)
+        letter = compose(
+            sender="a@b.example", recipients="c@d.example", subject="", text="x", key="k", at=datetime.now(UTC)
+        )
+        await mailer.send(letter, Address.parse(f"smtp://mail.example:{server.port}?tls=none"), timeout_seconds=5)
+    assert len(server.mails) == 1
 
 
 async def test_endless_greeting_is_cut_off() -> None:
