@@ -21,8 +21,8 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
-# A webhook's token is a password that stands in a path.
-_TOKEN = re.compile(r"wh_[A-Za-z0-9_-]+")
+# The token of a webhook, and that of a step that waits to be called, is a password that stands in a path.
+_TOKEN = re.compile(r"(wh_|/callbacks/+)[^/]+")
 _MAX_LOGGED_PATH = 200
 
 
@@ -100,7 +100,7 @@ class AccessLog:
             log.info(
                 "request_served",
                 method=scope["method"][:16],
-                path=_TOKEN.sub("wh_...", scope["path"])[:_MAX_LOGGED_PATH],
+                path=_TOKEN.sub(r"\1...", scope["path"])[:_MAX_LOGGED_PATH],
                 status=status,
                 ms=round((time.perf_counter() - started) * 1000, 1),
             )

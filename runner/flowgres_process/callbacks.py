@@ -60,6 +60,10 @@ class Callbacks:
         )
         return base64.urlsafe_b64encode(data + self._keys.stamp(data)).rstrip(b"=").decode()
 
+    def secret(self, place: CallbackPlace) -> str:
+        """The end of the token, without which the rest of it says where the step is, and lets nobody call it."""
+        return self.token(place)[-(-_PLACE.size * 4 // 3) :]
+
     def read(self, token: str) -> CallbackPlace | None:
         """Which step a token is of; None when nobody has made it."""
         try:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -45,11 +45,14 @@ def working(stack: Stack, key: str, file: str, folder: Path) -> Iterator[subproc
             stdout=out,
             stderr=out,
             text=True,
+            start_new_session=True,
         )
         try:
             yield process
         finally:
-            process.kill()
+            # A shell leaves what it has started behind: its curl would take the next task.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

@@ -280,14 +280,19 @@ def test_the_log_names_requests_and_no_secrets(
         "PUT", "/secrets/LOGGED?q=in-the-query", json={"value": "in-the-body"}, headers={"X-Other": "in-a-header"}
     )
     front.request("POST", "/webhooks/wh_in-the-path")
+    front.request("POST", "/callbacks/in-the-address")
 
     def served() -> set[tuple[str, str, int]]:
         lines = [json.loads(line) for line in log_path.read_text().splitlines()]
         return {(line["method"], line["path"], line["status"]) for line in lines if line["event"] == "request_served"}
 
-    expected = {("PUT", "/secrets/LOGGED", 201), ("POST", "/webhooks/wh_...", 401)}
+    expected = {
+        ("PUT", "/secrets/LOGGED", 201),
+        ("POST", "/webhooks/wh_...", 401),
+        ("POST", "/callbacks/...", 404),
+    }
     wait_for(lambda: expected <= served(), what="the log")
-    for secret in (tenant.admin, "in-the-query", "in-the-body", "in-a-header", "in-the-path"):
+    for secret in (tenant.admin, "in-the-query", "in-the-body", "in-a-header", "in-the-path", "in-the-address"):
         assert secret not in log_path.read_text()
 
 

@@ -161,10 +161,12 @@ def test_a_function_that_is_no_longer_allowed_is_not_called(
     module_db.run("create function shop.gone() returns void language sql as 'select'")
     module_db.run("grant execute on function shop.gone() to flowgres_sql")
     module_db.call("flowgres_api.allow_function", signature="shop.gone()", tenant=tenant.slug)
-    wait = {"id": "wait", "type": "delay", "config": {"seconds": 0.5}}
+    wait = {"id": "wait", "type": "wait", "config": {"signal": "go"}}
     name = import_workflow(module_db, tenant, dag("subject", [wait, calling("shop.gone", depends_on=["wait"])]))
     execution_id = start(module_database, tenant, name)
     module_db.call("flowgres_api.disallow_function", signature="shop.gone()", tenant=tenant.slug)
+    with module_database.as_role("member", tenant_id=tenant.tenant_id) as member:
+        member.call("flowgres_api.send_signal", name="go", payload={}, execution_id=execution_id)
     wait_for(lambda: get(module_database, tenant, execution_id)["status"] == "failed", what="the end")
     step = get(module_database, tenant, execution_id)["steps"]["call"]
     assert (step["error"]["code"], step["attempts"]) == ("function_not_allowed", 1)

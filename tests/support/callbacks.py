@@ -15,7 +15,7 @@ from tests.support.engine import dag, get, import_workflow, start
 
 
 class Bank:
-    """Takes orders with an address to call back; `early`: calls it before it answers."""
+    """Takes orders with an address to call back; `early`: calls it before it answers. A refusal repeats the order."""
 
     def __init__(self, front: Api) -> None:
         self.front = front
@@ -42,12 +42,14 @@ def serving(bank: Bank) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            status = bank.take(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            status = bank.take(order)
+            answer = json.dumps({"taken": True} if status == 202 else {"refused": order}).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", "15")
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(b'{"taken": true}')
+            self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
             pass

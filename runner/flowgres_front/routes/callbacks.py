@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from flowgres_front.bodies import BodyLimits, check_declared_size, read_body
-from flowgres_front.budget import ANONYMOUS
 from flowgres_front.context import front_of
 from flowgres_front.describing import Body, Parameter, describe, json_answer, json_object
 from flowgres_front.problems import Problem
@@ -76,7 +75,8 @@ async def receive_callback(request: Request) -> Response:
     headers: dict[str, list[str]] = {}
     for name, value in request.headers.items():
         headers.setdefault(name, []).append(value)
-    async with front.requests.take(ANONYMOUS), AsyncExitStack() as holding:
+    # No stranger takes the place of a genuine call: it counts as the tenant's.
+    async with front.requests.take(place.tenant_id), AsyncExitStack() as holding:
         check_declared_size(request, limits)
         body = await read_body(request, limits, budget=front.bytes, party=place.tenant_id, holding=holding)
         payload = read_payload("none", headers, body, limits)

@@ -158,6 +158,12 @@ class Prepared:
             usual if step.handler is None else max(usual, step.handler.least_timeout_seconds)
         )
 
+    @property
+    def own_secrets(self) -> tuple[str, ...]:
+        """What else must not be read where this attempt is told of: the address at which it waits is a password."""
+        callbacks = self.step.callbacks
+        return (callbacks.secret(self._place),) if callbacks is not None and callbacks.is_ready else ()
+
     def following(self) -> Prepared | None:
         """The step to run ahead now that this one has completed, if there is one and all it refers to is known here."""
         step, claimed = self.step, self.claimed

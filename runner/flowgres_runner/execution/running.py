@@ -276,7 +276,7 @@ class RunningSteps:
             )
             secret_values = (*secret_values, *providers.shared.values())
         if step.record != "none":
-            current_recorder.set(Recorder(secret_values))
+            current_recorder.set(Recorder((*secret_values, *prepared.own_secrets)))
         tools = None
         if handler.uses_tools:
             tools = make_tools(
@@ -292,6 +292,8 @@ class RunningSteps:
         if tools is not None:
             outcome = _with_logs(outcome, tools.log.lines)
         pass_failpoint("after_http")
+        # The request carries its address to wherever it is sent; only what is told of it afterwards must not.
+        secret_values = (*secret_values, *prepared.own_secrets)
         return masked_outcome(outcome, secret_values) if secret_values else outcome
 
     async def _with_secrets(

@@ -84,11 +84,13 @@ def refusing(context: ssl.SSLContext) -> Iterator[str]:
                 connection.close()
 
     with socket.create_server((HOST, 0)) as listening:
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield f"https://{HOST}:{listening.getsockname()[1]}/"
-        listening.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
+        try:
+            yield f"https://{HOST}:{listening.getsockname()[1]}/"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
 
 
 @pytest.mark.parametrize("auth", [None, certificate(STRANGER)])
