@@ -176,8 +176,13 @@ comment on column flowgres_api.step_executions.child_execution_id is $$The execu
 comment on column flowgres_api.step_executions.runner_id is $$The runner that has it, or had it last$$;
 comment on column flowgres_api.step_executions.step_index is $$Place of the step in its definition$$;
 comment on column flowgres_api.step_executions.round is $$Of a step that repeats: the round that is under way, or how many it took$$;
-comment on column flowgres_api.step_executions.waits_for is $$What it waits for, a word with its key: start, retry, timer, child:<execution>, approval:<id>, signal:<name>/<key>, event:<name>, first_of:<these>, callback:<step>, worker:<queue>, task:<worker>$$;
-comment on column flowgres_api.step_executions.reason is $$Why a ready step does not start: no live runner serves its type, or none is alive; of a task, which queue it waits in, or which worker has it$$;
+comment on column flowgres_api.step_executions.waits_for is $$What it waits for: a word with its key
+
+start, retry, timer, child:<execution>, approval:<id>, signal:<name>/<key>, event:<name>, first_of:<these>, callback:<step>,
+worker:<queue>, task:<worker>.$$;
+comment on column flowgres_api.step_executions.reason is $$Why a ready step does not start, or who has it
+
+No live runner serves its type, or none is alive; of a task, which queue it waits in, or which worker has it.$$;
 
 create or replace view flowgres_api.attempts with (security_invoker = true) as
 select

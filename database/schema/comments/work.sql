@@ -10,7 +10,10 @@ comment on column flowgres.work_queue.id is $$Number in order of arrival, new fo
 comment on column flowgres.work_queue.version_id is $$The version that the execution runs$$;
 comment on column flowgres.work_queue.runner_id is $$The runner that holds the lease; null is none$$;
 comment on column flowgres.work_queue.due_at is $$Not before this; infinity is until woken$$;
-comment on column flowgres.work_queue.waits_for is $$What a parked row waits for, a word with its key: start, retry, timer, child:<execution>, approval:<id>, signal:<name>/<key>, event:<name>, first_of:<these>, callback:<step>, worker:<queue>, task:<worker>$$;
+comment on column flowgres.work_queue.waits_for is $$What a parked row waits for: a word with its key
+
+start, retry, timer, child:<execution>, approval:<id>, signal:<name>/<key>, event:<name>, first_of:<these>, callback:<step>,
+worker:<queue>, task:<worker>.$$;
 comment on column flowgres.work_queue.ready_at is $$When its dependencies were met: age decides among equals$$;
 comment on column flowgres.work_queue.claimed_at is $$When the lease was taken$$;
 comment on column flowgres.work_queue.iteration is $$-1 for the step itself, 0 and up for the iterations of a foreach$$;
