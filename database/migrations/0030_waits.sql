@@ -34,7 +34,7 @@ comment on column flowgres.signals.tenant_id is $$Tenant that owns it$$;
 comment on column flowgres.signals.id is $$Identifier$$;
 comment on column flowgres.signals.kind is $$signal, which one wait takes, or event, which all that wait for it are told of$$;
 comment on column flowgres.signals.name is $$Its name$$;
-comment on column flowgres.signals.address is $$Whom it is for: x:<execution>, k:<key>, or nothing when it has no key$$;
+comment on column flowgres.signals.address is $$Whom it is for: x:<execution>, k:<key>, c:<step and round of an execution> of a callback, or nothing when it has no key$$;
 comment on column flowgres.signals.key is $$Key that it was sent with$$;
 comment on column flowgres.signals.execution_id is $$Execution that it was sent to$$;
 comment on column flowgres.signals.payload is $$What it says$$;
@@ -104,6 +104,12 @@ add constraint pending_wakes_is_one_of_three check (
   (name is null) = (address is null) and (queue_id is null) = (token is null) and (resume is null or queue_id is not null)
   and (name is null) = (execution_id is not null) and (name is null or queue_id is null)
 ) not valid;
+comment on table flowgres.pending_wakes is $$Notes for the next claim: whom it wakes
+
+Of children that have ended while somebody else held the row of their parent, of parked rows that are to be woken, and of signals that were
+sent. No unique key: whoever leaves a note waits for nobody.$$;
+comment on column flowgres.pending_wakes.execution_id is $$The child execution that has ended, or that of the parked row; null in a note about a signal$$;
+comment on column flowgres.pending_wakes.requested_at is $$When it was left$$;
 comment on column flowgres.pending_wakes.queue_id is $$The parked row of the queue that is to be woken; null in a note about a child that has ended, or a signal$$;
 comment on column flowgres.pending_wakes.token is $$The token under which it was parked: a row that went on since then is left alone$$;
 comment on column flowgres.pending_wakes.resume is $$What the step goes on with; null when it has begun to wait, and a signal may have come meanwhile$$;

@@ -1,4 +1,4 @@
-"""What WAITS.md shows is taken as it stands there; and `flowgres signal`."""
+"""Signals of WAITS.md are sent as they stand there; and `flowgres signal`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-import yaml
-
-from flowgres_definitions.validation import validate_document
 from tests.support import curl
 
 from .conftest import Flowgres
@@ -20,11 +16,6 @@ PAGE = (Path(__file__).parents[2] / "runner/flowgres_definitions/WAITS.md").read
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-
-
-@pytest.mark.parametrize("text", blocks("yaml"))
-def test_definition_of_the_page_is_valid(text: str) -> None:
-    assert list(validate_document(yaml.safe_load(text), {})) == []
 
 
 def test_signals_of_the_page_are_kept_for_the_steps_that_come(live: Flowgres, write: Callable[..., Path]) -> None:

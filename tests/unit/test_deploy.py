@@ -39,7 +39,8 @@ _NOT_OURS = frozenset(
         """,
     )
 )
-VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::?[-?][^}]*)?\}")
+VARIABLE = re.compile(r"\$\{([A-Z_]+)(?=[:}?-])")
+INNERMOST = re.compile(r"\$\{([A-Z_]+)(?:(:?[-?+])([^{}]*))?\}")
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +66,18 @@ def made() -> dict[str, str]:
 
 
 def filled(environment: dict[str, Any], variables: dict[str, str]) -> dict[str, str]:
-    """A service's environment with its ${VARIABLES} put in, as docker compose does it."""
+    """A service's environment with its ${VARIABLES} put in, as docker compose does it: those within others first."""
 
     def put(match: re.Match[str]) -> str:
-        default = re.search(r":-([^}]*)", match[0])
-        return variables.get(match[1]) or (default[1] if default else "")
+        value, word = variables.get(match[1], ""), match[3] or ""
+        return (word if value else "") if match[2] == ":+" else value or (word if match[2] == ":-" else "")
 
-    return {name: VARIABLE.sub(put, str(value)) for name, value in environment.items()}
+    def whole(text: str) -> str:
+        while (further := INNERMOST.sub(put, text)) != text:
+            text = further
+        return text
+
+    return {name: whole(str(value)) for name, value in environment.items()}
 
 
 def test_every_variable_of_the_compose_file_is_explained(compose: dict[str, Any], example: dict[str, str]) -> None:
@@ -144,6 +150,20 @@ def test_the_migration_sets_every_password_that_the_others_use(compose: dict[str
     for role, url in re.findall(r"postgresql://(flowgres_\w+):(\S+?)@", json.dumps(filled(urls, made))):
         assert passwords[role] == url
     assert seeded_settings(environment) == {"environment": "production"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({"FLOWGRES_SQL_PASSWORD": "s"}, "postgresql://flowgres_sql:s@postgres:5432/flowgres"),
+        ({"FLOWGRES_SQL_PASSWORD": "s", "DATABASE_SQL_URL": "postgresql://other"}, "postgresql://other"),
+        ({"FLOWGRES_SQL_PASSWORD": ""}, ""),
+    ],
+)
+def test_sql_steps_are_served_where_their_login_has_a_password(
+    compose: dict[str, Any], variables: dict[str, str], url: str
+) -> None:
+    assert filled(compose["services"]["runner"]["environment"], variables)["DATABASE_SQL_URL"] == url
 
 
 def test_zone_of_schedules_is_one_or_refused() -> None:

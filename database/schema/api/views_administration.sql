@@ -84,7 +84,7 @@ comment on column flowgres_api.runners.tenant_id is $$Tenant that owns the row: 
 comment on column flowgres_api.runners.id is $$Identifier, new for every process$$;
 comment on column flowgres_api.runners.name is $$Name that it gave itself, its host's unless told otherwise; for tenants one made from its id$$;
 comment on column flowgres_api.runners.version is $$Version of its program$$;
-comment on column flowgres_api.runners.capabilities is $$Step types that it serves: core, and names of custom ones$$;
+comment on column flowgres_api.runners.capabilities is $$What it serves: core, sql, and names of custom step types$$;
 comment on column flowgres_api.runners.labels is $$Labels that it serves$$;
 comment on column flowgres_api.runners.concurrency is $$Steps that it runs at once$$;
 comment on column flowgres_api.runners.status is $$working, idle, draining, blocked (its claims are refused), lost (not seen for the time of a lease) or stopped$$;

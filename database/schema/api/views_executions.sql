@@ -47,7 +47,7 @@ where e.created_at > '-infinity'::timestamptz and not flowgres.is_hidden(e.id);
 
 comment on view flowgres_api.executions is $$Executions
 
-Runnings of workflows. Embed step_executions, attempts, execution_events, workflow, children.$$;
+Runnings of workflows. Embed workflows, workflow_versions, step_executions, attempts, execution_events, approvals, tasks, instance_executions, parent, children.$$;
 comment on column flowgres_api.executions.id is $$Identifier, a UUID v7: sorting by it sorts by age$$;
 comment on column flowgres_api.executions.tenant_id is $$Tenant that owns the row$$;
 comment on column flowgres_api.executions.workflow_id is $$The workflow that runs$$;
@@ -171,13 +171,18 @@ comment on column flowgres_api.step_executions.attempts is $$Attempts so far, th
 comment on column flowgres_api.step_executions.ready_at is $$When its dependencies were met$$;
 comment on column flowgres_api.step_executions.started_at is $$When its first attempt began$$;
 comment on column flowgres_api.step_executions.finished_at is $$When it ended$$;
-comment on column flowgres_api.step_executions.due_at is $$When it goes on: the next attempt, or the end of a delay$$;
+comment on column flowgres_api.step_executions.due_at is $$When it goes on: the next attempt, or the end of a delay, of the time that it waits, or of the lease of a worker$$;
 comment on column flowgres_api.step_executions.child_execution_id is $$The execution that a sub_workflow step started$$;
 comment on column flowgres_api.step_executions.runner_id is $$The runner that has it, or had it last$$;
 comment on column flowgres_api.step_executions.step_index is $$Place of the step in its definition$$;
 comment on column flowgres_api.step_executions.round is $$Of a step that repeats: the round that is under way, or how many it took$$;
-comment on column flowgres_api.step_executions.waits_for is $$What it waits for, a word with its key: retry, timer, child:<execution>, approval:<id>, signal:<name>/<key>, event:<name>$$;
-comment on column flowgres_api.step_executions.reason is $$Why a ready step does not start: no live runner serves its type, or none is alive$$;
+comment on column flowgres_api.step_executions.waits_for is $$What it waits for: a word with its key
+
+start, retry, timer, child:<execution>, approval:<id>, signal:<name>/<key>, event:<name>, first_of:<these>, callback:<step>,
+worker:<queue>, task:<worker>.$$;
+comment on column flowgres_api.step_executions.reason is $$Why a ready step does not start, or who has it
+
+No live runner serves its type, or none is alive; of a task, which queue it waits in, or which worker has it.$$;
 
 create or replace view flowgres_api.attempts with (security_invoker = true) as
 select

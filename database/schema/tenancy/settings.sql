@@ -67,7 +67,7 @@ begin
     perform flowgres.fail(
       p_status => 400, p_code => 'argument_invalid', p_details => 'value',
       p_message => 'a price is {input, output}, numbers per million tokens, and perhaps currency',
-      p_hint => '{"claude-sonnet": {"input": 3, "output": 15, "currency": "USD"}}');
+      p_hint => '{"m1": {"input": 3, "output": 15, "currency": "USD"}}');
   end if;
 end;
 $$;
