@@ -33,7 +33,7 @@ steps:
     depends_on: [ship]
     on_error: continue
     retry: {attempts: 1}
-    config: {channel: email, message: "{{ steps.ship.output }}"}
+    config: {channel: email, recipient: ann@shop.example, message: "{{ steps.ship.output }}"}
 outputs:
   shipment: "{{ steps.ship.output.tracking }}"
   said: "{{ steps.charge.output.said }}"
