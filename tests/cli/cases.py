@@ -290,6 +290,8 @@ cases:
         last:
           status: 200
           headers: {content-type: image/png}
+          header_values: {}
+          links: {}
           body: AAECAw==
           body_encoding: base64
           duration_ms: 1000
