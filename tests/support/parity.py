@@ -392,6 +392,11 @@ ALIKE: list[tuple[Definition, Said]] = [
     (one("notify", channel="fax", message="x", to="y"), at("channel", "unknown_word") | at("to", "unknown_key")),
     (one("notify", channel="email", message="x"), at("recipient", "missing_key")),
     (one("notify", channel="email", recipient=[], message="x"), at("recipient", "invalid_text")),
+    (
+        one("notify", channel="email", recipient="a@b.example", message="x", subject="s" * 10_001, reply_to="r" * 513),
+        at("subject", "too_long") | at("reply_to", "too_long"),
+    ),
+    (one("notify", channel="email", recipient="r" * 513, message="x"), at("recipient", "too_long")),
     (one("llm", model="m", prompt="x"), at("provider", "missing_key")),
     (one("llm", provider="openai", model="m"), at("", "missing_key")),
     (one("llm", provider="openai", model="m", prompt="x", messages=[{"role": "user", "content": "x"}]),

@@ -176,7 +176,7 @@ async def test_cost_by_the_price_of_the_setting(ask: Asking) -> None:
     assert output["cost"] == {"amount": 0.000105, "currency": "EUR"}
 
 
-@pytest.mark.parametrize("tokens", [10**30, 10**4000])
+@pytest.mark.parametrize("tokens", [10**30, 10**4000], ids=["30 digits", "4000 digits"])
 def test_tokens_beyond_all_reason_have_no_cost(tokens: int) -> None:
     assert cost_of(Usage(tokens, 1), ["m1"], {"m1": {"input": 3, "output": 15}}) is None
 
