@@ -88,6 +88,10 @@ class TooManyRows(Exception):
     """The function returned more rows than an output may have."""
 
 
+class TooLarge(Exception):
+    """The function returned more than an output may have: than so many bytes."""
+
+
 class SqlCalls:
     """A few connections for such calls, tenant by tenant. `runner_id` is whom the leases belong to at the moment."""
 
@@ -101,9 +105,9 @@ class SqlCalls:
     async def call(self, lease: Sequence[Any], function: str, args: Json, *, seconds: float) -> Called | Refused:
         """Call a function for the step of a lease: [tenant, execution, queue row, token].
 
-        Raises Lost, Unreachable, TooManyRows, TimeoutError when no connection was free in time, and psycopg.Error for
-        what SQL said no to. Whatever it raises, the function has done nothing: where a commit broke, it goes on asking
-        what came of it for as long as the lease lasts.
+        Raises Lost, Unreachable, TooManyRows, TooLarge, TimeoutError when no connection was free in time, and
+        psycopg.Error for what SQL said no to. Whatever it raises, the function has done nothing: where a commit broke,
+        it goes on asking what came of it for as long as the lease lasts.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -285,14 +289,12 @@ async def _run(connection: Connection, opened: dict[str, Any], args: Json, deadl
             if cut.was_missed:
                 raise psycopg.errors.QueryCanceled(str(error)) from error
             raise
-    text: str = row[0] if row and row[0] is not None else "null"
-    if opened["returns_set"] and text.startswith("[") and _is_too_long(text):
+    text, has_text, rows = row or (None, False, 0)
+    if rows > MAX_ROWS:
         raise TooManyRows
-    return text
-
-
-def _is_too_long(text: str) -> bool:
-    return text.count(",") >= MAX_ROWS and len(json.loads(text)) > MAX_ROWS
+    if has_text and text is None:
+        raise TooLarge(opened["most_bytes"])
+    return "null" if text is None else str(text)
 
 
 def _answer_of(opened: dict[str, Any]) -> Called | Refused:
