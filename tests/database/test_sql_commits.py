@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from flowgres_runner.database import calls
+from flowgres_runner.database import calls, connection
 from flowgres_runner.database.calls import Called, Lost, SqlCalls
 from flowgres_runner.errors import DatabaseUnreachableError
 from tests.support.database import Database, Db, Tenant
@@ -19,7 +19,7 @@ from tests.support.engine import Hands, dag, hands, import_workflow, start
 from tests.support.functions import calling, effects, make_shop
 
 BREAK = "select pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())"
-ARGS = {"step": "a"}
+ARGS: Any = {"step": "a"}
 
 
 class Caller:
@@ -56,12 +56,12 @@ async def calling_as(database: Database, runner: Hands) -> AsyncIterator[Caller]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever broke is tried again at once."""
-    monkeypatch.setattr(calls.Backoff, "next_seconds", lambda _: 0.0)
+    monkeypatch.setattr(connection.Backoff, "next_seconds", lambda _: 0.0)
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, commit: str, *, unreachable: int = 0, refuses: int = 0) -> list[str]:
     """The first commit is this one, and ends its connection; then so many others fail. What failed so."""
-    commits, connect, ask = calls._COMMIT, calls.connect, calls._ask
+    commits, connect, ask = calls._COMMIT, connection.connect, calls._ask
     failed: list[str] = []
 
     async def connecting(*args: Any, **named: Any) -> Any:
@@ -75,14 +75,14 @@ def breaking(monkeypatch: pytest.MonkeyPatch, commit: str, *, unreachable: int =
             raise DatabaseUnreachableError("gone", hint="")
         return await connect(*args, **named)
 
-    async def asking(connection: Any, query: str, parameters: Any) -> Any:
+    async def asking(link: Any, query: str, parameters: Any) -> Any:
         if query == calls._CLOSE:
             if not failed:
                 failed.append("commit")
         elif query == calls._OPEN and unreachable < len(failed) <= unreachable + refuses:
             failed.append("open")
             raise psycopg.errors.InsufficientPrivilege("not now")
-        return await ask(connection, query, parameters)
+        return await ask(link, query, parameters)
 
     monkeypatch.setattr(calls, "_COMMIT", commit)
     monkeypatch.setattr(calls, "connect", connecting)
@@ -116,7 +116,7 @@ async def test_a_doubt_ends_with_the_lease(
 ) -> None:
     failed = breaking(monkeypatch, BREAK, refuses=1)
     async with calling_as(database, runner) as caller:
-        connect = calls.connect
+        connect = vars(calls)["connect"]
 
         async def losing(*args: Any, **named: Any) -> Any:
             if failed:

@@ -142,9 +142,9 @@ begin
   end;
 end;
 $$;
-comment on function flowgres.call_text(oid, text[]) is $$The statement that calls a function with these arguments, members of the object $1, and gives its result as the text of JSON, and of a set the rows
+comment on function flowgres.call_text(oid, text[]) is $$The statement that calls a function with these arguments, members of the object $1, and gives its result as the text of JSON
 
-Of a set it takes one row more than it may have.$$;
+Of a set it takes one row more than it may have, and gives their number.$$;
 
 create or replace function flowgres.find_function(p_signature text)
   returns oid language plpgsql stable set search_path to pg_catalog, pg_temp
