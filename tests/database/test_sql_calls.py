@@ -262,6 +262,22 @@ def test_without_the_lease_no_call_is_opened(database: Database, lease: Lease) -
         assert open_call(sql, stranger, row) == {"state": "lost"}
 
 
+def test_what_is_too_large_never_leaves_the_server(database: Database, db: Db, lease: Lease) -> None:
+    runner, row = lease
+    db.run(
+        "create function shop.large(bytes integer) returns text immutable language sql as 'select repeat(''x'', bytes)'"
+    )
+    db.run("grant execute on function shop.large to flowgres_sql")
+    db.call("flowgres_api.allow_function", signature="shop.large(integer)")
+    with caller(database) as sql:
+        opened = open_call(sql, runner, row, "shop.large", bytes=1)
+        for count, is_given in ((opened["most_bytes"] - 2, True), (opened["most_bytes"] - 1, False)):
+            with psycopg.RawCursor(sql.connection, row_factory=psycopg.rows.tuple_row) as cursor:
+                cursor.execute(opened["query"], [json.dumps({"bytes": count})])
+                text, has_text, _ = cursor.fetchone() or ()
+            assert (text is not None, has_text) == (is_given, True)
+
+
 def test_a_stronger_login_calls_nothing(db: Db, lease: Lease) -> None:
     runner, row = lease
     with pytest.raises(psycopg.Error, match="are called as flowgres_sql, and not as postgres"):

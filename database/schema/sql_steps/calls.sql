@@ -21,6 +21,7 @@ declare
   v_fit jsonb;
   v_function record;
   v_secret text := gen_random_uuid()::text || gen_random_uuid()::text;
+  v_most bigint;
 begin
   if session_user <> 'flowgres_sql' then
     -- A stronger login could execute this as well, and so would the function.
@@ -52,14 +53,18 @@ begin
   select f.* into strict v_function
   from flowgres.allowed_functions(p_tenant_id => p_tenant_id) as f
   where f.signature = v_fit ->> 'signature';
+  v_most := (flowgres.setting(p_tenant_id, 'max_output_bytes'))::bigint;
   insert into flowgres.sql_calls (tenant_id, transaction_id, execution_id, queue_id, runner_id, token, secret_hash)
   values (
     p_tenant_id, v_transaction_id, p_execution_id, p_queue_id, p_runner_id, p_token, sha256(convert_to(v_secret, 'UTF8')));
   return jsonb_build_object(
     'state', 'open', 'secret', v_secret, 'signature', v_function.signature,
     'search_path', format('pg_catalog, %I, pg_temp', v_function.schema_name),
-    'query', flowgres.call_text(p_function => v_function.id, p_arguments => v_names),
-    'returns_set', v_function.returns_set);
+    -- What is too large stays where it is. The offset keeps the function from being called for each mention of what it gives.
+    'query', format(
+      'select case when pg_catalog.octet_length(t.t) <= %s then t.t end, t.t is not null, t.n from (%s offset 0) as t (t, n)',
+      v_most, flowgres.call_text(p_function => v_function.id, p_arguments => v_names)),
+    'most_bytes', v_most);
 end;
 $$;
 comment on function flowgres.open_sql_call is $$Begin the call of a function by a step that this runner has leased

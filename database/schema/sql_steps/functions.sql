@@ -134,16 +134,17 @@ begin
     v_from := ' from (select $1::pg_catalog.jsonb) as a';
   end if;
   return case
-    when v_about.is_void then format('select null::pg_catalog.text%s, lateral %s as f limit 1', v_from, v_call)
+    when v_about.is_void then format('select null::pg_catalog.text, 0%s, lateral %s as f limit 1', v_from, v_call)
     when v_about.returns_set then format(
-      'select coalesce(pg_catalog.jsonb_agg(r.r), ''[]'')::pg_catalog.text from (select %s as r%s limit 10001) as r', v_call, v_from)
-    else format('select pg_catalog.to_jsonb(%s)::pg_catalog.text%s', v_call, v_from)
+      'select coalesce(pg_catalog.jsonb_agg(r.r), ''[]'')::pg_catalog.text, pg_catalog.count(*) from (select %s as r%s limit 10001) as r',
+      v_call, v_from)
+    else format('select pg_catalog.to_jsonb(%s)::pg_catalog.text, 0%s', v_call, v_from)
   end;
 end;
 $$;
 comment on function flowgres.call_text(oid, text[]) is $$The statement that calls a function with these arguments, members of the object $1, and gives its result as the text of JSON
 
-Of a set it takes one row more than it may have.$$;
+Of a set it takes one row more than it may have, and gives their number.$$;
 
 create or replace function flowgres.find_function(p_signature text)
   returns oid language plpgsql stable set search_path to pg_catalog, pg_temp

@@ -88,6 +88,10 @@ class TooManyRows(Exception):
     """The function returned more rows than an output may have."""
 
 
+class TooLarge(Exception):
+    """The function returned more than an output may have: than so many bytes."""
+
+
 class SqlCalls:
     """A few connections for such calls, tenant by tenant. `runner_id` is whom the leases belong to at the moment."""
 
@@ -101,8 +105,9 @@ class SqlCalls:
     async def call(self, lease: Sequence[Any], function: str, args: Json, *, seconds: float) -> Called | Refused:
         """Call a function for the step of a lease: [tenant, execution, queue row, token].
 
-        Raises Lost, Unreachable, TooManyRows, TimeoutError when no connection was free in time, and psycopg.Error for
-        what SQL said no to. Whatever it raises, the function has done nothing.
+        Raises Lost, Unreachable, TooManyRows, TooLarge, TimeoutError when no connection was free in time, and
+        psycopg.Error for what SQL said no to. Whatever it raises, the function has done nothing: where a commit broke,
+        it goes on asking what came of it for as long as the lease lasts.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -110,18 +115,24 @@ class SqlCalls:
             await self._turns.take(lease[0])
         try:
             backoff = Backoff()
+            is_in_doubt = False
             while True:
                 try:
+                    if is_in_doubt:
+                        committed = await self._settle(lease, function, args)
+                        if committed is not None:
+                            return committed
+                        is_in_doubt = False
+                        deadline = max(deadline, loop.time() + CLOSE_SECONDS)
                     return await self._attempt(lease, function, args, deadline)
                 except _BrokenError as broken:
-                    # Where it broke at the commit nobody knows whether that came through: the lease tells, and until
-                    # it does there is nothing to say.
-                    if loop.time() > deadline and not broken.is_in_doubt:
+                    # Where it broke at the commit nobody knows whether that came through. Until somebody does there is
+                    # nothing to say, whatever else breaks meanwhile.
+                    is_in_doubt = is_in_doubt or broken.is_in_doubt
+                    if loop.time() > deadline and not is_in_doubt:
                         raise Unreachable(str(broken)) from broken
-                    log.warning("sql_call_broken", error=str(broken), in_doubt=broken.is_in_doubt)
+                    log.warning("sql_call_broken", error=str(broken), in_doubt=is_in_doubt)
                     await asyncio.sleep(backoff.next_seconds())
-                    if broken.is_in_doubt:
-                        deadline = max(deadline, loop.time() + CLOSE_SECONDS)
         finally:
             self._turns.give_back(lease[0])
 
@@ -161,6 +172,36 @@ class SqlCalls:
             raise Lost
         return Called(json.loads(text))
 
+    async def _settle(self, lease: Sequence[Any], function: str, args: Json) -> Called | None:
+        """What came of a commit that broke: what it has written, or None when it never came through, nor will.
+
+        Its transaction has locked the lease. So once another can close a call under that lease, it is over; this one is
+        not meant, and rolled back. Raises Lost, and _BrokenError for whatever leaves the doubt.
+        """
+        connection = await self._take()
+        try:
+            opened = await self._open(connection, lease, function, args)
+            is_over = False
+            if opened["state"] == "open":
+                with Deadline(connection, CLOSE_SECONDS):
+                    is_over = bool((await _ask(connection, _CLOSE, [opened["secret"], "null"]))[0])
+            await connection.execute("rollback")
+        except psycopg.Error as error:
+            await self._undo(connection, error)
+            raise _BrokenError(str(error), is_in_doubt=True) from error
+        except BaseException:
+            await _drop(connection)
+            raise
+        self._give_back(connection)
+        if is_over:
+            return None
+        if opened["state"] in ("called", "lost"):
+            answer = _answer_of(opened)
+            assert isinstance(answer, Called)  # noqa: S101 - the state says so
+            return answer
+        # It was committed just now, or the function may not be called any more, which says nothing of what was.
+        raise _BrokenError(opened.get("message") or "the commit is not known of yet", is_in_doubt=True)
+
     async def _open(self, connection: Connection, lease: Sequence[Any], function: str, args: Json) -> dict[str, Any]:
         with Deadline(connection, CLOSE_SECONDS):
             await connection.execute(_BEGIN)
@@ -170,9 +211,10 @@ class SqlCalls:
 
     async def _finish(self, connection: Connection, secret: str, text: str) -> bool:
         """Close the call and commit it; whether the lease was still ours."""
+        is_committing = False
         try:
             with Deadline(connection, CLOSE_SECONDS):
-                is_ours = bool((await _ask(connection, _CLOSE, [secret, text]))[0])
+                is_ours = is_committing = bool((await _ask(connection, _CLOSE, [secret, text]))[0])
                 await connection.execute(_COMMIT if is_ours else "rollback")
         except psycopg.Error as error:
             if (error.sqlstate or "").startswith("FG"):
@@ -180,7 +222,7 @@ class SqlCalls:
                 await self._undo(connection, error)
                 raise
             await _drop(connection)
-            raise _BrokenError(str(error), is_in_doubt=True) from error
+            raise _BrokenError(str(error), is_in_doubt=is_committing) from error
         except BaseException:
             await _drop(connection)
             raise
@@ -247,14 +289,12 @@ async def _run(connection: Connection, opened: dict[str, Any], args: Json, deadl
             if cut.was_missed:
                 raise psycopg.errors.QueryCanceled(str(error)) from error
             raise
-    text: str = row[0] if row and row[0] is not None else "null"
-    if opened["returns_set"] and text.startswith("[") and _is_too_long(text):
+    text, has_text, rows = row or (None, False, 0)
+    if rows > MAX_ROWS:
         raise TooManyRows
-    return text
-
-
-def _is_too_long(text: str) -> bool:
-    return text.count(",") >= MAX_ROWS and len(json.loads(text)) > MAX_ROWS
+    if has_text and text is None:
+        raise TooLarge(opened["most_bytes"])
+    return "null" if text is None else str(text)
 
 
 def _answer_of(opened: dict[str, Any]) -> Called | Refused:

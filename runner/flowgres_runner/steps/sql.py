@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from flowgres_runner.database.calls import MAX_ROWS, Called, Lost, SqlCalls, TooManyRows, Unreachable
+from flowgres_runner.database.calls import MAX_ROWS, Called, Lost, SqlCalls, TooLarge, TooManyRows, Unreachable
 from flowgres_runner.steps.base import Completed, Failed, Handler, Json, Outcome, StepError, StepTask
 
 MAX_TEXT = 500
@@ -43,6 +43,10 @@ class SqlStep(Handler):
         except TooManyRows:
             message = f"the function returned more than {MAX_ROWS:,} rows"
             return Failed(StepError("too_many_rows", message, "sql", retryable=False))
+        except TooLarge as error:
+            hint: Json = {"hint": "Return less, such as a key under which the rest is found."}
+            message = f"the output is larger than {error} bytes"
+            return Failed(StepError("output_too_large", message, "sql", details=hint, retryable=False))
         except Lost:
             message = "the step was taken away while its function ran, and what that had done is undone"
             return Failed(StepError("sql_lease_lost", message, "conflict"))
