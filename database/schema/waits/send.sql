@@ -54,7 +54,7 @@ begin
   then
     perform flowgres.fail(
       p_status => 429, p_code => 'too_many_signals', p_message => format('%s signals lie here that no step has taken', v_most),
-      p_hint => 'Send signals that a step waits for: see /signals; or ask an operator to raise max_signals.');
+      p_hint => 'Send signals that a step waits for: the view signals has those that lie. Or ask an operator to raise max_signals.');
   end if;
 end;
 $$;
