@@ -33,9 +33,12 @@ comment on function flowgres.authenticate_key(text) is $$The holder of an API ke
 Reads across tenants, so it answers for a whole key only.$$;
 
 create or replace function flowgres.is_tenant_open(p_tenant_id uuid)
-  returns boolean language sql stable security definer set search_path to pg_catalog, pg_temp
+  returns boolean language plpgsql stable security definer set search_path to pg_catalog, pg_temp
 as $$
-  select exists (select from flowgres.tenants as t where t.tenant_id = p_tenant_id and t.status <> 'suspended');
+begin
+  -- In PL/pgSQL, which keeps its plan: one in SQL that cannot be inlined is planned in each request anew.
+  return exists (select from flowgres.tenants as t where t.tenant_id = p_tenant_id and t.status <> 'suspended');
+end;
 $$;
 comment on function flowgres.is_tenant_open(uuid) is $$Whether a token may still speak for this tenant.$$;
 

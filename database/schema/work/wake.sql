@@ -3,9 +3,12 @@
 set local role flowgres_engine;
 
 create or replace function flowgres.has_sleepers()
-  returns boolean language sql stable security definer set search_path to pg_catalog, pg_temp
+  returns boolean language plpgsql stable security definer set search_path to pg_catalog, pg_temp
 as $$
-  select exists (select from flowgres.runners as r where r.is_idle and r.stopped_at is null);
+begin
+  -- In PL/pgSQL, which keeps its plan: see is_tenant_open.
+  return exists (select from flowgres.runners as r where r.is_idle and r.stopped_at is null);
+end;
 $$;
 comment on function flowgres.has_sleepers() is $$Whether a runner wants to be told of work
 
