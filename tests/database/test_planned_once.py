@@ -25,12 +25,14 @@ order by s.calls desc
 def test_nothing_on_the_way_of_a_step_is_planned_anew(database: Database, db: Db, tenant: Tenant) -> None:
     db.run(f"alter database {database.name} set track_functions = 'all'")
     import_workflow(db, tenant, dag("w", [{"id": "a"}, {"id": "b", "depends_on": ["a"]}]))
-    with psycopg.connect(database.dsn("authenticator"), row_factory=dict_row, autocommit=True) as connection:
-        with hands(database) as runner:
-            for number in range(10):
-                with postgrest_request(connection, "member", tenant_id=tenant.tenant_id) as member:
-                    member.call("flowgres_api.start_execution", workflow="w", input={}, idempotency_key=str(number))
-                runner.work(lambda lease, step: completed(step))
+    with (
+        psycopg.connect(database.dsn("authenticator"), row_factory=dict_row, autocommit=True) as connection,
+        hands(database) as runner,
+    ):
+        for number in range(10):
+            with postgrest_request(connection, "member", tenant_id=tenant.tenant_id) as member:
+                member.call("flowgres_api.start_execution", workflow="w", input={}, idempotency_key=str(number))
+            runner.work(lambda lease, step: completed(step))
     assert db.value("select count(*) from flowgres.executions where status = 'completed'") == 10
     db.run("select pg_stat_force_next_flush()")
     assert db.value("select sum(calls) from pg_stat_user_functions") > 100, "calls are counted"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from flowgres_runner.runner import PROTOCOL
 from tests.support.database import Clock, Database, Db, Row, Tenant
 
 Json = Any
@@ -24,14 +25,14 @@ class Hands:
     `{"o": "completed", "out": 1}`.
     """
 
-    def __init__(self, db: Db, *, environment: str = "development") -> None:
+    def __init__(self, db: Db, *, environment: str = "development", protocol: int = PROTOCOL) -> None:
         self.db = db
         self.id = str(uuid.uuid4())
         self._steps: dict[Any, list[str]] = {}
         db.call(
             "flowgres.register_runner",
             p_runner_id=self.id,
-            p_info={"name": "hands", "version": "0", "protocol": 2, "environment": environment},
+            p_info={"name": "hands", "version": "0", "protocol": protocol, "environment": environment},
         )
 
     def claim(self, want: int = 100, *, after: str = NOBODY) -> list[Row]:
@@ -140,12 +141,12 @@ def failed(error_class: str = "internal", **more: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def hands(database: Database) -> Iterator[Hands]:
+def hands(database: Database, *, protocol: int = PROTOCOL) -> Iterator[Hands]:
     """Hands on a connection of their own; when they are done, the engine's own checker has to find nothing."""
     with database.connect("runner") as db:
         # Whoever waits for itself fails, and does not hang.
         db.run("set lock_timeout to '30s'")
-        yield Hands(db)
+        yield Hands(db, protocol=protocol)
     with database.connect() as db:
         assert_invariants(db, drained=False)
 

@@ -61,7 +61,7 @@ comment on function flowgres.first_beside(integer) is $$The number of the first 
 create or replace function flowgres.step_label(p_step text, p_iteration integer)
   returns text language sql immutable parallel safe
 as $$
-  select case when p_iteration >= 0 then p_step || '[' || p_iteration || ']' else p_step end;
+  select case when p_iteration >= 0 then p_step || '[' || p_iteration::text || ']' else p_step end;
 $$;
 comment on function flowgres.step_label(text, integer) is $$How events call a step, and an iteration of one: hold, hold[3].$$;
 
