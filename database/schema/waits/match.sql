@@ -44,13 +44,17 @@ $$;
 comment on function flowgres.list_waits(uuid, text, text) is $$What parked steps wait for signals with this address.$$;
 
 create or replace function flowgres.awaited_since(p_tenant_id uuid, p_name text, p_address text)
-  returns timestamptz language sql stable
+  returns timestamptz language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
+begin
   -- One that takes any signal decides, as most do; else who began first, which may take all that came since.
-  select case when exists (
+  if exists (
     select from flowgres.list_waits(p_tenant_id => p_tenant_id, p_name => p_name, p_address => p_address) as w where w.takes_earlier)
-  then '-infinity' else (
-    select min(w.registered_at) from flowgres.list_waits(p_tenant_id => p_tenant_id, p_name => p_name, p_address => p_address) as w) end;
+  then
+    return '-infinity';
+  end if;
+  return (select min(w.registered_at) from flowgres.list_waits(p_tenant_id => p_tenant_id, p_name => p_name, p_address => p_address) as w);
+end;
 $$;
 comment on function flowgres.awaited_since(uuid, text, text) is $$From when on a signal in a mailbox is one that some step waits for; null when none waits.$$;
 

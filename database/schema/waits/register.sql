@@ -25,7 +25,7 @@ comment on function flowgres.label_wait(jsonb) is $$What the row of the queue of
 create or replace function flowgres.signal_address(p_key text, p_execution_id uuid default null)
   returns text language sql immutable parallel safe
 as $$
-  select case when p_execution_id is not null then 'x:' || p_execution_id else coalesce('k:' || p_key, '') end;
+  select case when p_execution_id is not null then 'x:' || p_execution_id::text else coalesce('k:' || p_key, '') end;
 $$;
 comment on function flowgres.signal_address(text, uuid) is $$Whom a signal is for: an execution, those that wait with a key, or without one.$$;
 
@@ -85,10 +85,12 @@ $$;
 comment on function flowgres.register_waits(flowgres.advance_state, flowgres.step_report[], integer[]) is $$Write down which signals and events these steps wait for.$$;
 
 create or replace function flowgres.forget_waits(p_rows tid[])
-  returns void language sql
+  returns void language plpgsql set search_path to pg_catalog, pg_temp
 as $$
+begin
   delete from flowgres.waits as w
   using flowgres.work_queue as q
   where q.ctid = any(p_rows) and w.tenant_id = q.tenant_id and w.execution_id = q.execution_id and w.queue_id = q.id;
+end;
 $$;
 comment on function flowgres.forget_waits(tid[]) is $$Delete what the steps of these rows of the queue wait for, which the caller has locked.$$;

@@ -61,28 +61,19 @@ $$;
 comment on function flowgres.check_signal_room(uuid) is $$Refuse a signal where as many lie as a tenant may have.$$;
 
 create or replace function flowgres.count_waits(
-  p_tenant_id uuid, p_name text, p_address text, p_execution_id uuid, p_most integer
+  p_tenant_id uuid, p_name text, p_address text, p_most integer
 )
-  returns integer language sql stable
+  returns integer language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
-  select count(*)::integer
-  from (
-    select
-    from flowgres.waits as w
-    join flowgres.work_queue as q on q.tenant_id = w.tenant_id and q.execution_id = w.execution_id and q.id = w.queue_id
-    where w.tenant_id = p_tenant_id and w.name = p_name and w.kind = 'signal'
-      and w.address = p_address and p_execution_id is null
-      and q.token = w.token and q.runner_id is null and q.waits_for like '%:%'
-    union all
-    select
-    from flowgres.waits as w
-    join flowgres.work_queue as q on q.tenant_id = w.tenant_id and q.execution_id = w.execution_id and q.id = w.queue_id
-    where w.tenant_id = p_tenant_id and w.execution_id = p_execution_id and w.name = p_name and w.kind = 'signal'
-      and q.token = w.token and q.runner_id is null and q.waits_for like '%:%'
-    limit p_most
-  ) as w;
+begin
+  return (
+    select count(*)
+    from (
+      select from flowgres.list_waits(p_tenant_id => p_tenant_id, p_name => p_name, p_address => p_address) limit p_most
+    ) as w);
+end;
 $$;
-comment on function flowgres.count_waits(uuid, text, text, uuid, integer) is $$How many steps wait for a signal with this address, p_most at most.$$;
+comment on function flowgres.count_waits(uuid, text, text, integer) is $$How many steps wait for a signal with this address, p_most at most.$$;
 
 create or replace function flowgres.sent_signal(
   p_tenant_id uuid, p_name text, p_idempotency_key text, p_payload jsonb, p_address text
@@ -187,7 +178,7 @@ begin
     limit 1000
   ) as s;
   v_waiting := flowgres.count_waits(
-    p_tenant_id => v_tenant_id, p_name => p_name, p_address => v_address, p_execution_id => p_execution_id, p_most => v_lying + 1);
+    p_tenant_id => v_tenant_id, p_name => p_name, p_address => v_address, p_most => v_lying + 1);
   v_woken := (v_waiting > v_lying)::integer;
   -- A concurrent call with the same key waits here until the other one commits or rolls back.
   insert into flowgres.signals as s (
