@@ -71,7 +71,7 @@ def test_sender_looks_at_one_entry(database: Database, db: Db, tenant: Tenant, r
     db.run("analyze flowgres.work_queue, flowgres.waits")
     query = (
         "explain (analyze, buffers, costs off, timing off, summary off)"
-        " select flowgres.count_waits(p_tenant_id => %s, p_name => 'go', p_address => 'k:7', p_execution_id => null,"
+        " select flowgres.count_waits(p_tenant_id => %s, p_name => 'go', p_address => 'k:7',"
         " p_most => 1)"
     )
     plans = [db.all(query, tenant.tenant_id) for _ in range(3)]

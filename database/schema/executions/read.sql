@@ -65,19 +65,23 @@ $$;
 comment on function flowgres.visible_status(flowgres.executions) is $$The status as a person would say it: running as soon as a step is leased.$$;
 
 create or replace function flowgres.progress_percent(p_execution flowgres.executions)
-  returns integer language sql stable parallel safe
+  returns integer language plpgsql stable parallel safe
 as $$
-  select case
-    when (p_execution).status = 'completed' then 100
+begin
+  -- In PL/pgSQL, which plans only what it comes to, and once: the steps are partitioned, and lists mostly need none of them.
+  if p_execution.status = 'completed' then
+    return 100;
+  elsif p_execution.status in ('failed', 'cancelled') then
     -- All their steps have ended, most of them by being cancelled: what was done is asked of the steps.
-    when (p_execution).status in ('failed', 'cancelled') then least(99, (
-      select 100 * count(*)::integer / greatest((p_execution).step_count, 1)
+    return least(99, (
+      select 100 * count(*)::integer / greatest(p_execution.step_count, 1)
       from flowgres.step_executions as s
-      where s.tenant_id = (p_execution).tenant_id and s.execution_id = (p_execution).id and s.iteration = -1
+      where s.tenant_id = p_execution.tenant_id and s.execution_id = p_execution.id and s.iteration = -1
         and s.status in ('completed', 'skipped') and s.type <> 'outputs'
-    ))
-    else least(99, 100 * (p_execution).resolved_count / greatest((p_execution).step_count + (p_execution).hidden_step_count, 1))
-  end;
+    ));
+  end if;
+  return least(99, 100 * p_execution.resolved_count / greatest(p_execution.step_count + p_execution.hidden_step_count, 1));
+end;
 $$;
 comment on function flowgres.progress_percent(flowgres.executions) is $$How much is done, in percent of the steps; 100 only when completed
 
