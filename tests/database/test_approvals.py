@@ -35,7 +35,7 @@ def test_step_asks_waits_and_goes_on_with_the_decision(approvals: Approvals) -> 
 
     answer = approvals.decide(execution, by="ann", roles=("manager",), notes="a fine one")
 
-    assert (answer["status"], answer["decided_by"], answer["approvals"]) == ("approved", "ann", 1)
+    assert (answer["status"], answer["decided_by"], answer["approved_count"]) == ("approved", "ann", 1)
     assert approvals.work() == ["ask", "after"]
     after = approvals.get(execution)
     output = after["steps"]["ask"]["output"]
@@ -168,7 +168,7 @@ def test_what_is_not_there_cannot_be_decided(approvals: Approvals, database: Dat
 def test_quorum_counts_each_person_once_and_the_first_rejection_decides(approvals: Approvals) -> None:
     execution = approvals.ask(quorum=2)
     first = approvals.decide(execution, by="ann")
-    assert (first["status"], first["approvals"], first["quorum"]) == ("pending", 1, 2)
+    assert (first["status"], first["approved_count"], first["quorum"]) == ("pending", 1, 2)
     assert approvals.decide(execution, by="ann", notes="again") == first
     refusal = approvals.refusal(execution, "rejected", by="ann")
     assert (refusal["status"], refusal["code"]) == (409, "already_decided")

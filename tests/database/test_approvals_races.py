@@ -50,7 +50,7 @@ def test_second_of_two_deciders_waits_and_sees_what_the_first_has_said(
             assert error is not None
             assert refusal_code(error) == code
     (row,) = approvals.rows()
-    assert (row["status"], row["approvals"]) == ("approved", quorum)
+    assert (row["status"], row["approved_count"]) == ("approved", quorum)
     assert approvals.work() == ["ask", "after"]
     assert_invariants(db)
 
@@ -63,7 +63,7 @@ def test_one_person_who_says_it_twice_at_once_counts_once(approvals: Approvals, 
             rival = run(again, partial(decide, again, execution))
             assert rival.run_until_blocked()
         assert rival.answer() == answer
-    assert approvals.rows()[0]["approvals"] == 1
+    assert approvals.rows()[0]["approved_count"] == 1
 
 
 def test_claim_that_finds_the_time_over_takes_the_step_before_the_decision(

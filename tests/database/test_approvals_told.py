@@ -41,7 +41,7 @@ def test_message_has_what_a_person_needs(approvals: Approvals, notifications: No
     (row,) = approvals.rows()
     assert data["approval"] == {
         "id": str(row["id"]), "step": "ask", "title": "Pay?", "message": "To Ann.", "roles": ["boss"], "approvers": [],
-        "quorum": 2, "approvals": 0, "form": form,
+        "quorum": 2, "approved_count": 0, "form": form,
         "requested_at": data["approval"]["requested_at"], "due_at": data["approval"]["due_at"],
     }  # fmt: skip
     due_at = row["requested_at"] + timedelta(hours=1)

@@ -144,3 +144,12 @@ def test_rule_holds_until_it_is_broken(rule: str, db: Db) -> None:
 
 def test_every_rule_can_be_broken() -> None:
     assert RULES.keys() == BREAKING.keys()
+
+
+def test_no_view_of_the_api_has_a_column_of_its_own_name(db: Db) -> None:
+    # A function that embeds is called with the row by the view's name, which would then be the column.
+    found = db.column(
+        "select c.relname from pg_class as c join pg_attribute as a on a.attrelid = c.oid and a.attname = c.relname"
+        " where c.relnamespace = 'flowgres_api'::regnamespace and c.relkind = 'v'"
+    )
+    assert found == []

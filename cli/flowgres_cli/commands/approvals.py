@@ -27,7 +27,7 @@ _COLUMNS = (
     Column("status", "STATUS", is_optional=True),
     Column("requested_at", "ASKED", moment, is_optional=True),
 )
-_FIELDS = ("execution_id", "step", "status", "approvals", "quorum", "decided_by", "decided_at")
+_FIELDS = ("execution_id", "step", "status", "approved_count", "quorum", "decided_by", "decided_at")
 
 
 @click.group()
@@ -103,7 +103,7 @@ def _shown(row: dict[str, Json]) -> dict[str, Json]:
     """A row as a table shows it: the step with its iteration, and how many of how many."""
     iteration = row["iteration"]
     step = row["step"] if iteration is None else f"{row['step']}[{iteration}]"
-    return {**row, "step": step, "count": f"{row['approvals']} of {row['quorum']}"}
+    return {**row, "step": step, "count": f"{row['approved_count']} of {row['quorum']}"}
 
 
 approve = _decision("approved", "Approve what the step STEP of an execution asks for.")

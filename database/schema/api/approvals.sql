@@ -19,7 +19,7 @@ select
   a.starter,
   a.form,
   a.quorum,
-  flowgres.count_approvals(a.decisions) as approvals,
+  flowgres.count_approvals(a.decisions) as approved_count,
   a.status,
   a.requested_at,
   a.due_at,
@@ -52,7 +52,7 @@ comment on column flowgres_api.approvals.not_starter is $$Whether who started th
 comment on column flowgres_api.approvals.starter is $$Who started it: a caller, or a trigger$$;
 comment on column flowgres_api.approvals.form is $$What is to be sent along as data, declared as inputs are; null is anything$$;
 comment on column flowgres_api.approvals.quorum is $$How many people have to approve$$;
-comment on column flowgres_api.approvals.approvals is $$How many have approved so far$$;
+comment on column flowgres_api.approvals.approved_count is $$How many have approved so far$$;
 comment on column flowgres_api.approvals.status is $$pending, approved, rejected, timed_out or cancelled$$;
 comment on column flowgres_api.approvals.requested_at is $$Since when it waits$$;
 comment on column flowgres_api.approvals.due_at is $$When the time for it is over; null is never$$;
@@ -80,7 +80,7 @@ comment on function flowgres_api.decide_approval(uuid, text, text, jsonb, text, 
 decision is approved or rejected; data fills in the form of the approval. A step of a foreach is named with its iteration. The same caller
 saying the same again gets the same answer; with a key also when the step has asked anew since. Errors: 403 not_an_approver and
 starter_may_not_decide, 404 approval_not_found, 409 already_decided and approval_ended, 422 decision_invalid and form_invalid. Returns
-{id, execution_id, step, iteration, status, title, approvals, quorum, decided_by, decided_at, output}.$$;
+{id, execution_id, step, iteration, status, title, approved_count, quorum, decided_by, decided_at, output}.$$;
 
 create or replace function flowgres_api.approvals(flowgres_api.executions)
   returns setof flowgres_api.approvals language sql stable rows 2

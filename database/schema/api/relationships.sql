@@ -49,6 +49,13 @@ as $$
 $$;
 comment on function flowgres_api.tasks(flowgres_api.executions) is $$The tasks of an execution, for embedding.$$;
 
+create or replace function flowgres_api.executions(flowgres_api.tasks)
+  returns setof flowgres_api.executions language sql stable rows 1
+as $$
+  select x.* from flowgres_api.executions as x where x.tenant_id = $1.tenant_id and x.id = $1.execution_id;
+$$;
+comment on function flowgres_api.executions(flowgres_api.tasks) is $$The execution of a task, for embedding.$$;
+
 -- Of a workflow and its versions; these three have foreign keys among each other, where nobody has to say more.
 
 create or replace function flowgres_api.executions(flowgres_api.workflows)

@@ -245,7 +245,7 @@ begin
     v_tenant_id, p_execution_id, v_event_seq + 1, v_now, 'approval_' || p_decision,
     flowgres.step_label(v_approval.step, v_approval.iteration), nullif(p_notes, ''), flowgres.actor(),
     jsonb_build_object(
-      'approvals', flowgres.count_approvals(v_approval.decisions), 'quorum', v_approval.quorum, 'status', v_approval.status));
+      'approved_count', flowgres.count_approvals(v_approval.decisions), 'quorum', v_approval.quorum, 'status', v_approval.status));
   update flowgres.executions as e
   set event_seq = v_event_seq + 1
   where e.tenant_id = v_tenant_id and e.id = p_execution_id;

@@ -86,7 +86,7 @@ begin
       (n.approval).tenant_id, (n.approval).execution_id, n.seq, p_state.now, 'approval_reminder', 'info',
       flowgres.step_label((n.approval).step, (n.approval).iteration), (n.approval).title,
       jsonb_build_object(
-        'reminder', (n.approval).reminder_count, 'approvals', flowgres.count_approvals((n.approval).decisions),
+        'reminder', (n.approval).reminder_count, 'approved_count', flowgres.count_approvals((n.approval).decisions),
         'quorum', (n.approval).quorum)
     from numbered as n
   ),

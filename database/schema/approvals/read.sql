@@ -36,7 +36,7 @@ as $$
   select jsonb_build_object(
     'id', (p_approval).id, 'execution_id', (p_approval).execution_id, 'step', (p_approval).step,
     'iteration', nullif((p_approval).iteration, -1), 'status', (p_approval).status, 'title', (p_approval).title,
-    'approvals', flowgres.count_approvals((p_approval).decisions), 'quorum', (p_approval).quorum,
+    'approved_count', flowgres.count_approvals((p_approval).decisions), 'quorum', (p_approval).quorum,
     'decided_by', (p_approval).decisions -> -1 -> 'by', 'decided_at', (p_approval).decisions -> -1 -> 'at',
     'output', case when (p_approval).status in ('approved', 'rejected') then flowgres.approval_output(p_approval) end);
 $$;
@@ -48,7 +48,7 @@ as $$
   select jsonb_strip_nulls(jsonb_build_object(
     'id', (p_approval).id, 'step', (p_approval).step, 'iteration', nullif((p_approval).iteration, -1), 'title', (p_approval).title,
     'message', (p_approval).message, 'roles', (p_approval).roles, 'approvers', (p_approval).approvers,
-    'quorum', (p_approval).quorum, 'approvals', flowgres.count_approvals((p_approval).decisions),
+    'quorum', (p_approval).quorum, 'approved_count', flowgres.count_approvals((p_approval).decisions),
     'requested_at', flowgres.moment_text((p_approval).requested_at), 'due_at', flowgres.moment_text((p_approval).due_at)))
   || jsonb_build_object('form', (p_approval).form);
 $$;
