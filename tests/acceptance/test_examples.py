@@ -9,6 +9,7 @@ from asyncio import StreamWriter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.behaviours import Received, answer
@@ -36,6 +37,7 @@ class Shop:
         self.available = available
         self.is_up = is_up
         self.charge_keys: list[str] = []
+        self.calls: list[asyncio.Task[httpx.Response]] = []
 
     async def __call__(self, peer: Peer, request: Received, writer: StreamWriter) -> None:
         """Answer one request."""
@@ -49,6 +51,11 @@ class Shop:
             else:
                 order = json.loads(request.body)["order"]
                 writer.write(answer(json.dumps({"id": f"ch_{order}"}).encode(), status=201))
+        elif request.path == "/signatures":
+            writer.write(answer(b"{}", status=202))
+            address = json.loads(request.body)["answer_to"]
+            # At once: it may be there before the answer is.
+            self.calls.append(asyncio.create_task(asyncio.to_thread(httpx.post, address, json={"signed": True})))
         elif request.path == "/tags":
             tags = [{"name": f"v{number}"} for number in range(7, 0, -1)]
             size = int(request.query["per_page"])

@@ -100,13 +100,10 @@ def running_stack(database: Database, api: Api, folder: Path) -> Iterator[Stack]
     """A runner and the front on a database that PostgREST serves already, for a tenant of their own."""
     with database.connect() as db:
         key = db.call("flowgres.register_tenant", p_name="Examples")["api_key"]
-    runner = Runner(database, log_path=folder / "runner.log", environment={"DATABASE_SQL_URL": database.url("sql")})
-    try:
-        runner.start()
-        with Front(database.url("front"), log_path=folder / "front.log") as front:
+    with Front(database.url("front"), log_path=folder / "front.log") as front:
+        environment = {"DATABASE_SQL_URL": database.url("sql"), "PUBLIC_URL": front.url}
+        with Runner(database, log_path=folder / "runner.log", environment=environment):
             yield Stack(api=api.as_key(key), front=Api(front.url).as_key(key), database=database)
-    finally:
-        runner.stop()
 
 
 def check(execution: dict[str, Any], expected: dict[str, Any]) -> None:
