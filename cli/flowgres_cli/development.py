@@ -231,8 +231,8 @@ class DevelopmentServer:
                 "DATABASE_SQL_URL": _login(database_port, "flowgres_sql", state),
                 "FLOWGRES_SECRET_KEY": state.secret_key,
                 "ENV": "development",
-                # Where steps can be called back: the front comes after its runner, at the port that it asks for first.
-                "PUBLIC_URL": f"http://127.0.0.1:{self._ports.front or FRONT_PORT}",
+                # Where steps can be called back: the front comes after its runner, at the port that it finds free.
+                "PUBLIC_URL": f"http://127.0.0.1:{self._ports.front or _first_free(FRONT_PORT)}",
                 **self._runner_environment,
             },
         )
@@ -327,6 +327,11 @@ def _is_healthy(client: Client, runner: GuardedProcess) -> bool:
 
 def _says_in_use(error: ProcessFailedError) -> bool:
     return "in use" in error.message
+
+
+def _first_free(default: int) -> int:
+    """The port that something without a wished one is started on, unless another process is faster."""
+    return next((port for port in range(default, default + _PORTS_TRIED) if is_free(port)), default)
 
 
 def _on_port(wished: int | None, default: int, what: str, start: Callable[[int], T]) -> T:
