@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from flowgres_runner.runner import PROTOCOL
 from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.engine import (
     Hands,
@@ -375,7 +376,7 @@ def test_runner_of_a_past_protocol_is_told_to_drain(database: Database, db: Db) 
     with hands(database) as runner:
         beat = runner.db.call("flowgres.heartbeat", p_runner_id=runner.id, p_running=[], p_stats={})
         assert (beat["alive"], beat["drain"]) == (True, False)
-        db.run("update flowgres.settings set value = '2' where name = 'protocol'")
+        db.run("update flowgres.settings set value = to_jsonb(%s::integer) where name = 'protocol'", PROTOCOL + 1)
         beat = runner.db.call("flowgres.heartbeat", p_runner_id=runner.id, p_running=[], p_stats={})
         assert (beat["alive"], beat["drain"]) == (True, True)
         with pytest.raises(psycopg.Error) as caught:
