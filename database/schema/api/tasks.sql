@@ -93,8 +93,8 @@ comment on function flowgres_api.claim_tasks(text, text, integer, double precisi
 
 For workers. Takes up to limit (1 to 100) tasks of a queue for lease_seconds (1 to 86400; without it as the step says, a minute), by
 priority, then by age; an empty list when none waits. worker is what the caller calls itself. The calls about a task name its task_id and
-token. To wait for one: GET /tasks/{queue} of the front. Returns {task_id, token, execution_id, workflow, step, iteration, attempt, payload,
-lease_until}.$$;
+token. To wait for one: GET /tasks/{queue} of the front. Returns [{task_id, token, execution_id, workflow, step, iteration, attempt, payload,
+lease_until}].$$;
 
 create or replace function flowgres_api.extend_task(
   task_id text, token bigint, lease_seconds double precision default null, progress jsonb default null

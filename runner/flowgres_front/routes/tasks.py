@@ -54,7 +54,7 @@ _TASK = json_object(
     "Wait for tasks and claim them",
     topic="Executions",
     answers={200: json_answer("What was claimed; nothing when none came", {"type": "array", "items": _TASK})},
-    errors={400: ["argument_invalid"]},
+    errors={400: ["argument_invalid", "invalid_value"]},
     calls=["claim_tasks"],
     parameters=[
         Parameter("queue", "path", "Name of the queue"),
