@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import warnings
 from collections.abc import Mapping
@@ -16,7 +17,30 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 
 class _Listening(Controller):
-    """One that is asked for any free port, and tells which it was."""
+    """One that is asked for any free port, tells which it was, and leaves no connection open when it stops."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._opened: list[SMTP] = []
+        super().__init__(*arguments, **options)
+
+    def factory(self) -> SMTP:
+        """A conversation with a client."""
+        smtp = cast("SMTP", super().factory())  # type: ignore[no-untyped-call]
+        self._opened.append(smtp)
+        return smtp
+
+    def hang_up(self) -> None:
+        """Cut whoever has not said goodbye: his good manners may come after the test."""
+
+        async def cut() -> None:
+            for smtp in self._opened:
+                if smtp.transport is not None:
+                    cast("asyncio.Transport", smtp.transport).abort()
+            # It is closed in the next turn of the loop.
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+        asyncio.run_coroutine_threadsafe(cut(), self.loop).result(5)
 
     def _trigger_server(self) -> None:
         self.port = self.server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
@@ -105,4 +129,5 @@ class MailServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._controller.hang_up()
         self._controller.stop()
