@@ -238,26 +238,6 @@ comment on function flowgres.require_callable(oid) is $$Refuse a function that s
 
 set local role flowgres_engine;
 
-create or replace function flowgres.tenant_of_slug(p_slug text)
-  returns uuid language plpgsql stable set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_tenant_id uuid;
-begin
-  if p_slug is null then
-    return flowgres.system_tenant_id();
-  end if;
-  select t.tenant_id into v_tenant_id from flowgres.tenants as t where t.slug = p_slug;
-  if v_tenant_id is null then
-    perform flowgres.fail(
-      p_status => 404, p_code => 'tenant_not_found', p_message => format('tenant %L does not exist', left(p_slug, 100)),
-      p_hint => 'List flowgres.tenants.');
-  end if;
-  return v_tenant_id;
-end;
-$$;
-comment on function flowgres.tenant_of_slug(text) is $$The tenant of a slug; that of the installation for null. Refuses one that does not exist.$$;
-
 create or replace function flowgres.allow_function(p_signature text, p_slug text)
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
@@ -271,7 +251,7 @@ declare
   v_is_new boolean;
 begin
   perform flowgres.require_operator();
-  v_tenant_id := flowgres.tenant_of_slug(p_slug => p_slug);
+  v_tenant_id := case when p_slug is null then flowgres.system_tenant_id() else flowgres.tenant_of_slug(p_slug => p_slug) end;
   v_function := flowgres.find_function(p_signature => p_signature);
   perform flowgres.require_callable(p_function => v_function);
   select n.nspname, p.proname, oidvectortypes(p.proargtypes) into v_schema, v_name, v_types
@@ -300,7 +280,7 @@ declare
   v_signature text;
 begin
   perform flowgres.require_operator();
-  v_tenant_id := flowgres.tenant_of_slug(p_slug => p_slug);
+  v_tenant_id := case when p_slug is null then flowgres.system_tenant_id() else flowgres.tenant_of_slug(p_slug => p_slug) end;
   -- It may be gone from the database, so it goes by what was written down; spaces and quotes do not count.
   delete from flowgres.sql_functions as f
   where f.tenant_id = v_tenant_id and replace(f.signature, ' ', '') = translate(p_signature, ' "', '')

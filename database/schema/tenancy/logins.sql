@@ -28,6 +28,22 @@ as $$
 $$;
 comment on function flowgres.tenant_role_of(text) is $$The strongest tenant role that a login has been granted, or null.$$;
 
+create or replace function flowgres.tenant_of_slug(p_slug text)
+  returns uuid language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_tenant_id uuid := (select t.tenant_id from flowgres.tenants as t where t.slug = p_slug);
+begin
+  if v_tenant_id is null then
+    perform flowgres.fail(
+      p_status => 404, p_code => 'tenant_not_found', p_message => format('tenant %L does not exist', left(p_slug, 100)),
+      p_hint => 'List flowgres.tenants.');
+  end if;
+  return v_tenant_id;
+end;
+$$;
+comment on function flowgres.tenant_of_slug(text) is $$The tenant of a slug. Refuses one that does not exist.$$;
+
 create or replace function flowgres.add_tenant_login(p_login text, p_slug text)
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
@@ -37,12 +53,7 @@ declare
   v_is_new boolean;
 begin
   perform flowgres.require_operator();
-  select t.tenant_id into v_tenant_id from flowgres.tenants as t where t.slug = p_slug;
-  if v_tenant_id is null then
-    perform flowgres.fail(
-      p_status => 404, p_code => 'tenant_not_found', p_message => format('tenant %L does not exist', left(p_slug, 100)),
-      p_hint => 'List flowgres.tenants.');
-  end if;
+  v_tenant_id := flowgres.tenant_of_slug(p_slug => p_slug);
   if not exists (select from pg_catalog.pg_roles as r where r.rolname = p_login and r.rolcanlogin) then
     perform flowgres.fail(
       p_status => 404, p_code => 'login_not_found', p_message => format('there is no login %L in this database server', left(p_login, 100)),
