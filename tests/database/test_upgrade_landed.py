@@ -43,7 +43,7 @@ def test_upgrade_leaves_what_a_fresh_installation_has(landed: Database, database
 
 def test_what_was_ready_leased_parked_or_failing_runs_to_its_end(landed: Database, server: Server) -> None:
     tenant = landed.make_tenant()
-    with landed.connect() as db, hands(landed, protocol=1) as runner:
+    with landed.connect() as db, hands(landed) as runner:
         for name, steps in (("work", STEPS), ("calls", CALLS), ("retried", [{"id": "a", "retry": {"attempts": 2}}])):
             import_workflow(db, tenant, dag(name, steps))
         for name in ("work", "work", "work", "calls", "retried"):
