@@ -112,6 +112,22 @@ def test_end_is_found_without_a_notification(
         assert front.as_key(tenant.member).request("POST", f"/run/{workflow}", json={}).status_code == 200
 
 
+def test_end_of_others_is_no_end_of_mine(
+    front: Api, tenant: TenantKeys, workflow: str, module_database: Database
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(front.as_key(tenant.member).request, "POST", f"/run/{workflow}", json={})
+        waiting = "select count(*)::int from flowgres.executions where tenant_id = %s and is_awaited"
+        wait_for(lambda: tenant.db.value(waiting, tenant.tenant_id) == 1, what="the call")
+        for _ in range(3):
+            tenant.db.run("notify flowgres_ends")
+            time.sleep(0.05)
+        assert not call.done()
+        with working(module_database):
+            answer = call.result(30)
+    assert (answer.status_code, answer.json()["status"]) == (200, "completed")
+
+
 def test_client_that_goes_away_leaves_the_execution_running(
     front: Api, tenant: TenantKeys, workflow: str, module_database: Database
 ) -> None:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from flowgres_front.context import Visitor, front_of
+from flowgres_front.context import Front, Visitor, front_of
 from flowgres_front.describing import JSON_TYPE, Body, Parameter, describe, json_answer, json_object
 from flowgres_front.problems import Problem
 from flowgres_front.streams.watcher import TROUBLES, is_refusal
@@ -118,33 +118,49 @@ async def run_workflow(request: Request) -> JSONResponse:
             waits = wait_seconds > 0
             if waits:
                 await front.watcher.listen()
+            heard = front.watcher.ends.heard
             async with visitor.caller() as caller:
-                row = await (caller.row if waits else caller.last)(
+                row = await caller.last(
                     _START,
                     workflow=request.path_params["workflow"],
                     # As it was sent: here a number would lose digits.
                     body=raw.decode() or "{}",
                     waits=waits,
                 )
-                assert row is not None  # noqa: S101 - it starts, or raises
-                started = row["started"]
-                execution_id = str(started["execution_id"])
-                # Before it is committed, so that its end cannot come unheard.
-                end = stack.enter_context(front.watcher.end_of(visitor.party, execution_id)) if waits else None
         # It is no longer under way: it holds its connection, and its share of those who wait.
-        if started["status"] not in _ENDED:
-            if end is None:
-                return _answer(started, started, waited=wait_seconds)
-            visit_of(request).may_take(wait_seconds)
-            await asyncio.wait({end}, timeout=wait_seconds)
+        assert row is not None  # noqa: S101 - it starts, or raises
+        started = row["started"]
+        if started["status"] in _ENDED:
+            wait_seconds = 0
+        elif not waits:
+            return _answer(started, started, waited=wait_seconds)
+        visit_of(request).may_take(wait_seconds)
         try:
-            result = await _result(visitor, execution_id)
+            result = await _await_result(front, visitor, started["execution_id"], wait_seconds, heard)
         except (*TROUBLES, Problem) as error:
             # What has been started is told of whatever comes: a caller that hears of the trouble alone starts it again.
             if not started["created"] or is_refusal(error):
                 raise
             result = started
     return _answer(started, result, waited=wait_seconds)
+
+
+async def _await_result(
+    front: Front, visitor: Visitor, execution_id: str, wait_seconds: float, heard: int
+) -> dict[str, Any]:
+    """What came of an execution within so many seconds; `heard` as it was before that could end."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + wait_seconds
+    with front.watcher.end_of(visitor.party, execution_id) as end:
+        with front.watcher.ends.hint(heard) as hint:
+            await asyncio.wait({end, hint}, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
+        is_certain = end.done() or not hint.done()
+        result = await _result(visitor, execution_id)
+        if not is_certain and result["status"] not in _ENDED:
+            # What was notified was somebody else's end.
+            await asyncio.wait({end}, timeout=max(0, until - clock()))
+            result = await _result(visitor, execution_id)
+    return result
 
 
 async def _result(visitor: Visitor, execution_id: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from flowgres_front.credentials import Credentials
 from flowgres_front.database import KEEPALIVES, Caller, Database
 from flowgres_front.problems import Problem
 from flowgres_front.settings import FrontSettings
+from flowgres_front.streams.ends import Ends, Key
 from flowgres_front.streams.queues import TaskLines
 from flowgres_front.streams.reading import read_executions, read_tenant, reset_at
 from flowgres_front.streams.topics import Event, ExecutionTopic, Subscriber, TenantTopic, Topic
@@ -48,8 +49,6 @@ _LONGEST_BACKOFF_SECONDS = 5.0
 TROUBLES = (DatabaseError, OSError, TimeoutError, PoolClosed, PoolTimeout, TooManyRequests)
 _REFUSALS = frozenset({"FG401", "FG403"})
 
-Key = tuple[str, str]
-
 
 class Watcher:
     """Looks for all who wait in this front. Nothing runs before somebody does."""
@@ -60,7 +59,7 @@ class Watcher:
         self._transactions = transactions
         self._executions: dict[Key, ExecutionTopic] = {}
         self._tenants: dict[str, TenantTopic] = {}
-        self._ends: dict[Key, set[asyncio.Future[None]]] = {}
+        self.ends = Ends()
         self._lines = TaskLines()
         self._task: asyncio.Task[None] | None = None
         self._reads: dict[str, asyncio.Task[float]] = {}
@@ -81,10 +80,7 @@ class Watcher:
         self._is_closed = True
         for topic in self._topics():
             topic.tell()
-        for futures in self._ends.values():
-            for future in futures:
-                if not future.done():
-                    future.set_result(None)
+        self.ends.end()
         self._lines.end()
 
     @property
@@ -102,17 +98,9 @@ class Watcher:
     @contextlib.contextmanager
     def end_of(self, tenant_id: str, execution_id: str) -> Iterator[asyncio.Future[None]]:
         """A future that is done when the execution has ended, or the front is about to stop."""
-        key = tenant_id, execution_id
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ends.setdefault(key, set()).add(future)
-        self._want()
-        try:
+        with self.ends.wait_for((tenant_id, execution_id)) as future:
+            self._want()
             yield future
-        finally:
-            waiting = self._ends[key]
-            waiting.discard(future)
-            if not waiting:
-                del self._ends[key]
 
     @contextlib.contextmanager
     def task_of(self, tenant_id: str, queue: str) -> Iterator[asyncio.Future[None]]:
@@ -167,7 +155,7 @@ class Watcher:
 
     def _is_wanted(self) -> bool:
         now = asyncio.get_running_loop().time()
-        if self._executions or self._tenants or self._ends or self._lines:
+        if self._executions or self._tenants or self.ends or self._lines:
             self._wanted_at = now
         return now - self._wanted_at < _IDLE_SECONDS
 
@@ -224,7 +212,8 @@ class Watcher:
                 pause = _SHORTEST_PAUSE_SECONDS if has_news else min(1.5 * pause, _LONGEST_PAUSE_SECONDS)
                 next_look = clock() + max(pause, _REST_PER_WORK * work)
             # The loop holds the connection until it is over; what arrives during other calls is kept for the next one.
-            if [one async for one in connection.notifies(timeout=max(next_look - clock(), 0.001), stop_after=1)]:
+            notified = [one async for one in connection.notifies(timeout=max(next_look - clock(), 0.001), stop_after=1)]
+            if notified and self.ends.notify():
                 await self._look_at_ends(connection)
 
     def _read_seconds(self) -> float:
@@ -244,13 +233,12 @@ class Watcher:
         return bool(tenants) or has_tasks
 
     async def _look_at_ends(self, connection: AsyncConnection[DictRow]) -> None:
-        keys = list(self._ends)
+        keys = self.ends.keys()
         # Numbers that none reaches: the end alone is asked for.
         for row in await self._changed(connection, keys, [2**31 - 1] * len(keys)):
             # One that is not there is about to be committed.
-            for future in self._ends.get(_key_of(row), ()) if row["has_ended"] else ():
-                if not future.done():
-                    future.set_result(None)
+            if row["has_ended"]:
+                self.ends.tell(_key_of(row))
 
     async def _look_at_executions(self, connection: AsyncConnection[DictRow]) -> list[ExecutionTopic]:
         known = {key: topic for key, topic in self._executions.items() if _is_open(topic)}
