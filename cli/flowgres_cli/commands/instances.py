@@ -230,6 +230,7 @@ def start_instance(
     "--on-error", type=click.Choice(ON_ERROR), help="With --from: all of a call or nothing (fail), or report."
 )
 @click.option("--executed-by", metavar="TEXT", help="Who did it, in your words; who was authenticated is kept as well.")
+@click.option("--idempotency-key", metavar="KEY", help="The same key moves the instance only once.")
 @click.option("-d", "--metadata", metavar="JSON|@FILE|-", help="Data of this transition, as an object.")
 @click.option("--context", metavar="JSON|@FILE|-", help="Circumstances, as an object; kept, and seen by guards.")
 @click.option("--notes", metavar="TEXT", help="A remark.")
@@ -256,8 +257,8 @@ def transition_instance(
     """
     _require_source(source, on_error)
     if source:
-        if instance is not None or to_option is None:
-            raise click.UsageError("With --from give --to STATE, and no INSTANCE.")
+        if instance is not None or to_option is None or told["idempotency_key"] is not None:
+            raise click.UsageError("With --from give --to STATE, and neither INSTANCE nor --idempotency-key.")
         _move_many(session, source, on_error, {"to_state": to_option, **_said(told, source)})
         return
     if instance is None or (to_state is None) == (to_option is None):

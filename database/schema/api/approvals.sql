@@ -73,7 +73,7 @@ create or replace function flowgres_api.decide_approval(
 as $$
   select flowgres.decide_approval(
     p_execution_id => execution_id, p_step => step, p_decision => decision, p_data => data, p_notes => notes, p_iteration => iteration,
-    p_idempotency_key => idempotency_key);
+    p_idempotency_key => flowgres.given_key('decide_approval', idempotency_key));
 $$;
 comment on function flowgres_api.decide_approval(uuid, text, text, jsonb, text, integer, text) is $$Approve or reject what a step asks for
 

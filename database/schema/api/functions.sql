@@ -155,15 +155,15 @@ create or replace function flowgres_api.start_execution(
   returns jsonb language sql
 as $$
   select flowgres.start_execution(
-    p_workflow => workflow, p_input => coalesce(input, '{}'), p_idempotency_key => idempotency_key, p_version => version,
-    p_priority => priority, p_scheduled_at => scheduled_at, p_correlation_id => correlation_id,
+    p_workflow => workflow, p_input => coalesce(input, '{}'),
+    p_idempotency_key => flowgres.given_key('start_execution', idempotency_key), p_version => version, p_priority => priority, p_scheduled_at => scheduled_at, p_correlation_id => correlation_id,
     p_max_retries => coalesce(max_retries, 0), p_metadata => metadata);
 $$;
 comment on function flowgres_api.start_execution(text, jsonb, text, integer, integer, timestamptz, text, integer, jsonb)
 is $$Start an execution
 
-workflow is a name or id. Returns {execution_id, status, created} with 201; the same idempotency_key and payload again give the
-same execution with 200, another payload 422. In SQL it is part of your transaction: a rollback leaves nothing.$$;
+workflow is a name or id. Returns {execution_id, status, created} with 201; the same idempotency_key (or header Idempotency-Key) and
+payload again give the same execution with 200, another payload 422. In SQL it is part of your transaction: a rollback leaves nothing.$$;
 
 create or replace function flowgres_api.start_executions(workflow text, inputs jsonb)
   returns jsonb language sql

@@ -217,17 +217,18 @@ message} is there too, and instance_id is the active one.$$;
 
 create or replace function flowgres_api.execute_transition(
   instance_id uuid, to_state text, executed_by text default 'api_user', metadata jsonb default '{}', context jsonb default '{}',
-  notes text default null
+  notes text default null, idempotency_key text default null
 )
   returns jsonb language sql
 as $$
   select flowgres.execute_transition(
     p_instance_id => instance_id, p_to => to_state, p_executed_by => executed_by, p_metadata => metadata, p_context => context,
-    p_notes => notes);
+    p_notes => notes, p_idempotency_key => flowgres.given_key('execute_transition', idempotency_key));
 $$;
-comment on function flowgres_api.execute_transition(uuid, text, text, jsonb, jsonb, text) is $$Move an instance to a state
+comment on function flowgres_api.execute_transition(uuid, text, text, jsonb, jsonb, text, text) is $$Move an instance to a state
 
-Returns true. metadata, context and notes go into the history, executed_by too, beside who was authenticated. Refused transitions are in
+Returns true. metadata, context and notes go into the history, executed_by too, beside who was authenticated. With an idempotency_key, or
+the header Idempotency-Key, it happens once, and a repeated call is answered as the first one was; another payload is 422. Refused transitions are in
 the audit log: 403 transition_forbidden (roles), 409 transition_not_allowed (details {current_state, possible_transitions}), 422
 transition_fields_missing, transition_guard_refused or state_unknown; and what start_execution refuses, when the transition starts one.
 details are JSON, as text.$$;

@@ -41,7 +41,8 @@ create or replace function flowgres_api.send_signal(
   returns integer language sql
 as $$
   select flowgres.send_signal(
-    p_name => name, p_payload => payload, p_execution_id => execution_id, p_key => key, p_idempotency_key => idempotency_key);
+    p_name => name, p_payload => payload, p_execution_id => execution_id, p_key => key,
+    p_idempotency_key => flowgres.given_key('send_signal', idempotency_key));
 $$;
 comment on function flowgres_api.send_signal(text, jsonb, uuid, text, text) is $$Send a signal
 

@@ -22,8 +22,8 @@ declare
   v_workflow_id uuid;
   v_workflow flowgres.workflows;
   v_version flowgres.workflow_versions;
-  v_hash bytea;
-  v_key flowgres.idempotency_keys;
+  v_payload jsonb;
+  v_started_id uuid;
   v_start_weight integer;
   v_watched_until timestamptz;
   v_is_drawn boolean;
@@ -83,27 +83,11 @@ begin
   end if;
 
   if p_idempotency_key is not null then
-    if length(p_idempotency_key) not between 1 and 255 or p_idempotency_key ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' then
-      perform flowgres.fail(
-        p_status => 400, p_code => 'idempotency_key_invalid',
-        p_message => 'an idempotency key is 1 to 255 printable characters', p_hint => 'A UUID is a good key.');
-    end if;
-    v_hash := sha256(convert_to(jsonb_build_array(
-      p_input, p_version, p_priority, p_scheduled_at, p_correlation_id, p_metadata)::text, 'UTF8'));
-    -- A concurrent call with the same key waits here until the other one commits or rolls back.
-    insert into flowgres.idempotency_keys as k (tenant_id, workflow_id, key, execution_id, payload_hash, expires_at)
-    values (
-      v_tenant_id, v_workflow_id, p_idempotency_key, v_id, v_hash,
-      v_now + make_interval(days => (flowgres.setting(v_tenant_id, 'idempotency_key_days'))::integer))
-    on conflict (tenant_id, workflow_id, key) do update
-    set execution_id = excluded.execution_id, payload_hash = excluded.payload_hash, expires_at = excluded.expires_at
-    where k.expires_at <= v_now
-    returning k.* into v_key;
-    if v_key.execution_id is null then
-      select k.* into strict v_key
-      from flowgres.idempotency_keys as k
-      where k.tenant_id = v_tenant_id and k.workflow_id = v_workflow_id and k.key = p_idempotency_key;
-      return flowgres.answer_repeated_start(p_key => v_key, p_payload_hash => v_hash);
+    v_payload := jsonb_build_array(p_input, p_version, p_priority, p_scheduled_at, p_correlation_id, p_metadata);
+    v_started_id := flowgres.take_key(
+      p_tenant_id => v_tenant_id, p_scope_id => v_workflow_id, p_key => p_idempotency_key, p_subject_id => v_id, p_payload => v_payload);
+    if v_started_id is not null then
+      return flowgres.answer_repeated_start(p_tenant_id => v_tenant_id, p_execution_id => v_started_id);
     end if;
   end if;
 
@@ -209,26 +193,18 @@ Returns their ids in the order of the inputs; by a rule of starts (settings.star
 
 set local role flowgres_owner;
 
-create or replace function flowgres.answer_repeated_start(p_key flowgres.idempotency_keys, p_payload_hash bytea)
+create or replace function flowgres.answer_repeated_start(p_tenant_id uuid, p_execution_id uuid)
   returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
 as $$
 begin
-  if (p_key).payload_hash <> p_payload_hash then
-    perform flowgres.fail(
-      p_status => 422, p_code => 'idempotency_key_reused',
-      p_message => format('idempotency key %L was used with another payload', (p_key).key),
-      p_details => format('It started execution %s.', (p_key).execution_id),
-      p_hint => 'Use a new key for a new request.');
-  end if;
   if nullif(current_setting('request.method', true), '') is not null then
     perform set_config('response.status', '200', true);
   end if;
   return jsonb_build_object(
-    'execution_id', (p_key).execution_id,
+    'execution_id', p_execution_id,
     'status', coalesce(
-      (select e.status from flowgres.executions as e where e.tenant_id = (p_key).tenant_id and e.id = (p_key).execution_id),
-      'pruned'),
+      (select e.status from flowgres.executions as e where e.tenant_id = p_tenant_id and e.id = p_execution_id), 'pruned'),
     'created', false);
 end;
 $$;
-comment on function flowgres.answer_repeated_start(flowgres.idempotency_keys, bytea) is $$Answer a start whose key is known: the same execution, or 422 for another payload.$$;
+comment on function flowgres.answer_repeated_start(uuid, uuid) is $$Answer a start whose key is known: with the same execution.$$;

@@ -122,3 +122,7 @@ drop function if exists flowgres.fire_sla(uuid, uuid[], text, text, double preci
 -- Keys of workers have queues.
 drop function if exists flowgres_api.create_api_key(text, text, timestamptz, text[]);
 drop function if exists flowgres.create_api_key(text, text, timestamptz, text[]);
+-- Transitions have idempotency keys.
+drop function if exists flowgres_api.execute_transition(uuid, text, text, jsonb, jsonb, text);
+drop function if exists flowgres.execute_transition(uuid, text, text, jsonb, jsonb, text);
+drop function if exists flowgres.answer_repeated_start(flowgres.idempotency_keys, bytea);

@@ -25,13 +25,14 @@ from flowgres_front.visits import visit_of
 
 DEFAULT_WAIT_SECONDS = 30.0
 MAX_WAIT_SECONDS = 300.0
+_QUOTES = 2
 _ENDED = frozenset({"completed", "failed", "cancelled"})
 _ARGUMENTS = frozenset({"input", "idempotency_key", "version", "priority", "correlation_id", "metadata"})
 # Both in one, for the sake of a round trip: the second sees what the first has written.
 _START = (
     "select s.started, %(waits)s and flowgres.await_end(p_execution_id => (s.started ->> 'execution_id')::uuid)"
     " from (select flowgres_api.start_execution(workflow => %(workflow)s, input => b.body -> 'input',"
-    " idempotency_key => b.body ->> 'idempotency_key', version => (b.body ->> 'version')::integer,"
+    " idempotency_key => %(key)s, version => (b.body ->> 'version')::integer,"
     " priority => (b.body ->> 'priority')::integer, correlation_id => b.body ->> 'correlation_id',"
     " metadata => nullif(b.body -> 'metadata', 'null')) as started"
     " from (values (%(body)s::jsonb)) as b (body) offset 0) as s"
@@ -78,7 +79,7 @@ _ID = {"type": "string", "format": "uuid"}
         ),
     },
     errors={
-        400: ["argument_invalid", "argument_unknown", "invalid_value"],
+        400: ["argument_invalid", "argument_unknown", "idempotency_key_conflict", "invalid_value"],
         422: ["execution_failed", "execution_cancelled"],
     },
     calls=["start_execution"],
@@ -90,6 +91,7 @@ _ID = {"type": "string", "format": "uuid"}
             "Seconds to wait for the end",
             {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS, "default": DEFAULT_WAIT_SECONDS},
         ),
+        Parameter("Idempotency-Key", "header", "As `idempotency_key` of the body", {"type": "string"}),
     ],
     body=Body({JSON_TYPE: _BODY}, is_required=False),
 )
@@ -111,7 +113,9 @@ async def run_workflow(request: Request) -> JSONResponse:
                 is_optional=True,
             )
             raw = await visitor.body(limits)
-            check_arguments(await visitor.parse(raw, limits))
+            arguments = await visitor.parse(raw, limits)
+            check_arguments(arguments)
+            key = given_key(request, arguments.get("idempotency_key"))
             # Before anything is started, so that a refusal is one.
             await stack.enter_async_context(front.streams.take(visitor.party))
             wait_seconds = min(wait_seconds, visitor.lifetime_seconds)
@@ -125,6 +129,7 @@ async def run_workflow(request: Request) -> JSONResponse:
                     workflow=request.path_params["workflow"],
                     # As it was sent: here a number would lose digits.
                     body=raw.decode() or "{}",
+                    key=key,
                     waits=waits,
                 )
         # It is no longer under way: it holds its connection, and its share of those who wait.
@@ -212,6 +217,21 @@ def read_wait(request: Request) -> float:
             hint="For longer: start it with wait=0, and follow /executions/{id}/stream.",
         )
     return seconds
+
+
+def given_key(request: Request, key: str | None) -> str | None:
+    """The idempotency key of a call: the body's or the header's, in quotes or not. Raises Problem 400 for two keys."""
+    header = request.headers.get("idempotency-key")
+    if header is not None and len(header) >= _QUOTES and header[0] == header[-1] == '"':
+        header = header[1:-1]
+    if header is not None and key is not None and header != key:
+        raise Problem(
+            400,
+            "idempotency_key_conflict",
+            "the header Idempotency-Key and idempotency_key are two keys",
+            hint="Send one of them.",
+        )
+    return header if key is None else key
 
 
 def check_arguments(body: dict[str, Any]) -> None:
