@@ -30,7 +30,9 @@ def member(alice: Tenant, module_api: Api) -> Api:
 @pytest.fixture
 def instance(alice: Tenant, member: Api, operator: Db) -> str:
     name = f"keyed_{uuid4().hex[:8]}"
-    store_machine(operator, alice.tenant_id, {**machine("new>paid", "paid>new", "paid>sent", final="sent"), "name": name})
+    store_machine(
+        operator, alice.tenant_id, {**machine("new>paid", "paid>new", "paid>sent", final="sent"), "name": name}
+    )
     answer = member.rpc("start_workflow", workflow_name=name, entity_table="orders", entity_id=str(uuid4()))
     assert answer.status_code == 200, answer.text
     return str(answer.json())
