@@ -26,9 +26,14 @@ cross join lateral (
     q.tenant_id, q.execution_id, q.runner_id, q.due_at, q.held, q.waits_for, q.capability, (select flowgres.now()),
     (select flowgres.serving_runners())) as reason
 ) as r
-cross join lateral flowgres.explain_row(
-  r.reason, q.tenant_id, q.execution_id, q.id, q.version_id, q.step_index, q.iteration, q.attempt - coalesce(q.past_attempts, 0),
-  q.runner_id, q.due_at, q.ready_at, q.claimed_at, q.waits_for, q.capability) as d
+-- The facts are looked up for rows that are shown with them, and for no others.
+cross join lateral (
+  select flowgres.explain_row(
+    r.reason, q.tenant_id, q.execution_id, q.id, q.version_id, q.step_index, q.iteration, q.attempt - coalesce(q.past_attempts, 0),
+    q.runner_id, q.due_at, q.ready_at, q.claimed_at, q.waits_for, q.capability) as found
+  offset 0
+) as x
+cross join lateral (select (x.found).since, (x.found).detail) as d
 where not flowgres.is_hidden(q.execution_id)
 union all
 -- Steps that nothing has come to yet: what they wait for has not ended.

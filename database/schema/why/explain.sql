@@ -16,7 +16,21 @@ begin
         and w.name <> '$callback'
     ),
     seen as (
-      -- The right name and another address, or too early; and what was sent to this execution by another name.
+      -- In the step's own mailboxes; of the right name with another address; and sent to this execution by another name.
+      select s.*
+      from awaited as a
+      cross join lateral (
+        values (a.address), (flowgres.signal_address(p_key => null, p_execution_id => p_execution_id))
+      ) as m (address)
+      cross join lateral (
+        select s.id, s.name, s.key, s.execution_id, s.address, s.received_at
+        from flowgres.signals as s
+        where s.tenant_id = p_tenant_id and s.name = a.name and s.address = m.address and s.kind = 'signal' and s.consumed_at is null
+          and s.expires_at > flowgres.now()
+        order by s.received_at desc
+        limit 5
+      ) as s
+      union
       select s.* from (select distinct a.name from awaited as a) as n
       cross join lateral (
         select s.id, s.name, s.key, s.execution_id, s.address, s.received_at
@@ -196,12 +210,17 @@ begin
       detail := jsonb_build_object('attempt', p_attempt) || coalesce(flowgres.heard_runner(p_runner_id => p_runner_id), '{}')
         || coalesce((
           select jsonb_build_object('last_event_at', v.at, 'last_event', v.type)
-          from flowgres.events as v
-          where v.tenant_id = p_tenant_id and v.execution_id = p_execution_id
-            and v.step = (
-              select flowgres.step_label(p_step => w.id, p_iteration => p_iteration)
-              from flowgres.workflow_steps as w
-              where w.tenant_id = p_tenant_id and w.version_id = p_version_id and w.index = p_step_index)
+          from (
+            select v.seq, v.at, v.type, v.step
+            from flowgres.events as v
+            where v.tenant_id = p_tenant_id and v.execution_id = p_execution_id
+            order by v.seq desc
+            limit 200
+          ) as v
+          where v.step = (
+            select flowgres.step_label(p_step => w.id, p_iteration => p_iteration)
+            from flowgres.workflow_steps as w
+            where w.tenant_id = p_tenant_id and w.version_id = p_version_id and w.index = p_step_index)
           order by v.seq desc
           limit 1), '{}');
     when 'queued', 'runners_full' then

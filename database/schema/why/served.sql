@@ -48,6 +48,8 @@ comment on function flowgres.heard_runner(uuid) is $$A runner as its leases tell
 
 create or replace function flowgres.place_in_line(p_tenant_id uuid, p_execution_id uuid, p_queue_id bigint)
   returns jsonb language plpgsql stable security definer set search_path to pg_catalog, pg_temp
+  -- As the claim does: along its index, and not through whatever has heaped up.
+  set enable_seqscan to off set enable_bitmapscan to off set enable_sort to off set plan_cache_mode to force_generic_plan
 as $$
 declare
   v_row record;
@@ -69,6 +71,7 @@ begin
     from flowgres.work_queue as q
     where q.capability = v_row.capability and q.tenant_id = p_tenant_id and flowgres.is_ready(q)
       and (q.priority, q.is_new, q.rank) < (v_row.priority, v_row.is_new, v_row.rank)
+    order by q.priority, q.is_new, q.rank
     limit 1001
   ) as b;
   return jsonb_build_object(
@@ -77,9 +80,13 @@ begin
     'shares_with_others', exists (
       select from flowgres.work_queue as q
       where q.capability = v_row.capability and flowgres.is_ready(q) and q.tenant_id > p_tenant_id
+      order by q.tenant_id
+      limit 1
     ) or exists (
       select from flowgres.work_queue as q
       where q.capability = v_row.capability and flowgres.is_ready(q) and q.tenant_id < p_tenant_id
+      order by q.tenant_id desc
+      limit 1
     ));
 end;
 $$;
