@@ -43,6 +43,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "approvals": ("approvals", "approvals"),
         "instances": ("instances", "instances"),
         "tasks": ("tasks", "tasks"),
+        "signals": ("signals", "signals"),
         "schedules": ("schedules", "schedules"),
         "events": ("events", "events"),
         "webhooks": ("webhooks", "webhooks"),

@@ -18,6 +18,7 @@ VIEWS = (
     "entity_workflows",
     "error_groups",
     "execution_events",
+    "execution_why",
     "executions",
     "instance_executions",
     "notification_deliveries",
@@ -46,11 +47,11 @@ RELATIONSHIPS = {
     "approvals", "attempts", "children", "execution", "execution_events", "executions", "parent", "step_executions",
     "workflow", "webhooks", "workflow_steps", "workflow_versions", "workflows",
     "entity_workflows", "instance_executions", "workflow_history", "workflow_states", "workflow_transitions",
-    "tasks",
+    "tasks", "execution_why",
 }  # fmt: skip
 OF_EXECUTIONS = {
     "approvals", "attempts", "children", "entity_workflows", "execution_events", "instance_executions", "parent",
-    "step_executions", "tasks", "workflow", "workflow_versions", "workflows",
+    "execution_why", "step_executions", "tasks", "workflow", "workflow_versions", "workflows",
 }  # fmt: skip
 # What Bob calls with what is Alice's, and the answer. {prefix} is that of a key; the others in braces are ids of hers.
 CALLS: dict[str, tuple[dict[str, Any], int]] = {

@@ -92,7 +92,7 @@ async def test_tools_say_what_they_take_and_whether_they_change_anything(stack: 
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
     reading = {name for name, tool in tools.items() if tool.annotations and tool.annotations.read_only_hint}
     assert reading == {
-        *("list_workflows", "validate_workflow", "get_execution", "get_logs", "list_approvals"),
+        *("list_workflows", "validate_workflow", "get_execution", "get_logs", "list_approvals", "why"),
         *("list_instances", "get_instance", "get_instance_history"),
     }
     assert set(tools) - reading == {"run_workflow", "cancel_execution", "start_instance", "transition_instance"}

@@ -155,6 +155,8 @@ def test_definer_functions_that_tenants_may_call_are_under_the_tenant_policy(db:
         ),
         "enter",  # it takes a lock, and tells nothing
         "metrics_until",  # a moment of the installation's
+        *("serving_runners", "heard_runner"),  # of runners what list_runners tells, and whether any has room
+        "place_in_line",  # of the caller's own steps, and of others that there are any
     }
     callable_by = " or ".join(f"has_function_privilege('{role}', p.oid, 'execute')" for role in TENANT_ROLES)
     names = db.column(

@@ -107,7 +107,31 @@ def show_execution(session: Session, execution: str, step: str | None) -> None:
     output.line(f"input   {plain(snapshot.document.get('input'))}")
     if snapshot.document.get("instance_id"):
         output.line(f"machine {clean(_machine(session, execution))}")
+    if not snapshot.has_ended:
+        _print_what_stands(session, execution)
     print_result(snapshot, output)
+
+
+@executions.command("why", epilog="Example: flowgres executions why 0193...")
+@click.argument("execution", type=execution_id)
+@server_options
+@output_option
+@pass_session
+def explain_execution(session: Session, execution: str) -> None:
+    """Say of each step that has not ended why it does not move, since when, and which command helps."""
+    from flowgres_cli.output import say
+    from flowgres_cli.reasons import lines, step_of
+
+    rows = _reasons(session, execution)
+    # Also refuses an execution that does not exist, which has no rows.
+    status = None if rows else session.client.call("get_execution", {"execution_id": execution})["status"]
+    if not session.output.is_table:
+        session.output.rows([{**row, "label": step_of(row)} for row in rows], (), id_field="label")
+        return
+    for line in lines(rows):
+        session.output.line(line)
+    if status is not None:
+        say(f"the execution has {status}" if status == "completed" else f"the execution is {status}, and no step waits")
 
 
 @executions.command("events", epilog="Example: flowgres executions events 0193... -o jsonl")
@@ -172,6 +196,21 @@ def logs(session: Session, execution: str, is_following: bool, level: str) -> No
                     _print_event(session, event)
     except KeyboardInterrupt as error:
         raise StoppedByUserError(f"interrupted; execution {execution} goes on") from error
+
+
+def _reasons(session: Session, execution: str) -> list[dict[str, Json]]:
+    """Why its steps do not move, what waits for nothing but others last."""
+    rows = session.client.select("execution_why", {"execution_id": f"eq.{execution}"})
+    return sorted(rows, key=lambda row: (row["reason"] == "waits_for_steps", str(row["since"])))
+
+
+def _print_what_stands(session: Session, execution: str) -> None:
+    """The steps that wait for something which nobody sees in the tree."""
+    from flowgres_cli.reasons import MOVING, lines
+
+    stuck = [row for row in _reasons(session, execution) if row["reason"] not in MOVING]
+    for number, line in enumerate(lines(stuck)):
+        session.output.line(f"{'why' if number == 0 else '':<7} {line}")
 
 
 def _machine(session: Session, execution: str) -> str:

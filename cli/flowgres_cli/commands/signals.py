@@ -1,4 +1,4 @@
-"""flowgres signal: wake a step that waits."""
+"""flowgres signal and flowgres signals: wake a step that waits, and see what was sent."""
 
 from __future__ import annotations
 
@@ -7,10 +7,48 @@ from typing import Any
 import click
 
 from flowgres_cli.commands.executions import execution_id
-from flowgres_cli.output import say
+from flowgres_cli.output import Column, moment, say
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
 Json = Any
+_LIST_COLUMNS = (
+    Column("name", "NAME"),
+    Column("key", "KEY", is_prose=True),
+    Column("execution_id", "TO"),
+    Column("received_at", "SENT", moment),
+    Column("sent_by", "BY", is_optional=True, is_prose=True),
+    Column("consumed_by", "TAKEN BY"),
+    Column("consumed_by_step", "STEP", is_optional=True),
+)
+
+
+@click.group()
+def signals() -> None:
+    """List the signals that were sent."""
+
+
+@signals.command("list", epilog="Example: flowgres signals list --name packed --waiting")
+@click.option("--name", metavar="NAME", help="Only of this name.")
+@click.option("--key", metavar="KEY", help="Only with this key.")
+@click.option("--execution", metavar="ID", type=execution_id, help="Only to this execution.")
+@click.option("--waiting", is_flag=True, help="Only those that no step has taken.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many, newest first."
+)
+@server_options
+@output_option
+@pass_session
+def list_signals(
+    session: Session, name: str | None, key: str | None, execution: str | None, waiting: bool, limit: int
+) -> None:
+    """List signals, newest first, with the step that has taken each."""
+    parameters: dict[str, str | int] = {"order": "received_at.desc", "limit": limit}
+    for column, value in (("name", name), ("key", key), ("execution_id", execution)):
+        if value is not None:
+            parameters[column] = f"eq.{value}"
+    if waiting:
+        parameters["consumed_at"] = "is.null"
+    session.output.rows(session.client.select("signals", parameters), _LIST_COLUMNS, empty="no signals")
 
 
 @click.command(epilog="Example: flowgres signal packed --key order-7 -d '{\"boxes\": 2}'")

@@ -28,9 +28,9 @@ _ENDS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_
 _INSTRUCTIONS = """\
 flowgres runs workflows: files of steps in YAML or JSON. validate_workflow checks a definition and changes nothing.
 run_workflow starts an execution of a workflow that is there and waits for its end; get_execution and get_logs tell what
-became of it. A state machine is a workflow with states, through which entities move as instances: get_instance says
-where one stands and where it may go, transition_instance moves it. The reference of the language is at /llms.txt of the
-front. An error has a stable code, a sentence and a hint."""
+became of it, and why what it waits for. A state machine is a workflow with states, through which entities move as
+instances: get_instance says where one stands and where it may go, transition_instance moves it. The reference of the
+language is at /llms.txt of the front. An error has a stable code, a sentence and a hint."""
 
 ExecutionId = Annotated[str, Field(description="The id of an execution, as run_workflow answers it")]
 InstanceId = Annotated[str, Field(description="The id of an instance, as list_instances and start_instance answer it")]
@@ -76,6 +76,12 @@ def make_server(client: Client) -> MCPServer[Any]:
     def get_execution(execution_id: ExecutionId) -> Json:
         """Get an execution: status, output, error, and the same of every step."""
         return tools.get_execution(checked_execution_id(execution_id))
+
+    @server.tool(title="Ask why an execution does not move", annotations=_READS)
+    @_told
+    def why(execution_id: ExecutionId) -> list[Json]:
+        """Ask why an execution does not move: of each step the reason, since when, and the call that helps."""
+        return tools.why(checked_execution_id(execution_id))
 
     @server.tool(title="Get the logs of an execution", annotations=_READS)
     @_told

@@ -61,6 +61,14 @@ class Tools:
         found: dict[str, Json] = self._client.call("get_execution", {"execution_id": execution_id})
         return found
 
+    def why(self, execution_id: str) -> list[dict[str, Json]]:
+        """Why its steps do not move, a row for each; of one that failed or was cancelled one row, of another none."""
+        # Also refuses an execution that does not exist, which has no rows.
+        self.get_execution(execution_id)
+        return self._client.select(
+            "execution_why", {"execution_id": f"eq.{execution_id}", "order": "since.asc", "limit": MOST_LISTED}
+        )
+
     def get_logs(self, execution_id: str, *, after: int, limit: int) -> list[dict[str, Json]]:
         """Its events in order, those behind the number `after`."""
         # Also refuses an execution that does not exist, which has no events.

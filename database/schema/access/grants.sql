@@ -26,7 +26,9 @@ with named (schema, owner, roles, names) as (
     runner_name, describe_function, describe_outcome, step_label, schedule_status, describe_start_rule, named_webhook_path, show_webhook_path,
     duration_place, place_seconds, shown_seconds, metric_samples, metric_parts, minute_of, hour_of, webhook_metrics, normalise_message,
     error_samples, list_error_groups, is_hidden, hidden_id, notification_name, installed_triggers, installed_changes, has_business_role,
-    is_approver, may_decide, count_approvals, show_decisions, given_key
+    is_approver, may_decide, count_approvals, show_decisions, given_key, stands_in_line, line_of, signal_address, shell_word, parked_reason,
+    held_reason, queue_reason, seen_signals, explain_row, explain_wait, explain_approval, explain_task, explain_attempts, explain_child, helping_call,
+    helping_command
   }'),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', '{use_tenant, place, is_copy, server_identifier, database_oid, installation_mark}'),
   ('flowgres', 'flowgres_owner', '{flowgres_runner}', '{create_history, retire_history, maintain_history}'),
@@ -35,7 +37,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
     validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children,
     execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history,
-    entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions, export_history, approvals, tasks
+    entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions, export_history, approvals, tasks, execution_why
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member}', '{
     import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
@@ -47,9 +49,7 @@ with named (schema, owner, roles, names) as (
     create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task}'),
-  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{
-    adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function
-  }'),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function}'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, preview_schedule, get_transitions, verify_history}'),
@@ -74,11 +74,9 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{adopt_installation, capture_changes, list_table_triggers}'),
   -- The front's own login: a delivery has no caller.
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{find_webhook, receive_delivery, reject_deliveries, receive_callback}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until, serving_runners, heard_runner, place_in_line}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{
-    add_tenant_login, remove_tenant_login, list_tenant_logins, allow_function, disallow_function
-  }'),
+  ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{add_tenant_login, remove_tenant_login, list_tenant_logins, allow_function, disallow_function}'),
   -- The runner's other login, in which functions of users run: it knows a lease, or it gets nothing.
   ('flowgres', 'flowgres_engine', '{flowgres_sql}', '{open_sql_call, close_sql_call}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting, move_instance, move_instances}'),
@@ -117,7 +115,7 @@ readable (roles, names, columns) as (
       flowgres.executions, flowgres.step_executions, flowgres.step_items, flowgres.attempts, flowgres.events, flowgres.schedules,
       flowgres.subscriptions, flowgres.webhook_deliveries, flowgres.webhook_rejections, flowgres.metric_rollups, flowgres.metric_open,
       flowgres.error_rollups, flowgres.notifications, flowgres.machine_states, flowgres.machine_transitions, flowgres.instances,
-      flowgres.instance_history, flowgres.instance_executions, flowgres.signals, flowgres.approvals, flowgres.sql_functions, flowgres.tasks
+      flowgres.instance_history, flowgres.instance_executions, flowgres.signals, flowgres.approvals, flowgres.sql_functions, flowgres.tasks, flowgres.waits
     }'::text[],
     null::text[]
   ),
@@ -133,7 +131,7 @@ readable (roles, names, columns) as (
     '{flowgres_viewer}', '{flowgres.work_queue}',
     '{
       tenant_id, execution_id, id, version_id, runner_id, due_at, ready_at, claimed_at, iteration, step_index, attempt, generation,
-      priority, resume, held, waits_for, round
+      priority, resume, held, waits_for, round, capability, past_attempts
     }'
   ),
   ('{flowgres_admin}', '{flowgres.api_keys}', '{tenant_id, prefix, name, role, roles, created_by, created_at, expires_at, revoked_at}'),
@@ -146,7 +144,7 @@ readable (roles, names, columns) as (
       flowgres_api.runners, flowgres_api.schedules, flowgres_api.subscriptions, flowgres_api.webhooks, flowgres_api.webhook_deliveries,
       flowgres_api.error_groups, flowgres_api.notifications, flowgres_api.notification_deliveries, flowgres_api.workflow_states,
       flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history, flowgres_api.instance_executions,
-      flowgres_api.signals, flowgres_api.approvals, flowgres_api.sql_functions, flowgres_api.tasks, flowgres_api.task_queues
+      flowgres_api.signals, flowgres_api.approvals, flowgres_api.sql_functions, flowgres_api.tasks, flowgres_api.task_queues, flowgres_api.execution_why
     }',
     null
   ),

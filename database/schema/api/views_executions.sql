@@ -47,7 +47,7 @@ where e.created_at > '-infinity'::timestamptz and not flowgres.is_hidden(e.id);
 
 comment on view flowgres_api.executions is $$Executions
 
-Runnings of workflows. Embed workflows, workflow_versions, step_executions, attempts, execution_events, approvals, tasks, instance_executions, parent, children.$$;
+Runnings of workflows. Embed workflows, workflow_versions, step_executions, attempts, execution_events, execution_why, approvals, tasks, instance_executions, parent, children.$$;
 comment on column flowgres_api.executions.id is $$Identifier, a UUID v7: sorting by it sorts by age$$;
 comment on column flowgres_api.executions.tenant_id is $$Tenant that owns the row$$;
 comment on column flowgres_api.executions.workflow_id is $$The workflow that runs$$;

@@ -86,7 +86,7 @@ begin
       -- all of one tenant: then there is none before the last one. (Not the first one: there the index begins with what has
       -- been taken already, until a vacuum.) Most calls find nothing, or the steps of one tenant.
       select
-        r.drained_at is null and r.stopped_at is null, r.is_idle,
+        flowgres.may_claim(r), r.is_idle,
         exists (select from flowgres.work_queue as q where flowgres.is_due(q, v_now)),
         exists (select from flowgres.pending_wakes),
         -- A start that had looked for its workflow before that was deleted may have come after.

@@ -295,7 +295,7 @@ begin
   end if;
   for v_look in 1..2 loop
     select
-      r.drained_at is null and r.stopped_at is null, r.is_idle, r.capabilities,
+      flowgres.may_claim(r), r.is_idle, r.capabilities,
       (
         select q.due_at from flowgres.work_queue as q
         where q.due_at >= floors.due_at and flowgres.is_due(q, p_now) order by q.due_at limit 1

@@ -31,8 +31,7 @@ begin
   update flowgres.work_queue as q
   set
     due_at = null, ready_at = v_now, waits_for = null, rank = flowgres.next_rank(),
-    -- A worker's lease is over: a runner makes of it what the step says.
-    capability = case when q.waits_for like 'task:%' then 'core' else q.capability end,
+    capability = flowgres.line_of(p_capability => q.capability, p_waits_for => q.waits_for),
     resume = case
       when q.waits_for like 'child:%' then jsonb_build_object('status', 'timed_out', 'execution_id', substr(q.waits_for, 7))
       when q.waits_for like 'task:%' then jsonb_build_object(

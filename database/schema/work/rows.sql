@@ -5,10 +5,17 @@
 
 set local role flowgres_owner;
 
+create or replace function flowgres.stands_in_line(p_runner_id uuid, p_due_at timestamptz, p_held boolean)
+  returns boolean language sql immutable parallel safe
+as $$
+  select p_runner_id is null and p_due_at is null and not p_held;
+$$;
+comment on function flowgres.stands_in_line(uuid, timestamptz, boolean) is $$What is_ready says, for those who may not read whole rows: tenants.$$;
+
 create or replace function flowgres.is_ready(p_row flowgres.work_queue)
   returns boolean language sql immutable parallel safe
 as $$
-  select (p_row).runner_id is null and (p_row).due_at is null and not (p_row).held;
+  select flowgres.stands_in_line((p_row).runner_id, (p_row).due_at, (p_row).held);
 $$;
 comment on function flowgres.is_ready(flowgres.work_queue) is $$Whether a row stands in its line, to be claimed: the predicate of work_queue_ready_idx.$$;
 
@@ -26,6 +33,14 @@ as $$
 $$;
 comment on function flowgres.is_due(flowgres.work_queue, timestamptz) is $$Whether the time of a parked row has come; a row that waits to be woken is due at infinity.$$;
 
+create or replace function flowgres.line_of(p_capability text, p_waits_for text)
+  returns text language sql immutable parallel safe
+as $$
+  -- The lease of a worker that is over: a runner makes of it what the step says.
+  select case when p_waits_for like 'task:%' then 'core' else p_capability end;
+$$;
+comment on function flowgres.line_of(text, text) is $$The line in which a row stands, or will stand when it is due: what a runner must serve to claim it.$$;
+
 create or replace function flowgres.is_untold(p_row flowgres.work_queue)
   returns boolean language sql immutable parallel safe
 as $$
@@ -40,6 +55,13 @@ as $$
   select (p_row).stopped_at is null and (p_row).seen_at > p_since and ((p_row).stats ->> 'is_blocked') is distinct from 'true';
 $$;
 comment on function flowgres.is_live(flowgres.runners, timestamptz) is $$Whether a runner was heard since then, and can do something: one whose claims are refused does nothing.$$;
+
+create or replace function flowgres.may_claim(p_row flowgres.runners)
+  returns boolean language sql immutable parallel safe
+as $$
+  select (p_row).drained_at is null and (p_row).stopped_at is null;
+$$;
+comment on function flowgres.may_claim(flowgres.runners) is $$Whether a runner is given steps: not when it was told to stop, or was given up.$$;
 
 create or replace function flowgres.next_rank()
   returns bigint language sql volatile

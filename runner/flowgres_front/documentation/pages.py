@@ -88,6 +88,7 @@ To author a workflow, read the reference, write the file, and check it, then imp
 3. Run: `POST {api_address}/rpc/start_execution`, `{{"workflow": "NAME", "input": {{...}}}}`.
 4. Look: `POST {api_address}/rpc/get_execution`, `{{"execution_id": "..."}}`, until its status is completed, failed or
    cancelled.
+5. Where it does not move: `GET {api_address}/execution_why?execution_id=eq....` says why, and which call helps.
 
 A state machine is checked and imported the same way. Then:
 
