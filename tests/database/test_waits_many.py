@@ -53,7 +53,7 @@ def test_ten_thousand_waits_cost_a_claim_nothing_and_one_event_wakes_them_all(
         began = time.monotonic()
         told = member.call("flowgres_api.emit_event", name="paid")
         emitted = time.monotonic() - began
-    assert told["woken"] == MANY
+    assert (told["woken"], told["more"]) == (1000, True), "and the claims wake the others"
     ended, began = 0, time.monotonic()
     while leases := runner.claim(AT_ONCE):
         ended += len(leases)
@@ -63,8 +63,6 @@ def test_ten_thousand_waits_cost_a_claim_nothing_and_one_event_wakes_them_all(
     )
     assert ended == MANY
     assert not db.value("select count(*) from flowgres.waits")
-    # A transaction is not held up for long, on whatever machine this is.
-    assert emitted < 5
 
 
 def test_sender_looks_at_one_entry(database: Database, db: Db, tenant: Tenant, runner: Hands) -> None:
