@@ -121,3 +121,21 @@ def test_of_many_calls_at_once_one_counts(
 def test_address_that_nobody_made_is_unknown(front: Api, token: str) -> None:
     refused = front.request("POST", f"/callbacks/{token}", json={})
     assert (refused.status_code, refused.json()["code"]) == (404, "callback_unknown")
+
+
+def test_each_item_has_an_address_of_its_own(
+    bank: tuple[Bank, str], tenant: TenantKeys, module_database: Database
+) -> None:
+    ours, url = bank
+    look = begin(tenant.db, tenant.tenant_id, module_database, url, foreach={"items": [1, 2, 3], "max_parallel": 2})
+    wait_for(lambda: len(ours.tokens) == 2, what="two requests")
+    called: dict[str, int] = {}
+    while len(called) < 3:
+        wait_for(lambda: set(ours.tokens) - set(called), what="the next request")
+        token = next(one for one in ours.tokens if one not in called)
+        called[token] = len(called)
+        assert ours.call({"n": called[token]}, token).status_code == 202
+        assert ours.call({"n": 9}, token).status_code in (409, 410)
+    wait_for(lambda: look()["status"] == "completed", what="the end")
+    output = look()["steps"]["ask"]["output"]
+    assert sorted(one["callback"]["body"]["n"] for one in output) == [0, 1, 2]
