@@ -45,6 +45,24 @@ def test_step_goes_on_when_its_address_is_called(
     assert (again.status_code, again.json()["code"]) == (409, "callback_repeated")
 
 
+@pytest.mark.parametrize("is_called", [True, False], ids=["called", "in vain"])
+def test_request_is_kept_with_the_attempt(
+    bank: tuple[Bank, str], tenant: TenantKeys, module_database: Database, is_called: bool
+) -> None:
+    ours, url = bank
+    timeout = {"timeout": "1h" if is_called else "50ms"}
+    look = begin(tenant.db, tenant.tenant_id, module_database, url, callback=timeout, record="all", on_error="continue")
+    wait_for(lambda: ours.tokens, what="the request")
+    if is_called:
+        assert ours.call({"n": 1}).status_code == 202
+    wait_for(lambda: look()["status"] == "completed", what="the end")
+    step = look()["steps"]["ask"]
+    assert (step["error"] or {"code": None})["code"] == (None if is_called else "callback_timeout")
+    (detail,) = tenant.db.column("select detail from flowgres_api.attempts where execution_id = %s", look()["id"])
+    assert (detail["request"]["url"], detail["response"]["status"], detail["record"]) == (url, 202, "all")
+    assert ours.tokens[0][-20:] not in str(detail), "whoever reads of an attempt may not call its step"
+
+
 def test_call_that_comes_before_the_answer_is_not_lost(
     bank: tuple[Bank, str], tenant: TenantKeys, module_database: Database
 ) -> None:

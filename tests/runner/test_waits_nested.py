@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -147,7 +148,7 @@ def test_each_round_waits_for_an_event(subject: Subject) -> None:
         query = (
             "select count(*) from flowgres.work_queue where waits_for = 'event:step.done' and coalesce(round, 1) = %s"
         )
-        wait_for(lambda n=n: subject.db.value(query, n + 1), what=f"round {n}")  # type: ignore[misc]
+        wait_for(partial(subject.db.value, query, n + 1), what=f"round {n}")
         assert subject.call("emit_event", name="step.done", payload={"n": 2, "last": True})["woken"] == 0
         assert subject.call("emit_event", name="step.done", payload={"n": 1, "last": n == 2})["woken"] == 1
     assert subject.end()["steps"]["poll"]["output"]["payload"] == {"n": 1, "last": True}
