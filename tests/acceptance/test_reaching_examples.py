@@ -1,4 +1,4 @@
-"""The examples that reach out with credentials and files, with servers that check them; and two that tell each other."""
+"""The examples that reach out with credentials and files, and the two that tell each other: servers check them."""
 
 from __future__ import annotations
 
