@@ -16,7 +16,8 @@ def find_quorum_problems(config: Json, path: Path) -> Found:
     """An approval that asks fewer people than have to approve, when only people are named, and each is."""
     if not isinstance(config, dict) or "role" in config:
         return
-    quorum, asked = config.get("quorum"), config.get("approvers")
+    quorum: Json = config.get("quorum", 1)
+    asked: Json = config.get("approvers")
     named = [asked] if isinstance(asked, str) else asked
     if not is_number(quorum) or not isinstance(named, list) or not named:
         return

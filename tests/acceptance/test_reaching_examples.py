@@ -86,7 +86,8 @@ async def test_file_that_was_fetched_is_handed_in_as_it_was(stack: Stack) -> Non
             return
         kind = request.headers["content-type"]
         form = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + request.body)
-        order, file = form.get_payload()
+        parts: Any = form.get_payload()
+        order, file = parts
         taken.append(file.get_payload(decode=True))
         assert file.get_content_type() == "application/pdf"
         name = f"{order.get_payload()}/{file.get_filename()}"

@@ -127,8 +127,12 @@ def test_what_another_report_of_the_batch_cancels_is_not_told(
     approvals: Approvals, notifications: Notifications, database: Database, db: Db, tenant: Tenant, runner: Hands
 ) -> None:
     notifications.set(events=BOTH)
-    ask = {"id": "ask", "type": "approval", "config": {"title": "Pay?"}}
-    steps = [{"id": "won", "cancels": ["ask"]}, ask, {"id": "other", "type": "approval", "config": {"title": "And?"}}]
+    ask: dict[str, Any] = {"id": "ask", "type": "approval", "config": {"title": "Pay?"}}
+    steps: list[dict[str, Any]] = [
+        {"id": "won", "cancels": ["ask"]},
+        ask,
+        {"id": "other", "type": "approval", "config": {"title": "And?"}},
+    ]
     import_workflow(db, tenant, dag("race", steps))
     execution = start(database, tenant, "race")
     leases = runner.claim()

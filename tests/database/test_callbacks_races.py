@@ -12,7 +12,7 @@ from tests.support.database import Clock, Database, Db, Row, Tenant
 from tests.support.engine import Hands, assert_invariants, completed, dag, failed, get, import_workflow, start
 from tests.support.races import Run, rivals
 
-STEPS = [
+STEPS: list[dict[str, Any]] = [
     {"id": "ask", "type": "http", "config": {"url": "https://bank.example/", "callback": {"timeout": "1m"}}},
     {"id": "after", "depends_on": ["ask"]},
 ]

@@ -71,7 +71,8 @@ def test_room_for_a_signal_is_looked_for_among_what_lies_there_of_the_tenant(
     other = database.make_tenant("Other")
     fill = (
         "insert into flowgres.signals (tenant_id, id, kind, name, address, payload, received_at, expires_at,"
-        " consumed_at, consumed_by) select %s, gen_random_uuid(), 'signal', 'go', '', '{}', now(), now() + interval '1 day',"
+        " consumed_at, consumed_by)"
+        " select %s, gen_random_uuid(), 'signal', 'go', '', '{}', now(), now() + interval '1h',"
         " case when n > %s then now() end, case when n > %s then gen_random_uuid() end"
         " from generate_series(1, 5000) as n"
     )
