@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowgres_cli.errors import NotFoundError
 from flowgres_cli.output import Column, Output, clean, console, duration, moment, one_line, say, style_of
 from flowgres_cli.session import Session
 from flowgres_cli.watching import error_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Json = Any
 MOST = 200
@@ -73,11 +76,23 @@ def _print_attempt(output: Output, row: Mapping[str, Json]) -> None:
     detail = row.get("detail")
     if not isinstance(detail, dict):
         return
-    for mark, style, part in ((">", "cyan", detail.get("request")), ("<", "yellow", detail.get("response"))):
+    earlier = detail.get("earlier")
+    if isinstance(earlier, dict):
+        count = detail.get("requests")
+        screen.print(Text(f"  request {earlier.get('number')} of {count}", style="dim"), soft_wrap=True)
+        _print_exchange(screen, earlier)
+        screen.print(Text(f"  request {count} of {count}", style="dim"), soft_wrap=True)
+    _print_exchange(screen, detail)
+
+
+def _print_exchange(screen: Console, told: Mapping[str, Json]) -> None:
+    from rich.text import Text
+
+    for mark, style, part in ((">", "cyan", told.get("request")), ("<", "yellow", told.get("response"))):
         if isinstance(part, dict):
-            for told in _lines_of(part):
+            for line in _lines_of(part):
                 shown = Text(f"  {mark}", style=style)
-                shown.append(f" {clean(told)}" if told else "", style="default")
+                shown.append(f" {clean(line)}" if line else "", style="default")
                 screen.print(shown, soft_wrap=True)
 
 

@@ -20,6 +20,13 @@ Json = Any
 MOST_CLOCK_SECONDS = 5.0
 _LATE_SECONDS = 60.0
 OK, PROBLEM, NOTE = "ok", "problem", "note"
+_PROVIDERS = {
+    "notify, email": "SMTP_URL",
+    "notify, slack": "SLACK_WEBHOOK_URL",
+    "llm, anthropic": "ANTHROPIC_API_KEY",
+    "llm, openai": "OPENAI_API_KEY",
+}
+"""A check for each, and the secret that has the account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,10 @@ def _server(config: Config) -> Generator[Finding, None, str | None]:
             yield from _engine(health)
         yield from _front(nobody, config)
         if not isinstance(health, Finding):
-            yield _credentials(client, config)
+            credentials = _credentials(client, config)
+            yield credentials
+            if credentials.result == OK:
+                yield from _providers(client)
             yield _clock(nobody)
             return nobody.installation()
     return None
@@ -157,6 +167,25 @@ def _credentials(client: Client, config: Config) -> Finding:
             "credentials", PROBLEM, f"tenant {tenant.get('slug')} is {tenant.get('status')}", "Ask the operator."
         )
     return Finding("credentials", OK, f"tenant {tenant.get('slug')}")
+
+
+def _providers(client: Client) -> Iterator[Finding]:
+    """The accounts that notify and llm steps find by a name; what the operator shares is not seen from here."""
+    try:
+        stored = {row["name"] for row in client.select("secrets", {"select": "name"})}
+    except CliError:
+        # Not everybody reads the names of secrets.
+        return
+    for check, name in _PROVIDERS.items():
+        if name in stored:
+            yield Finding(check, OK, f"the secret {name} is stored")
+        else:
+            yield Finding(
+                check,
+                NOTE,
+                f"no secret {name}: such a step needs an account in its configuration, or one that the operator shares",
+                f"flowgres secrets set {name}",
+            )
 
 
 def _clock(client: Client) -> Finding:

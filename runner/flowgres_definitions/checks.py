@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
+from .config_checks import find_answer_schema_problems
 from .cron import check_cron
 from .custom_types import CustomType, CustomTypes
 from .description import core_step_types, secret_places
@@ -83,6 +84,8 @@ def _check_step(at: Place, known: _Known, ancestors: int | None) -> Found:
     yield from _check_texts(
         items, (*path, "foreach", "items"), known, ancestors, shared, secrets_allowed=False, step=step
     )
+    if kind == "llm" and isinstance(config, dict):
+        yield from find_answer_schema_problems(config.get("schema"), (*path, "config", "schema"))
     for key, value in config.items() if isinstance(config, dict) else ():
         allowed = places is None or key in places
         place_of = (*path, "config", key)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from .checks import find_problems
+from .config_checks import find_quorum_problems
 from .custom_types import CustomTypes, by_name, find_config_problems
 from .description import core_step_types, description, resolve_schema
 from .dialects import translate
@@ -100,6 +101,8 @@ def _check_step(at: Place, graph: Graph, custom_types: CustomTypes) -> Iterator[
     if at.section == "steps" and joins and not graph.parents[at.number] and step.get("depends_on") in (None, []):
         message = f'"{str(step.get("id"))[:60]}" waits for nothing, so it has nothing to join'
         yield (*path, "join"), Problem("", "join_without_dependencies", message, "Name the steps in depends_on.")
+    if kind == "approval":
+        yield from find_quorum_problems(step.get("config"), (*path, "config", "quorum"))
     if not isinstance(kind, str) or kind in core_step_types():
         return
     if kind not in custom_types:

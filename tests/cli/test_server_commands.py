@@ -316,6 +316,17 @@ def test_doctor_finds_nothing_wrong(live: Flowgres, module_database: Database) -
     assert {"API", "front", "runners", "credentials", "clock", "database", "versions"} <= set(results)
 
 
+def test_doctor_tells_of_accounts_that_are_missing_and_calls_it_no_problem(live: Flowgres) -> None:
+    assert live("secrets", "set", "SMTP_URL", stdin="smtp://mail.example").code == 0
+    answer = live("doctor")
+    found = {finding["check"]: finding for finding in answer.json}
+    assert answer.code == 0, answer.json
+    assert (found["notify, email"]["result"], found["llm, anthropic"]["result"]) == ("ok", "note")
+    assert found["llm, anthropic"]["fix"] == "flowgres secrets set ANTHROPIC_API_KEY"
+    assert "mail.example" not in str(answer.json)
+    assert live("secrets", "delete", "SMTP_URL", "--yes").code == 0
+
+
 def test_doctor_and_status_name_a_right_that_is_missing(live: Flowgres, module_database: Database) -> None:
     with module_database.connect() as db:
         db.run("revoke select on flowgres.audit_log from flowgres_admin")

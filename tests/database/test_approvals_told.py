@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.approvals import NOON, Approvals
 from tests.support.database import Clock, Database, Db, Tenant
-from tests.support.engine import Hands, assert_invariants, get
+from tests.support.engine import Hands, assert_invariants, dag, get, import_workflow, start
 from tests.support.floors import buffers_of_look
 from tests.support.notifications import Notifications
 
@@ -99,6 +99,53 @@ def test_ends_are_told_as_ever_and_the_time_ends_reminders(
     approvals.work()
     assert get(database, tenant, execution)["status"] == "completed"
     assert [one["event"] for one in notifications.deliveries()] == ["approval_reminder", "completed"]
+
+
+def test_reminders_of_one_approval_end_after_a_hundred(
+    approvals: Approvals, notifications: Notifications, clock: Clock, db: Db
+) -> None:
+    notifications.set(events=BOTH)
+    approvals.ask(remind=60)
+    db.run("update flowgres.approvals set reminder_count = 98")
+    for reminders in (99, 100, 100):
+        clock.advance(seconds=61)
+        approvals.fire()
+        assert approvals.rows()[0]["reminder_count"] == reminders
+    assert approvals.fire()["p_next_seconds"] is None
+    # Its time is the end of it all the same.
+    execution = approvals.ask("timed", remind=60, step={"timeout": 600})
+    db.run("update flowgres.approvals set reminder_count = 99 where execution_id = %s", execution)
+    clock.advance(seconds=61)
+    approvals.fire()
+    clock.advance(seconds=540)
+    approvals.fire()
+    status = "select status from flowgres.approvals where execution_id = %s"
+    assert db.value(status, execution) == "timed_out"
+
+
+def test_what_another_report_of_the_batch_cancels_is_not_told(
+    approvals: Approvals, notifications: Notifications, database: Database, db: Db, tenant: Tenant, runner: Hands
+) -> None:
+    notifications.set(events=BOTH)
+    ask: dict[str, Any] = {"id": "ask", "type": "approval", "config": {"title": "Pay?"}}
+    steps: list[dict[str, Any]] = [
+        {"id": "won", "cancels": ["ask"]},
+        ask,
+        {"id": "other", "type": "approval", "config": {"title": "And?"}},
+    ]
+    import_workflow(db, tenant, dag("race", steps))
+    execution = start(database, tenant, "race")
+    leases = runner.claim()
+    assert len(leases) == 3
+    # All at once, as a runner reports that was away.
+    runner.report([runner.result(lease, approvals.answer(lease, "ask" if name != "won" else name)) for lease, name in
+                   ((lease, runner.step_name(lease)) for lease in leases)])  # fmt: skip
+    assert [(row["step"], row["status"]) for row in sorted(approvals.rows(), key=lambda row: row["step"])] == [
+        ("ask", "cancelled"), ("other", "pending")
+    ]  # fmt: skip
+    assert [message["data"]["approval"]["step"] for message in messages(db)] == ["other"]
+    assert get(database, tenant, execution)["steps"]["ask"]["status"] == "cancelled"
+    assert_invariants(db, drained=False)
 
 
 def test_tenants_are_reminded_in_turns(approvals: Approvals, database: Database, db: Db, clock: Clock) -> None:

@@ -45,6 +45,24 @@ def test_step_goes_on_when_its_address_is_called(
     assert (again.status_code, again.json()["code"]) == (409, "callback_repeated")
 
 
+@pytest.mark.parametrize("is_called", [True, False], ids=["called", "in vain"])
+def test_request_is_kept_with_the_attempt(
+    bank: tuple[Bank, str], tenant: TenantKeys, module_database: Database, is_called: bool
+) -> None:
+    ours, url = bank
+    timeout = {"timeout": "1h" if is_called else "50ms"}
+    look = begin(tenant.db, tenant.tenant_id, module_database, url, callback=timeout, record="all", on_error="continue")
+    wait_for(lambda: ours.tokens, what="the request")
+    if is_called:
+        assert ours.call({"n": 1}).status_code == 202
+    wait_for(lambda: look()["status"] == "completed", what="the end")
+    step = look()["steps"]["ask"]
+    assert (step["error"] or {"code": None})["code"] == (None if is_called else "callback_timeout")
+    (detail,) = tenant.db.column("select detail from flowgres_api.attempts where execution_id = %s", look()["id"])
+    assert (detail["request"]["url"], detail["response"]["status"], detail["record"]) == (url, 202, "all")
+    assert ours.tokens[0][-20:] not in str(detail), "whoever reads of an attempt may not call its step"
+
+
 def test_call_that_comes_before_the_answer_is_not_lost(
     bank: tuple[Bank, str], tenant: TenantKeys, module_database: Database
 ) -> None:
@@ -121,3 +139,21 @@ def test_of_many_calls_at_once_one_counts(
 def test_address_that_nobody_made_is_unknown(front: Api, token: str) -> None:
     refused = front.request("POST", f"/callbacks/{token}", json={})
     assert (refused.status_code, refused.json()["code"]) == (404, "callback_unknown")
+
+
+def test_each_item_has_an_address_of_its_own(
+    bank: tuple[Bank, str], tenant: TenantKeys, module_database: Database
+) -> None:
+    ours, url = bank
+    look = begin(tenant.db, tenant.tenant_id, module_database, url, foreach={"items": [1, 2, 3], "max_parallel": 2})
+    wait_for(lambda: len(ours.tokens) == 2, what="two requests")
+    called: dict[str, int] = {}
+    while len(called) < 3:
+        wait_for(lambda: set(ours.tokens) - set(called), what="the next request")
+        token = next(one for one in ours.tokens if one not in called)
+        called[token] = len(called)
+        assert ours.call({"n": called[token]}, token).status_code == 202
+        assert ours.call({"n": 9}, token).status_code in (409, 410)
+    wait_for(lambda: look()["status"] == "completed", what="the end")
+    output = look()["steps"]["ask"]["output"]
+    assert sorted(one["callback"]["body"]["n"] for one in output) == [0, 1, 2]

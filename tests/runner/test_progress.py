@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from flowgres_runner.steps.lines import StepProgress
+import pytest
+
+from flowgres_runner.steps.lines import MAX_PROGRESS_EVENTS, StepProgress
 from tests.support.database import Database, Db, Tenant
 from tests.support.packages import beside, install_module
 from tests.support.runner import Runner, run_to_end
@@ -68,3 +70,19 @@ def test_a_long_attempt_is_told_of_less_often() -> None:
     progress._told_at -= 11
     assert progress.take() == (0.2, "")
     assert progress.take() is None
+
+
+def test_attempt_tells_a_thousand_times_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("flowgres_runner.steps.lines.time.monotonic", lambda: now[0])
+    progress, told = StepProgress(), 0
+    # However long it takes: the pauses grow, and there are a thousand of them at most.
+    for n in range(200_000):
+        now[0] *= 1.05
+        now[0] += 1.0
+        progress.say((n % 1000) / 1000, str(n))
+        told += progress.take() is not None
+        if now[0] > 1e300:
+            break
+    assert told == MAX_PROGRESS_EVENTS
+    assert progress.last is not None, "what it says is known all the same"

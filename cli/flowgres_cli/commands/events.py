@@ -42,7 +42,7 @@ def emit_event(session: Session, name: str, data: str | None, key: str | None) -
         for execution_id in answer["executions"]:
             session.output.line(execution_id)
     else:
-        session.output.record(answer, fields=("started", "woken", "refused", "executions"))
+        session.output.record(answer, fields=("started", "woken", "more", "refused", "executions"))
     if answer["refused"]:
         warn(f"{answer['refused']} refused it; they say why: flowgres events list --name {name}")
 

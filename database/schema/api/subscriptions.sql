@@ -48,5 +48,6 @@ as $$ select flowgres.emit_event(p_name => name, p_payload => payload, p_key => 
 comment on function flowgres_api.emit_event(text, jsonb, text) is $$Tell of an event
 
 Starts the active workflows with a trigger of this name whose filter holds, in the caller's transaction. With a key it is told once:
-the same name and key start nothing again while keys are kept. Returns {started, woken, refused, executions, created}; a workflow whose
+the same name and key start nothing again while keys are kept. Returns {started, woken, more, refused, executions, created}: more says that
+woken does not count all, because more than a thousand wait; they are woken a little later. A workflow whose
 inputs the payload does not fit is counted as refused, and says why in /subscriptions.$$;

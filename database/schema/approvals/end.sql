@@ -69,8 +69,8 @@ begin
     set
       reminder_count = a.reminder_count + 1,
       -- Those that nobody was there to tell are not told now.
-      next_at = least(a.due_at, a.requested_at + make_interval(
-        secs => a.remind_seconds * (floor(extract(epoch from p_state.now - a.requested_at)::double precision / a.remind_seconds) + 1)))
+      next_at = case when a.reminder_count >= 99 then a.due_at else least(a.due_at, a.requested_at + make_interval(
+        secs => a.remind_seconds * (floor(extract(epoch from p_state.now - a.requested_at)::double precision / a.remind_seconds) + 1))) end
     from due as d
     where a.tenant_id = p_state.tenant_ids[d.slot] and a.id = d.id
     returning d.slot, a::flowgres.approvals as approval
@@ -108,7 +108,7 @@ end;
 $$;
 comment on function flowgres.remind_of(flowgres.advance_state) is $$Remind of what is pending in these executions for another interval; returns how many were told
 
-An event of the execution each, and what notifications ask for.$$;
+An event of the execution each, and what notifications ask for. A hundred of one approval: then whoever is told has not heard the others.$$;
 
 set local role flowgres_engine;
 

@@ -79,53 +79,69 @@ create or replace function flowgres.open_approvals(
   language plpgsql
 as $$
 declare
-  v_opened flowgres.approvals[];
   v_ids uuid[] := array(select flowgres.uuid_v7(p_state.now) from unnest(p_places));
 begin
-  with asked as materialized (
+  with asked as (
     select r.place, r.id, r.t, r.x, r.s, r.seconds, r.input, q.iteration, q.version_id
     from (
       select p.place, v_ids[p.nth] as id, (p_reports[p.place]).* from unnest(p_places) with ordinality as p (place, nth)
     ) as r
     join flowgres.work_queue as q on q.tenant_id = r.t and q.execution_id = r.x and q.id = r.q
-  ),
-  opened as (
-    insert into flowgres.approvals as a (
-      tenant_id, id, execution_id, workflow_id, step_index, iteration, number, step, title, message, roles, approvers, not_starter,
-      starter, form, quorum, remind_seconds, requested_at, due_at, next_at)
-    select
-      k.t, k.id, k.x, e.workflow_id, k.s, k.iteration, n.number, w.id, k.input ->> 'title', k.input ->> 'message',
-      array(select r.value from jsonb_array_elements_text(k.input -> 'role') as r (value)),
-      array(select r.value from jsonb_array_elements_text(k.input -> 'approvers') as r (value)),
-      coalesce((k.input ->> 'not_starter')::boolean, false),
-      flowgres.find_starter(p_tenant_id => k.t, p_execution_id => k.x), k.input -> 'form',
-      coalesce((k.input ->> 'quorum')::numeric, 1)::smallint, m.remind_seconds, p_state.now, m.due_at,
-      least(m.due_at, p_state.now + make_interval(secs => m.remind_seconds))
-    from asked as k
-    cross join lateral (
-      select e.workflow_id from flowgres.executions as e where e.tenant_id = k.t and e.id = k.x
-      offset 0
-    ) as e
-    join flowgres.workflow_steps as w on w.tenant_id = k.t and w.version_id = k.version_id and w.index = k.s
-    cross join lateral (
-      select coalesce(max(o.number), 0) + 1 as number
-      from flowgres.approvals as o
-      where o.tenant_id = k.t and o.execution_id = k.x and o.step_index = k.s and o.iteration = k.iteration
-    ) as n
-    cross join lateral (
-      select
-        case when k.input ? 'remind' then greatest((k.input ->> 'remind')::double precision, 60) end as remind_seconds,
-        p_state.now + make_interval(secs => coalesce(k.seconds, w.timeout_seconds)) as due_at
-    ) as m
-    returning a.*
   )
-  select array_agg(o::flowgres.approvals order by o.id) into v_opened from opened as o;
+  insert into flowgres.approvals (
+    tenant_id, id, execution_id, workflow_id, step_index, iteration, number, step, title, message, roles, approvers, not_starter,
+    starter, form, quorum, remind_seconds, requested_at, due_at, next_at)
+  select
+    k.t, k.id, k.x, e.workflow_id, k.s, k.iteration, n.number, w.id, k.input ->> 'title', k.input ->> 'message',
+    array(select r.value from jsonb_array_elements_text(k.input -> 'role') as r (value)),
+    array(select r.value from jsonb_array_elements_text(k.input -> 'approvers') as r (value)),
+    coalesce((k.input ->> 'not_starter')::boolean, false),
+    flowgres.find_starter(p_tenant_id => k.t, p_execution_id => k.x), k.input -> 'form',
+    coalesce((k.input ->> 'quorum')::numeric, 1)::smallint, m.remind_seconds, p_state.now, m.due_at,
+    least(m.due_at, p_state.now + make_interval(secs => m.remind_seconds))
+  from asked as k
+  cross join lateral (
+    select e.workflow_id from flowgres.executions as e where e.tenant_id = k.t and e.id = k.x
+    offset 0
+  ) as e
+  join flowgres.workflow_steps as w on w.tenant_id = k.t and w.version_id = k.version_id and w.index = k.s
+  cross join lateral (
+    select coalesce(max(o.number), 0) + 1 as number
+    from flowgres.approvals as o
+    where o.tenant_id = k.t and o.execution_id = k.x and o.step_index = k.s and o.iteration = k.iteration
+  ) as n
+  cross join lateral (
+    select
+      case when k.input ? 'remind' then greatest((k.input ->> 'remind')::double precision, 60) end as remind_seconds,
+      p_state.now + make_interval(secs => coalesce(k.seconds, w.timeout_seconds)) as due_at
+  ) as m;
   for i in 1..cardinality(p_places) loop
     p_reports[p_places[i]].waits := 'approval:' || v_ids[i];
   end loop;
-  perform flowgres.tell_of_approvals(p_approvals => v_opened, p_event => 'waiting_for_approval');
 end;
 $$;
-comment on function flowgres.open_approvals(flowgres.advance_state, flowgres.step_report[], integer[]) is $$Open the approvals that reports ask for, and tell of them
+comment on function flowgres.open_approvals(flowgres.advance_state, flowgres.step_report[], integer[]) is $$Open the approvals that reports ask for
 
 Of the reports at these places, whose leases are held; waits says then what each step waits for.$$;
+
+create or replace function flowgres.tell_of_opened(p_reports flowgres.step_report[])
+  returns void language plpgsql
+as $$
+declare
+  v_opened flowgres.approvals[];
+begin
+  -- When all of a batch is done: what one of its reports asked for, another may have cancelled.
+  select array_agg(a::flowgres.approvals order by a.id) into v_opened
+  from unnest(p_reports) as r
+  cross join lateral (
+    select a.* from flowgres.approvals as a
+    where a.tenant_id = r.t and a.id = substr(r.waits, 10)::uuid and a.status = 'pending'
+    offset 0
+  ) as a
+  where r.o = 'park' and r.waits like 'approval:%';
+  if v_opened is not null then
+    perform flowgres.tell_of_approvals(p_approvals => v_opened, p_event => 'waiting_for_approval');
+  end if;
+end;
+$$;
+comment on function flowgres.tell_of_opened(flowgres.step_report[]) is $$Tell of the approvals that reports have opened and nothing has ended since.$$;

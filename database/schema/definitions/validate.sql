@@ -69,6 +69,8 @@ begin
     -- A type of a package brings a schema of its own.
     return v_errors || (flowgres.check_value(
       p_path || '.config', p_step -> 'config', p_types -> v_type, p_types -> v_type, p_is_open => true))[: 20];
+  elsif v_type = 'approval' then
+    return v_errors || flowgres.check_quorum(p_path => p_path || '.config.quorum', p_config => p_step -> 'config');
   end if;
   return v_errors;
 end;
@@ -76,6 +78,34 @@ $$;
 comment on function flowgres.check_step(text, text, jsonb, text[], jsonb) is $$What is wrong with one step that its description cannot say
 
 p_types: the schema of the configuration by type, null for the built-in ones, which the description has.$$;
+
+create or replace function flowgres.check_quorum(p_path text, p_config jsonb)
+  returns jsonb[] language plpgsql immutable parallel safe
+as $$
+declare
+  v_asked jsonb := p_config -> 'approvers';
+  v_count integer;
+begin
+  if jsonb_typeof(v_asked) = 'string' then
+    v_asked := jsonb_build_array(v_asked);
+  end if;
+  if jsonb_typeof(v_asked) is distinct from 'array' or jsonb_typeof(p_config -> 'quorum') is distinct from 'number' or p_config ? 'role'
+    -- One that an expression gives may be several.
+    or exists (select from jsonb_array_elements(v_asked) as a (value) where jsonb_typeof(a.value) <> 'string' or a.value #>> '{}' like '%{{%')
+  then
+    return '{}';
+  end if;
+  v_count := (select count(distinct a.value) from jsonb_array_elements(v_asked) as a (value));
+  if v_count = 0 or (p_config -> 'quorum')::numeric <= v_count then
+    return '{}';
+  end if;
+  return array[flowgres.problem(
+    p_path => p_path, p_code => 'quorum_unreachable',
+    p_message => format('%s people have to approve, and %s are asked', p_config ->> 'quorum', v_count),
+    p_hint => 'Name more approvers, a role, or a smaller quorum.')];
+end;
+$$;
+comment on function flowgres.check_quorum(text, jsonb) is $$The problem of an approval that asks fewer people than have to approve.$$;
 
 create or replace function flowgres.unknown_type(p_path text, p_type text, p_types jsonb)
   returns jsonb language plpgsql immutable parallel safe

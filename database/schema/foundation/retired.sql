@@ -126,3 +126,4 @@ drop function if exists flowgres.create_api_key(text, text, timestamptz, text[])
 drop function if exists flowgres_api.execute_transition(uuid, text, text, jsonb, jsonb, text);
 drop function if exists flowgres.execute_transition(uuid, text, text, jsonb, jsonb, text);
 drop function if exists flowgres.answer_repeated_start(flowgres.idempotency_keys, bytea);
+drop function if exists flowgres.note_event(uuid, text, jsonb, text, timestamptz);

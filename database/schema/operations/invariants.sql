@@ -173,6 +173,12 @@ as $$
       select from flowgres.pending_wakes as p
       where p.tenant_id = s.tenant_id and (p.name = s.name or p.queue_id is not null))
   union all
+  -- What is left of an event has it to tell of.
+  select 'event_that_is_followed_is_kept', p.tenant_id, p.execution_id, p.name
+  from flowgres.pending_wakes as p
+  where p.name is not null and p.resume is not null and not exists (
+    select from flowgres.signals as s where s.tenant_id = p.tenant_id and s.id = (p.resume ->> 'signal_id')::uuid and s.kind = 'event')
+  union all
   -- Who waits for a decision waits for one that can still be made, or whose time has just ended.
   select 'approval_is_open_while_its_step_waits', q.tenant_id, q.execution_id, q.waits_for
   from flowgres.work_queue as q

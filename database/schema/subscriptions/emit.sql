@@ -91,7 +91,7 @@ declare
   v_id uuid;
   v_ids uuid[] := '{}';
   v_refused integer := 0;
-  v_woken integer;
+  v_told record;
   v_is_told boolean;
 begin
   perform flowgres.check_tenant_may_start(v_tenant_id);
@@ -115,7 +115,7 @@ begin
       from flowgres.event_keys as k
       where k.tenant_id = v_tenant_id and k.name = p_name and k.key = p_key;
       return jsonb_build_object(
-        'started', 0, 'woken', 0, 'refused', 0, 'executions', to_jsonb(v_key.execution_ids), 'created', false);
+        'started', 0, 'woken', 0, 'more', false, 'refused', 0, 'executions', to_jsonb(v_key.execution_ids), 'created', false);
     end if;
   end if;
   v_trigger := jsonb_strip_nulls(jsonb_build_object(
@@ -140,13 +140,14 @@ begin
     set execution_ids = v_ids
     where k.tenant_id = v_tenant_id and k.name = p_name and k.key = p_key;
   end if;
-  v_woken := flowgres.note_event(
+  v_told := flowgres.tell_waiting(
     p_tenant_id => v_tenant_id, p_name => p_name, p_payload => v_payload, p_key => p_key, p_now => v_now);
-  if v_ids <> '{}' or v_woken > 0 then
+  if v_ids <> '{}' or v_told.woken > 0 or v_told.has_more then
     v_is_told := flowgres.wake_runners();
   end if;
   return jsonb_build_object(
-    'started', cardinality(v_ids), 'woken', v_woken, 'refused', v_refused, 'executions', to_jsonb(v_ids), 'created', true);
+    'started', cardinality(v_ids), 'woken', v_told.woken, 'more', v_told.has_more, 'refused', v_refused, 'executions', to_jsonb(v_ids),
+    'created', true);
 end;
 $$;
 comment on function flowgres.tell_event(uuid, text, jsonb, text, jsonb, integer, text) is $$Tell of something that has happened, for a tenant; returns what emit_event does
@@ -168,5 +169,6 @@ end;
 $$;
 comment on function flowgres.emit_event(text, jsonb, text, jsonb) is $$Tell of something that has happened: starts what subscribed to it and wakes what waits for it, in the caller's transaction
 
-Returns {started, woken, refused, executions, created}. With a key it is told once: a repeated call answers with what the first one started. p_attributes is
+Returns {started, woken, more, refused, executions, created}; more says that others wait besides those woken, whom the engine asks next.
+With a key it is told once: a repeated call answers with what the first one started. p_attributes is
 what a CloudEvent says beside its data, for trigger.attributes.$$;

@@ -76,7 +76,9 @@ begin
     select
     from flowgres.work_queue as q
     where q.tenant_id = p_tenant_id and q.execution_id = p_execution_id and q.step_index = p_step_index
-      and q.iteration = p_iteration and coalesce(q.round, 0) = p_round and q.generation = p_generation)
+      and q.iteration = p_iteration and coalesce(q.round, 0) = p_round and q.generation = p_generation
+      -- Whose time is over goes on without a call, whether a runner has seen that or not.
+      and q.resume ->> 'status' is distinct from 'timed_out' and (coalesce(q.waits_for, '') not like 'callback:%' or q.due_at > v_now))
   then
     return 'over';
   elsif octet_length(p_payload::text) > (flowgres.setting(p_tenant_id, 'max_payload_bytes'))::integer then

@@ -147,7 +147,7 @@ begin
   for v_mailbox in
     select m.tenant_id, m.name, m.address
     from (
-      select n.tenant_id, n.name, n.address, n.id from unnest(p_notes) as n where n.name is not null
+      select n.tenant_id, n.name, n.address, n.id from unnest(p_notes) as n where n.name is not null and n.resume is null
       union all
       -- Steps that have begun to wait: the mailboxes in which something lies for them.
       select s.tenant_id, s.name, s.address, n.id

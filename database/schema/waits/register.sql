@@ -67,7 +67,9 @@ begin
     tenant_id, execution_id, queue_id, place, token, kind, name, address, takes_earlier, filter, match, index, registered_at)
   select
     r.t, r.x, r.q, a.place, r.k, case when a.value ? 'event' then 'event' else 'signal' end,
-    coalesce(a.value ->> 'event', a.value ->> 'signal'), coalesce(a.value ->> 'address', flowgres.signal_address(p_key => a.value ->> 'key')),
+    coalesce(a.value ->> 'event', a.value ->> 'signal'), case
+      when a.value ? 'event' then flowgres.event_address(p_key => a.value ->> 'key', p_match => a.value -> 'match')
+      else coalesce(a.value ->> 'address', flowgres.signal_address(p_key => a.value ->> 'key')) end,
     a.value ->> 'accept' is distinct from 'new', (a.value ->> 'when')::jsonpath, a.value -> 'match',
     (a.value ->> 'index')::smallint, p_state.now
   from unnest(p_places) as n (place)

@@ -1,4 +1,4 @@
--- Signals that are sent, and what events wake.
+-- Signals that are sent.
 
 set local role flowgres_owner;
 
@@ -40,6 +40,8 @@ comment on function flowgres.check_signal(uuid, text, jsonb, uuid, text) is $$Re
 
 create or replace function flowgres.check_signal_room(p_tenant_id uuid)
   returns void language plpgsql stable set search_path to pg_catalog, pg_temp
+  -- By the index of what lies, and of this tenant alone: a bounded number of entries, whatever others have.
+  set enable_seqscan to off set enable_bitmapscan to off set jit to off
 as $$
 declare
   v_most integer := (flowgres.setting(p_tenant_id, 'max_signals'))::integer;
@@ -58,7 +60,9 @@ begin
   end if;
 end;
 $$;
-comment on function flowgres.check_signal_room(uuid) is $$Refuse a signal where as many lie as a tenant may have.$$;
+comment on function flowgres.check_signal_room(uuid) is $$Refuse a signal where as many lie as a tenant may have
+
+Looks at one entry of an index for each that lies, max_signals at most.$$;
 
 create or replace function flowgres.count_waits(
   p_tenant_id uuid, p_name text, p_address text, p_most integer
@@ -100,42 +104,6 @@ $$;
 comment on function flowgres.sent_signal(uuid, text, text, jsonb, text) is $$What was answered to the call that sent a signal with this key; null when none did
 
 Refuses a key that was used for another signal.$$;
-
-create or replace function flowgres.note_event(
-  p_tenant_id uuid, p_name text, p_payload jsonb, p_key text, p_now timestamptz
-)
-  returns integer language plpgsql set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_id uuid := flowgres.uuid_v7(p_now);
-  v_count integer;
-begin
-  -- A note for each, and the rest is the engine's: whoever tells of an event holds no row of the queue.
-  insert into flowgres.pending_wakes (tenant_id, execution_id, queue_id, token, resume, requested_at)
-  select
-    p_tenant_id, w.execution_id, w.queue_id, w.token,
-    jsonb_strip_nulls(jsonb_build_object('status', 'woken', 'signal_id', v_id, 'index', w.index)), p_now
-  from (
-    select distinct on (w.execution_id, w.queue_id) w.*
-    from flowgres.waits as w
-    join flowgres.work_queue as q on q.tenant_id = w.tenant_id and q.execution_id = w.execution_id and q.id = w.queue_id
-    where w.tenant_id = p_tenant_id and w.name = p_name and w.kind = 'event' and (w.address = '' or w.address = 'k:' || p_key)
-      and q.token = w.token and q.runner_id is null and q.waits_for like '%:%'
-      and (w.match is null or p_payload @> w.match)
-      and (w.filter is null or jsonb_path_match(p_payload, w.filter, '{}', true))
-    order by w.execution_id, w.queue_id, w.place
-  ) as w;
-  get diagnostics v_count = row_count;
-  if v_count > 0 then
-    insert into flowgres.signals (tenant_id, id, kind, name, address, key, payload, sent_by, received_at, expires_at)
-    values (
-      p_tenant_id, v_id, 'event', p_name, flowgres.signal_address(p_key => p_key), p_key, p_payload, flowgres.actor(), p_now,
-      p_now + interval '7 days');
-  end if;
-  return v_count;
-end;
-$$;
-comment on function flowgres.note_event(uuid, text, jsonb, text, timestamptz) is $$Wake all steps that wait for an event, once the transaction has committed; returns how many.$$;
 
 set local role flowgres_definer;
 

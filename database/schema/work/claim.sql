@@ -122,11 +122,12 @@ begin
       end if;
     end if;
     exit when not ((v_has_due or v_has_wakes) and v_may_claim) or v_look = 2;
-    if v_has_due then
-      perform flowgres.promote_due(p_limit => 1000, p_from => coalesce(v_floors.due_at, '-infinity'));
-    end if;
+    -- What came in time comes before the end of the time.
     if v_has_wakes then
       perform flowgres.wake_pending(p_limit => 1000);
+    end if;
+    if v_has_due then
+      perform flowgres.promote_due(p_limit => 1000, p_from => coalesce(v_floors.due_at, '-infinity'));
     end if;
   end loop;
 

@@ -83,6 +83,9 @@ begin
     end if;
   end if;
   return query select h.* from unnest(flowgres.carry_on(p_state => v_state)) as h;
+  if v_has_parks then
+    perform flowgres.tell_of_opened(p_reports => v_reports);
+  end if;
 end;
 $$;
 comment on function flowgres.advance(uuid, flowgres.step_report[], text[], integer, integer) is $$Advance the executions of a batch of reports

@@ -190,14 +190,17 @@ begin
     array_agg(n.token order by n.id), array_agg(n.resume order by n.id)
   into v_tenant_ids, v_ids, v_queue_ids, v_tokens, v_resumes
   from unnest(v_notes) as n
-  where n.resume is not null;
+  where n.resume is not null and n.queue_id is not null;
   if v_ids is not null then
     v_count := v_count + flowgres.wake_rows(
       p_tenant_ids => v_tenant_ids, p_execution_ids => v_ids, p_queue_ids => v_queue_ids, p_tokens => v_tokens,
       p_resumes => v_resumes);
   end if;
-  if exists (select from unnest(v_notes) as n where n.name is not null or n.queue_id is not null and n.resume is null) then
+  if exists (select from unnest(v_notes) as n where n.resume is null and (n.name is not null or n.queue_id is not null)) then
     v_count := v_count + flowgres.deliver_signals(p_notes => v_notes);
+  end if;
+  if exists (select from unnest(v_notes) as n where n.resume is not null and n.name is not null) then
+    v_count := v_count + flowgres.follow_events(p_notes => v_notes);
   end if;
   if v_count > 0 then
     -- It may be more than this runner has room for; whoever was told of the note has found it taken.

@@ -56,6 +56,7 @@ _TOLD = json_object(
     {
         "started": {"type": "integer"},
         "woken": {"type": "integer"},
+        "more": {"type": "boolean"},
         "refused": {"type": "integer"},
         "executions": {"type": "array", "items": {"type": "string", "format": "uuid"}},
         "events": {"type": "array", "items": {"type": "object"}},
@@ -93,8 +94,8 @@ _CLOUD_EVENT = json_object(
 async def take_events(request: Request) -> JSONResponse:
     """Tell of one event, or of up to a hundred in one transaction: 202 with what they started.
 
-    `{started, woken, refused, executions, created}`, of a batch a list under `events` beside their sums. Source and id
-    are the key: what comes again starts nothing again.
+    `{started, woken, more, refused, executions, created}`, of a batch a list under `events` beside their
+    sums. Source and id are the key: what comes again starts nothing again.
     """
     front = front_of(request)
     async with front.visitor(request) as visitor:
@@ -115,7 +116,7 @@ async def take_events(request: Request) -> JSONResponse:
     if kind != BATCH:
         return JSONResponse(told[0], status_code=202)
     sums = {name: sum(one[name] for one in told) for name in ("started", "woken", "refused")}
-    return JSONResponse({**sums, "events": told}, status_code=202)
+    return JSONResponse({**sums, "more": any(one["more"] for one in told), "events": told}, status_code=202)
 
 
 def _kind(request: Request) -> str:

@@ -359,6 +359,9 @@ def recorded(ended: Ended, recorder: Recorder | None, *, keeps_all: bool) -> End
     if isinstance(ended, RoundEnded):
         completed = replace(ended.completed, detail=_with_record(ended.completed.detail, recorder, keeps_all=True))
         return replace(ended, completed=completed)
+    if isinstance(ended, Parked) and isinstance(ended.kept, dict):
+        # Its attempt ends when it goes on: until then this lies with what is kept for that.
+        return replace(ended, kept={**ended.kept, "record": _with_record(None, recorder, keeps_all=True)})
     return ended
 
 

@@ -51,6 +51,26 @@ class _Noted:
     answered: Mapping[str, str]
     received: Json | bytes
     is_binary: bool
+    number: int
+    is_failed: bool
+
+    def told(self, secrets: tuple[str, ...]) -> dict[str, Json]:
+        """`request` {method, url, headers, body}, and `response` {status, headers, body} if there was any."""
+        mask = masker(tuple(dict.fromkeys((*secrets, *self.secrets, *self.hidden))))
+        url = _beginning(str(self.target.url.with_fragment(None)), mask, _URL_BYTES)[0]
+        hidden = _HIDDEN_HEADERS | self.credentials
+        about: dict[str, Json] = {"method": self.method, "url": url}
+        told: dict[str, Json] = {"request": _part(about, self.headers, hidden, self.body, mask)}
+        if self.status is not None:
+            received = self.received
+            if received is not None and not isinstance(received, str | bytes):
+                # It was masked as it was read, but for keys and numbers.
+                received = encode_json(received)
+            response = _part({"status": self.status}, self.answered, hidden, received, mask)
+            if self.is_binary and "body" in response:
+                response["body_encoding"] = "base64"
+            told["response"] = response
+        return told
 
 
 @dataclass(slots=True)
@@ -74,18 +94,23 @@ class _Letter:
 
 
 class Recorder:
-    """The last request of an attempt, with what came back. `secrets` are those that the attempt was given."""
+    """The last request of an attempt, with what came back, and one before it; `secrets` are those of the attempt.
 
-    __slots__ = ("_count", "_letter", "_noted", "_secrets")
+    A token that an attempt had fetched for all is none of its requests.
+    """
+
+    __slots__ = ("_count", "_failed", "_first", "_letter", "_noted", "_secrets")
 
     def __init__(self, secrets: tuple[str, ...] = ()) -> None:
         self._secrets = secrets
         self._noted: _Noted | None = None
+        self._first: _Noted | None = None
+        self._failed: _Noted | None = None
         self._letter: _Letter | None = None
         self._count = 0
 
     def note(self, exchange: Exchange, result: Response | Failure) -> None:
-        """Keep a request that has ended, in place of the one before; one that was aimed nowhere was none."""
+        """Keep a request that has ended, in place of the last one; one that was aimed nowhere was none."""
         if exchange.target is None:
             return
         request, body = exchange.request, exchange.body
@@ -105,7 +130,13 @@ class Recorder:
             exchange.answered,
             received,
             not isinstance(result, Failure) and result.body.is_binary,
+            self._count,
+            isinstance(result, Failure) or (exchange.status or 0) >= 400,
         )
+        if self._first is None:
+            self._first = self._noted
+        if self._failed is None and self._noted.is_failed:
+            self._failed = self._noted
 
     def note_letter(
         self,
@@ -123,27 +154,18 @@ class Recorder:
         """`request` {method, url, headers, body}, and `response` {status, headers, body} if there was any.
 
         A body that is no text is base64, as `body_encoding` says; of a part that is `cut` there is the beginning.
-        `requests` counts them where the attempt sent more than this one. Nothing when nothing was sent.
+        `requests` counts them where the attempt sent more than this one, and `earlier` is the first of the others that
+        failed, or the first of all: {number, request, response}. Nothing when nothing was sent.
         """
         noted = self._noted
         if noted is None:
             return {} if self._letter is None else self._letter.told(self._secrets)
-        mask = masker(tuple(dict.fromkeys((*self._secrets, *noted.secrets, *noted.hidden))))
-        url = _beginning(str(noted.target.url.with_fragment(None)), mask, _URL_BYTES)[0]
-        hidden = _HIDDEN_HEADERS | noted.credentials
-        about: dict[str, Json] = {"method": noted.method, "url": url}
-        told: dict[str, Json] = {"request": _part(about, noted.headers, hidden, noted.body, mask)}
-        if noted.status is not None:
-            received = noted.received
-            if received is not None and not isinstance(received, str | bytes):
-                # It was masked as it was read, but for keys and numbers.
-                received = encode_json(received)
-            response = _part({"status": noted.status}, noted.answered, hidden, received, mask)
-            if noted.is_binary and "body" in response:
-                response["body_encoding"] = "base64"
-            told["response"] = response
+        told = noted.told(self._secrets)
         if self._count > 1:
             told["requests"] = self._count
+            earlier = self._failed if self._failed is not None and self._failed is not noted else self._first
+            if earlier is not None:
+                told["earlier"] = {"number": earlier.number, **earlier.told(self._secrets)}
         return told
 
 

@@ -36,12 +36,13 @@ def resumed(task: StepTask, resume: Mapping[str, Json]) -> Outcome:
     if resume["status"] == "timed_out":
         if resume.get("is_handled"):
             # Rendered in place of the configuration.
-            return Completed(task.config, is_final=True)
+            return Completed(task.config, is_final=True, detail=resume.get("record"))
         message = "nobody has called the address of the step in its time"
-        return Failed(StepError("callback_timeout", message, "timeout", retryable=False))
+        error = StepError("callback_timeout", message, "timeout", retryable=False)
+        return Failed(error, detail=resume.get("record"))
     payload = resume.get("payload")
     if not isinstance(payload, dict):
         message = "what woke the step is not kept any more"
         return Failed(StepError("signal_expired", message, "internal", retryable=False))
     called: dict[str, Json] = {**payload, "received_at": resume.get("received_at")}
-    return Completed({"request": resume.get("request"), "callback": called})
+    return Completed({"request": resume.get("request"), "callback": called}, detail=resume.get("record"))

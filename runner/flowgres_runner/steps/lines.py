@@ -13,6 +13,7 @@ MAX_LOG_CHARACTERS = 10_000
 """Of one line."""
 MAX_PROGRESS_CHARACTERS = 500
 PROGRESS_SECONDS = 1.0
+MAX_PROGRESS_EVENTS = 1000
 """Between two tellings of one attempt, at least."""
 PROGRESS_PART = 0.02
 """And this part of the time since it began: so an hour has some two hundred, and a day half as many more."""
@@ -66,6 +67,7 @@ class StepProgress:
         self._began = time.monotonic()
         self._told_at = float("-inf")
         self._told: tuple[float, str] | None = None
+        self._count = 0
         self._last: tuple[float, str] | None = None
 
     @property
@@ -84,7 +86,7 @@ class StepProgress:
         """What there is to tell now; None when that was told, or told of too lately."""
         now, last = time.monotonic(), self._last
         pause = max(PROGRESS_SECONDS, (now - self._began) * PROGRESS_PART)
-        if last is None or last == self._told or now - self._told_at < pause:
+        if last is None or last == self._told or now - self._told_at < pause or self._count >= MAX_PROGRESS_EVENTS:
             return None
-        self._told, self._told_at = last, now
+        self._told, self._told_at, self._count = last, now, self._count + 1
         return last

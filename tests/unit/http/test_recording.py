@@ -195,3 +195,23 @@ async def test_requests_of_packages_are_kept(client: Client, recorder: Recorder,
         await handler.run(offered.make_task(client))
     said = told(recorder)
     assert (said["response"]["status"], said["requests"]) == (503, 2)
+    assert (said["earlier"]["number"], said["earlier"]["response"]["status"]) == (1, 200)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "earlier"),
+    [([200, 200, 503, 200], (3, 503)), ([503, 500, 200], (1, 503)), ([200, 200, 503], (1, 200)), ([200], None)],
+)
+async def test_of_several_requests_the_last_is_kept_and_the_first_that_failed(
+    client: Client, step: HttpStep, recorder: Recorder, peer: Peer, statuses: list[int], earlier: Any
+) -> None:
+    for status in statuses:
+        await step.run(make_task(url=f"{peer.url}/status/{status}"))
+    said = told(recorder)
+    assert said["response"]["status"] == statuses[-1]
+    if earlier is None:
+        assert said.keys() == {"request", "response"}
+        return
+    assert said["requests"] == len(statuses)
+    assert (said["earlier"]["number"], said["earlier"]["response"]["status"]) == earlier
+    assert said["earlier"]["request"]["url"] == f"{peer.url}/status/{earlier[1]}"
