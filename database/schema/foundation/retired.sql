@@ -122,3 +122,8 @@ drop function if exists flowgres.fire_sla(uuid, uuid[], text, text, double preci
 -- Keys of workers have queues.
 drop function if exists flowgres_api.create_api_key(text, text, timestamptz, text[]);
 drop function if exists flowgres.create_api_key(text, text, timestamptz, text[]);
+-- May know of pauses.
+drop function if exists flowgres.has_deleted(flowgres.advance_state);
+drop function if exists flowgres.tenants_in_turn(text, uuid, integer, flowgres.queue_range[]);
+drop function if exists flowgres.pick_suspect(uuid, text[], uuid, flowgres.queue_range[]);
+drop function if exists flowgres.pick_tasks(uuid, text, integer);
