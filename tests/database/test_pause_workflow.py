@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.database.test_pause import CHAIN, HTTP, act, nest
@@ -10,7 +12,7 @@ from tests.support.engine import Hands, assert_invariants, completed, dag, get, 
 from tests.support.races import caller, natural, rivals
 from tests.support.tasks import Workers
 
-TWO = [{"id": "first", **HTTP}, {"id": "last", "depends_on": ["first"], **HTTP}]
+TWO: list[dict[str, Any]] = [{"id": "first", **HTTP}, {"id": "last", "depends_on": ["first"], **HTTP}]
 
 
 def settle(db: Db) -> None:
@@ -59,15 +61,11 @@ def test_nothing_goes_on(database: Database, db: Db, tenant: Tenant, runner: Han
         assert get(database, tenant, execution_id)["status"] == "completed"
     assert_invariants(db)
     assert db.value("select count(*) from flowgres.pauses") == 0
-    actions = [
-        row["action"] for row in db.all("select action from flowgres.audit_log where action like '%%ed' order by id")
-    ]
     what = "tenant" if whole else "workflow"
-    assert [
-        action for action in actions if action.startswith(what + "_") and action.split("_")[1] in ("paused", "resumed")
-    ] == [
-        f"{what}_paused",
-        f"{what}_resumed",
+    audit = db.all("select action, details from flowgres.audit_log where action like %s order by id", f"{what}%ed")
+    assert [(row["action"], row["details"]) for row in audit if row["action"].endswith(("paused", "resumed"))] == [
+        (f"{what}_paused", {"reason": "audit"}),
+        (f"{what}_resumed", None),
     ]
 
 
@@ -94,15 +92,12 @@ def test_clock_stands_still_with_the_workflow(
     execution_id = start(database, tenant, calm)
     (lease,) = runner.claim()
     (lease,) = runner.report([runner.result(lease, completed(1))])
-    with database.as_role("member", tenant_id=tenant.tenant_id) as api:
-        clock.advance(seconds=40)
-        api.call("flowgres_api.pause_workflow", workflow=calm)
-    # As if no sweep had come by, nor the call itself.
-    db.run(
-        "update flowgres.executions set status = 'running', paused_at = null, paused_for = null, deadline_at = flowgres.now() + interval '60 s', active_since = flowgres.now(), active_seconds = 40, event_seq = event_seq where id = %s",
-        execution_id,
-    )
-    db.run("update flowgres.work_queue set held = false, held_for = null where execution_id = %s", execution_id)
+    clock.advance(seconds=40)
+    # No sweep comes to what somebody holds.
+    with database.connect() as other, other.connection.transaction():
+        other.run("select from flowgres.executions where id = %s for update", execution_id)
+        act(database, tenant, "pause_workflow", workflow=calm)
+    assert get(database, tenant, execution_id)["status"] == "running"
     clock.advance(seconds=3600)
     assert db.value("select flowgres.expire_executions(100)") == 0
     assert get(database, tenant, execution_id)["status"] == "paused"

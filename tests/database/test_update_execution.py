@@ -14,7 +14,7 @@ from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.engine import Hands, assert_invariants, completed, dag, get, import_workflow, start
 from tests.support.races import refusal_code
 
-TWO = [{"id": "first", **HTTP}, {"id": "last", "depends_on": ["first"], **HTTP}]
+TWO: list[dict[str, Any]] = [{"id": "first", **HTTP}, {"id": "last", "depends_on": ["first"], **HTTP}]
 
 
 def change(database: Database, tenant: Tenant, execution_id: str, **changes: Any) -> Any:
