@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tests.support.database import Clock, Database, Db, Row, Tenant
+from tests.support.control import CHAIN, HTTP, act, descend, nest
+from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.engine import (
     Hands,
     assert_invariants,
@@ -17,23 +16,6 @@ from tests.support.engine import (
     statuses,
 )
 from tests.support.races import natural
-
-CHAIN: list[dict[str, Any]] = [
-    {"id": "first"},
-    {"id": "second", "depends_on": ["first"]},
-    {"id": "third", "depends_on": ["second"]},
-]
-    {"id": "first"},
-    {"id": "second", "depends_on": ["first"]},
-    {"id": "third", "depends_on": ["second"]},
-]
-HTTP: dict[str, Any] = {"type": "http", "config": {"url": "https://example.com"}}
-
-
-def act(database: Database, tenant: Tenant, verb: str, **arguments: Any) -> Any:
-    """One call by a member of the tenant."""
-    with database.as_role("member", tenant_id=tenant.tenant_id) as db:
-        return db.call(f"flowgres_api.{verb}", **arguments)
 
 
 def told(db: Db, execution_id: str) -> list[str]:
@@ -173,25 +155,6 @@ def test_twice_is_no_error_and_is_told_once(database: Database, db: Db, tenant: 
     for verb in ("resume", "pause", "pause", "resume", "resume"):
         act(database, tenant, f"{verb}_execution", execution_id=execution_id)
     assert told(db, execution_id) == ["execution_paused", "execution_resumed"]
-
-
-def nest(db: Db, tenant: Tenant) -> str:
-    """A workflow whose child has a child."""
-    import_workflow(db, tenant, dag("leaf", [{"id": "work", **HTTP}, {"id": "done", "depends_on": ["work"]}]))
-    call: dict[str, Any] = {"id": "call_leaf", "type": "sub_workflow", "config": {"workflow": "leaf"}}
-    import_workflow(db, tenant, dag("middle", [call]))
-    call = {"id": "call_middle", "type": "sub_workflow", "config": {"workflow": "middle"}}
-    return import_workflow(db, tenant, dag("root", [call, {"id": "after", "depends_on": ["call_middle"]}]))
-
-
-def descend(runner: Hands, *, until: str) -> Row:
-    """Work until the step of that name is leased; the lease."""
-    while True:
-        (lease,) = runner.claim()
-        name = runner.step_name(lease)
-        if name == until:
-            return lease
-        runner.report([runner.result(lease, natural(lease, name))])
 
 
 def test_children_stand_still_and_go_on_with_their_parent(

@@ -1,4 +1,4 @@
-"""Pauses, resumes, cancels and changes beside runners that work: whatever their order, the engine keeps what it promises."""
+"""Pauses, resumes, cancels and changes beside runners: whatever their order, the engine keeps what it promises."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from tests.database.test_pause import HTTP
+from tests.support.control import HTTP
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import assert_invariants, dag, failed, hands, import_workflow
 from tests.support.races import caller, natural, refusal_code
@@ -33,7 +33,7 @@ def _import(db: Db, tenant: Tenant) -> str:
 
 def _act(database: Database, tenant: Tenant, ids: list[str], seed: int) -> list[str]:
     """Some acts of a person; returns the codes of refusals."""
-    chance = random.Random(seed)  # noqa: S311 - a seed that a failure can be repeated with
+    chance = random.Random(seed)
     codes: list[str] = []
     with caller(database, tenant) as (_, request):
         for _ in range(ROUNDS):
@@ -53,7 +53,7 @@ def _act(database: Database, tenant: Tenant, ids: list[str], seed: int) -> list[
 
 def _run(database: Database, seed: int) -> None:
     """A runner that reports one by one, and sweeps in between."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     with hands(database) as runner:
         for _ in range(ROUNDS):
             runner.work(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.database.test_pause import CHAIN, HTTP, act, nest
+from tests.support.control import CHAIN, HTTP, act, nest
 from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.engine import Hands, assert_invariants, completed, dag, get, hands, import_workflow, start
 from tests.support.races import caller, natural, rivals

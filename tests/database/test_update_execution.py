@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from tests.database.test_pause import HTTP, act, descend, nest
+from tests.support.control import HTTP, act, descend, nest
 from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.engine import Hands, assert_invariants, completed, dag, get, import_workflow, start
 from tests.support.races import refusal_code
@@ -65,9 +65,9 @@ def test_scheduled_execution_is_moved_and_begins_now(
     assert change(database, tenant, execution_id, scheduled_at=None)["scheduled_at"] is None
     (lease,) = runner.claim()
     assert refused(database, tenant, execution_id, scheduled_at=None) == "execution_started"
-    runner.report([runner.result(lease, completed(1))])
+    (lease,) = runner.report([runner.result(lease, completed(1))])
     assert refused(database, tenant, execution_id, scheduled_at=None) == "execution_started"
-    runner.work()
+    runner.report([runner.result(lease, completed(1))])
     assert refused(database, tenant, execution_id, priority=1) == "execution_ended"
     assert_invariants(db)
 
