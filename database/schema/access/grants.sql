@@ -49,9 +49,7 @@ with named (schema, owner, roles, names) as (
     create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task}'),
-  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{
-    adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function
-  }'),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function}'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, preview_schedule, get_transitions, verify_history}'),
@@ -61,27 +59,25 @@ with named (schema, owner, roles, names) as (
     update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
     backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
     start_workflows, execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution,
-    update_execution, pause_workflow, resume_workflow
+    update_execution, pause_workflow, resume_workflow, await_end
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,
     migrate_instances
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task, return_tasks}'),
-  ('flowgres', 'flowgres_definer', '{flowgres_member}', '{await_end}'),
   ('flowgres', 'flowgres_definer', '{}', '{find_api_key}'),
   -- SECURITY DEFINER, and sees all tenants.
   ('flowgres', 'flowgres_engine', '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front,flowgres_worker}', '{
     authenticate_key, is_tenant_open, health
   }'),
   ('flowgres', 'flowgres_engine', '{flowgres_admin,flowgres_operator}', '{pause_tenant, resume_tenant}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{adopt_installation, capture_changes, list_table_triggers}'),
   -- The front's own login: a delivery has no caller.
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{find_webhook, receive_delivery, reject_deliveries, receive_callback}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{
-    add_tenant_login, remove_tenant_login, list_tenant_logins, allow_function, disallow_function
+    adopt_installation, capture_changes, list_table_triggers, add_tenant_login, remove_tenant_login, list_tenant_logins, allow_function, disallow_function
   }'),
   -- The runner's other login, in which functions of users run: it knows a lease, or it gets nothing.
   ('flowgres', 'flowgres_engine', '{flowgres_sql}', '{open_sql_call, close_sql_call}'),
