@@ -5,8 +5,6 @@ set local role flowgres_owner;
 alter table flowgres.executions
 add column paused_at timestamptz,
 add column paused_for uuid;
-comment on column flowgres.executions.paused_at is $$Since when it was paused last; counts while status is paused$$;
-comment on column flowgres.executions.paused_for is $$Whose pause this is: the execution that was paused, with which this one was; or the workflow, or the tenant$$;
 
 alter table flowgres.work_queue
 add column held_for uuid;
