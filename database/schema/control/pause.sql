@@ -221,18 +221,31 @@ end;
 $$;
 comment on function flowgres.lock_execution(uuid, uuid) is $$The execution that a caller acts on, locked; 404 when this tenant has none.$$;
 
-create or replace function flowgres.raise_problem(p_problems jsonb, p_hint text)
+create or replace function flowgres.raise_problem(p_problems jsonb)
   returns void language plpgsql set search_path to pg_catalog, pg_temp
 as $$
+declare
+  v_message text := p_problems -> 0 ->> 'message';
 begin
-  if p_problems <> '[]' then
-    perform flowgres.fail(
-      p_status => case p_problems -> 0 ->> 'code' when 'execution_not_found' then 404 else 409 end,
-      p_code => p_problems -> 0 ->> 'code', p_message => p_problems -> 0 ->> 'message', p_hint => p_hint);
-  end if;
+  case p_problems -> 0 ->> 'code'
+    when 'execution_not_found' then
+      perform flowgres.fail(
+        p_status => 404, p_code => 'execution_not_found', p_message => v_message, p_hint => 'List /executions.');
+    when 'execution_ended' then
+      perform flowgres.fail(
+        p_status => 409, p_code => 'execution_ended', p_message => v_message,
+        p_hint => 'Only an execution that has not ended can be paused, resumed or changed.');
+    when 'execution_started' then
+      perform flowgres.fail(
+        p_status => 409, p_code => 'execution_started', p_message => v_message,
+        p_hint => 'scheduled_at can be moved until the first step begins.');
+    else
+      -- Nothing is in the way.
+      return;
+  end case;
 end;
 $$;
-comment on function flowgres.raise_problem(jsonb, text) is $$Refuse a call about one execution with what an act on many would say of it.$$;
+comment on function flowgres.raise_problem(jsonb) is $$Refuse a call about one execution with what an act on many would say of it.$$;
 
 set local role flowgres_definer;
 
@@ -247,8 +260,7 @@ begin
   v_execution := flowgres.lock_execution(p_tenant_id => flowgres.require_tenant(), p_execution_id => p_execution_id);
   perform flowgres.raise_problem(
     p_problems => flowgres.pause_held(
-      p_tenant_id => v_execution.tenant_id, p_execution_ids => array[p_execution_id], p_actor => flowgres.actor(), p_reason => p_reason),
-    p_hint => 'Only an execution that has not ended can be paused.');
+      p_tenant_id => v_execution.tenant_id, p_execution_ids => array[p_execution_id], p_actor => flowgres.actor(), p_reason => p_reason));
   return flowgres.get_execution(p_execution_id => p_execution_id);
 end;
 $$;
@@ -270,8 +282,7 @@ begin
   end if;
   perform flowgres.raise_problem(
     p_problems => flowgres.resume_held(
-      p_tenant_id => v_execution.tenant_id, p_execution_ids => array[p_execution_id], p_actor => flowgres.actor(), p_reason => p_reason),
-    p_hint => 'Only an execution that has not ended can go on.');
+      p_tenant_id => v_execution.tenant_id, p_execution_ids => array[p_execution_id], p_actor => flowgres.actor(), p_reason => p_reason));
   return flowgres.get_execution(p_execution_id => p_execution_id);
 end;
 $$;

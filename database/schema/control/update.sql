@@ -187,8 +187,7 @@ begin
   perform flowgres.raise_problem(
     p_problems => flowgres.update_held(
       p_tenant_id => v_tenant_id, p_execution_ids => array[p_execution_id], p_actor => flowgres.actor(), p_reason => p_reason,
-      p_changes => p_changes),
-    p_hint => 'Only what has not ended can be changed, and scheduled_at only of what has not begun.');
+      p_changes => p_changes));
   return flowgres.get_execution(p_execution_id => p_execution_id);
 end;
 $$;
