@@ -12,8 +12,8 @@ SLOW = """
 name: slow
 steps:
   - id: hold
-    type: delay
-    config: {seconds: 1}
+    type: wait
+    config: {signal: go}
   - id: after
     type: transform
     depends_on: [hold]
@@ -35,6 +35,7 @@ def test_executions_are_paused_changed_and_resumed(live: Flowgres, write: Callab
     assert pause["actor"]
     assert live("executions", "resume", *ids).code == 0
     for execution in ids:
+        assert live("signal", "go", "--execution", execution).code == 0
         assert live("executions", "watch", execution).code == 0
     assert live("executions", "pause", ids[0]).code == 6
 
