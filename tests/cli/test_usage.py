@@ -45,6 +45,8 @@ def test_commands_of_this_version_are_complete() -> None:
         workflows.list workflows.show workflows.versions workflows.activate workflows.deactivate workflows.delete
         executions.list executions.show executions.events executions.cancel executions.watch
         executions.why signals.list
+        executions.pause executions.resume executions.update
+        workflows.pause workflows.resume tenants.pause tenants.resume
         approve reject approvals.list
         mcp schedules.list schedules.preview schedules.pause schedules.resume schedules.trigger schedules.backfill
         events.emit events.list triggers.list triggers.install triggers.remove

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import click
 
+from flowgres_cli.commands.control import pause_executions, resume_executions, update_executions
+from flowgres_cli.executions import execution_id
 from flowgres_cli.output import Column, moment, plain
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
@@ -33,18 +34,13 @@ _EVENT_COLUMNS = (
 )
 
 
-# A function, and no ParamType: that one is generic in later versions of click only, where mypy wants to know of what.
-def execution_id(value: str) -> str:
-    """The id in canonical form: refused here, so that a typing mistake is a usage error and costs no request."""
-    try:
-        return str(uuid.UUID(value))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no execution id; list them with: flowgres executions list") from None
-
-
 @click.group()
 def executions() -> None:
-    """List, inspect and cancel executions."""
+    """List, inspect and cancel executions, take them in hand."""
+
+
+for _command in (pause_executions, resume_executions, update_executions):
+    executions.add_command(_command)
 
 
 @executions.command("list", epilog="Example: flowgres executions list --workflow order-pipeline --status failed")
@@ -146,7 +142,7 @@ def list_events(session: Session, execution: str) -> None:
 
 @executions.command("cancel", epilog="Example: flowgres executions cancel 0193... --reason 'ordered twice'")
 @click.argument("execution", type=execution_id)
-@click.option("--reason", metavar="TEXT", help="Why; kept in the execution's events.")
+@click.option("--reason", metavar="TEXT", help="Why; kept in the events and the audit log.")
 @server_options
 @output_option
 @pass_session

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flowgres_cli.commands.executions import execution_id
+from flowgres_cli.executions import execution_id
 from flowgres_cli.output import Column, moment, say
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 

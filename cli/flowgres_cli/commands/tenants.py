@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from flowgres_cli.commands.control import pause_tenant, resume_tenant
 from flowgres_cli.output import Column, moment, say, warn
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
@@ -29,6 +30,10 @@ _OPERATOR_DSN = "Database, as an operator (environment: DATABASE_DIRECT_URL, els
 @click.group()
 def tenants() -> None:
     """Register tenants, and map database logins to them."""
+
+
+tenants.add_command(pause_tenant)
+tenants.add_command(resume_tenant)
 
 
 @tenants.command("register", epilog="Example: flowgres tenants register 'Acme Corp' --slug acme")

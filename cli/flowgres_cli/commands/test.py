@@ -97,8 +97,8 @@ def test(
 
 
 def _record(session: Session, paths: tuple[str, ...], recorded: str, workflow: str | None, target: str | None) -> None:
-    from flowgres_cli.commands.executions import execution_id
     from flowgres_cli.errors import UsageProblemError
+    from flowgres_cli.executions import execution_id
     from flowgres_cli.testing.keeping import record_execution
 
     if paths:

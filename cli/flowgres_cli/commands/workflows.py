@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from flowgres_cli.commands.control import pause_workflow, resume_workflow
 from flowgres_cli.output import Column, moment, say
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
@@ -65,6 +66,10 @@ _INPUT_COLUMNS = (
 @click.group()
 def workflows() -> None:
     """List, inspect, activate and delete workflows."""
+
+
+workflows.add_command(pause_workflow)
+workflows.add_command(resume_workflow)
 
 
 @workflows.command("list", epilog="Example: flowgres workflows list --status active -o id")

@@ -43,8 +43,10 @@ with named (schema, owner, roles, names) as (
     import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
     start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
     emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
-    execute_transition, execute_transitions, send_signal, decide_approval
+    execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution, update_execution,
+    pause_workflow, resume_workflow
   }'),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_admin,flowgres_operator}', '{pause_tenant, resume_tenant}'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
   }'),
@@ -58,25 +60,27 @@ with named (schema, owner, roles, names) as (
     import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
     update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
     backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
-    start_workflows, execute_transition, execute_transitions, send_signal, decide_approval
+    start_workflows, execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution,
+    update_execution, pause_workflow, resume_workflow, await_end
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,
     migrate_instances
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task, return_tasks}'),
-  ('flowgres', 'flowgres_definer', '{flowgres_member}', '{await_end}'),
   ('flowgres', 'flowgres_definer', '{}', '{find_api_key}'),
   -- SECURITY DEFINER, and sees all tenants.
   ('flowgres', 'flowgres_engine', '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front,flowgres_worker}', '{
     authenticate_key, is_tenant_open, health
   }'),
-  ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{adopt_installation, capture_changes, list_table_triggers}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_admin,flowgres_operator}', '{pause_tenant, resume_tenant}'),
   -- The front's own login: a delivery has no caller.
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{find_webhook, receive_delivery, reject_deliveries, receive_callback}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until, serving_runners, heard_runner, place_in_line}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{add_tenant_login, remove_tenant_login, list_tenant_logins, allow_function, disallow_function}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{
+    adopt_installation, capture_changes, list_table_triggers, add_tenant_login, remove_tenant_login, list_tenant_logins, allow_function, disallow_function
+  }'),
   -- The runner's other login, in which functions of users run: it knows a lease, or it gets nothing.
   ('flowgres', 'flowgres_engine', '{flowgres_sql}', '{open_sql_call, close_sql_call}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting, move_instance, move_instances}'),
@@ -88,11 +92,11 @@ with named (schema, owner, roles, names) as (
     register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle,
     stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, follow_pending, get_secrets,
     unchecked_versions, confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes, measure_history,
-    report_progress, prune_metrics, take_ends, get_spans, forget_ends, fire_slas, get_instances, fire_approvals
+    report_progress, prune_metrics, take_ends, get_spans, forget_ends, fire_slas, get_instances, fire_approvals, settle_pauses
   }'),
   ('flowgres', 'flowgres_engine', '{}', '{
     check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states,
-    forget_runners, require_operator, tenant_role_of, tenant_of_slug
+    forget_runners, require_operator, tenant_role_of, tenant_of_slug, tenant_to_act_on, change_standing
   }')
 ),
 
@@ -115,7 +119,8 @@ readable (roles, names, columns) as (
       flowgres.executions, flowgres.step_executions, flowgres.step_items, flowgres.attempts, flowgres.events, flowgres.schedules,
       flowgres.subscriptions, flowgres.webhook_deliveries, flowgres.webhook_rejections, flowgres.metric_rollups, flowgres.metric_open,
       flowgres.error_rollups, flowgres.notifications, flowgres.machine_states, flowgres.machine_transitions, flowgres.instances,
-      flowgres.instance_history, flowgres.instance_executions, flowgres.signals, flowgres.approvals, flowgres.sql_functions, flowgres.tasks, flowgres.waits
+      flowgres.instance_history, flowgres.instance_executions, flowgres.signals, flowgres.approvals, flowgres.sql_functions, flowgres.tasks,
+      flowgres.waits, flowgres.pauses
     }'::text[],
     null::text[]
   ),
@@ -131,7 +136,7 @@ readable (roles, names, columns) as (
     '{flowgres_viewer}', '{flowgres.work_queue}',
     '{
       tenant_id, execution_id, id, version_id, runner_id, due_at, ready_at, claimed_at, iteration, step_index, attempt, generation,
-      priority, resume, held, waits_for, round, capability, past_attempts
+      priority, resume, held, waits_for, round, capability, past_attempts, held_for
     }'
   ),
   ('{flowgres_admin}', '{flowgres.api_keys}', '{tenant_id, prefix, name, role, roles, created_by, created_at, expires_at, revoked_at}'),

@@ -94,7 +94,8 @@ comment on function flowgres_api.activate_workflow(text, integer) is $$Activate 
 
 workflow is a name or id. Without a version the newest is taken; an older one is a rollback. Running executions stay on theirs.
 Returns {id, name, title, kind, status, description, metadata, active_version, is_active,
-version, latest_version, pending_version, created_at, updated_at}.$$;
+version, latest_version, pending_version, created_at, updated_at, is_paused,
+paused_at, paused_by}.$$;
 
 create or replace function flowgres_api.deactivate_workflow(workflow text)
   returns jsonb language sql
@@ -102,7 +103,8 @@ as $$ select flowgres.deactivate_workflow(p_workflow => workflow); $$;
 comment on function flowgres_api.deactivate_workflow(text) is $$Deactivate a workflow
 
 It starts no new executions; running ones go on. Returns {id, name, title, kind, status, description, metadata, active_version, is_active,
-version, latest_version, pending_version, created_at, updated_at}.$$;
+version, latest_version, pending_version, created_at, updated_at, is_paused,
+paused_at, paused_by}.$$;
 
 create or replace function flowgres_api.archive_workflow(workflow text)
   returns jsonb language sql
@@ -110,7 +112,8 @@ as $$ select flowgres.archive_workflow(p_workflow => workflow); $$;
 comment on function flowgres_api.archive_workflow(text) is $$Archive a workflow
 
 Keep it, out of use. Returns {id, name, title, kind, status, description, metadata, active_version, is_active,
-version, latest_version, pending_version, created_at, updated_at}.$$;
+version, latest_version, pending_version, created_at, updated_at, is_paused,
+paused_at, paused_by}.$$;
 
 create or replace function flowgres_api.delete_workflow(workflow text, cancel_running boolean default false)
   returns jsonb language sql
@@ -128,7 +131,8 @@ as $$ select flowgres.update_workflow(p_workflow => workflow, p_changes => chang
 comment on function flowgres_api.update_workflow(text, jsonb) is $$Change title, description or metadata of a workflow
 
 Returns {id, name, title, kind, status, description, metadata, active_version, is_active,
-version, latest_version, pending_version, created_at, updated_at}.$$;
+version, latest_version, pending_version, created_at, updated_at, is_paused,
+paused_at, paused_by}.$$;
 
 create or replace function flowgres_api.add_step(workflow text, step jsonb)
   returns jsonb language sql
@@ -180,7 +184,7 @@ comment on function flowgres_api.get_execution(uuid) is $$Get an execution with 
 Every step of the workflow with status, output, error and attempts, whether it ran or not. Returns
 {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
 trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, instance_id, steps_completed, total_steps, progress,
-phase, scheduled_at, created_at, started_at, finished_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
+phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
 started_at, finished_at, due_at, child_execution_id, items, round, waits_for, reason, depends_on}]}.$$;
 
 create or replace function flowgres_api.cancel_execution(execution_id uuid, reason text default null)
@@ -191,7 +195,7 @@ comment on function flowgres_api.cancel_execution(uuid, text) is $$Cancel an exe
 After it no new step starts; running ones are aborted within 5 s. 409 execution_ended when it had ended otherwise.
 Returns {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
 trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, instance_id, steps_completed, total_steps, progress,
-phase, scheduled_at, created_at, started_at, finished_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
+phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
 started_at, finished_at, due_at, child_execution_id, items, round, waits_for, reason, depends_on}]}.$$;
 
 -- Figures

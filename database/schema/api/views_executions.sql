@@ -39,7 +39,8 @@ select
   e.timeout_seconds,
   e.deadline_at,
   e.phase,
-  case when e.trigger_type = 'transition' then (e.trigger ->> 'instance_id')::uuid end as instance_id
+  case when e.trigger_type = 'transition' then (e.trigger ->> 'instance_id')::uuid end as instance_id,
+  case when e.status = 'paused' then e.paused_at end as paused_at
 from flowgres.executions as e
 left join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
 -- Always true, and what the index for lists asks for: see executions_list_idx.
@@ -81,6 +82,7 @@ comment on column flowgres_api.executions.max_retries is $$How often the whole e
 comment on column flowgres_api.executions.timeout_seconds is $$Active time that it may take; waits do not count$$;
 comment on column flowgres_api.executions.phase is $$run, or what follows a failure or a stop: always (only steps that join always still run), compensate, on_failure$$;
 comment on column flowgres_api.executions.instance_id is $$The instance of a state machine whose transition started it$$;
+comment on column flowgres_api.executions.paused_at is $$Since when it is paused; who did that, and why, is in execution_events$$;
 comment on column flowgres_api.executions.deadline_at is $$When that time runs out; null while nothing runs$$;
 
 create or replace view flowgres_api.step_executions with (security_invoker = true) as

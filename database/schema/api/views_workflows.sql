@@ -26,8 +26,12 @@ select
   w.created_by,
   w.created_at,
   w.updated_at,
-  w.pending_versions[cardinality(w.pending_versions)] as pending_version
+  w.pending_versions[cardinality(w.pending_versions)] as pending_version,
+  p.paused_at is not null as is_paused,
+  p.paused_at,
+  p.paused_by
 from flowgres.workflows as w
+left join flowgres.pauses as p on p.tenant_id = w.tenant_id and p.workflow_id = w.id and p.resumed_at is null
 where w.deleted_at is null;
 
 comment on view flowgres_api.workflows is $$Workflows
@@ -49,6 +53,9 @@ comment on column flowgres_api.workflows.latest_version is $$Number of the newes
 comment on column flowgres_api.workflows.created_by is $$Who imported it first$$;
 comment on column flowgres_api.workflows.created_at is $$When it was imported first$$;
 comment on column flowgres_api.workflows.updated_at is $$When the workflow or its active version last changed$$;
+comment on column flowgres_api.workflows.is_paused is $$Whether none of its executions goes on until resume_workflow$$;
+comment on column flowgres_api.workflows.paused_at is $$Since when it is paused$$;
+comment on column flowgres_api.workflows.paused_by is $$Who paused it$$;
 comment on column flowgres_api.workflows.pending_version is $$Version that becomes active when a runner has confirmed its expressions; null when none waits$$;
 
 create or replace view flowgres_api.workflow_versions with (security_invoker = true) as

@@ -36,6 +36,8 @@ comment on column flowgres.executions.output is $$Its result, once it has comple
 comment on column flowgres.executions.error is $$Why it failed: code, message, step$$;
 comment on column flowgres.executions.is_awaited is $$Whether a call waits for its end, which is then told (flowgres_ends); null is no$$;
 comment on column flowgres.executions.stop is $$How a stop step ends it: {status, output, message, step}$$;
+comment on column flowgres.executions.paused_at is $$Since when it was paused last; counts while status is paused$$;
+comment on column flowgres.executions.paused_for is $$Whose pause this is: the execution that was paused, with which this one was; or the workflow, or the tenant$$;
 
 comment on column flowgres.step_executions.tenant_id is $$Tenant that owns it$$;
 comment on column flowgres.step_executions.execution_id is $$The execution that it is a step of: its time decides the partition$$;

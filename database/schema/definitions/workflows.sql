@@ -78,7 +78,12 @@ as $$
     'latest_version', (p_workflow).latest_version,
     'pending_version', flowgres.pending_version((p_workflow).pending_versions),
     'created_at', (p_workflow).created_at,
-    'updated_at', (p_workflow).updated_at);
+    'updated_at', (p_workflow).updated_at)
+    || (
+      select jsonb_build_object('is_paused', p.tenant_id is not null, 'paused_at', p.paused_at, 'paused_by', p.paused_by)
+      from (select) as x
+      left join flowgres.pauses as p
+        on p.tenant_id = (p_workflow).tenant_id and p.workflow_id = (p_workflow).id and p.resumed_at is null);
 $$;
 comment on function flowgres.describe_workflow(flowgres.workflows) is $$A workflow as the functions answer with it.$$;
 

@@ -125,8 +125,13 @@ as $$
 declare
   v_tenant_id uuid := flowgres.require_tenant();
   v_status text;
+  v_is_new boolean;
 begin
   perform flowgres.check_length(p_argument => 'reason', p_value => p_reason, p_most => 1000);
+  select e.finished_at is null into v_is_new
+  from flowgres.executions as e
+  where e.tenant_id = v_tenant_id and e.id = p_execution_id and not flowgres.is_hidden(p_execution_id)
+  for no key update;
   perform flowgres.cancel_tree(
     p_tenant_id => v_tenant_id, p_execution_ids => array[p_execution_id], p_reason => nullif(p_reason, ''),
     p_actor => flowgres.actor());
@@ -140,6 +145,10 @@ begin
     perform flowgres.fail(
       p_status => 409, p_code => 'execution_ended', p_message => format('execution %s is already %s', p_execution_id, v_status),
       p_hint => 'Only an execution that has not ended can be cancelled.');
+  end if;
+  if v_is_new then
+    perform flowgres.audit_act(
+      p_tenant_id => v_tenant_id, p_action => 'execution_cancelled', p_subject => p_execution_id::text, p_reason => p_reason);
   end if;
   return flowgres.get_execution(p_execution_id => p_execution_id);
 end;
@@ -210,6 +219,10 @@ begin
     -- One that somebody holds is the next sweep's: the others are not to wait for it.
     for no key update skip locked
   ) as l;
+  if v_ids is not null and exists (select from flowgres.pauses as p where p.resumed_at is null) then
+    select x.tenant_ids, x.ids into v_tenant_ids, v_ids
+    from flowgres.stop_clocks(p_tenant_ids => v_tenant_ids, p_execution_ids => v_ids) as x;
+  end if;
   if v_ids is null then
     return 0;
   end if;

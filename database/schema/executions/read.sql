@@ -22,6 +22,7 @@ begin
       'total_steps', e.step_count,
       'progress', flowgres.progress_percent(p_execution => e), 'phase', e.phase,
       'scheduled_at', e.scheduled_at, 'created_at', e.created_at, 'started_at', e.started_at, 'finished_at', e.finished_at,
+      'paused_at', case when e.status = 'paused' then e.paused_at end, 'timeout_seconds', e.timeout_seconds, 'deadline_at', e.deadline_at,
       'steps', flowgres.list_steps(p_execution => e))
   into v_answer
   from flowgres.executions as e

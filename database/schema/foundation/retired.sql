@@ -127,3 +127,8 @@ drop function if exists flowgres_api.execute_transition(uuid, text, text, jsonb,
 drop function if exists flowgres.execute_transition(uuid, text, text, jsonb, jsonb, text);
 drop function if exists flowgres.answer_repeated_start(flowgres.idempotency_keys, bytea);
 drop function if exists flowgres.note_event(uuid, text, jsonb, text, timestamptz);
+-- May know of pauses.
+drop function if exists flowgres.has_deleted(flowgres.advance_state);
+drop function if exists flowgres.tenants_in_turn(text, uuid, integer, flowgres.queue_range[]);
+drop function if exists flowgres.pick_suspect(uuid, text[], uuid, flowgres.queue_range[]);
+drop function if exists flowgres.pick_tasks(uuid, text, integer);

@@ -198,7 +198,26 @@ as $$
   where (q.capability like 'task:%') <> (coalesce(q.waits_for, '') like any('{worker:%,task:%}'))
     or q.capability like 'task:%' and (
       t.finished_at is not null or t.queue_id is distinct from q.id or q.capability <> 'task:' || t.queue
-      or t.status is distinct from case when q.due_at = 'infinity' then 'waiting' else 'claimed' end);
+      or t.status is distinct from case when q.due_at = 'infinity' then 'waiting' else 'claimed' end)
+  union all
+  -- All of what is paused is held, and its clock stands still.
+  select 'paused_execution_is_held', e.tenant_id, e.id, q.id::text
+  from flowgres.executions as e
+  join flowgres.work_queue as q on q.tenant_id = e.tenant_id and q.execution_id = e.id
+  where e.status = 'paused' and (not q.held or q.held_for is distinct from e.id)
+  union all
+  select 'paused_execution_has_no_clock', e.tenant_id, e.id, e.deadline_at::text
+  from flowgres.executions as e
+  where e.status = 'paused' and (e.deadline_at is not null or e.active_since is not null or e.paused_at is null or e.paused_for is null)
+  union all
+  -- What is held for a pause is let go with it.
+  select 'held_row_has_a_pause', q.tenant_id, q.execution_id, q.id::text
+  from flowgres.work_queue as q
+  join flowgres.executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
+  where q.held_for is not null and (
+    not q.held or q.held_for = q.execution_id and e.status <> 'paused'
+    or q.held_for <> q.execution_id and not exists (
+      select from flowgres.pauses as p where p.tenant_id = q.tenant_id and p.workflow_id = q.held_for));
 $$;
 comment on function flowgres.check_invariants(boolean) is $$Violations of what the engine promises; no rows when all is well
 

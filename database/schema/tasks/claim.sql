@@ -58,7 +58,7 @@ end;
 $$;
 comment on function flowgres.tell_of_task(uuid, uuid, text, text, jsonb) is $$Add an event of a task; the caller holds the lock of the execution.$$;
 
-create or replace function flowgres.pick_tasks(p_tenant_id uuid, p_queue text, p_limit integer)
+create or replace function flowgres.pick_tasks(p_tenant_id uuid, p_queue text, p_limit integer, p_paused uuid[] default null)
   returns tid[] language plpgsql
   set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off set enable_bitmapscan to off
   set enable_sort to off set jit to off
@@ -70,7 +70,7 @@ begin
       select q.ctid as place, q.tenant_id, q.execution_id
       from flowgres.work_queue as q
       where q.tenant_id = p_tenant_id and q.capability = 'task:' || p_queue and q.capability like 'task:%'
-        and (q.due_at < 'infinity') is false and not q.held
+        and (q.due_at < 'infinity') is false and not q.held and (p_paused is null or q.version_id <> all(p_paused))
       order by q.priority, q.rank
       -- No more than this are passed by because somebody else is just taking them.
       limit 1000
@@ -88,7 +88,9 @@ begin
     limit p_limit);
 end;
 $$;
-comment on function flowgres.pick_tasks(uuid, text, integer) is $$Lock tasks of a queue that wait, the first in their order whose executions nobody holds.$$;
+comment on function flowgres.pick_tasks is $$Lock tasks of a queue that wait, the first in their order whose executions nobody holds
+
+p_paused are versions whose workflow stands still.$$;
 
 create or replace function flowgres.await_task(p_tenant_id uuid, p_queue text)
   returns boolean language plpgsql
@@ -129,6 +131,7 @@ declare
   v_worker text := flowgres.require_text(p_argument => 'worker', p_value => p_worker, p_max_length => 200);
   v_now timestamptz;
   v_rows tid[];
+  v_paused uuid[];
   v_row tid;
   v_task flowgres.tasks;
   v_workflow text;
@@ -140,9 +143,16 @@ begin
     perform flowgres.fail(
       p_status => 400, p_code => 'argument_invalid', p_message => 'limit must lie between 1 and 100', p_details => 'limit');
   end if;
-  v_rows := flowgres.pick_tasks(p_tenant_id => v_tenant_id, p_queue => v_queue, p_limit => p_limit);
+  if exists (select from flowgres.pauses as p where p.tenant_id = v_tenant_id and p.resumed_at is null) then
+    -- Null where all of the tenant stands still.
+    v_paused := flowgres.paused_versions(p_tenant_id => v_tenant_id);
+    if v_paused is null then
+      return;
+    end if;
+  end if;
+  v_rows := flowgres.pick_tasks(p_tenant_id => v_tenant_id, p_queue => v_queue, p_limit => p_limit, p_paused => v_paused);
   if v_rows = '{}' and flowgres.await_task(p_tenant_id => v_tenant_id, p_queue => v_queue) then
-    v_rows := flowgres.pick_tasks(p_tenant_id => v_tenant_id, p_queue => v_queue, p_limit => p_limit);
+    v_rows := flowgres.pick_tasks(p_tenant_id => v_tenant_id, p_queue => v_queue, p_limit => p_limit, p_paused => v_paused);
   end if;
   -- Not before the locks, so that events follow time.
   v_now := flowgres.now();

@@ -44,6 +44,9 @@ begin
   -- From here on every statement has a snapshot younger than the locks.
   if v_has_children then
     v_reports := flowgres.start_children(p_state => v_state, p_reports => p_reports);
+    if true = any(v_state.paused_flags) then
+      perform flowgres.pause_children(p_state => v_state, p_reports => v_reports);
+    end if;
   end if;
   if v_has_transitions then
     v_reports := flowgres.make_transitions(p_state => v_state, p_reports => v_reports);
@@ -109,7 +112,7 @@ begin
     v_share_of_fan := flowgres.share_of_fan(p_state => p_state);
     v_handed := flowgres.move_ready(
       p_state => p_state, p_share_of_fan => v_share_of_fan,
-      p_room => case when flowgres.has_deleted(p_state => p_state) then 0 else least(p_state.room, v_share_of_fan) end,
+      p_room => case when flowgres.may_hand_over(p_state => p_state) then least(p_state.room, v_share_of_fan) else 0 end,
       p_share => flowgres.share_of_tenant(p_state => p_state));
     p_state.moving_slots := p_state.moving_slots || array(select r.slot from unnest(p_state.ready) as r);
   end if;

@@ -54,6 +54,7 @@ declare
   v_resolved_counts integer[] := p_state.resolved_counts;
   v_total_counts integer[] := p_state.total_counts;
   v_failing_flags boolean[] := p_state.failing_flags;
+  v_paused_flags boolean[] := p_state.paused_flags;
   v_began_at timestamptz[] := p_state.began_at;
   v_woken_tenants uuid[];
   v_woken uuid[];
@@ -72,6 +73,7 @@ begin
       case
         when x.is_finished and v_failing_flags[t.slot] then 'failed'
         when x.is_finished then 'completed'
+        when v_paused_flags[t.slot] then 'paused'
         when t.slot = any(p_state.moving_slots) then 'running'
         else flowgres.derive_status(p_tenant_id => v_tenant_ids[t.slot], p_execution_id => v_execution_ids[t.slot])
       end as status

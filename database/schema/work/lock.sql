@@ -28,11 +28,12 @@ begin
     array_agg(l.resolved_count) filter (where l.is_open), array_agg(l.total_count) filter (where l.is_open),
     array_agg(l.priority) filter (where l.is_open), array_agg(l.generation) filter (where l.is_open),
     array_agg(l.phase <> 'run') filter (where l.is_open), array_agg(l.is_started) filter (where l.is_open),
-    array_agg(l.status = 'running' and l.is_started) filter (where l.is_open), count(*), array_agg(l.id)
+    array_agg(l.status = 'running' and l.is_started) filter (where l.is_open),
+    array_agg(l.status = 'paused') filter (where l.is_open), count(*), array_agg(l.id)
   into
     p_state.tenant_ids, p_state.execution_ids, p_state.version_ids, p_state.event_seqs, p_state.resolved_counts,
     p_state.total_counts, p_state.priorities, p_state.generations, p_state.failing_flags, p_state.started_flags,
-    p_state.running_flags, v_locked, v_seen
+    p_state.running_flags, p_state.paused_flags, v_locked, v_seen
   from (select x.t, x.id from unnest(p_tenant_ids, p_execution_ids) as x (t, id) order by x.id) as wanted
   cross join lateral (
     select

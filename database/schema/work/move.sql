@@ -54,23 +54,35 @@ end;
 $$;
 comment on function flowgres.share_of_fan(flowgres.advance_state) is $$How many of the steps that became ready stay with the runner that made them so, had it room for all.$$;
 
-create or replace function flowgres.has_deleted(p_state flowgres.advance_state)
+create or replace function flowgres.may_hand_over(p_state flowgres.advance_state)
   returns boolean language plpgsql stable
 as $$
+declare
+  v_is_any_deleted boolean;
+  v_is_any_paused boolean;
 begin
-  -- Mostly nothing was deleted for a day, and that is all there is to see.
-  return exists (select from flowgres.workflows as w where w.deleted_at > p_state.now - interval '1 day') and exists (
+  -- Mostly nothing was deleted for a day and nothing stands still, and that is all there is to see.
+  select
+    exists (select from flowgres.workflows as w where w.deleted_at > p_state.now - interval '1 day'),
+    exists (select from flowgres.pauses as p where p.resumed_at is null)
+  into v_is_any_deleted, v_is_any_paused;
+  if not (v_is_any_deleted or v_is_any_paused) then
+    return true;
+  end if;
+  return not exists (
     select
     from (select distinct x.t, x.v from unnest(p_state.tenant_ids, p_state.version_ids) as x (t, v)) as x
     join flowgres.workflow_versions as v on v.tenant_id = x.t and v.id = x.v
     join flowgres.workflows as w on w.tenant_id = v.tenant_id and w.id = v.workflow_id
-    where isfinite(w.deleted_at));
+    where isfinite(w.deleted_at) or v_is_any_paused and exists (
+      select from flowgres.pauses as p
+      where p.tenant_id = w.tenant_id and p.workflow_id in (w.id, flowgres.system_tenant_id()) and p.resumed_at is null));
 end;
 $$;
-comment on function flowgres.has_deleted(flowgres.advance_state) is $$Whether there is an execution in this batch whose workflow was deleted
+comment on function flowgres.may_hand_over(flowgres.advance_state) is $$Whether steps of this batch may go from hand to hand, past the claim
 
-It was started, and its first step claimed, while the delete was under way. No further step of it is handed over; the claim that
-finds one has it cancelled.$$;
+Not while an execution in it stands still with its workflow or tenant: the claim passes over that. Nor when its workflow was deleted:
+it was started, and its first step claimed, while the delete was under way; the claim that finds one has it cancelled.$$;
 
 create or replace function flowgres.move_ready(
   p_state flowgres.advance_state, p_room integer, p_share_of_fan integer, p_share integer
@@ -84,6 +96,7 @@ declare
   v_version_ids uuid[] := p_state.version_ids;
   v_generations smallint[] := p_state.generations;
   v_priorities smallint[] := p_state.priorities;
+  v_paused_flags boolean[] := p_state.paused_flags;
   v_fit_all boolean;
   v_handed flowgres.claimed_step[];
   v_count integer;
@@ -99,7 +112,7 @@ begin
   with ranked as materialized (
     select
       r.*, case when r.queue_id is null then 2 else 1 end as place, v_tenant_ids[r.slot] as tenant_id,
-      v_execution_ids[r.slot] as execution_id, r.capability = any(p_state.capabilities) as is_handed
+      v_execution_ids[r.slot] as execution_id, r.capability = any(p_state.capabilities) and not v_paused_flags[r.slot] as is_handed
     from unnest(p_state.ready) as r
     where v_fit_all
     union all
@@ -110,7 +123,7 @@ begin
         <= case when f.only_computes and p_room > 0 then greatest(p_room, p_share_of_fan) else p_room end
         and (p_share is null or row_number() over (
           partition by v_tenant_ids[f.slot] order by f.place > 1, f.slot, f.step_index) <= p_share)
-        and f.capability = any(p_state.capabilities) as is_handed
+        and f.capability = any(p_state.capabilities) and not v_paused_flags[f.slot] as is_handed
     from (
       select r.*, row_number() over (partition by r.queue_id, r.slot order by r.step_index, r.iteration) + (r.queue_id is null)::integer as place
       from unnest(p_state.ready) as r
@@ -134,11 +147,13 @@ begin
   added as (
     insert into flowgres.work_queue as q (
       tenant_id, execution_id, version_id, runner_id, token, ready_at, claimed_at, step_index, iteration, attempt, generation,
-      priority, capability)
+      priority, capability, held, held_for)
     select
       r.tenant_id, r.execution_id, v_version_ids[r.slot], case when r.is_handed then p_state.runner_id end, 1, p_state.now,
       case when r.is_handed then p_state.now end, r.step_index, r.iteration, r.is_handed::integer, v_generations[r.slot],
-      v_priorities[r.slot], r.capability
+      v_priorities[r.slot], r.capability,
+      -- The rows of what is paused are held already (pause_held), and stay so when they are re-pointed.
+      v_paused_flags[r.slot], case when v_paused_flags[r.slot] then r.execution_id end
     from ranked as r
     where r.place > 1
     returning q.*

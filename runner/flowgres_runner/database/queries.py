@@ -240,6 +240,11 @@ async def cancel_orphan(link: Link) -> bool:
     return bool(await _value(link, "select flowgres.cancel_orphan()", ()))
 
 
+async def settle_pauses(link: Link, *, limit: int) -> bool:
+    """Stop clocks of what was paused, let go what was resumed, a bounded number; True when there is more to do."""
+    return bool(await _value(link, "select flowgres.settle_pauses(%s::int)", (limit,)))
+
+
 async def create_history(link: Link) -> dict[str, int]:
     """Make the next period of history if it is time: {created, postponed}, in periods."""
     return cast("dict[str, int]", await _value(link, "select flowgres.create_history()", ()) or {})

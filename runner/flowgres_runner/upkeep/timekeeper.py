@@ -23,6 +23,8 @@ HISTORY_SECONDS = 60.0
 SWEEP_LIMIT = 200
 MAX_RESCUES = 20
 PRUNE_LIMIT = 1_000
+MAX_SETTLES = 20
+SETTLE_LIMIT = 1000
 MAX_PERIODS = 20
 RETIRE_LIMIT = 500
 MEASURE_LIMIT = 2_000
@@ -54,6 +56,7 @@ class Timekeeper:
         await self._attempt("wakes", self._wake_pending)
         await self._attempt("follows", self._follow_pending)
         await self._attempt("orphans", self._cancel_orphans)
+        await self._attempt("pauses", self._settle_pauses)
         await self._attempt("metrics", self._measure_history)
         now = time.monotonic()
         if now >= self._history_at:
@@ -107,6 +110,12 @@ class Timekeeper:
         for _ in range(SWEEP_LIMIT):
             if not await queries.cancel_orphan(self._link):
                 return
+
+    async def _settle_pauses(self) -> None:
+        for _ in range(MAX_SETTLES):
+            if not await queries.settle_pauses(self._link, limit=SETTLE_LIMIT):
+                return
+            self._on_work()
 
     async def _measure_history(self) -> None:
         for _ in range(MAX_MEASURES):
