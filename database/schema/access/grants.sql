@@ -39,7 +39,7 @@ with named (schema, owner, roles, names) as (
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member}', '{
     import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
-    start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
+    start_execution, start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
     emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
     execute_transition, execute_transitions, send_signal, decide_approval
   }'),
@@ -56,7 +56,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant, export_history, count_tasks}'),
   ('flowgres', 'flowgres_definer', '{flowgres_member}', '{
     import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
-    update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
+    update_workflow, add_step, start_execution, start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule,
     backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
     start_workflows, execute_transition, execute_transitions, send_signal, decide_approval
   }'),

@@ -149,7 +149,7 @@ create or replace function flowgres_api.start_execution(
   priority integer default null,
   scheduled_at timestamptz default null,
   correlation_id text default null,
-  max_retries integer default 0,
+  max_retries integer default null,
   metadata jsonb default null
 )
   returns jsonb language sql
@@ -157,12 +157,13 @@ as $$
   select flowgres.start_execution(
     p_workflow => workflow, p_input => coalesce(input, '{}'), p_idempotency_key => idempotency_key, p_version => version,
     p_priority => priority, p_scheduled_at => scheduled_at, p_correlation_id => correlation_id,
-    p_max_retries => coalesce(max_retries, 0), p_metadata => metadata);
+    p_max_retries => max_retries, p_metadata => metadata);
 $$;
 comment on function flowgres_api.start_execution(text, jsonb, text, integer, integer, timestamptz, text, integer, jsonb)
 is $$Start an execution
 
-workflow is a name or id. Returns {execution_id, status, created} with 201; the same idempotency_key and payload again give the
+workflow is a name or id. max_retries: how often it is retried by itself after a failure that nothing handles, 0 to 100; without it
+settings.max_retries of the workflow holds. Returns {execution_id, status, created} with 201; the same idempotency_key and payload again give the
 same execution with 200, another payload 422. In SQL it is part of your transaction: a rollback leaves nothing.$$;
 
 create or replace function flowgres_api.start_executions(workflow text, inputs jsonb)
