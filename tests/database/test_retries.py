@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import psycopg
@@ -43,11 +44,13 @@ def begin(database: Database, db: Db, tenant: Tenant, definition: dict[str, Any]
     return start(database, tenant, import_workflow(db, tenant, definition))
 
 
-def refusal(database: Database, tenant: Tenant, execution_id: str, **arguments: Any) -> tuple[str, str]:
+def refusal(database: Database, tenant: Tenant, execution_id: str, **arguments: Any) -> tuple[str, int]:
     """Code and status of a refused retry."""
     with pytest.raises(psycopg.Error) as raised:
         retry(database, tenant, execution_id, **arguments)
-    return str(raised.value.diag.constraint_name), str(raised.value.sqlstate)
+    said, how = json.loads(str(raised.value.diag.message_primary)), json.loads(str(raised.value.diag.message_detail))
+    assert said["hint"]
+    return said["code"], how["status"]
 
 
 def test_what_joins_always_and_what_comes_after_a_failure_run_again(
@@ -98,8 +101,8 @@ def test_what_others_cancelled_stays_cancelled(database: Database, db: Db, tenan
     ]
     execution_id = begin(database, db, tenant, dag("race", steps))
     leases = {runner.step_name(row): row for row in runner.claim()}
-    runner.report([runner.result(leases["fast"], completed(1))])
-    runner.work(fail("b"))
+    (lease,) = runner.report([runner.result(leases["fast"], completed(1))])
+    runner.report([runner.result(lease, failed())])
     retry(database, tenant, execution_id)
     assert runner.work(fail()) == ["b"]
     execution = get(database, tenant, execution_id)
@@ -166,19 +169,19 @@ UNDOES = {"compensate": {"type": "log", "config": {"message": "undone"}}}
 def test_what_cannot_be_retried_says_why(database: Database, db: Db, tenant: Tenant, runner: Hands) -> None:
     two = [{"id": "a", **UNDOES}, {"id": "b", "depends_on": ["a"]}]
     execution_id = begin(database, db, tenant, dag("saga", two))
-    assert refusal(database, tenant, execution_id) == ("execution_not_ended", "FG409")
+    assert refusal(database, tenant, execution_id) == ("execution_not_ended", 409)
     runner.work(fail("b"))
-    assert refusal(database, tenant, execution_id) == ("execution_compensated", "FG409")
+    assert refusal(database, tenant, execution_id) == ("execution_compensated", 409)
     done = begin(database, db, tenant, dag("done", [{"id": "a"}]))
     runner.work(fail())
-    assert refusal(database, tenant, done) == ("execution_completed", "FG409")
+    assert refusal(database, tenant, done) == ("execution_completed", 409)
     nobody = "01a21fec-50c4-7f11-b034-17fbfcc50cb0"
-    assert refusal(database, tenant, nobody) == ("execution_not_found", "FG404")
+    assert refusal(database, tenant, nobody) == ("execution_not_found", 404)
     stops = [{"id": "a", "type": "stop", "config": {"status": "failed"}}]
     stopped = begin(database, db, tenant, dag("stopped", stops))
     runner.work(lambda _, step: completed({"status": "failed", "message": "no"}))
     assert get(database, tenant, stopped)["status"] == "failed"
-    assert refusal(database, tenant, stopped) == ("execution_stopped", "FG409")
+    assert refusal(database, tenant, stopped) == ("execution_stopped", 409)
     other = database.make_tenant("Other")
-    assert refusal(database, other, execution_id) == ("execution_not_found", "FG404")
+    assert refusal(database, other, execution_id) == ("execution_not_found", 404)
     assert_invariants(db)

@@ -180,7 +180,7 @@ comment on function flowgres_api.get_execution(uuid) is $$Get an execution with 
 
 Every step of the workflow with status, output, error and attempts, whether it ran or not. Returns
 {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
-trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, instance_id, steps_completed, total_steps, progress,
+trigger_type, parent_execution_id, replayed_from, generation, max_retries, retry_count, retry_at, metadata, created_by, instance_id, steps_completed, total_steps, progress,
 phase, scheduled_at, created_at, started_at, finished_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
 started_at, finished_at, due_at, child_execution_id, items, round, waits_for, reason, depends_on}]}.$$;
 
@@ -191,7 +191,7 @@ comment on function flowgres_api.cancel_execution(uuid, text) is $$Cancel an exe
 
 After it no new step starts; running ones are aborted within 5 s. 409 execution_ended when it had ended otherwise.
 Returns {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
-trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, instance_id, steps_completed, total_steps, progress,
+trigger_type, parent_execution_id, replayed_from, generation, max_retries, retry_count, retry_at, metadata, created_by, instance_id, steps_completed, total_steps, progress,
 phase, scheduled_at, created_at, started_at, finished_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
 started_at, finished_at, due_at, child_execution_id, items, round, waits_for, reason, depends_on}]}.$$;
 
