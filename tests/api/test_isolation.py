@@ -97,6 +97,7 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "remove_tenant_login": ({"login": "flowgres_sql"}, 403),
     "resume_schedule": ({"schedule": "{schedule}"}, 404),
     "revoke_api_key": ({"prefix": "{prefix}"}, 404),
+    "retry_execution": ({"execution_id": "{execution}"}, 404),
     "rotate_api_key": ({"prefix": "{prefix}"}, 404),
     "rotate_webhook": ({"webhook": "{webhook}", "new_address": True}, 404),
     "send_signal": ({"name": "packed", "execution_id": "{execution}"}, 404),

@@ -130,7 +130,8 @@ def test_only_iterations_that_did_not_complete_run_again(
     drain(leases, {3})
     assert get(database, tenant, execution_id)["status"] == "failed"
     done = db.all(
-        "select iteration from flowgres.step_executions where iteration >= 0 and status = 'completed' order by 1")
+        "select iteration from flowgres.step_executions where iteration >= 0 and status = 'completed' order by 1"
+    )
     for bad in ({1, 3, 4, 5}, set[int]()):
         retry(database, tenant, execution_id)
         ran.clear()
@@ -140,7 +141,8 @@ def test_only_iterations_that_did_not_complete_run_again(
         if not bad:
             assert set(ran) == left | {-1}
         done = db.all(
-            "select iteration from flowgres.step_executions where iteration >= 0 and status = 'completed' order by 1")
+            "select iteration from flowgres.step_executions where iteration >= 0 and status = 'completed' order by 1"
+        )
     assert get(database, tenant, execution_id)["steps"]["each"]["output"] == list("abcdef")
     assert get(database, tenant, execution_id)["status"] == "completed"
     assert_invariants(db)

@@ -41,7 +41,11 @@ def test_failure_is_retried_after_a_pause_and_the_rest_comes_with_the_last(
     assert (execution["status"], execution["generation"], execution["retry_count"]) == ("failed", 3, 2)
     told = db.all("select type, actor from flowgres_api.execution_events where type like 'execution%' order by seq")
     assert [row["type"] for row in told] == [
-        "execution_started", "execution_retrying", "execution_retrying", "execution_failed"]
+        "execution_started",
+        "execution_retrying",
+        "execution_retrying",
+        "execution_failed",
+    ]
     assert_invariants(db)
 
 
@@ -61,11 +65,17 @@ def test_retry_that_completes_leaves_no_error(
     assert_invariants(db)
 
 
-@pytest.mark.parametrize("error", [
-    {"class": "validation"}, {"class": "expression"}, {"class": "definition"}, {"class": "http", "retryable": False},
-    {"class": "child", "details": {"error": {"class": "validation"}}},
-    {"class": "iteration", "details": {"error": {"class": "child", "details": {"error": {"code": "cancelled"}}}}},
-])
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"class": "validation"},
+        {"class": "expression"},
+        {"class": "definition"},
+        {"class": "http", "retryable": False},
+        {"class": "child", "details": {"error": {"class": "validation"}}},
+        {"class": "iteration", "details": {"error": {"class": "child", "details": {"error": {"code": "cancelled"}}}}},
+    ],
+)
 def test_what_fails_the_same_way_again_is_not_retried(
     database: Database, db: Db, tenant: Tenant, runner: Hands, error: dict[str, Any]
 ) -> None:
@@ -137,9 +147,7 @@ def test_child_uses_its_own_retries_before_its_parent_hears_of_it(
     assert_invariants(db)
 
 
-def test_max_retries_of_a_start_is_checked_and_part_of_its_key(
-    database: Database, db: Db, tenant: Tenant
-) -> None:
+def test_max_retries_of_a_start_is_checked_and_part_of_its_key(database: Database, db: Db, tenant: Tenant) -> None:
     workflow = import_workflow(db, tenant, dag("keyed", [{"id": "a"}], settings={"max_retries": 7}))
     with pytest.raises(psycopg.Error, match="max_retries_invalid"):
         start(database, tenant, workflow, max_retries=101)
@@ -149,4 +157,8 @@ def test_max_retries_of_a_start_is_checked_and_part_of_its_key(
         start(database, tenant, workflow, max_retries=4, idempotency_key="k")
     start(database, tenant, workflow, max_retries=0)
     start(database, tenant, workflow)
-    assert [row["max_retries"] for row in db.all("select max_retries from flowgres.executions order by id")] == [3, 0, 7]
+    assert [row["max_retries"] for row in db.all("select max_retries from flowgres.executions order by id")] == [
+        3,
+        0,
+        7,
+    ]

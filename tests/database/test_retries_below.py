@@ -89,9 +89,7 @@ def test_cancelled_tree_goes_on(database: Database, db: Db, tenant: Tenant, runn
     assert_invariants(db)
 
 
-def test_note_from_before_a_retry_cancels_no_child(
-    database: Database, db: Db, tenant: Tenant, runner: Hands
-) -> None:
+def test_note_from_before_a_retry_cancels_no_child(database: Database, db: Db, tenant: Tenant, runner: Hands) -> None:
     _import(db, tenant)
     steps = [_call("call", "child", timeout=60), {"id": "b"}]
     execution_id = begin(database, db, tenant, dag("top", steps))

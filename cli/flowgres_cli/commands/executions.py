@@ -133,7 +133,9 @@ def cancel_execution(session: Session, execution: str, reason: str | None) -> No
     session.output.record(answer, fields=("id", "workflow_name", "status", "finished_at"))
 
 
-@executions.command("retry", epilog="Example: flowgres executions retry 0193... --version 4 --reason 'the address was wrong'")
+@executions.command(
+    "retry", epilog="Example: flowgres executions retry 0193... --version 4 --reason 'the address was wrong'"
+)
 @click.argument("execution", type=execution_id)
 @click.option("--version", type=click.IntRange(min=1), metavar="N", help="Go on with this version of the workflow.")
 @click.option("--reason", metavar="TEXT", help="Why; kept in the execution's events.")

@@ -92,11 +92,11 @@ begin
     ),
     marked as (
       insert into flowgres.step_executions as s (
-        tenant_id, execution_id, step_index, step, type, status, edge, ready_at, finished_at, seq)
+        tenant_id, execution_id, step_index, step, type, status, edge, ready_at, finished_at, seq, generation)
       select
         d.tenant_id, d.execution_id, d.child, d.step, d.step_type, d.verdict,
         case when d.verdict = 'skipped' then 'dead' end, p_state.now, case when d.verdict = 'skipped' then p_state.now end,
-        case when d.verdict = 'skipped' and d.step_type <> 'outputs' then d.seq end
+        case when d.verdict = 'skipped' and d.step_type <> 'outputs' then d.seq end, nullif(v_generations[d.slot], 1)
       from decided as d
       where d.verdict = 'skipped' or d.is_early
     )
