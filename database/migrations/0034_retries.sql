@@ -34,3 +34,7 @@ create type flowgres.retried_child as (
   child_status text
 );
 comment on type flowgres.retried_child is $$A step that ended without its child having been done with: it waits for the same child again, or takes what that has completed with$$;
+
+alter table flowgres.metric_open
+add column counted_generation smallint;
+comment on column flowgres.metric_open.counted_generation is $$The last generation whose end is in the figures, of an execution that was retried; null when none is$$;

@@ -187,3 +187,51 @@ def test_what_cannot_be_retried_says_why(database: Database, db: Db, tenant: Ten
     other = database.make_tenant("Other")
     assert refusal(database, other, execution_id) == ("execution_not_found", 404)
     assert_invariants(db)
+
+
+def _line(name: str, *steps: str, **configs: Any) -> dict[str, Any]:
+    listed = [
+        {"id": step, "type": "log", "config": {"message": configs.get(step, "x")}}
+        | ({"depends_on": [steps[place - 1]]} if place else {})
+        for place, step in enumerate(steps)
+    ]
+    return dag(name, listed)
+
+
+def test_execution_goes_on_with_a_version_that_keeps_what_has_completed(
+    database: Database, db: Db, tenant: Tenant, runner: Hands
+) -> None:
+    execution_id = begin(database, db, tenant, _line("grows", "a", "b", "c"))
+    runner.work(fail("b"))
+    import_workflow(db, tenant, _line("grows", "a", "b", "extra", b="mended"))
+    import_workflow(db, tenant, _line("grows", "a", "b", a="another"))
+    import_workflow(db, tenant, _line("grows", "new", "a", "b"))
+    for version in (3, 4):
+        assert refusal(database, tenant, execution_id, version=version) == ("version_differs", 409)
+    assert refusal(database, tenant, execution_id, version=9) == ("version_not_found", 404)
+    answer = retry(database, tenant, execution_id, version=2)
+    assert (answer["version"], answer["total_steps"]) == (2, 3)
+    assert runner.work(fail()) == ["b", "extra"]
+    execution = get(database, tenant, execution_id)
+    assert (execution["status"], execution["output"]) == ("completed", {"extra": "extra"})
+    assert_invariants(db)
+
+
+def test_attempts_and_events_of_all_generations_stay(
+    database: Database, db: Db, tenant: Tenant, runner: Hands
+) -> None:
+    execution_id = begin(database, db, tenant, _line("told", "a", "b"))
+    runner.work(fail("b"))
+    before = db.all("select * from flowgres_api.execution_events order by seq")
+    tries = db.all("select * from flowgres_api.attempts order by step")
+    for _ in range(2):
+        retry(database, tenant, execution_id)
+        assert db.all("select * from flowgres_api.execution_events order by seq limit %s", len(before)) == before
+        assert db.all("select * from flowgres_api.attempts where generation = 1 order by step") == tries
+        runner.work(fail("b"))
+    attempts = db.all("select step, generation, status from flowgres_api.attempts order by step, generation")
+    assert [tuple(row.values()) for row in attempts] == [
+        ("a", 1, "completed"),
+        *(("b", generation, "failed") for generation in (1, 2, 3)),
+    ]
+    assert_invariants(db)

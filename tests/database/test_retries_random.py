@@ -1,4 +1,4 @@
-"""Random graphs that fail, are cancelled and are retried, by people and by themselves: nothing that has completed runs twice."""
+"""Random graphs that fail, are cancelled and are retried, also by themselves: nothing that has completed runs twice."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def _play(database: Database, tenant: Tenant, runner: Hands, dice: random.Random
         else:
             _act(database, tenant, "cancel_execution", execution_id)
         twice = db.all(
-            "select v.step, count(*) from flowgres.all_events as v where v.execution_id = %s and v.type = 'step_completed'"
-            " group by v.step having count(*) > 1",
+            "select v.step, count(*) from flowgres.all_events as v"
+            " where v.execution_id = %s and v.type = 'step_completed' group by v.step having count(*) > 1",
             execution_id,
         )
         assert_invariants(db, drained=False)

@@ -82,7 +82,7 @@ with named (schema, owner, roles, names) as (
   -- The runner's other login, in which functions of users run: it knows a lease, or it gets nothing.
   ('flowgres', 'flowgres_engine', '{flowgres_sql}', '{open_sql_call, close_sql_call}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting, move_instance, move_instances}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends, follow_ends}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends, follow_ends, note_reopened}'),
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{installation_health, installation_metrics}'),
   -- For those who wait, of any tenant: that something happened, and never what.
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{look_at_executions, look_at_tenants, look_at_queues}'),

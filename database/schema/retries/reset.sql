@@ -225,6 +225,8 @@ begin
     v_state.tenant_ids, v_state.execution_ids, v_state.version_ids, v_state.event_seqs, v_state.last_seqs, v_state.resolved_counts,
     v_state.total_counts, v_state.priorities, v_state.generations, v_state.started_flags
   from opened as o;
+  perform flowgres.note_reopened(
+    p_tenant_ids => v_state.tenant_ids, p_execution_ids => v_state.execution_ids, p_generations => v_state.generations);
   v_state.failing_flags := array_fill(false, array[cardinality(v_state.execution_ids)]);
   v_state.running_flags := v_state.failing_flags;
   v_state.newly_resolved := array_fill(0, array[cardinality(v_state.execution_ids)]);
