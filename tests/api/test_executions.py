@@ -166,12 +166,12 @@ def test_retry_goes_on_and_says_who_and_why(alice: Tenant, alice_api: Api, opera
     alice_api.rpc("cancel_execution", execution_id=id)
     retried = alice_api.rpc("retry_execution", execution_id=id, reason="after all")
     assert (retried.status_code, retried.json()["generation"], retried.json()["error"]) == (200, 2, None)
-    events = alice_api.get("/execution_events", params={"execution_id": f"eq.{id}", "type": "eq.execution_retried"}).json()
-    assert [(event["actor"], event["message"]) for event in events] == [
+    events = alice_api.get("/execution_events", params={"execution_id": f"eq.{id}", "type": "eq.execution_retried"})
+    assert [(event["actor"], event["message"]) for event in events.json()] == [
         ("key:" + alice.key.split("_")[-1][:8], "after all")
     ]
-    audit = operator.all("select details from flowgres.audit_log where action = 'execution_retried' and subject = %s", id)
-    assert [row["details"] for row in audit] == [{"reason": "after all"}]
+    audit = "select details from flowgres.audit_log where action = 'execution_retried' and subject = %s"
+    assert [row["details"] for row in operator.all(audit, id)] == [{"reason": "after all"}]
     too_long = alice_api.rpc("retry_execution", execution_id=id, reason="x" * 1001)
     assert (too_long.status_code, too_long.json()["code"]) == (422, "argument_too_long")
     alice_api.rpc("cancel_execution", execution_id=id)

@@ -217,9 +217,7 @@ def test_execution_goes_on_with_a_version_that_keeps_what_has_completed(
     assert_invariants(db)
 
 
-def test_attempts_and_events_of_all_generations_stay(
-    database: Database, db: Db, tenant: Tenant, runner: Hands
-) -> None:
+def test_attempts_and_events_of_all_generations_stay(database: Database, db: Db, tenant: Tenant, runner: Hands) -> None:
     execution_id = begin(database, db, tenant, _line("told", "a", "b"))
     runner.work(fail("b"))
     before = db.all("select * from flowgres_api.execution_events order by seq")

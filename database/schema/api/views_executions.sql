@@ -135,7 +135,7 @@ select
     when q.due_at is null then 'ready'
     when q.resume is not null then 'waiting'
     -- Nothing was recorded and no attempt was made: the start itself lies ahead.
-    when q.attempt = 0 and q.waits_for is distinct from 'retry' then 'waiting'
+    when q.attempt = 0 and coalesce(q.waits_for, '') <> 'retry' then 'waiting'
     else 'retrying'
   end,
   null,

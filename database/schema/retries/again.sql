@@ -177,7 +177,9 @@ begin
   ) as r;
 end;
 $$;
-comment on function flowgres.judge_again(flowgres.retried_child[], flowgres.advance_state) is $$What is ready at once (first steps, iterations), and the frontier: what has ended of which a child is to be judged.$$;
+comment on function flowgres.judge_again(flowgres.retried_child[], flowgres.advance_state) is $$What an execution that goes on begins with
+
+First steps and iterations are ready at once; the frontier is what has ended of which a child is to be judged.$$;
 
 create or replace function flowgres.put_off(p_tenant_id uuid, p_execution_ids uuid[], p_due_at timestamptz[])
   returns void language plpgsql
