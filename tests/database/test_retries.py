@@ -21,7 +21,7 @@ def retry(database: Database, tenant: Tenant, execution_id: str, **arguments: An
 def test_failed_step_runs_again_and_what_completed_stays(
     database: Database, db: Db, tenant: Tenant, runner: Hands
 ) -> None:
-    steps = [{"id": "a"}, {"id": "b", "depends_on": ["a"]}, {"id": "c", "depends_on": ["b"]}]
+    steps: list[dict[str, Any]] = [{"id": "a"}, {"id": "b", "depends_on": ["a"]}, {"id": "c", "depends_on": ["b"]}]
     execution_id = start(database, tenant, import_workflow(db, tenant, dag("line", steps)))
     assert runner.work(lambda _, step: failed() if step == "b" else completed(step)) == ["a", "b"]
     assert get(database, tenant, execution_id)["status"] == "failed"
@@ -179,7 +179,7 @@ def test_what_cannot_be_retried_says_why(database: Database, db: Db, tenant: Ten
     assert refusal(database, tenant, done) == ("execution_completed", 409)
     nobody = "01a21fec-50c4-7f11-b034-17fbfcc50cb0"
     assert refusal(database, tenant, nobody) == ("execution_not_found", 404)
-    stops = [{"id": "a", "type": "stop", "config": {"status": "failed"}}]
+    stops: list[dict[str, Any]] = [{"id": "a", "type": "stop", "config": {"status": "failed"}}]
     stopped = begin(database, db, tenant, dag("stopped", stops))
     runner.work(lambda _, step: completed({"status": "failed", "message": "no"}))
     assert get(database, tenant, stopped)["status"] == "failed"
