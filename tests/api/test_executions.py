@@ -160,7 +160,28 @@ def test_cancel_of_an_ended_execution_is_a_conflict(alice: Tenant, alice_api: Ap
     assert (answer.status_code, answer.json()["code"]) == (409, "execution_ended")
 
 
-@pytest.mark.parametrize("function", ["get_execution", "cancel_execution"])
+def test_retry_goes_on_and_says_who_and_why(alice: Tenant, alice_api: Api, operator: Db) -> None:
+    id = alice_api.rpc("start_execution", workflow="pipe").json()["execution_id"]
+    assert alice_api.rpc("retry_execution", execution_id=id).json()["code"] == "execution_not_ended"
+    alice_api.rpc("cancel_execution", execution_id=id)
+    retried = alice_api.rpc("retry_execution", execution_id=id, reason="after all")
+    assert (retried.status_code, retried.json()["generation"], retried.json()["error"]) == (200, 2, None)
+    events = alice_api.get("/execution_events", params={"execution_id": f"eq.{id}", "type": "eq.execution_retried"})
+    assert [(event["actor"], event["message"]) for event in events.json()] == [
+        ("key:" + alice.key.split("_")[-1][:8], "after all")
+    ]
+    audit = "select details from flowgres.audit_log where action = 'execution_retried' and subject = %s"
+    assert [row["details"] for row in operator.all(audit, id)] == [{"reason": "after all"}]
+    too_long = alice_api.rpc("retry_execution", execution_id=id, reason="x" * 1001)
+    assert (too_long.status_code, too_long.json()["code"]) == (422, "argument_too_long")
+    alice_api.rpc("cancel_execution", execution_id=id)
+    unknown = alice_api.rpc("retry_execution", execution_id=id, version=99)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "version_not_found")
+    viewer = alice_api.get("/executions", params={"id": f"eq.{id}", "select": "max_retries,retry_count,retry_at"})
+    assert viewer.json() == [{"max_retries": 0, "retry_count": 0, "retry_at": None}]
+
+
+@pytest.mark.parametrize("function", ["get_execution", "cancel_execution", "retry_execution"])
 def test_unknown_execution_is_not_found(function: str, alice_api: Api) -> None:
     answer = alice_api.rpc(function, execution_id=UNKNOWN)
     assert (answer.status_code, answer.json()["code"]) == (404, "execution_not_found")

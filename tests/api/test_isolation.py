@@ -104,6 +104,7 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "resume_tenant": ({"tenant": "alice"}, 403),
     "resume_workflow": ({"workflow": "pipe"}, 404),
     "revoke_api_key": ({"prefix": "{prefix}"}, 404),
+    "retry_execution": ({"execution_id": "{execution}"}, 404),
     "rotate_api_key": ({"prefix": "{prefix}"}, 404),
     "rotate_webhook": ({"webhook": "{webhook}", "new_address": True}, 404),
     "send_signal": ({"name": "packed", "execution_id": "{execution}"}, 404),

@@ -95,7 +95,9 @@ async def test_tools_say_what_they_take_and_whether_they_change_anything(stack: 
         *("list_workflows", "validate_workflow", "get_execution", "get_logs", "list_approvals", "why"),
         *("list_instances", "get_instance", "get_instance_history"),
     }
-    assert set(tools) - reading == {"run_workflow", "cancel_execution", "start_instance", "transition_instance"}
+    assert set(tools) - reading == {
+        *("run_workflow", "cancel_execution", "retry_execution", "start_instance", "transition_instance")
+    }
     for tool in tools.values():
         assert tool.description
         assert tool.annotations is not None
@@ -142,9 +144,12 @@ async def test_what_waits_is_answered_in_time_and_cancelled(stack: Stack) -> Non
         cancelled = await call(client, "cancel_execution", execution_id=execution["id"], reason="enough")
         found = await call(client, "get_execution", execution_id=execution["id"])
         gone = await refused(client, "cancel_execution", execution_id=NOBODYS)
+        retried = await call(client, "retry_execution", execution_id=execution["id"], reason="after all")
+        twice = await refused(client, "retry_execution", execution_id=execution["id"], version=1)
     assert execution["status"] not in ("completed", "failed", "cancelled")
     assert (cancelled["status"], found["status"]) == ("cancelled", "cancelled")
     assert gone["code"] == "execution_not_found"
+    assert (retried["generation"], twice["code"]) == (2, "execution_not_ended")
 
 
 async def test_a_model_moves_an_instance_and_reads_why_it_may_not(stack: Stack) -> None:

@@ -133,7 +133,6 @@ def test_custom_type_is_known_once_a_runner_serves_it(author: Author) -> None:
     [
         ({"settings": {"concurrency": {"limit": 1}}}, "settings.concurrency"),
         ({"settings": {"retention": "30d"}}, "settings.retention"),
-        ({"settings": {"max_retries": 2}}, "settings.max_retries"),
     ],
 )
 def test_setting_that_would_be_ignored_is_refused(author: Author, members: dict[str, Any], path: str) -> None:

@@ -96,8 +96,9 @@ ALIKE: list[tuple[Definition, Said]] = [
     (settings(priority=10**30), {"settings.priority": "out_of_range"}),
     (settings(timeout="400d"), {"settings.timeout": "out_of_range"}),
     (settings(retention="30d"), {"settings.retention": "not_available_yet"}),
-    (settings(concurrency={"key": "{{ x }}"}, max_retries=2), {
-        "settings.concurrency": "not_available_yet", "settings.max_retries": "not_available_yet"}),
+    (settings(concurrency={"key": "{{ x }}"}, max_retries=2), {"settings.concurrency": "not_available_yet"}),
+    (settings(max_retries=101), {"settings.max_retries": "out_of_range"}),
+    (settings(max_retries=1.5), {"settings.max_retries": "wrong_kind"}),
     (settings(correlation_id="{{ input.id }}"), {"settings.correlation_id": "expression_not_allowed"}),
     (settings(correlation_id="order_id"), {"settings.correlation_id": "jsonpath_invalid"}),
     (settings(correlation_id="$.**.id"), {"settings.correlation_id": "jsonpath_invalid"}),

@@ -153,6 +153,24 @@ def cancel_execution(session: Session, execution: str, reason: str | None) -> No
     session.output.record(answer, fields=("id", "workflow_name", "status", "finished_at"))
 
 
+@executions.command(
+    "retry", epilog="Example: flowgres executions retry 0193... --version 4 --reason 'the address was wrong'"
+)
+@click.argument("execution", type=execution_id)
+@click.option("--version", type=click.IntRange(min=1), metavar="N", help="Go on with this version of the workflow.")
+@click.option("--reason", metavar="TEXT", help="Why; kept in the execution's events.")
+@server_options
+@output_option
+@pass_session
+def retry_execution(session: Session, execution: str, version: int | None, reason: str | None) -> None:
+    """Retry an execution from the steps that failed; what has completed stays."""
+    arguments: dict[str, str | int] = {"execution_id": execution}
+    arguments |= {"version": version} if version is not None else {}
+    arguments |= {"reason": reason} if reason is not None else {}
+    answer = session.client.call("retry_execution", arguments)
+    session.output.record(answer, fields=("id", "workflow_name", "status", "generation", "version"))
+
+
 @executions.command("watch", epilog="Example: flowgres executions watch 0193... --timeout 60")
 @click.argument("execution", type=execution_id)
 @click.option(

@@ -109,6 +109,18 @@ def make_server(client: Client) -> MCPServer[Any]:
         """Cancel an execution and everything below it; no new step starts."""
         return tools.cancel_execution(checked_execution_id(execution_id), reason=reason)
 
+    @server.tool(title="Retry an execution", annotations=_STARTS)
+    @_told
+    def retry_execution(
+        execution_id: ExecutionId,
+        reason: Annotated[str | None, Field(description="Why; it is kept")] = None,
+        version: Annotated[
+            int | None, Field(ge=1, description="Go on with this version; what has completed is to be the same there")
+        ] = None,
+    ) -> Json:
+        """Retry an execution that failed or was cancelled, from the steps that failed; what has completed stays."""
+        return tools.retry_execution(checked_execution_id(execution_id), reason=reason, version=version)
+
     _add_instance_tools(server, InstanceTools(client))
     return server
 

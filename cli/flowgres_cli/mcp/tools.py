@@ -91,6 +91,14 @@ class Tools:
         found: dict[str, Json] = self._client.call("cancel_execution", arguments)
         return found
 
+    def retry_execution(self, execution_id: str, *, reason: str | None, version: int | None) -> dict[str, Json]:
+        """The execution as it is then: it goes on from the steps that failed."""
+        arguments: dict[str, str | int] = {"execution_id": execution_id}
+        arguments |= {"reason": reason} if reason is not None else {}
+        arguments |= {"version": version} if version is not None else {}
+        found: dict[str, Json] = self._client.call("retry_execution", arguments)
+        return found
+
 
 def checked_execution_id(text: str) -> str:
     """An id as it is. Raises UsageProblemError for what is none: the server would call it a wrong argument."""

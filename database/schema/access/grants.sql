@@ -41,7 +41,7 @@ with named (schema, owner, roles, names) as (
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member}', '{
     import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
-    start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
+    start_execution, start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
     emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
     execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution, update_execution,
     pause_workflow, resume_workflow
@@ -58,7 +58,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant, export_history, count_tasks}'),
   ('flowgres', 'flowgres_definer', '{flowgres_member}', '{
     import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
-    update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
+    update_workflow, add_step, start_execution, start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule,
     backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
     start_workflows, execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution,
     update_execution, pause_workflow, resume_workflow, await_end
@@ -84,7 +84,7 @@ with named (schema, owner, roles, names) as (
   -- The runner's other login, in which functions of users run: it knows a lease, or it gets nothing.
   ('flowgres', 'flowgres_engine', '{flowgres_sql}', '{open_sql_call, close_sql_call}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting, move_instance, move_instances}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends, follow_ends}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends, follow_ends, note_reopened}'),
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{installation_health, installation_metrics}'),
   -- For those who wait, of any tenant: that something happened, and never what.
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{look_at_executions, look_at_tenants, look_at_queues}'),

@@ -153,21 +153,23 @@ create or replace function flowgres_api.start_execution(
   priority integer default null,
   scheduled_at timestamptz default null,
   correlation_id text default null,
-  max_retries integer default 0,
+  max_retries integer default null,
   metadata jsonb default null
 )
   returns jsonb language sql
 as $$
   select flowgres.start_execution(
     p_workflow => workflow, p_input => coalesce(input, '{}'),
-    p_idempotency_key => flowgres.given_key('start_execution', idempotency_key), p_version => version, p_priority => priority, p_scheduled_at => scheduled_at, p_correlation_id => correlation_id,
-    p_max_retries => coalesce(max_retries, 0), p_metadata => metadata);
+    p_idempotency_key => flowgres.given_key('start_execution', idempotency_key), p_version => version, p_priority => priority,
+    p_scheduled_at => scheduled_at, p_correlation_id => correlation_id, p_max_retries => max_retries, p_metadata => metadata);
 $$;
 comment on function flowgres_api.start_execution(text, jsonb, text, integer, integer, timestamptz, text, integer, jsonb)
 is $$Start an execution
 
-workflow is a name or id. Returns {execution_id, status, created} with 201; the same idempotency_key (or header Idempotency-Key) and
-payload again give the same execution with 200, another payload 422. In SQL it is part of your transaction: a rollback leaves nothing.$$;
+workflow is a name or id. max_retries: how often it is retried by itself after a failure that nothing handles, 0 to 100; without it
+settings.max_retries of the workflow holds. Returns {execution_id, status, created} with 201; the same idempotency_key (or header
+Idempotency-Key) and payload again give the same execution with 200, another payload 422. In SQL it is part of your transaction: a rollback
+leaves nothing.$$;
 
 create or replace function flowgres_api.start_executions(workflow text, inputs jsonb)
   returns jsonb language sql
@@ -183,8 +185,9 @@ comment on function flowgres_api.get_execution(uuid) is $$Get an execution with 
 
 Every step of the workflow with status, output, error and attempts, whether it ran or not. Returns
 {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
-trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, instance_id, steps_completed, total_steps, progress,
-phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
+trigger_type, parent_execution_id, replayed_from, generation, max_retries, retry_count, retry_at, metadata, created_by, instance_id,
+steps_completed, total_steps, progress, phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at,
+steps: [{step, type, section, status, output, error, attempts, ready_at,
 started_at, finished_at, due_at, child_execution_id, items, round, waits_for, reason, depends_on}]}.$$;
 
 create or replace function flowgres_api.cancel_execution(execution_id uuid, reason text default null)
@@ -194,8 +197,9 @@ comment on function flowgres_api.cancel_execution(uuid, text) is $$Cancel an exe
 
 After it no new step starts; running ones are aborted within 5 s. 409 execution_ended when it had ended otherwise.
 Returns {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
-trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, instance_id, steps_completed, total_steps, progress,
-phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
+trigger_type, parent_execution_id, replayed_from, generation, max_retries, retry_count, retry_at, metadata, created_by, instance_id,
+steps_completed, total_steps, progress, phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at,
+steps: [{step, type, section, status, output, error, attempts, ready_at,
 started_at, finished_at, due_at, child_execution_id, items, round, waits_for, reason, depends_on}]}.$$;
 
 -- Figures

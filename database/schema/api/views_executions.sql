@@ -40,7 +40,9 @@ select
   e.deadline_at,
   e.phase,
   case when e.trigger_type = 'transition' then (e.trigger ->> 'instance_id')::uuid end as instance_id,
-  case when e.status = 'paused' then e.paused_at end as paused_at
+  case when e.status = 'paused' then e.paused_at end as paused_at,
+  e.retry_count,
+  case when e.status = 'retrying' and e.retry_at > flowgres.now() then e.retry_at end as retry_at
 from flowgres.executions as e
 left join flowgres.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
 -- Always true, and what the index for lists asks for: see executions_list_idx.
@@ -78,7 +80,9 @@ comment on column flowgres_api.executions.version_id is $$Identifier of that ver
 comment on column flowgres_api.executions.depth is $$Level of nesting; the root is 0$$;
 comment on column flowgres_api.executions.trigger is $$What the trigger carried besides the input$$;
 comment on column flowgres_api.executions.metadata is $$The caller's metadata$$;
-comment on column flowgres_api.executions.max_retries is $$How often the whole execution may be retried$$;
+comment on column flowgres_api.executions.max_retries is $$How often it is retried by itself after a failure that nothing handles$$;
+comment on column flowgres_api.executions.retry_count is $$How often it was retried by itself since it was started, or retried by a person$$;
+comment on column flowgres_api.executions.retry_at is $$When it is retried, while it waits for that; null otherwise$$;
 comment on column flowgres_api.executions.timeout_seconds is $$Active time that it may take; waits do not count$$;
 comment on column flowgres_api.executions.phase is $$run, or what follows a failure or a stop: always (only steps that join always still run), compensate, on_failure$$;
 comment on column flowgres_api.executions.instance_id is $$The instance of a state machine whose transition started it$$;
@@ -133,7 +137,7 @@ select
     when q.due_at is null then 'ready'
     when q.resume is not null then 'waiting'
     -- Nothing was recorded and no attempt was made: the start itself lies ahead.
-    when q.attempt = 0 then 'waiting'
+    when q.attempt = 0 and coalesce(q.waits_for, '') <> 'retry' then 'waiting'
     else 'retrying'
   end,
   null,
@@ -218,16 +222,16 @@ select
   s.started_at,
   s.finished_at,
   null,
-  e.generation,
+  coalesce(s.generation, 1::smallint),
   s.runner_id,
   s.round
 from flowgres.step_executions as s
-join flowgres.executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
 where s.status in ('completed', 'failed') and s.attempts > 0 and s.type <> 'outputs' and not flowgres.is_hidden(s.execution_id)
   and not exists (
     select from flowgres.attempts as a
     where a.tenant_id = s.tenant_id and a.execution_id = s.execution_id and a.step_index = s.step_index
-      and a.iteration = s.iteration and a.attempt = s.attempts and a.finished_at >= s.started_at
+      and a.iteration = s.iteration and a.generation = coalesce(s.generation, 1) and a.attempt = s.attempts
+      and a.finished_at >= s.started_at
   )
 union all
 select

@@ -15,7 +15,7 @@ comment on column flowgres.executions.depth is $$Level of nesting; the root is 0
 comment on column flowgres.executions.step_count is $$Steps of the author in its version$$;
 comment on column flowgres.executions.hidden_step_count is $$Steps that the compiler added$$;
 comment on column flowgres.executions.completed_count is $$Steps, hidden ones included, that completed$$;
-comment on column flowgres.executions.max_retries is $$How often the whole execution may be retried$$;
+comment on column flowgres.executions.max_retries is $$How often it is retried by itself after a failure that nothing handles$$;
 comment on column flowgres.executions.timeout_seconds is $$Active time that it may take$$;
 comment on column flowgres.executions.active_since is $$Since when it has been active without a pause; null while it is queued or waits$$;
 comment on column flowgres.executions.scheduled_at is $$When it is to begin, if later than its start call$$;

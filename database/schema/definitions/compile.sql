@@ -202,7 +202,7 @@ begin
   insert into flowgres.workflow_versions (
     tenant_id, id, workflow_id, version, version_label, state, checksum, source, definition, step_count,
     hidden_step_count, root_indexes, sink_indexes, inputs, takes_additional_inputs, timeout_seconds, priority, correlation_path,
-    start_rule, created_by, created_at)
+    start_rule, max_retries, created_by, created_at)
   values (
     p_tenant_id, v_id, p_workflow_id, p_version, p_definition ->> 'version', p_state,
     flowgres.definition_checksum(p_definition), p_source, p_definition,
@@ -214,6 +214,7 @@ begin
     coalesce((p_definition #>> '{settings,priority}')::numeric::smallint, 5::smallint),
     (p_definition #>> '{settings,correlation_id}')::jsonpath,
     flowgres.read_start_rule(p_definition),
+    coalesce((p_definition #>> '{settings,max_retries}')::numeric::smallint, 0::smallint),
     flowgres.actor(), v_now);
   if flowgres.workflow_kind(p_definition) = 'state_machine' then
     perform flowgres.compile_machine(p_tenant_id => p_tenant_id, p_version_id => v_id, p_definition => p_definition);

@@ -167,6 +167,8 @@ declare
   v_tenant_ids uuid[];
   v_ids uuid[];
   v_reasons text[];
+  v_generations smallint[];
+  v_retried_ids uuid[];
   v_state flowgres.advance_state;
   v_is_any boolean;
 begin
@@ -176,13 +178,25 @@ begin
     return false;
   end if;
   -- Of an execution that was noted twice the first reason counts.
-  select array_agg(c.tenant_id), array_agg(c.execution_id), array_agg(c.reason) into v_tenant_ids, v_ids, v_reasons
+  select array_agg(c.tenant_id), array_agg(c.execution_id), array_agg(c.reason), array_agg(c.generation)
+  into v_tenant_ids, v_ids, v_reasons, v_generations
   from (
-    select distinct on (c.execution_id) c.tenant_id, c.execution_id, c.reason
+    select distinct on (c.execution_id) c.tenant_id, c.execution_id, c.reason, c.generation
     from flowgres.cancellations as c where c.ctid = any(v_notes)
-    order by c.execution_id, c.id
+    order by c.execution_id, c.generation desc, c.id
   ) as c;
   v_state := flowgres.hold_executions(p_execution_ids => v_ids, p_tenant_ids => v_tenant_ids);
+  -- One that was retried since is not meant.
+  v_retried_ids := array(
+    select s.id
+    from unnest(v_state.execution_ids, v_state.generations) as s (id, generation)
+    where v_generations[array_position(v_ids, s.id)] < s.generation);
+  if v_retried_ids <> '{}' then
+    select array_agg(x.tenant_id), array_agg(x.id), array_agg(x.reason) into v_tenant_ids, v_ids, v_reasons
+    from unnest(v_tenant_ids, v_ids, v_reasons) as x (tenant_id, id, reason)
+    where x.id <> all(v_retried_ids);
+    v_state := flowgres.hold_executions(p_execution_ids => coalesce(v_ids, '{}'), p_tenant_ids => coalesce(v_tenant_ids, '{}'));
+  end if;
   perform flowgres.cancel_held(
     p_state => v_state, p_actor => 'engine', p_reasons => array(
       select v_reasons[array_position(v_ids, x.id)] from unnest(v_state.execution_ids) with ordinality as x (id, slot) order by x.slot));

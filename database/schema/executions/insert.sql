@@ -10,7 +10,7 @@ create or replace function flowgres.insert_executions(
   p_priority smallint default null,
   p_scheduled_at timestamptz default null,
   p_correlation_id text default null,
-  p_max_retries smallint default 0,
+  p_max_retries smallint default null,
   p_metadata jsonb default null,
   p_trigger_type text default 'api',
   p_trigger jsonb default null,
@@ -90,7 +90,7 @@ begin
       correlation_id, idempotency_key, created_by, replayed_from, input, metadata)
     select
       v_tenant_id, s.id, p_version.workflow_id, p_version.id, p_version.version, v_priority, p_depth, p_version.step_count,
-      p_version.hidden_step_count, p_max_retries, p_version.timeout_seconds, coalesce(s.begins_at, p_scheduled_at), p_now, s.parent_id,
+      p_version.hidden_step_count, coalesce(p_max_retries, p_version.max_retries, 0), p_version.timeout_seconds, coalesce(s.begins_at, p_scheduled_at), p_now, s.parent_id,
       s.parent_step_index, s.parent_queue_id, p_trigger_type, coalesce(s.trigger, p_trigger),
       coalesce(p_correlation_id, flowgres.read_correlation_id(s.input, p_version.correlation_path)),
       p_idempotency_key, coalesce(p_created_by, 'execution:' || s.parent_id), p_replayed_from, s.input, p_metadata
@@ -135,7 +135,7 @@ begin
   set
     version_id = p_version.id, version = p_version.version, step_count = p_version.step_count,
     hidden_step_count = p_version.hidden_step_count, timeout_seconds = p_version.timeout_seconds, priority = p_priority,
-    scheduled_at = p_scheduled_at, max_retries = p_max_retries, trigger_type = p_trigger_type, trigger = p_trigger,
+    scheduled_at = p_scheduled_at, max_retries = coalesce(p_max_retries, p_version.max_retries, 0), trigger_type = p_trigger_type, trigger = p_trigger,
     correlation_id = coalesce(p_correlation_id, flowgres.read_correlation_id(p_input, p_version.correlation_path)),
     idempotency_key = p_idempotency_key, created_by = p_created_by, input = p_input, metadata = p_metadata
   where e.tenant_id = p_version.tenant_id and e.id = p_id;

@@ -15,7 +15,8 @@ begin
       'status', flowgres.visible_status(p_execution => e), 'input', e.input, 'output', e.output, 'error', e.error,
       'priority', e.priority, 'correlation_id', e.correlation_id, 'idempotency_key', e.idempotency_key,
       'trigger_type', e.trigger_type, 'parent_execution_id', e.parent_execution_id, 'replayed_from', e.replayed_from,
-      'generation', e.generation, 'metadata', e.metadata, 'created_by', e.created_by)
+      'generation', e.generation, 'max_retries', e.max_retries, 'retry_count', e.retry_count,
+      'retry_at', case when e.status = 'retrying' and e.retry_at > flowgres.now() then e.retry_at end, 'metadata', e.metadata, 'created_by', e.created_by)
     || jsonb_build_object(
       'instance_id', case when e.trigger_type = 'transition' then e.trigger -> 'instance_id' end,
       'steps_completed', e.completed_count - (e.hidden_step_count > 0 and e.status = 'completed' and e.stop is null)::integer,

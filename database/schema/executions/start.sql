@@ -35,12 +35,12 @@ begin
   -- When all is well, one query finds all that a start needs, and no more: the definitions themselves can be large.
   select
     v.tenant_id, v.id, v.workflow_id, v.version, v.step_count, v.hidden_step_count, v.root_indexes, v.inputs,
-    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path, v.start_rule,
+    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path, v.start_rule, v.max_retries,
     t.start_weight, t.starts_watched_until
   into
     v_version.tenant_id, v_version.id, v_version.workflow_id, v_version.version, v_version.step_count,
     v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.takes_additional_inputs,
-    v_version.timeout_seconds, v_version.priority, v_version.correlation_path, v_version.start_rule,
+    v_version.timeout_seconds, v_version.priority, v_version.correlation_path, v_version.start_rule, v_version.max_retries,
     v_start_weight, v_watched_until
   from flowgres.tenants as t
   join flowgres.workflows as w on w.tenant_id = t.tenant_id
@@ -67,10 +67,10 @@ begin
       p_hint => '0 goes first, 9 last.');
   end if;
   if p_scheduled_at is not null then perform flowgres.check_scheduled_at(p_scheduled_at => p_scheduled_at, p_now => v_now); end if;
-  if p_max_retries <> 0 then
+  if p_max_retries not between 0 and 100 then
     perform flowgres.fail(
-      p_status => 422, p_code => 'not_available_yet', p_message => 'retries of a whole execution are not available yet',
-      p_hint => 'Give the steps a retry policy.');
+      p_status => 400, p_code => 'max_retries_invalid', p_message => format('max_retries %s is not between 0 and 100', p_max_retries),
+      p_hint => '0 is none; without it settings.max_retries of the workflow holds.');
   end if;
   if pg_column_size(p_input) >= 512 or octet_length(p_input::text) > 4000 then
     perform flowgres.check_payload(p_tenant_id => v_tenant_id, p_payload => p_input, p_what => 'the input');
@@ -83,7 +83,9 @@ begin
   end if;
 
   if p_idempotency_key is not null then
-    v_payload := jsonb_build_array(p_input, p_version, p_priority, p_scheduled_at, p_correlation_id, p_metadata);
+    -- Without max_retries as before there was any: keys of then are still known.
+    v_payload := jsonb_build_array(p_input, p_version, p_priority, p_scheduled_at, p_correlation_id, p_metadata) || case
+      when p_max_retries is null then '[]' else jsonb_build_array(p_max_retries) end;
     v_started_id := flowgres.take_key(
       p_tenant_id => v_tenant_id, p_scope_id => v_workflow_id, p_key => p_idempotency_key, p_subject_id => v_id, p_payload => v_payload);
     if v_started_id is not null then

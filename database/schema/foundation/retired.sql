@@ -111,6 +111,7 @@ drop function if exists flowgres.insert_executions(
   flowgres.workflow_versions, uuid[], jsonb[], timestamptz, smallint, timestamptz, text, smallint, jsonb, text, jsonb, text, text, uuid,
   smallint, uuid[], smallint[], bigint[]);
 drop function if exists flowgres.add_to_rollups(uuid[], uuid[], uuid[]);
+drop function if exists flowgres.add_to_rollups(uuid[], uuid[], uuid[], timestamptz);
 drop function if exists flowgres.next_mark(flowgres.metric_marks, integer);
 drop function if exists flowgres.engine_metrics();
 drop function if exists flowgres.engine_health();

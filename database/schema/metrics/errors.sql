@@ -89,7 +89,7 @@ as $$
     select t.tenant_id, flowgres.uuid_v7_floor(flowgres.metrics_until()) as from_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid as to_id
     from flowgres.tenants as t
     union all
-    select o.tenant_id, o.execution_id, o.execution_id from flowgres.metric_open as o
+    select o.tenant_id, o.execution_id, o.execution_id from flowgres.metric_open as o where o.counted_generation is null
   ),
   fresh as (
     select

@@ -54,7 +54,7 @@ begin
       select o.execution_id, o.execution_id
       from flowgres.metric_open as o
       where o.tenant_id = p_tenant_id and o.execution_id >= flowgres.uuid_v7_floor(v_from)
-        and o.execution_id < flowgres.uuid_v7_floor(v_to)
+        and o.execution_id < flowgres.uuid_v7_floor(v_to) and o.counted_generation is null
     ) as r
     cross join lateral flowgres.metric_samples(p_tenant_id => p_tenant_id, p_from => r.from_id, p_to => r.to_id) as s
     where p_workflow_id is null or s.workflow_id = p_workflow_id

@@ -10,7 +10,9 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.add_to_rollups(p_tenant_ids uuid[], p_from uuid[], p_to uuid[], p_look_at timestamptz)
+create or replace function flowgres.add_to_rollups(
+  p_tenant_ids uuid[], p_from uuid[], p_to uuid[], p_look_at timestamptz, p_counted smallint[] default null
+)
   returns integer language plpgsql
   -- How many executions there are is not known when it is planned: many, or it costs nothing anyway. So all that is put
   -- together is hashed.
@@ -46,7 +48,7 @@ begin
       array_agg(p.id) filter (where s.status = 'failed') as failed_ids
     from (
       select r.tenant_id, s.*
-      from unnest(p_tenant_ids, p_from, p_to) as r (tenant_id, from_id, to_id)
+      from unnest(p_tenant_ids, p_from, p_to, p_counted) as r (tenant_id, from_id, to_id, counted)
       cross join lateral (
         select
           s.execution_id, s.step, s.type, s.status, greatest(s.attempts - 1, 0) as retried,
@@ -54,6 +56,8 @@ begin
         from flowgres.step_executions as s
         where s.tenant_id = r.tenant_id and s.execution_id >= r.from_id and s.execution_id <= r.to_id
           and s.finished_at is not null and s.iteration = -1 and s.type <> 'outputs'
+          -- Of one that was retried after it was measured what has run since.
+          and (r.counted is null or coalesce(s.generation, 1) > r.counted)
         offset 0
       ) as s
       offset 0
@@ -143,7 +147,7 @@ begin
   return v_count;
 end;
 $$;
-comment on function flowgres.add_to_rollups(uuid[], uuid[], uuid[], timestamptz) is $$Add what has ended of these ranges of ids to the figures: of each tenant from one id to another
+comment on function flowgres.add_to_rollups(uuid[], uuid[], uuid[], timestamptz, smallint[]) is $$Add what has ended of these ranges of ids to the figures: of each tenant from one id to another
 
 What has not ended is noted in metric_open, to be looked at at p_look_at. Returns how many executions there are. The caller holds the
 mark, and sees to it that nothing is added twice.$$;
@@ -255,6 +259,7 @@ declare
   v_until timestamptz;
   v_tenant_ids uuid[];
   v_ids uuid[];
+  v_counted smallint[];
   v_count integer := 0;
   v_counts integer;
 begin
@@ -296,13 +301,13 @@ begin
     delete from flowgres.metric_open as o
     using looked as l
     where o.tenant_id = l.tenant_id and o.execution_id = l.execution_id and (l.is_gone or l.is_ended)
-    returning o.tenant_id, o.execution_id
+    returning o.tenant_id, o.execution_id, o.counted_generation
   )
-  select array_agg(d.tenant_id), array_agg(d.execution_id) into v_tenant_ids, v_ids from ended as d;
+  select array_agg(d.tenant_id), array_agg(d.execution_id), array_agg(d.counted_generation) into v_tenant_ids, v_ids, v_counted from ended as d;
   if v_ids is not null then
     v_count := cardinality(v_ids);
     perform flowgres.add_to_rollups(
-      p_tenant_ids => v_tenant_ids, p_from => v_ids, p_to => v_ids, p_look_at => v_now + interval '2 s');
+      p_tenant_ids => v_tenant_ids, p_from => v_ids, p_to => v_ids, p_look_at => v_now + interval '2 s', p_counted => v_counted);
   end if;
 
   v_is_settled := flowgres.is_settled(p_mark => v_mark);

@@ -84,7 +84,7 @@ as $$
   from flowgres.executions as e
   where e.finished_at is not null and e.resolved_count <> e.step_count + e.hidden_step_count
   union all
-  -- Order: a step that waits for all its parents ends after them.
+  -- Order: a step that waits for all its parents ends after them; it does not run again where they do after a retry.
   select 'successor_ends_after_predecessors', s.tenant_id, s.execution_id, s.step
   from flowgres.step_executions as s
   join flowgres.executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
@@ -93,6 +93,7 @@ as $$
   join flowgres.step_executions as p
     on p.tenant_id = s.tenant_id and p.execution_id = s.execution_id and p.step_index = any(w.dependencies) and p.iteration = -1
   where s.status in ('completed', 'failed') and w.join_rule not in ('any', 'failed', 'at_least') and s.finished_at < p.finished_at
+    and coalesce(p.generation, 1) <= coalesce(s.generation, 1)
   union all
   -- What is for failures runs after one, compensations from the last step that completed to the first.
   select 'compensation_follows_a_failure', s.tenant_id, s.execution_id, s.step
@@ -115,6 +116,21 @@ as $$
     where e.phase in ('compensate', 'on_failure')
   ) as c
   where c.seq > c.before or c.status <> 'completed'
+  union all
+  -- Generations: what is queued belongs to the one that its execution is in, and no step to one that is yet to come.
+  select 'queue_is_of_this_generation', q.tenant_id, q.execution_id, format('%s of %s', q.generation, e.generation)
+  from flowgres.work_queue as q
+  join flowgres.executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
+  where q.generation <> e.generation
+  union all
+  select 'step_is_of_a_generation', s.tenant_id, s.execution_id, format('%s: %s of %s', s.step, s.generation, e.generation)
+  from flowgres.step_executions as s
+  join flowgres.executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  where s.generation not between 2 and e.generation
+  union all
+  select 'retries_are_counted', e.tenant_id, e.id, format('%s of %s', e.retry_count, e.max_retries)
+  from flowgres.executions as e
+  where e.retry_count > e.max_retries or e.retry_count >= e.generation or e.retry_count > 0 and e.retry_at is null
   union all
   -- A foreach that has not ended counts what has, and one that goes on beyond its end has work.
   select 'iterations_are_counted', s.tenant_id, s.execution_id, format('%s: %s of %s', s.step, i.done, s.done_count)

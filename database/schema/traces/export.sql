@@ -121,7 +121,7 @@ as $$
           a.finished_at as attempt_ended_at, a.round
         from flowgres.attempts as a
         join flowgres.workflow_steps as s
-          on s.tenant_id = c.tenant_id and s.version_id = c.version_id and s.index = a.step_index
+          on s.tenant_id = c.tenant_id and s.version_id = c.version_id and s.id = a.step
         left join flowgres.step_executions as b
           on b.tenant_id = a.tenant_id and b.execution_id = a.execution_id and b.step_index = a.step_index
             and b.iteration = a.iteration
@@ -129,14 +129,14 @@ as $$
         union all
         -- A try that has nothing to add to its step's row is not stored twice.
         select
-          s.step_index, s.iteration, s.step, s.type, s.attempts, c.generation, s.status, s.error, null, s.runner_id, s.started_at,
+          s.step_index, s.iteration, s.step, s.type, s.attempts, coalesce(s.generation, 1::smallint), s.status, s.error, null, s.runner_id, s.started_at,
           s.finished_at, s.round
         from flowgres.step_executions as s
         where s.tenant_id = c.tenant_id and s.execution_id = c.id and s.started_at is not null and s.finished_at is not null
           and s.attempts > 0 and not exists (
             select from flowgres.attempts as a
             where a.tenant_id = c.tenant_id and a.execution_id = c.id and a.step_index = s.step_index and a.iteration = s.iteration
-              and a.generation = c.generation and a.attempt = s.attempts)
+              and a.generation = coalesce(s.generation, 1) and a.attempt = s.attempts)
       ) as v
       where v.type <> 'outputs'
       order by v.attempt_began_at, v.step_index, v.iteration, v.attempt

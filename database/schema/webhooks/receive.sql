@@ -153,13 +153,13 @@ begin
   select
     h.tenant_id, h.id, h.workflow_id, h.path, h.token_hash, h.scheme, h.secret_name, h.previous_secret_name, h.previous_until, h.input,
     v.tenant_id, v.id, v.workflow_id, v.version, v.step_count, v.hidden_step_count, v.root_indexes, v.inputs,
-    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path, v.start_rule
+    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path, v.start_rule, v.max_retries
   into
     v_webhook.tenant_id, v_webhook.id, v_webhook.workflow_id, v_webhook.path, v_webhook.token_hash, v_webhook.scheme,
     v_webhook.secret_name, v_webhook.previous_secret_name, v_webhook.previous_until, v_webhook.input,
     v_version.tenant_id, v_version.id, v_version.workflow_id, v_version.version, v_version.step_count,
     v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.takes_additional_inputs,
-    v_version.timeout_seconds, v_version.priority, v_version.correlation_path, v_version.start_rule
+    v_version.timeout_seconds, v_version.priority, v_version.correlation_path, v_version.start_rule, v_version.max_retries
   from flowgres.webhooks as h
   left join flowgres.tenants as t on t.tenant_id = h.tenant_id and t.status <> 'suspended'
   left join flowgres.workflows as w

@@ -94,16 +94,16 @@ begin
   cancelled as (
     insert into flowgres.step_executions as s (
       tenant_id, execution_id, step_index, iteration, attempts, step, type, status, edge, runner_id, ready_at, started_at, finished_at,
-      seq)
+      seq, generation)
     select
       n.tenant_id, n.execution_id, n.index, n.iteration, coalesce(n.attempt, 0), n.id, n.type, 'cancelled', 'dead', n.runner_id, n.ready_at,
-      n.claimed_at, p_state.now, case when n.type <> 'outputs' then n.seq end
+      n.claimed_at, p_state.now, case when n.type <> 'outputs' then n.seq end, nullif(n.generation, 1)
     from numbered as n
     on conflict (tenant_id, execution_id, step_index, iteration) do update
     set
       status = 'cancelled', edge = 'dead', finished_at = excluded.finished_at, due_at = null, seq = excluded.seq,
       attempts = greatest(s.attempts, excluded.attempts), started_at = coalesce(s.started_at, excluded.started_at),
-      is_logged = true, done_count = s.item_count, previous = null
+      is_logged = true, generation = coalesce(excluded.generation, s.generation), done_count = s.item_count, previous = null
   ),
   told as (
     -- A step that had a row before has told of itself in events so far; its end is told there, too.
@@ -125,13 +125,17 @@ begin
     on conflict (tenant_id, execution_id, step_index, iteration, generation, attempt) do nothing
   ),
   orphaned as (
-    insert into flowgres.cancellations (tenant_id, execution_id, requested_at, reason)
-    select n.tenant_id, n.child_execution_id, p_state.now, p_reason
+    insert into flowgres.cancellations (tenant_id, execution_id, requested_at, reason, generation)
+    select n.tenant_id, n.child_execution_id, p_state.now, p_reason, c.generation
     from numbered as n
-    where n.child_execution_id is not null and exists (
-      -- One that was detached goes its own way.
-      select from flowgres.executions as c
-      where c.tenant_id = n.tenant_id and c.id = n.child_execution_id and c.parent_queue_id is not null)
+    cross join lateral (
+      select c.generation from flowgres.executions as c
+      where c.tenant_id = n.tenant_id and c.id = n.child_execution_id
+        -- One that was detached goes its own way.
+        and c.parent_queue_id is not null
+      offset 0
+    ) as c
+    where n.child_execution_id is not null
   ),
   unawaited as (
     delete from flowgres.waits as w

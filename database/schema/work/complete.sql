@@ -132,6 +132,9 @@ begin
   end if;
   perform flowgres.settle_queue(p_state => p_state);
   perform flowgres.finish_advance(p_state => p_state);
+  if p_state.retried_slots is not null then
+    perform flowgres.retry_by_itself(p_state => p_state);
+  end if;
   return v_handed;
 end;
 $$;

@@ -56,6 +56,7 @@ declare
   v_failing_flags boolean[] := p_state.failing_flags;
   v_paused_flags boolean[] := p_state.paused_flags;
   v_began_at timestamptz[] := p_state.began_at;
+  v_retried_slots integer[] := p_state.retried_slots;
   v_woken_tenants uuid[];
   v_woken uuid[];
   v_is_awaited boolean;
@@ -79,7 +80,8 @@ begin
       end as status
     from unnest(p_state.touched_slots) as t (slot)
     cross join lateral (
-      select v_resolved_counts[t.slot] + v_newly_resolved[t.slot] >= v_total_counts[t.slot] as is_finished
+      select v_resolved_counts[t.slot] + v_newly_resolved[t.slot] >= v_total_counts[t.slot]
+        and (v_retried_slots is null or t.slot <> all(v_retried_slots)) as is_finished
     ) as x
     where t.slot <> all(p_plain_slots)
   ),

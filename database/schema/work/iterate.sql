@@ -159,9 +159,10 @@ begin
         and s.status = 'completed'));
   insert into flowgres.step_executions (
     tenant_id, execution_id, step_index, iteration, attempts, step, type, status, ready_at, started_at, item_count, next_item, done_count,
-    failed_count, is_logged)
+    failed_count, is_logged, generation)
   values (
-    v_tenant_id, v_execution_id, p_step_index, -1, 1, v_step.id, v_step.type, 'running', p_state.now, p_state.now, v_count, 1, 0, 0, true);
+    v_tenant_id, v_execution_id, p_step_index, -1, 1, v_step.id, v_step.type, 'running', p_state.now, p_state.now, v_count, 1, 0, 0, true,
+    nullif(p_state.generations[p_slot], 1));
 end;
 $$;
 comment on function flowgres.list_undone(integer, smallint, flowgres.advance_state) is $$Write the list of a compensation: the items whose iterations completed, the last one first
@@ -202,7 +203,7 @@ begin
     where s.tenant_id = e.tenant_id and s.execution_id = e.execution_id and s.step_index = e.step_index and s.iteration = -1
     returning
       e.slot, e.step_index, e.queue_ids, b.next_item as first_item, s.next_item, s.item_count, s.done_count, s.failed_count,
-      s.finished_at, w.iterates, w.capability, w.type
+      s.redo, s.finished_at, w.iterates, w.capability, w.type
   loop
     v_needed := (v_step.iterates ->> 'at_least')::numeric::integer;
     v_tolerated := flowgres.tolerated_count(
@@ -220,7 +221,8 @@ begin
         select flowgres.make_ready_step(
           p_slot => v_step.slot, p_queue_id => v_step.queue_ids[i.number], p_step_index => v_step.step_index,
           p_capability => v_step.capability, p_only_computes => flowgres.only_computes(v_step.type),
-          p_iteration => v_step.first_item + i.number - 1)
+          p_iteration => flowgres.iteration_at(
+            p_place => v_step.first_item + i.number - 1, p_count => v_step.item_count, p_redo => v_step.redo))
         from generate_series(1, v_step.next_item - v_step.first_item) as i (number));
       p_state.ready := nullif(p_state.ready, '{}');
     elsif v_step.done_count < v_step.item_count then
@@ -242,6 +244,15 @@ $$;
 comment on function flowgres.iterate_steps(flowgres.advance_state) is $$Count the iterations that ended, send their rows to the next items
 
 And end the steps that have all they need, or too many failures. Every step once, however many of its iterations are in the batch.$$;
+
+create or replace function flowgres.iteration_at(p_place integer, p_count integer, p_redo integer[])
+  returns integer language sql immutable parallel safe
+as $$
+  select case when p_redo is null then p_place else p_redo[p_place - p_count + cardinality(p_redo) + 1] end;
+$$;
+comment on function flowgres.iteration_at(integer, integer, integer[]) is $$Which iteration has its turn at this place of a list
+
+Of a list that was retried those that had completed come first, and what runs again last.$$;
 
 create or replace function flowgres.tolerated_count(p_tolerate jsonb, p_count integer, p_needed integer)
   returns integer language sql immutable parallel safe

@@ -58,12 +58,13 @@ create or replace function flowgres.begin_failing(inout p_state flowgres.advance
   language plpgsql
 as $$
 begin
+  p_state := flowgres.set_aside(p_state => p_state);
   p_state := flowgres.turn_to_always(
     p_slots => array(select f.slot::integer from jsonb_object_keys(p_state.failing_errors) as f (slot)),
     p_reason => 'the execution failed', p_state => p_state);
 end;
 $$;
-comment on function flowgres.begin_failing(flowgres.advance_state) is $$Turn the executions of failing_errors towards their end.$$;
+comment on function flowgres.begin_failing(flowgres.advance_state) is $$Turn the executions of failing_errors towards their end, but those that have retries left.$$;
 
 create or replace function flowgres.turn_to_always(p_slots integer[], p_reason text, inout p_state flowgres.advance_state)
   language plpgsql
@@ -131,7 +132,7 @@ begin
       order by w.section, m.seq desc, w.index
       limit 1
     ) as n
-    where p_state.failing_flags[t.slot] and coalesce(e.stop ->> 'status', 'failed') = 'failed'
+    where p_state.failing_flags[t.slot] and t.slot <> all(coalesce(p_state.retried_slots, '{}')) and coalesce(e.stop ->> 'status', 'failed') = 'failed'
       and v_resolved_counts[t.slot] + v_newly_resolved[t.slot] >= v_total_counts[t.slot]
   ),
   entered as (

@@ -20,8 +20,9 @@ begin
     return 0;
   end if;
   -- A child that takes longer than its step may: the step goes on without it, and it is not to go on either.
-  insert into flowgres.cancellations (tenant_id, execution_id, requested_at, reason)
-  select q.tenant_id, substr(q.waits_for, 7)::uuid, v_now, 'the step that waits for it ran out of time'
+  insert into flowgres.cancellations (tenant_id, execution_id, requested_at, reason, generation)
+  select q.tenant_id, substr(q.waits_for, 7)::uuid, v_now, 'the step that waits for it ran out of time', (
+    select c.generation from flowgres.executions as c where c.tenant_id = q.tenant_id and c.id = substr(q.waits_for, 7)::uuid)
   from flowgres.work_queue as q
   where q.ctid = any(v_rows) and q.waits_for like 'child:%';
   perform flowgres.forget_waits(p_rows => v_rows)

@@ -8,7 +8,7 @@ as $$
 begin
   insert into flowgres.step_executions as s (
     tenant_id, execution_id, step_index, iteration, attempts, step, type, status, edge, untaken, runner_id,
-    child_execution_id, ready_at, started_at, finished_at, due_at, output, error, seq, is_logged, round, previous)
+    child_execution_id, ready_at, started_at, finished_at, due_at, output, error, seq, is_logged, round, previous, generation)
   select
     o.tenant_id, o.execution_id, o.step_index, o.iteration, o.attempt, o.step, o.step_type,
     case o.outcome
@@ -20,7 +20,7 @@ begin
     case when o.outcome <> 'skipped' then o.began_at end,
     case when o.edge is not null then p_state.now end,
     nullif(o.due_at, 'infinity'), case when o.edge is not null then o.output end, o.error, case when o.edge is not null then o.seq end, true,
-    o.round + (o.outcome = 'again')::integer, case when o.outcome = 'again' then o.output end
+    o.round + (o.outcome = 'again')::integer, case when o.outcome = 'again' then o.output end, nullif(o.generation, 1)
   from unnest(p_state.outcomes) as o
   where o.edge is null or o.is_recorded
   on conflict (tenant_id, execution_id, step_index, iteration) do update
@@ -29,7 +29,7 @@ begin
     runner_id = excluded.runner_id, child_execution_id = coalesce(excluded.child_execution_id, s.child_execution_id),
     started_at = coalesce(s.started_at, excluded.started_at), finished_at = excluded.finished_at,
     due_at = excluded.due_at, output = excluded.output, error = excluded.error, seq = excluded.seq, is_logged = true,
-    round = excluded.round,
+    round = excluded.round, generation = excluded.generation,
     -- What a round gave is there for the next one, through all its attempts.
     previous = case when excluded.edge is not null then null when excluded.round > coalesce(s.round, 1) then excluded.previous else s.previous end;
 

@@ -11,6 +11,7 @@ declare
   v_execution_ids uuid[] := p_state.execution_ids;
   v_version_ids uuid[] := p_state.version_ids;
   v_failing_flags boolean[] := p_state.failing_flags;
+  v_generations smallint[] := p_state.generations;
   v_resolved_counts integer[] := p_state.resolved_counts;
   v_newly_resolved integer[];
   v_last_seqs integer[];
@@ -84,18 +85,18 @@ begin
           over (partition by j.slot order by j.child))::integer as seq
       from judged as j
       where j.verdict is not null and (
-        -- It may have been decided before: by a join that does not wait for all, or because it was cancelled.
-        not j.is_early or not exists (
+        -- It may have been decided before: by a join that does not wait for all, because it was cancelled, or before a retry.
+        not j.is_early and v_generations[j.slot] = 1 or not exists (
           select from flowgres.step_executions as s
           where s.tenant_id = j.tenant_id and s.execution_id = j.execution_id and s.step_index = j.child and s.iteration = -1))
     ),
     marked as (
       insert into flowgres.step_executions as s (
-        tenant_id, execution_id, step_index, step, type, status, edge, ready_at, finished_at, seq)
+        tenant_id, execution_id, step_index, step, type, status, edge, ready_at, finished_at, seq, generation)
       select
         d.tenant_id, d.execution_id, d.child, d.step, d.step_type, d.verdict,
         case when d.verdict = 'skipped' then 'dead' end, p_state.now, case when d.verdict = 'skipped' then p_state.now end,
-        case when d.verdict = 'skipped' and d.step_type <> 'outputs' then d.seq end
+        case when d.verdict = 'skipped' and d.step_type <> 'outputs' then d.seq end, nullif(v_generations[d.slot], 1)
       from decided as d
       where d.verdict = 'skipped' or d.is_early
     )

@@ -53,7 +53,8 @@ begin
     select e.tenant_id, e.id, e.status, e.parent_execution_id, e.parent_queue_id, e.parent_step_index
     from unnest(p_tenant_ids, p_child_ids) as x (tenant_id, id)
     join flowgres.executions as e on e.tenant_id = x.tenant_id and e.id = x.id
-    where e.parent_execution_id is not null
+    -- A note may be older than a retry of the child, which goes on then.
+    where e.parent_execution_id is not null and e.finished_at is not null
     order by e.parent_execution_id, e.parent_queue_id
   ) as c
   cross join lateral (
@@ -72,7 +73,7 @@ begin
     join flowgres.work_queue as q
       on q.tenant_id = e.tenant_id and q.execution_id = e.parent_execution_id and q.id = e.parent_queue_id
         and q.step_index = e.parent_step_index and q.waits_for = 'child:' || e.id
-    where e.id <> all(coalesce(v_children, '{}'));
+    where e.finished_at is not null and e.id <> all(coalesce(v_children, '{}'));
   end if;
   if v_rows is null then
     return 0;
