@@ -181,7 +181,7 @@ Every step of the workflow with status, output, error and attempts, whether it r
 {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
 trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, instance_id, steps_completed, total_steps, progress,
 phase, scheduled_at, created_at, started_at, finished_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
-started_at, finished_at, due_at, child_execution_id, items, round, waits_for, reason, depends_on}]}.$$;
+started_at, finished_at, due_at, child_execution_id, items, round, reused_from, waits_for, reason, depends_on}]}.$$;
 
 create or replace function flowgres_api.cancel_execution(execution_id uuid, reason text default null)
   returns jsonb language sql
@@ -192,7 +192,7 @@ After it no new step starts; running ones are aborted within 5 s. 409 execution_
 Returns {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
 trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, instance_id, steps_completed, total_steps, progress,
 phase, scheduled_at, created_at, started_at, finished_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
-started_at, finished_at, due_at, child_execution_id, items, round, waits_for, reason, depends_on}]}.$$;
+started_at, finished_at, due_at, child_execution_id, items, round, reused_from, waits_for, reason, depends_on}]}.$$;
 
 -- Figures
 

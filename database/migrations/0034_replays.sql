@@ -1,0 +1,12 @@
+-- Executions that repeat others, whole or from a step on.
+--
+-- squawk-ignore-file require-concurrent-index-creation
+--
+-- The index is partial, and holds what somebody has replayed: deliveries that were sent again, so far. To find those a table is read once.
+
+set local role flowgres_owner;
+
+alter table flowgres.step_executions add column reused_from uuid;
+comment on column flowgres.step_executions.reused_from is $$The execution in which it ended, when it was copied from there and did not run here$$;
+
+create index executions_replays_idx on flowgres.executions (tenant_id, replayed_from) where replayed_from is not null;
