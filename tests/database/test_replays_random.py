@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -18,7 +18,6 @@ from tests.support.scale import IS_LONG
 
 MAX_TURNS = 400
 FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-REFUSALS = ("step_not_taken",)
 Json = Any
 Say = Callable[[Row, str], Json]
 
@@ -30,31 +29,35 @@ def runner(module_database: Database) -> Iterator[Hands]:
         yield Hands(db)
 
 
-def _play(db: Db, runner: Hands, dice: random.Random, say: Say) -> None:
-    """Run what is there to its end, in a random order."""
-    leases: list[Row] = []
-    for _ in range(MAX_TURNS):
+def _play(
+    db: Db, runner: Hands, dice: random.Random, say: Say, leases: Sequence[Row] = (), *, turns: int = MAX_TURNS
+) -> list[Row]:
+    """Run what is there to its end, in a random order, or for so many turns; return what is leased still."""
+    leases = list(leases)
+    for _ in range(turns):
         leases = leases or runner.claim()
         if not leases:
             db.run("update flowgres.work_queue set due_at = flowgres.now() where isfinite(due_at)")
             leases = runner.claim()
         if not leases:
-            return
+            break
         dice.shuffle(leases)
         batch = [leases.pop() for _ in range(dice.randint(1, len(leases)))]
         ends = [(lease, say(lease, runner.step_name(lease))) for lease in batch]
         leases += [lease for lease, said in ends if said["o"] == "started"]
         leases += runner.report([runner.result(lease, said) for lease, said in ends])
+    return leases
 
 
 def _fork(database: Database, tenant: Tenant, original: str, step: str) -> str | None:
     try:
         with database.as_role("member", tenant_id=tenant.tenant_id) as db:
             answer = db.call("flowgres_api.replay_execution", execution_id=original, from_step=step)
-            return str(answer["execution_id"])
     except psycopg.Error as error:
-        assert any(code in str(error) for code in REFUSALS), error
+        if "step_not_taken" not in str(error):
+            raise
         return None
+    return str(answer["execution_id"])
 
 
 def _forget(db: Db) -> None:
@@ -63,31 +66,27 @@ def _forget(db: Db) -> None:
 
 
 @given(seed=st.integers(0, 1_000_000))
-@settings(FUZZ, max_examples=1_000 if IS_LONG else 60)
-def test_forks_of_anything_end(module_database: Database, tenant_of_module: Tenant, runner: Hands, seed: int) -> None:
+@settings(FUZZ, max_examples=1_000 if IS_LONG else 25)
+def test_forks_of_anything_end(module_database: Database, reference_tenant: Tenant, runner: Hands, seed: int) -> None:
     dice = random.Random(seed)
     definition = random_graph(dice, name="forks")
     steps = {step["id"]: step for step in definition["steps"]}
     with module_database.connect() as db:
-        original = start(module_database, tenant_of_module, import_workflow(db, tenant_of_module, definition))
+        _forget(db)
+        original = start(module_database, reference_tenant, import_workflow(db, reference_tenant, definition))
 
         def say(lease: Row, step: str) -> Json:
             return random_outcome(dice, lease, steps.get(step, {}))
 
-        if dice.random() < 0.7:
-            _play(db, runner, dice, say)
-        else:
-            # One that is under way.
-            for lease in runner.claim():
-                runner.report([runner.result(lease, say(lease, runner.step_name(lease)))])
-        fork = _fork(module_database, tenant_of_module, original, dice.choice(sorted(steps)))
+        # Now and then one that is under way.
+        leases = _play(db, runner, dice, say, turns=dice.choice([MAX_TURNS, MAX_TURNS, 1, 2, 4]))
+        fork = _fork(module_database, reference_tenant, original, dice.choice(sorted(steps)))
         assert_invariants(db, drained=False)
-        _play(db, runner, dice, say)
+        _play(db, runner, dice, say, leases)
         if fork is not None:
             status = db.value("select status from flowgres.executions where id = %s", fork)
             assert status in ("completed", "failed", "cancelled"), definition
         assert_invariants(db)
-        _forget(db)
 
 
 def _steady_graph(dice: random.Random) -> Json:
@@ -110,10 +109,15 @@ def _steady_graph(dice: random.Random) -> Json:
     return dag("steady", steps, **({"outputs": {"n": 1}} if dice.random() < 0.3 else {}))
 
 
+def _outcome(step: Json) -> list[Json]:
+    """What a step came to. How many items had failed when a list failed is a matter of their order."""
+    return [step["status"], step["output"], step["error"] and step["error"]["code"]]
+
+
 @given(seed=st.integers(0, 1_000_000))
-@settings(FUZZ, max_examples=1_000 if IS_LONG else 60)
+@settings(FUZZ, max_examples=1_000 if IS_LONG else 25)
 def test_fork_without_overrides_ends_as_the_original_did(
-    module_database: Database, tenant_of_module: Tenant, runner: Hands, seed: int
+    module_database: Database, reference_tenant: Tenant, runner: Hands, seed: int
 ) -> None:
     dice = random.Random(seed)
     definition = _steady_graph(dice)
@@ -133,15 +137,14 @@ def test_fork_without_overrides_ends_as_the_original_did(
         return completed({"by": name, "item": lease["iteration"]})
 
     with module_database.connect() as db:
-        original = start(module_database, tenant_of_module, import_workflow(db, tenant_of_module, definition))
+        _forget(db)
+        original = start(module_database, reference_tenant, import_workflow(db, reference_tenant, definition))
         _play(db, runner, dice, say)
-        fork = _fork(module_database, tenant_of_module, original, dice.choice(sorted(steps)))
+        fork = _fork(module_database, reference_tenant, original, dice.choice(sorted(steps)))
         _play(db, runner, dice, say)
         if fork is not None:
-            before, after = (get(module_database, tenant_of_module, id) for id in (original, fork))
+            before, after = (get(module_database, reference_tenant, id) for id in (original, fork))
             assert (after["status"], after["output"]) == (before["status"], before["output"]), definition
             for name, step in before["steps"].items():
-                kept = ("status", "output", "error")
-                assert [after["steps"][name][key] for key in kept] == [step[key] for key in kept], (name, definition)
+                assert _outcome(after["steps"][name]) == _outcome(step), (name, definition)
         assert_invariants(db)
-        _forget(db)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from flowgres_cli.commands.executions_replay import diff_executions, fork_execution, replay_execution
 from flowgres_cli.output import Column, moment, plain
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
@@ -44,7 +45,12 @@ def execution_id(value: str) -> str:
 
 @click.group()
 def executions() -> None:
-    """List, inspect and cancel executions."""
+    """List, inspect, replay and cancel executions."""
+
+
+executions.add_command(replay_execution)
+executions.add_command(fork_execution)
+executions.add_command(diff_executions)
 
 
 @executions.command("list", epilog="Example: flowgres executions list --workflow order-pipeline --status failed")

@@ -49,7 +49,7 @@ def record_cases(run: Run, workflow_file: str) -> dict[str, Json]:
     document: dict[str, Json] = {"workflow": workflow_file}
     began = datetime.fromisoformat(execution["started_at"] or execution["created_at"]).astimezone(UTC)
     document["now"] = began.isoformat().replace("+00:00", "Z")
-    names = sorted(set(_SECRET.findall(json.dumps(run.definition).replace('\\"', '"'))))
+    names = sorted(secret_names(run.definition))
     if names:
         document["secrets"] = {name: f"put-in-{name}" for name in names}
     case: dict[str, Json] = {
@@ -62,6 +62,11 @@ def record_cases(run: Run, workflow_file: str) -> dict[str, Json]:
     case["expect"] = _expect(run)
     document["cases"] = [case]
     return document
+
+
+def secret_names(definition: Mapping[str, Json]) -> set[str]:
+    """The secrets that the expressions of a definition name."""
+    return set(_SECRET.findall(json.dumps(definition).replace('\\"', '"')))
 
 
 def _check_replayable(run: Run) -> None:
@@ -87,7 +92,7 @@ def _mocks(run: Run) -> Iterator[dict[str, Json]]:
     ]
     rows += [(item["step"], item["iteration"], item) for item in run.items]
     iterated = {name for name, iteration, _ in rows if iteration is not None}
-    computed = _computing_types()
+    computed = computing_types()
     for step in run.execution["steps"]:
         if step["type"] in computed:
             continue
@@ -103,7 +108,7 @@ def _mocks(run: Run) -> Iterator[dict[str, Json]]:
                 yield {**mock, **answers[0]} if len(answers) == 1 else {**mock, "answers": answers}
 
 
-def _computing_types() -> frozenset[str]:
+def computing_types() -> frozenset[str]:
     """Types whose steps do in a case what they did in the run."""
     pure = {handler.type for handler in pure_handlers(lambda: datetime.now(UTC))}
     return frozenset(pure - {SubWorkflowHandler.type, TransitionHandler.type})
@@ -114,6 +119,9 @@ def _answers(
 ) -> Iterator[dict[str, Json]]:
     """What each attempt of a step came to, in order."""
     own = [one for one in run.attempts if one["step"] == row["step"] and one["iteration"] == iteration]
+    if row.get("reused_from") and row["status"] == "completed":
+        # It was taken over from another execution, which has its attempts.
+        yield {"output": row["output"]}
     for attempt in sorted(own, key=lambda one: one["attempt"]):
         if attempt["status"] == "failed":
             answer = _failed_request(attempt) if kind == "http" else {"error": _error(attempt["error"])}

@@ -60,7 +60,7 @@ begin
     join steps as w on w.index = a.index
     cross join unnest(w.children) as n (index)
     join judged as c on c.index = n.index
-    where not (c.is_early and c.status is not distinct from 'completed')
+    where (c.is_early and c.status = 'completed' and c.join_rule in ('any', 'at_least', 'failed')) is not true
   )
   select
     j.index, j.id, case when a.index is not null then 'anew' when j.is_overridden then 'override' else j.status end, j.is_reached
