@@ -142,6 +142,9 @@ def _prepare(
     try:
         run = fetch_run(client, execution_id)
         version = int(run.execution["version"])
+        if any(step.get("reused_from") for step in run.execution["steps"]):
+            why = f"it took over steps of {run.execution['replayed_from']}, which is the one to look at"
+            return Verdict(execution_id, version, UNKNOWN, reasons=(why,))
         recorded = record_for(run, draft.document, "draft.json")
     except CliError as error:
         # Not to be replayed at all, or gone since it was listed.

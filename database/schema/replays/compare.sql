@@ -96,13 +96,17 @@ begin
         'output', case when x.is_other_output then flowgres.json_differences(p_a => (x.a).output, p_b => (x.b).output, p_most => 20) end)
       order by coalesce((x.a).step_index, (x.b).step_index), x.step)
     from (
-      select coalesce(a.step, b.step) as step, a, b, a.output is distinct from b.output as is_other_output
+      -- Of a step that completed in one of them alone the status says all.
+      select
+        coalesce(a.step, b.step) as step, a.row as a, b.row as b,
+        ((a.row).status = 'completed' and (b.row).status = 'completed' and (a.row).output is distinct from (b.row).output) is true
+          as is_other_output
       from (
-        select s.* from flowgres.step_executions as s
+        select s.step, s as row from flowgres.step_executions as s
         where s.tenant_id = (p_a).tenant_id and s.execution_id = (p_a).id and s.iteration = -1 and s.type <> 'outputs'
       ) as a
       full join (
-        select s.* from flowgres.step_executions as s
+        select s.step, s as row from flowgres.step_executions as s
         where s.tenant_id = (p_b).tenant_id and s.execution_id = (p_b).id and s.iteration = -1 and s.type <> 'outputs'
       ) as b on b.step = a.step
     ) as x), '[]');
