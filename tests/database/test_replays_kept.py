@@ -17,7 +17,7 @@ Json = Any
 
 def test_ten_thousand_iterations_are_taken_over_as_one_output(database: Database, db: Db, tenant: Tenant) -> None:
     count = 10_000
-    steps = [{"id": "each", "foreach": {"items": "{{ input.n }}"}}, {"id": "end", "depends_on": ["each"]}]
+    steps: list[Json] = [{"id": "each", "foreach": {"items": "{{ input.n }}"}}, {"id": "end", "depends_on": ["each"]}]
     original = start(database, tenant, import_workflow(db, tenant, dag("large", steps)))
     # As if its iterations had run.
     output = list(range(count))
@@ -37,7 +37,7 @@ def test_ten_thousand_iterations_are_taken_over_as_one_output(database: Database
 
 
 def test_iterations_stay_with_the_original_and_the_list_runs_whole(database: Database, db: Db, tenant: Tenant) -> None:
-    steps = [{"id": "each", "foreach": {"items": [1, 2]}}, {"id": "end", "depends_on": ["each"]}]
+    steps: list[Json] = [{"id": "each", "foreach": {"items": [1, 2]}}, {"id": "end", "depends_on": ["each"]}]
     original = start(database, tenant, import_workflow(db, tenant, dag("lists", steps)))
 
     def decide(lease: Json, step: str) -> Json:

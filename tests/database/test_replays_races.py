@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.support.database import Database, Db, Tenant
 from tests.support.engine import completed, dag, failed, get, hands, import_workflow, start, statuses
 from tests.support.races import caller, rivals
 
 from .test_replays import DIAMOND, replay
+
+Json = Any
 
 
 def test_fork_waits_for_who_deletes_the_original_and_then_there_is_none(
@@ -46,7 +50,7 @@ def test_original_is_not_deleted_under_a_fork(database: Database, db: Db, tenant
 
 
 def test_who_advances_the_original_is_not_kept_waiting_by_a_fork(database: Database, db: Db, tenant: Tenant) -> None:
-    steps = [{"id": "a"}, {"id": "b"}, {"id": "c", "depends_on": ["a", "b"]}]
+    steps: list[Json] = [{"id": "a"}, {"id": "b"}, {"id": "c", "depends_on": ["a", "b"]}]
     original = start(database, tenant, import_workflow(db, tenant, dag("held", steps)))
     with hands(database) as runner:
         leases = runner.claim()
