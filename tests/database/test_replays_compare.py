@@ -37,7 +37,7 @@ def _leaves(a: Json, b: Json, path: str) -> dict[str, tuple[Json, ...]]:
         return {} if type(a) is type(b) and a == b else {path: (a, b)}
     found: dict[str, tuple[Json, ...]] = {}
     for name, values, key in pairs:
-        found |= _leaves(*values, path + name) if is_whole[key] else {path + name: tuple(values)}
+        found |= _leaves(values[0], values[1], path + name) if is_whole[key] else {path + name: tuple(values)}
     return found
 
 

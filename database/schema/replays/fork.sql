@@ -13,7 +13,12 @@ declare
 begin
   -- A foreach is taken over as a whole: its output has those of its items, whose rows stay where they are. So ten thousand of them
   -- cost one row. No attempt was made here, and nothing is undone here either: both belong to the original.
-  with copied as materialized (
+  with was as materialized (
+    select s.step, s.status, s.edge, s.output, s.error, s.untaken, s.seq, s.reused_from
+    from flowgres.step_executions as s
+    where s.tenant_id = (p_original).tenant_id and s.execution_id = (p_original).id and s.iteration = -1
+  ),
+  copied as materialized (
     select
       w.index, w.id, w.type, p_last_seq + row_number() over (order by s.seq nulls last, w.index) as seq,
       case when o.is_overridden then 'completed' else s.status end as status,
@@ -33,12 +38,7 @@ begin
       o.is_overridden, s.reused_from
     from flowgres.workflow_steps as w
     cross join lateral (select p_overrides ? w.id as is_overridden) as o
-    left join lateral (
-      select s.status, s.edge, s.output, s.error, s.untaken, s.seq, s.reused_from
-      from flowgres.step_executions as s
-      where s.tenant_id = (p_original).tenant_id and s.execution_id = (p_original).id and s.step = w.id and s.iteration = -1
-      offset 0
-    ) as s on true
+    left join was as s on s.step = w.id
     where w.tenant_id = (p_version).tenant_id and w.version_id = (p_version).id and w.index = any(p_kept)
   ),
   written as (
@@ -97,8 +97,8 @@ begin
   set is_new = false
   where q.tenant_id = v_tenant_id and q.execution_id = p_execution_id;
   v_state := flowgres.hold_executions(p_execution_ids => array[p_execution_id], p_tenant_ids => array[v_tenant_id]);
-  -- The same as if all of them had just been reported.
-  v_state.event_seqs := array[0];
+  -- The same as if all of them had just been reported. Of the first event streams know.
+  v_state.event_seqs := array[1];
   v_state.newly_resolved := array[cardinality(p_kept)];
   v_state.newly_completed := array[v_completed];
   v_state.frontier := array(

@@ -9,18 +9,18 @@ create or replace function flowgres.plan_fork(
 as $$
 begin
   return query
-  with recursive steps as materialized (
+  with recursive was as materialized (
+    -- Once, and not for each step: it may have ten thousand iterations.
+    select s.step, s.type, s.status, s.edge, s.output
+    from flowgres.step_executions as s
+    where s.tenant_id = (p_original).tenant_id and s.execution_id = (p_original).id and s.iteration = -1 and s.finished_at is not null
+  ),
+  steps as materialized (
     select
       w.index, w.id, w.type, w.dependencies, w.children, w.join_rule, w.cancel_indexes, w.rest_indexes, w.is_early, w.branches,
-      s.status, s.edge, s.output, s.type as was_type, w.id = any(p_overridden) as is_overridden
+      s.status, s.edge, s.output ->> 'branch' as branch, s.type as was_type, w.id = any(p_overridden) as is_overridden
     from flowgres.workflow_steps as w
-    left join lateral (
-      select s.status, s.edge, s.output, s.type
-      from flowgres.step_executions as s
-      where s.tenant_id = (p_original).tenant_id and s.execution_id = (p_original).id and s.step = w.id and s.iteration = -1
-        and s.finished_at is not null
-      offset 0
-    ) as s on true
+    left join was as s on s.step = w.id
     where w.tenant_id = (p_version).tenant_id and w.version_id = (p_version).id and w.section = 'steps'
   ),
   reached as (
@@ -38,7 +38,7 @@ begin
       w.is_overridden or w.type = w.was_type and w.type <> 'outputs' and (
         w.status = 'skipped'
         or w.status = 'completed' and w.type <> 'stop'
-        and ((p_version).id = (p_original).version_id or w.branches is null or w.branches ? (w.output ->> 'branch'))
+        and ((p_version).id = (p_original).version_id or w.branches is null or w.branches ? w.branch)
         -- A failure stands when it was none to those that come after, or somebody handled it, or will now.
         or w.status = 'failed' and (w.edge <> 'failed' or exists (
           select from steps as h

@@ -11,61 +11,54 @@ $$;
 comment on function flowgres.replayed_trigger(jsonb, text) is $$What expressions of a replay see as their trigger: that of the original.$$;
 
 create or replace function flowgres.start_replays(
-  p_version flowgres.workflow_versions, p_originals flowgres.executions[], p_inputs jsonb[], p_priority smallint, p_now timestamptz,
-  p_actor text, p_reason text, p_details jsonb
+  p_version flowgres.workflow_versions, p_original_ids uuid[], p_inputs jsonb[], p_triggers jsonb[], p_correlation_ids text[],
+  p_metadata jsonb[], p_max_retries smallint[], p_priority smallint, p_now timestamptz, p_actor text, p_reason text, p_details jsonb
 )
   returns uuid[] language plpgsql set search_path to pg_catalog, pg_temp
 as $$
 declare
   v_tenant_id uuid := p_version.tenant_id;
+  v_count integer := cardinality(p_original_ids);
   v_ids uuid[];
+  v_audit_ids uuid[] := flowgres.uuids_v7(p_at => p_now, p_count => v_count);
 begin
   v_ids := flowgres.insert_executions(
     p_version => p_version,
-    p_ids => flowgres.uuids_v7(p_at => p_now, p_count => cardinality(p_originals)),
+    p_ids => flowgres.uuids_v7(p_at => p_now, p_count => v_count),
     p_inputs => p_inputs,
     p_now => p_now,
     p_priority => p_priority,
     p_trigger_type => 'replay',
-    p_triggers => array(
-      select flowgres.replayed_trigger(p_trigger => o.trigger, p_trigger_type => o.trigger_type)
-      from unnest(p_originals) with ordinality as o
-      order by o.ordinality),
+    p_triggers => p_triggers,
     p_created_by => p_actor);
+  -- What a start has once for all, each of these has of its original.
   update flowgres.executions as e
   set
     replayed_from = o.original_id, correlation_id = coalesce(o.correlation_id, e.correlation_id), metadata = o.metadata,
     max_retries = o.max_retries, event_seq = 1
-  from (
-    select
-      v_ids[o.ordinality] as id, o.id as original_id, o.metadata, o.max_retries,
-      -- Of another input it is what the workflow finds there.
-      case when p_version.correlation_path is null or p_inputs[o.ordinality] = o.input then o.correlation_id end as correlation_id
-    from unnest(p_originals) with ordinality as o
-  ) as o
-  where e.tenant_id = v_tenant_id and e.id = o.id and e.id between v_ids[1] and v_ids[cardinality(v_ids)];
+  from unnest(v_ids, p_original_ids, p_correlation_ids, p_metadata, p_max_retries)
+    as o (id, original_id, correlation_id, metadata, max_retries)
+  where e.tenant_id = v_tenant_id and e.id = o.id and e.id between v_ids[1] and v_ids[v_count];
   insert into flowgres.events (tenant_id, execution_id, seq, at, type, message, actor, details)
   select
-    v_tenant_id, v_ids[o.ordinality], 1, p_now, 'execution_replayed', p_reason, p_actor,
-    jsonb_build_object('replayed_from', o.id) || coalesce(p_details, '{}')
-  from unnest(p_originals) with ordinality as o;
+    v_tenant_id, o.id, 1, p_now, 'execution_replayed', p_reason, p_actor,
+    jsonb_build_object('replayed_from', o.original_id) || coalesce(p_details, '{}')
+  from unnest(v_ids, p_original_ids) as o (id, original_id);
   insert into flowgres.audit_log (tenant_id, id, at, actor, action, subject, details)
   select
-    v_tenant_id, a.id, p_now, p_actor, 'execution_replayed', o.id::text,
-    jsonb_strip_nulls(jsonb_build_object('reason', p_reason, 'execution_id', v_ids[o.ordinality])) || coalesce(p_details, '{}')
-  from unnest(p_originals) with ordinality as o
-  join unnest(flowgres.uuids_v7(p_at => p_now, p_count => cardinality(p_originals))) with ordinality as a (id, place)
-    on a.place = o.ordinality;
+    v_tenant_id, o.audit_id, p_now, p_actor, 'execution_replayed', o.original_id::text,
+    jsonb_strip_nulls(jsonb_build_object('reason', p_reason, 'execution_id', o.id)) || coalesce(p_details, '{}')
+  from unnest(v_ids, p_original_ids, v_audit_ids) as o (id, original_id, audit_id);
   perform flowgres.tell_streams(
-    p_tenant_ids => array_fill(v_tenant_id, array[cardinality(v_ids)]), p_execution_ids => v_ids,
-    p_event_seqs => array_fill(0, array[cardinality(v_ids)]), p_now => p_now);
+    p_tenant_ids => array_fill(v_tenant_id, array[v_count]), p_execution_ids => v_ids, p_event_seqs => array_fill(0, array[v_count]),
+    p_now => p_now);
   return v_ids;
 end;
 $$;
-comment on function flowgres.start_replays is $$Start executions of a version that repeat others, with these inputs; returns their ids, in the order of the originals
+comment on function flowgres.start_replays is $$Start executions of a version that repeat others; returns their ids, in the order of the originals
 
-A few statements for all of them. Each is told in the audit log and as the first event of what it starts. Whether they may start, and
-the rate of starts, the caller has checked.$$;
+What they have of their originals lies in arrays beside those. A few statements for all of them; each is told in the audit log, and as the
+first event of what it starts. Whether they may start, and the rate of starts, the caller has checked.$$;
 
 create or replace function flowgres.replay_held(p_tenant_id uuid, p_execution_ids uuid[], p_actor text, p_reason text)
   returns table (execution_id uuid, started_id uuid, code text, message text) language plpgsql set search_path to pg_catalog, pg_temp
@@ -74,17 +67,29 @@ declare
   v_now timestamptz := flowgres.now();
   v_version flowgres.workflow_versions;
   v_ids uuid[];
+  v_seen uuid[] := '{}';
+  v_first uuid := (select x from unnest(p_execution_ids) as x order by x limit 1);
+  v_last uuid := (select x from unnest(p_execution_ids) as x order by x desc limit 1);
   v_group record;
 begin
   -- Of each version and priority at once, with what its start may not be.
   for v_group in
     select
-      e.version_id, e.priority, array_agg(e order by e.id) as originals, array_agg(e.input order by e.id) as inputs,
-      array_agg(e.id order by e.id) as ids
-    from flowgres.executions as e
-    where e.tenant_id = p_tenant_id and e.id = any(p_execution_ids) and not flowgres.is_hidden(e.id)
+      e.version_id, e.priority, array_agg(e.id order by e.id) as ids, array_agg(e.input order by e.id) as inputs,
+      array_agg(flowgres.replayed_trigger(p_trigger => e.trigger, p_trigger_type => e.trigger_type) order by e.id) as triggers,
+      array_agg(e.correlation_id order by e.id) as correlation_ids, array_agg(e.metadata order by e.id) as metadata,
+      array_agg(e.max_retries order by e.id) as max_retries
+    from (select distinct x.id from unnest(p_execution_ids) as x (id)) as x
+    cross join lateral (
+      select e.id, e.version_id, e.priority, e.input, e.trigger, e.trigger_type, e.correlation_id, e.metadata, e.max_retries
+      from flowgres.executions as e
+      where e.tenant_id = p_tenant_id and e.id = x.id and e.id between v_first and v_last
+      offset 0
+    ) as e
+    where not flowgres.is_hidden(e.id)
     group by e.version_id, e.priority
   loop
+    v_seen := v_seen || v_group.ids;
     select v.* into v_version
     from flowgres.workflow_versions as v
     join flowgres.workflows as w on w.tenant_id = v.tenant_id and w.id = v.workflow_id
@@ -95,15 +100,15 @@ begin
       continue;
     end if;
     v_ids := flowgres.start_replays(
-      p_version => v_version, p_originals => v_group.originals, p_inputs => v_group.inputs, p_priority => v_group.priority,
-      p_now => v_now, p_actor => p_actor, p_reason => p_reason, p_details => null);
+      p_version => v_version, p_original_ids => v_group.ids, p_inputs => v_group.inputs, p_triggers => v_group.triggers,
+      p_correlation_ids => v_group.correlation_ids, p_metadata => v_group.metadata, p_max_retries => v_group.max_retries,
+      p_priority => v_group.priority, p_now => v_now, p_actor => p_actor, p_reason => p_reason, p_details => null);
     return query select u.original_id, u.id, null::text, null::text from unnest(v_group.ids, v_ids) as u (original_id, id);
   end loop;
   return query
   select u.id, null::uuid, 'execution_not_found', format('execution %s does not exist', u.id)
   from unnest(p_execution_ids) as u (id)
-  where not exists (
-    select from flowgres.executions as e where e.tenant_id = p_tenant_id and e.id = u.id and not flowgres.is_hidden(e.id));
+  where u.id <> all(v_seen);
   perform flowgres.wake_runners();
 end;
 $$;
@@ -194,7 +199,11 @@ begin
   end if;
   perform flowgres.check_start_rate(p_tenant_id => v_tenant_id, p_count => 1, p_now => v_now);
   v_ids := flowgres.start_replays(
-    p_version => v_version, p_originals => array[v_original], p_inputs => array[v_input], p_priority => v_original.priority,
+    p_version => v_version, p_original_ids => array[v_original.id], p_inputs => array[v_input],
+    p_triggers => array[flowgres.replayed_trigger(p_trigger => v_original.trigger, p_trigger_type => v_original.trigger_type)],
+    -- Of another input it is what the workflow finds there.
+    p_correlation_ids => array[case when v_version.correlation_path is null or v_input = v_original.input then v_original.correlation_id end],
+    p_metadata => array[v_original.metadata], p_max_retries => array[v_original.max_retries], p_priority => v_original.priority,
     p_now => v_now, p_actor => flowgres.actor(), p_reason => nullif(p_reason, ''),
     p_details => nullif(jsonb_strip_nulls(jsonb_build_object(
       'version', nullif(v_version.version, v_original.version), 'from_step', p_from_step,
