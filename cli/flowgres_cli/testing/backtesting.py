@@ -15,7 +15,7 @@ from flowgres_cli.definitions import check_file, print_findings
 from flowgres_cli.errors import CliError, InvalidDefinitionError, NotFoundError, UsageProblemError
 from flowgres_cli.signals import signals_as_interrupt
 from flowgres_cli.testing.cases import Case, Result
-from flowgres_cli.testing.drafts import Recorded, as_difference, record_for, unanswered
+from flowgres_cli.testing.drafts import Recorded, as_difference, find_obstacle, record_for, unanswered
 from flowgres_cli.testing.keeping import fetch_run
 from flowgres_cli.testing.reading import Reader
 from flowgres_cli.testing.recording import Run
@@ -142,9 +142,9 @@ def _prepare(
     try:
         run = fetch_run(client, execution_id)
         version = int(run.execution["version"])
-        if any(step.get("reused_from") for step in run.execution["steps"]):
-            why = f"it took over steps of {run.execution['replayed_from']}, which is the one to look at"
-            return Verdict(execution_id, version, UNKNOWN, reasons=(why,))
+        obstacle = find_obstacle(run, draft.document)
+        if obstacle is not None:
+            return Verdict(execution_id, version, UNKNOWN, reasons=(obstacle,))
         recorded = record_for(run, draft.document, "draft.json")
     except CliError as error:
         # Not to be replayed at all, or gone since it was listed.

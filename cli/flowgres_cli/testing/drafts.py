@@ -20,8 +20,9 @@ from flowgres_runner.payloads.masks import MASK
 Json = Any
 _HTTP_KEYS = frozenset({"status", "headers", "body", "body_encoding"})
 _ENDED = ("completed", "failed")
-# What the run itself says of a place: "cases[0].expect.outputs.total" is of the file that was made.
-_PLACE = re.compile(r"^cases\[0\]\.expect\.")
+# What a case begins without.
+_TRIGGER = re.compile(r"\{\{[^}]*\btrigger\s*[.\[]")
+_INSTANCE = re.compile(r"\{\{[^}]*\binstance\s*[.\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,18 @@ def record_for(run: Run, draft: Mapping[str, Json], workflow_file: str) -> Recor
         notes.append(f"its recorded values have masked secrets ({MASK}), and are taken as they are")
     differences = list(_adapt(case["expect"], after))
     return Recorded(document, tuple(differences), tuple(notes), frozenset(mock["step"] for mock in mocks))
+
+
+def find_obstacle(run: Run, draft: Mapping[str, Json]) -> str | None:
+    """Why a run says nothing of any draft, or of this one; None when it may."""
+    execution, text = run.execution, json.dumps(draft)
+    if any(step.get("reused_from") for step in execution["steps"]):
+        return f"it took over steps of {execution['replayed_from']}, which is the one to look at"
+    if execution["trigger_type"] != "api" and _TRIGGER.search(text):
+        return f"its trigger ({execution['trigger_type']}), which the draft looks at, is no part of a case"
+    if execution.get("instance_id") and _INSTANCE.search(text):
+        return "its instance, which the draft looks at, is no part of a case"
+    return None
 
 
 def _fits(mock: Mapping[str, Json], before: Mapping[str, Json], after: Mapping[str, Json]) -> bool:
