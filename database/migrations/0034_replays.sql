@@ -7,6 +7,5 @@
 set local role flowgres_owner;
 
 alter table flowgres.step_executions add column reused_from uuid;
-comment on column flowgres.step_executions.reused_from is $$The execution in which it ended, when it was copied from there and did not run here$$;
 
 create index executions_replays_idx on flowgres.executions (tenant_id, replayed_from) where replayed_from is not null;
