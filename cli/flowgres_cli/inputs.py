@@ -29,11 +29,18 @@ def read_input(data: str | None, fields: Sequence[str], declared: Callable[[], M
         document = _parse(text, source)
         _require_object(document, source)
         merged.update(document)
+    return merged | read_fields(fields, declared)
+
+
+def read_fields(fields: Sequence[str], declared: Callable[[], Mapping[str, Json]]) -> dict[str, Json]:
+    """The values of NAME=TEXT and NAME:=JSON; see `read_input`."""
     types = declared() if any(not _is_json_field(field) for field in fields) else {}
-    for field in fields:
-        name, value = _field(field, types)
-        merged[name] = value
-    return merged
+    return dict(_field(field, types) for field in fields)
+
+
+def read_value(data: str, *, option: str) -> Json:
+    """A JSON value of any kind that an option holds: JSON, @FILE or - (stdin)."""
+    return _parse(*_read(data, option))
 
 
 def read_object(data: str, *, option: str = "-d") -> RawJson:

@@ -28,6 +28,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "schema": ("author", "schema"),
         "graph": ("graph", "graph"),
         "test": ("test", "test"),
+        "backtest": ("backtest", "backtest"),
     },
     "Run": {
         "run": ("run", "run"),

@@ -45,13 +45,13 @@ VIEWS = (
 )
 RELATIONSHIPS = {
     "approvals", "attempts", "children", "execution", "execution_events", "executions", "parent", "step_executions",
-    "workflow", "webhooks", "workflow_steps", "workflow_versions", "workflows",
+    "workflow", "webhooks", "workflow_steps", "workflow_versions", "workflows", "original", "replays",
     "entity_workflows", "instance_executions", "workflow_history", "workflow_states", "workflow_transitions",
     "tasks", "execution_why",
 }  # fmt: skip
 OF_EXECUTIONS = {
-    "approvals", "attempts", "children", "entity_workflows", "execution_events", "instance_executions", "parent",
-    "execution_why", "step_executions", "tasks", "workflow", "workflow_versions", "workflows",
+    "approvals", "attempts", "children", "entity_workflows", "execution_events", "execution_why", "instance_executions",
+    "original", "parent", "replays", "step_executions", "tasks", "workflow", "workflow_versions", "workflows",
 }  # fmt: skip
 # What Bob calls with what is Alice's, and the answer. {prefix} is that of a key; the others in braces are ids of hers.
 CALLS: dict[str, tuple[dict[str, Any], int]] = {
@@ -69,6 +69,7 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     # Of all that is Bob's: nothing.
     "claim_tasks": ({"queue": "mail", "worker": "bob"}, 200),
     "complete_task": ({"task_id": "{task}", "token": 1}, 404),
+    "compare_executions": ({"a": "{execution}", "b": "{execution}"}, 404),
     "create_api_key": ({"name": "mine"}, 201),
     "deactivate_workflow": ({"workflow": "pipe"}, 404),
     "delete_workflow": ({"workflow": "pipe", "cancel_running": True}, 404),
@@ -100,6 +101,7 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "register_tenant": ({"name": "Carol"}, 403),
     "remove_tenant_login": ({"login": "flowgres_sql"}, 403),
     "resume_execution": ({"execution_id": "{execution}"}, 404),
+    "replay_execution": ({"execution_id": "{execution}"}, 404),
     "resume_schedule": ({"schedule": "{schedule}"}, 404),
     "resume_tenant": ({"tenant": "alice"}, 403),
     "resume_workflow": ({"workflow": "pipe"}, 404),
@@ -182,7 +184,7 @@ def test_embedding_shows_own_rows(embedded: str, alice: Tenant, bob: Tenant, mod
     select = {"select": f"id,{embedded}(tenant_id)"}
     own = module_api.as_key(alice.key).get("/executions", params=select)
     assert own.status_code == 200, own.text
-    if embedded not in ("parent", "children"):
+    if embedded not in ("parent", "children", "original", "replays"):
         assert any(row[embedded] for row in own.json())
     assert module_api.as_key(bob.key).get("/executions", params=select).json() == []
 

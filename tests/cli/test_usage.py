@@ -47,6 +47,7 @@ def test_commands_of_this_version_are_complete() -> None:
         executions.why signals.list
         executions.pause executions.resume executions.update
         workflows.pause workflows.resume tenants.pause tenants.resume
+        executions.replay executions.fork executions.diff backtest
         approve reject approvals.list
         mcp schedules.list schedules.preview schedules.pause schedules.resume schedules.trigger schedules.backfill
         events.emit events.list triggers.list triggers.install triggers.remove

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from flowgres_cli.commands.control import pause_executions, resume_executions, update_executions
+from flowgres_cli.commands.executions_replay import diff_executions, fork_execution, replay_execution
 from flowgres_cli.executions import execution_id
 from flowgres_cli.output import Column, moment, plain
 from flowgres_cli.session import Session, output_option, pass_session, server_options
@@ -36,10 +37,12 @@ _EVENT_COLUMNS = (
 
 @click.group()
 def executions() -> None:
-    """List, inspect and cancel executions, take them in hand."""
+    """List, inspect, take in hand, retry and replay executions."""
 
 
-for _command in (pause_executions, resume_executions, update_executions):
+for _command in (
+    pause_executions, resume_executions, update_executions, replay_execution, fork_execution, diff_executions
+):
     executions.add_command(_command)
 
 

@@ -95,7 +95,8 @@ class Failure:
 class Result:
     """A case that has ended; it passed when there are no failures. `seconds` are real ones.
 
-    `notes` are worth a look, and no failures: each a sentence with its place.
+    `notes` are worth a look, and no failures: each a sentence with its place. `outcome` is what was judged,
+    None when the engine refused the workflow; of one that was given up it is how far it came.
     """
 
     case: Case
@@ -103,6 +104,8 @@ class Result:
     seconds: float
     virtual_seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+    is_given_up: bool = False
 
     @property
     def is_passed(self) -> bool:

@@ -19,7 +19,7 @@ Found = Iterator[tuple[Path, Problem]]
 COMPENSATION = ".compensate"
 _BRANCHING = frozenset({"condition", "switch"})
 # These decide the way through the graph; what they decide by can be mocked.
-_UNMOCKABLE = _BRANCHING | {"stop"}
+UNMOCKABLE = _BRANCHING | {"stop"}
 _HTTP_KEYS = ("status", "headers", "body", "body_encoding")
 _ITEM = re.compile(r"(.+)\[([0-9]+)\]")
 
@@ -85,7 +85,7 @@ def _check_mock(mock: Mapping[str, Json], known: Workflows, path: Path) -> Found
         yield (*path, "step"), _unknown_step(name, steps, known, workflow)
         return
     kind = None if name is None else steps[name].get("type")
-    if kind in _UNMOCKABLE:
+    if kind in UNMOCKABLE:
         hint = "Mock the steps that it looks at, or choose the input."
         yield (*path, "step"), Problem("", "step_not_mockable", f"a step of the type {kind} decides for itself", hint)
     for below, answer in answers:
@@ -163,12 +163,18 @@ def _check_branch(
             ),
         )
         return
-    if kind == "condition":
-        names = ["true", "false"]
-    else:
-        names = [*(f"case {number}" for number in range(1, len(branches_of(steps[name])))), "default"]
+    names = branch_names(steps[name])
     if branch_name(branch) not in names:
         yield path, Problem("", "unknown_branch", f'"{branch_name(branch)[:60]}" is no branch of it', _one_of(names))
+
+
+def branch_names(step: Mapping[str, Json]) -> list[str]:
+    """The branches of a step: of a condition, of a switch, or none."""
+    if step.get("type") == "condition":
+        return ["true", "false"]
+    if step.get("type") != "switch":
+        return []
+    return [*(f"case {number}" for number in range(1, len(branches_of(step)))), "default"]
 
 
 def branch_name(branch: Json) -> str:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flowgres_cli.errors import CliError
-from flowgres_cli.testing.checking import steps_of
+from flowgres_cli.testing.checking import UNMOCKABLE, steps_of
 from flowgres_cli.testing.matching import ANY
 from flowgres_definitions.strict_json import is_same
 from flowgres_runner.steps.pure import pure_handlers
@@ -49,7 +49,7 @@ def record_cases(run: Run, workflow_file: str) -> dict[str, Json]:
     document: dict[str, Json] = {"workflow": workflow_file}
     began = datetime.fromisoformat(execution["started_at"] or execution["created_at"]).astimezone(UTC)
     document["now"] = began.isoformat().replace("+00:00", "Z")
-    names = sorted(set(_SECRET.findall(json.dumps(run.definition).replace('\\"', '"'))))
+    names = sorted(secret_names(run.definition))
     if names:
         document["secrets"] = {name: f"put-in-{name}" for name in names}
     case: dict[str, Json] = {
@@ -62,6 +62,11 @@ def record_cases(run: Run, workflow_file: str) -> dict[str, Json]:
     case["expect"] = _expect(run)
     document["cases"] = [case]
     return document
+
+
+def secret_names(definition: Mapping[str, Json]) -> set[str]:
+    """The secrets that the expressions of a definition name."""
+    return set(_SECRET.findall(json.dumps(definition).replace('\\"', '"')))
 
 
 def _check_replayable(run: Run) -> None:
@@ -87,9 +92,11 @@ def _mocks(run: Run) -> Iterator[dict[str, Json]]:
     ]
     rows += [(item["step"], item["iteration"], item) for item in run.items]
     iterated = {name for name, iteration, _ in rows if iteration is not None}
-    computed = _computing_types()
+    computed = computing_types()
     for step in run.execution["steps"]:
-        if step["type"] in computed:
+        # What was taken over from another execution may have another output than it would compute.
+        is_reused = step.get("reused_from") and step["type"] not in UNMOCKABLE
+        if step["type"] in computed and not is_reused:
             continue
         for name, iteration, row in rows:
             # The row of a foreach step itself is made of its items.
@@ -103,7 +110,7 @@ def _mocks(run: Run) -> Iterator[dict[str, Json]]:
                 yield {**mock, **answers[0]} if len(answers) == 1 else {**mock, "answers": answers}
 
 
-def _computing_types() -> frozenset[str]:
+def computing_types() -> frozenset[str]:
     """Types whose steps do in a case what they did in the run."""
     pure = {handler.type for handler in pure_handlers(lambda: datetime.now(UTC))}
     return frozenset(pure - {SubWorkflowHandler.type, TransitionHandler.type})
@@ -114,6 +121,9 @@ def _answers(
 ) -> Iterator[dict[str, Json]]:
     """What each attempt of a step came to, in order."""
     own = [one for one in run.attempts if one["step"] == row["step"] and one["iteration"] == iteration]
+    if row.get("reused_from") and row["status"] == "completed":
+        # It was taken over from another execution, which has its attempts.
+        yield {"output": row["output"]}
     for attempt in sorted(own, key=lambda one: one["attempt"]):
         if attempt["status"] == "failed":
             answer = _failed_request(attempt) if kind == "http" else {"error": _error(attempt["error"])}

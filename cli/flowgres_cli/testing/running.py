@@ -202,8 +202,8 @@ class Harness:
         try:
             execution_id = await engine.start(case, tenant_id)
         except RefusedError as error:
-            failures = judge(case, Outcome(execution=None, refusal=error.refusal))
-            self._tell(Result(case, failures, time.monotonic() - began))
+            outcome = Outcome(execution=None, refusal=error.refusal)
+            self._tell(Result(case, judge(case, outcome), time.monotonic() - began, outcome=outcome))
             return None
         return _Running(case, tenant_id, execution_id, world, began)
 
@@ -216,6 +216,7 @@ class Harness:
                 time.monotonic() - one.began,
                 virtual_seconds=outcome.virtual_seconds,
                 notes=_notes(one),
+                outcome=outcome,
             )
         )
 
@@ -249,6 +250,8 @@ class Harness:
                 (failure, *notes),
                 time.monotonic() - one.began,
                 virtual_seconds=outcome.virtual_seconds,
+                outcome=outcome,
+                is_given_up=True,
             )
         )
 

@@ -37,14 +37,15 @@ with named (schema, owner, roles, names) as (
   ('flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
     validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children,
     execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history,
-    entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions, export_history, approvals, tasks, execution_why
+    entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions, export_history, approvals, tasks, execution_why,
+    original, replays, compare_executions
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member}', '{
     import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
     start_execution, start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
     emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
-    execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution, update_execution,
-    pause_workflow, resume_workflow
+    execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution, update_execution, pause_workflow,
+    resume_workflow, replay_execution
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_admin,flowgres_operator}', '{pause_tenant, resume_tenant}'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
@@ -54,14 +55,14 @@ with named (schema, owner, roles, names) as (
   ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function}'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
-  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, preview_schedule, get_transitions, verify_history}'),
+  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, compare_executions, preview_schedule, get_transitions, verify_history}'),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant, export_history, count_tasks}'),
   ('flowgres', 'flowgres_definer', '{flowgres_member}', '{
     import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
     update_workflow, add_step, start_execution, start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule,
     backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
-    start_workflows, execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution,
-    update_execution, pause_workflow, resume_workflow, await_end
+    start_workflows, execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution, update_execution,
+    pause_workflow, resume_workflow, await_end, replay_execution
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,

@@ -141,6 +141,20 @@ as $$
 $$;
 comment on function flowgres_api.children(flowgres_api.executions) is $$The executions that this one's sub_workflow steps started, for embedding.$$;
 
+create or replace function flowgres_api.original(flowgres_api.executions)
+  returns setof flowgres_api.executions language sql stable rows 1
+as $$
+  select x.* from flowgres_api.executions as x where x.tenant_id = $1.tenant_id and x.id = $1.replayed_from;
+$$;
+comment on function flowgres_api.original(flowgres_api.executions) is $$The execution that this one repeats, for embedding.$$;
+
+create or replace function flowgres_api.replays(flowgres_api.executions)
+  returns setof flowgres_api.executions language sql stable rows 2
+as $$
+  select x.* from flowgres_api.executions as x where x.tenant_id = $1.tenant_id and x.replayed_from = $1.id;
+$$;
+comment on function flowgres_api.replays(flowgres_api.executions) is $$The executions that repeat this one, for embedding.$$;
+
 create or replace function flowgres_api.workflow(flowgres_api.executions)
   returns setof flowgres_api.workflows language sql stable rows 1
 as $$

@@ -50,7 +50,7 @@ where e.created_at > '-infinity'::timestamptz and not flowgres.is_hidden(e.id);
 
 comment on view flowgres_api.executions is $$Executions
 
-Runnings of workflows. Embed workflows, workflow_versions, step_executions, attempts, execution_events, execution_why, approvals, tasks, instance_executions, parent, children.$$;
+Runnings of workflows. Embed workflows, workflow_versions, step_executions, attempts, execution_events, execution_why, approvals, tasks, instance_executions, parent, children, original, replays.$$;
 comment on column flowgres_api.executions.id is $$Identifier, a UUID v7: sorting by it sorts by age$$;
 comment on column flowgres_api.executions.tenant_id is $$Tenant that owns the row$$;
 comment on column flowgres_api.executions.workflow_id is $$The workflow that runs$$;
@@ -63,7 +63,7 @@ comment on column flowgres_api.executions.error is $$Why it failed: code, messag
 comment on column flowgres_api.executions.priority is $$0 goes first, 9 last$$;
 comment on column flowgres_api.executions.correlation_id is $$A name of the caller's to find it by$$;
 comment on column flowgres_api.executions.idempotency_key is $$Key of the start: the same key gives the same execution$$;
-comment on column flowgres_api.executions.trigger_type is $$What started it: api, sub_workflow, ...$$;
+comment on column flowgres_api.executions.trigger_type is $$What started it: api, sub_workflow, replay, ...$$;
 comment on column flowgres_api.executions.parent_execution_id is $$The execution whose sub_workflow step started it$$;
 comment on column flowgres_api.executions.replayed_from is $$The execution that it repeats$$;
 comment on column flowgres_api.executions.generation is $$Counts retries of the whole execution, from 1$$;
@@ -119,7 +119,8 @@ select
     when q.runner_id is null and q.due_at is null and q.id is not null then flowgres.unserved_reason(p_type => s.type)
   end as reason,
   s.round,
-  case when q.runner_id is null then q.waits_for end as waits_for
+  case when q.runner_id is null then q.waits_for end as waits_for,
+  s.reused_from
 from flowgres.step_executions as s
 left join flowgres.work_queue as q
   on q.tenant_id = s.tenant_id and q.execution_id = s.execution_id and q.step_index = s.step_index
@@ -152,7 +153,8 @@ select
   q.step_index,
   case when q.runner_id is null and q.due_at is null then flowgres.unserved_reason(p_type => w.type) end,
   null,
-  case when q.runner_id is null then q.waits_for end
+  case when q.runner_id is null then q.waits_for end,
+  null
 from flowgres.work_queue as q
 join flowgres.workflow_steps as w
   on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
@@ -182,6 +184,7 @@ comment on column flowgres_api.step_executions.child_execution_id is $$The execu
 comment on column flowgres_api.step_executions.runner_id is $$The runner that has it, or had it last$$;
 comment on column flowgres_api.step_executions.step_index is $$Place of the step in its definition$$;
 comment on column flowgres_api.step_executions.round is $$Of a step that repeats: the round that is under way, or how many it took$$;
+comment on column flowgres_api.step_executions.reused_from is $$The execution in which it ended, when a replay took it over from there$$;
 comment on column flowgres_api.step_executions.waits_for is $$What it waits for: a word with its key
 
 start, retry, timer, child:<execution>, approval:<id>, signal:<name>/<key>, event:<name>, first_of:<these>, callback:<step>,

@@ -60,6 +60,7 @@ comment on column flowgres.step_executions.previous is $$What the round before g
 comment on column flowgres.step_executions.next_item is $$Of a foreach: the first item that has no row in the queue yet$$;
 comment on column flowgres.step_executions.done_count is $$Of a foreach: iterations that have ended; all, once none is under way$$;
 comment on column flowgres.step_executions.failed_count is $$Of a foreach: iterations that failed for good$$;
+comment on column flowgres.step_executions.reused_from is $$The execution in which it ended, when it was copied from there and did not run here$$;
 
 comment on column flowgres.step_items.tenant_id is $$Tenant that owns it$$;
 comment on column flowgres.step_items.execution_id is $$The execution: its time decides the partition$$;

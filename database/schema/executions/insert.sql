@@ -48,8 +48,10 @@ begin
   ids := p_ids;
   v_queue_ids := p_ids;
   -- Children are steps of their parent, which waits for them, as an instance does for what its transition starts: no rule of starts
-  -- holds for them.
-  if p_trigger_type <> 'sub_workflow' and p_trigger_type <> 'transition' and not p_version.start_rule is null then
+  -- holds for them. Nor for what somebody has asked to be repeated.
+  if p_trigger_type <> 'sub_workflow' and p_trigger_type <> 'transition' and not p_version.start_rule is null
+    and p_trigger_type <> 'replay'
+  then
     declare
       v_plan flowgres.start_plan := flowgres.plan_starts(
         p_version => p_version, p_ids => p_ids, p_inputs => p_inputs, p_scheduled_at => p_scheduled_at);

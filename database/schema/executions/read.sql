@@ -102,7 +102,7 @@ begin
         'finished_at', s.finished_at, 'due_at', s.due_at, 'child_execution_id', s.child_execution_id,
         'items', case when s.item_count is not null then jsonb_build_object(
           'count', s.item_count, 'done', s.done_count, 'failed', s.failed_count) end,
-        'round', s.round,
+        'round', s.round, 'reused_from', s.reused_from,
         'waits_for', case when q.runner_id is null then q.waits_for end,
         'reason', case
           when x.status = 'ready' then flowgres.unserved_reason(p_type => w.type)

@@ -5,9 +5,13 @@ set local role flowgres_owner;
 create or replace function flowgres.instance_of(p_execution flowgres.executions)
   returns uuid language sql immutable parallel safe
 as $$
-  select case when (p_execution).trigger_type = 'transition' then ((p_execution).trigger ->> 'instance_id')::uuid end;
+  select case
+    when (p_execution).trigger_type = 'transition'
+      or (p_execution).trigger_type = 'replay' and (p_execution).trigger ->> 'type' = 'transition'
+      then ((p_execution).trigger ->> 'instance_id')::uuid
+  end;
 $$;
-comment on function flowgres.instance_of(flowgres.executions) is $$The instance whose transition started an execution; null when none did.$$;
+comment on function flowgres.instance_of(flowgres.executions) is $$The instance whose transition started an execution, or the one that it repeats; null when none did.$$;
 
 set local role flowgres_engine;
 

@@ -145,6 +145,13 @@ as $$
       select from flowgres.work_queue as q
       where q.tenant_id = s.tenant_id and q.execution_id = s.execution_id and q.step_index = s.step_index and q.iteration >= 0))
   union all
+  -- What a replay took over has ended in the original, and not here.
+  select 'reused_step_ended_elsewhere', s.tenant_id, s.execution_id, s.step
+  from flowgres.step_executions as s
+  join flowgres.executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  where s.reused_from is not null and (
+    s.finished_at is null or s.attempts <> 0 or s.iteration <> -1 or s.is_logged is not true or e.replayed_from is null)
+  union all
   -- Nothing is held by a runner that does not exist.
   select 'lease_has_a_runner', q.tenant_id, q.execution_id, q.runner_id::text
   from flowgres.work_queue as q

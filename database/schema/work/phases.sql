@@ -121,7 +121,8 @@ begin
       left join flowgres.step_executions as m
         on m.tenant_id = e.tenant_id and m.execution_id = e.id and m.step_index = w.compensates and m.iteration = -1
       where w.tenant_id = e.tenant_id and w.version_id = e.version_id and w.section <> 'steps'
-        and (w.section = 'on_failure' or m.status = 'completed')
+        -- What was taken over from another execution was not done here.
+        and (w.section = 'on_failure' or m.status = 'completed' and m.reused_from is null)
         and (w.iterates is null or exists (
           select from flowgres.step_executions as s
           where s.tenant_id = e.tenant_id and s.execution_id = e.id and s.step_index = w.compensates and s.iteration >= 0
