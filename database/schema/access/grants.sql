@@ -41,7 +41,7 @@ with named (schema, owner, roles, names) as (
     import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
     start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
     emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
-    execute_transition, execute_transitions, send_signal, decide_approval
+    execute_transition, execute_transitions, send_signal, decide_approval, retry_step, skip_step, complete_step, fail_step, cancel_step, update_step
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
@@ -58,7 +58,7 @@ with named (schema, owner, roles, names) as (
     import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
     update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
     backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
-    start_workflows, execute_transition, execute_transitions, send_signal, decide_approval
+    start_workflows, execute_transition, execute_transitions, send_signal, decide_approval, retry_step, skip_step, finish_step, fail_step, cancel_step, update_step
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,
