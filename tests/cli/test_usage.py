@@ -45,6 +45,7 @@ def test_commands_of_this_version_are_complete() -> None:
         workflows.list workflows.show workflows.versions workflows.activate workflows.deactivate workflows.delete
         executions.list executions.show executions.events executions.cancel executions.watch
         approve reject approvals.list
+        steps.show steps.retry steps.skip steps.complete steps.fail steps.cancel steps.update
         mcp schedules.list schedules.preview schedules.pause schedules.resume schedules.trigger schedules.backfill
         events.emit events.list triggers.list triggers.install triggers.remove
         webhooks.list webhooks.show webhooks.rotate webhooks.send webhooks.deliveries webhooks.redeliver

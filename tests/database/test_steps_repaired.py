@@ -74,7 +74,7 @@ def test_act_ends_a_step_whatever_it_was_doing(
     name: str, state: str, bring: Any, database: Database, db: Db, tenant: Tenant, runner: Hands
 ) -> None:
     execution, lease = bring(state)
-    given = {"complete_step": {"output": {"by": "hand"}}, "fail_step": {"error": "no"}}.get(name, {})
+    given = {"complete_step": {"output": {"by": "hand"}}, "fail_step": {"error": {"message": "no"}}}.get(name, {})
     answer = act(database, tenant, name, execution, "a", reason="it hung", **given)
     ended, after, status = ENDS[name]
     assert (answer["step"], answer["status"]) == ("a", ended)
@@ -120,7 +120,7 @@ def test_retried_step_is_tried_at_once(
 
 def test_attempts_say_who_did_it(bring: Any, database: Database, db: Db, tenant: Tenant) -> None:
     execution, _ = bring("leased")
-    act(database, tenant, "complete_step", execution, "a", output=1, reason="paid by phone")
+    act(database, tenant, "complete_step", execution, "a", output={"n": 1}, reason="paid by phone")
     rows = db.all("select attempt, status, detail from flowgres.attempts order by attempt")
     by = {"act": "completed", "by": "ann", "reason": "paid by phone"}
     assert [(row["attempt"], row["status"], row["detail"]) for row in rows] == [(1, "cancelled", by), (2, "completed", by)]

@@ -30,10 +30,20 @@ comment on function flowgres.hold_for_repair(uuid, text, text) is $$Lock an exec
 create or replace function flowgres.refuse_repair(p_problem jsonb)
   returns void language plpgsql set search_path to pg_catalog, pg_temp
 as $$
+declare
+  v_message text := p_problem ->> 'message';
+  v_hint text := p_problem ->> 'hint';
 begin
+  if p_problem ->> 'code' = 'step_not_found' then
+    perform flowgres.fail(p_status => 404, p_code => 'step_not_found', p_message => v_message, p_details => 'step', p_hint => v_hint);
+  elsif p_problem ->> 'code' = 'branch_unknown' then
+    perform flowgres.fail(p_status => 422, p_code => 'branch_unknown', p_message => v_message, p_details => 'output', p_hint => v_hint);
+  end if;
   perform flowgres.fail(
-    p_status => (p_problem ->> 'status')::integer, p_code => p_problem ->> 'code', p_message => p_problem ->> 'message',
-    p_details => p_problem ->> 'step', p_hint => p_problem ->> 'hint');
+    p_status => 409, p_code => case p_problem ->> 'code'
+      when 'execution_ended' then 'execution_ended' when 'step_ended' then 'step_ended' when 'step_iterates' then 'step_iterates'
+      else 'step_not_ready' end,
+    p_message => v_message, p_details => 'step', p_hint => v_hint);
 end;
 $$;
 comment on function flowgres.refuse_repair(jsonb) is $$Raise what a core has answered.$$;
