@@ -33,7 +33,9 @@ def begin(live: Flowgres, write: Callable[..., Path]) -> Callable[[str, str, str
     def begin(name: str, text: str, step: str) -> str:
         live("import", str(write(f"{name}.yaml", text)))
         execution = live("run", name, "--detach", "-o", "id").out.strip()
-        wait_for(lambda: live("steps", "show", execution, step).json["status"] == "waiting", what="the wait") if "[" not in step else wait_for(
+        wait_for(
+            lambda: live("steps", "show", execution, step).json["status"] == "waiting", what="the wait"
+        ) if "[" not in step else wait_for(
             lambda: live("steps", "show", execution, step).code == 0, what="the iteration"
         )
         return execution
@@ -45,7 +47,9 @@ def _ended(live: Flowgres, execution: str) -> Callable[[], bool]:
     return lambda: live("executions", "show", execution, "-o", "json").json["finished_at"] is not None
 
 
-def test_step_that_hangs_is_tried_now_and_the_next_one_completed_by_hand(live: Flowgres, begin: Callable[..., str]) -> None:
+def test_step_that_hangs_is_tried_now_and_the_next_one_completed_by_hand(
+    live: Flowgres, begin: Callable[..., str]
+) -> None:
     execution = begin("hangs", HANGS, "first")
     answer = live("steps", "retry", execution, "first", "--reason", "no time")
     assert (answer.code, answer.json["status"]) == (0, "ready")
@@ -72,7 +76,9 @@ def test_iterations_are_named(word: str, status: str, live: Flowgres, begin: Cal
         assert (answer["error"]["code"], answer["error"]["message"]) == ("refused", "not today")
     else:
         assert live("steps", "retry", execution, "hold").code == 6
-        assert live("steps", "update", execution, "hold[0]", "-d", '{"timeout": "2m"}').json["overrides"] == {"timeout_seconds": 120}
+        assert live("steps", "update", execution, "hold[0]", "-d", '{"timeout": "2m"}').json["overrides"] == {
+            "timeout_seconds": 120
+        }
         assert live("steps", "cancel", execution, "hold").json["status"] == "cancelled"
     wait_for(_ended(live, execution), what="the end")
 

@@ -21,7 +21,7 @@ from tests.support.engine import (
 )
 from tests.support.repairs import ACTS, act, events_of, refusal
 
-CHAIN = [{"id": "a", "retry": 1}, {"id": "b", "depends_on": ["a"]}]
+CHAIN: list[dict[str, Any]] = [{"id": "a", "retry": 1}, {"id": "b", "depends_on": ["a"]}]
 RETRIED = {"attempts": 2, "delay": 3600, "jitter": False, "errors": ["internal"]}
 
 # What makes of a first step `a` that is ready one that is in another state.
@@ -37,9 +37,7 @@ STATES: dict[str, Callable[[Hands, Row], Any]] = {
     "task": lambda hands, lease: hands.report(
         [hands.result(lease, {"o": "park", "waits": "task", "input": {"queue": "mill", "payload": 1}})]
     ),
-    "child": lambda hands, lease: hands.report(
-        [hands.result(lease, {"o": "child", "workflow": "child", "input": {}})]
-    ),
+    "child": lambda hands, lease: hands.report([hands.result(lease, {"o": "child", "workflow": "child", "input": {}})]),
 }
 
 
@@ -123,7 +121,10 @@ def test_attempts_say_who_did_it(bring: Any, database: Database, db: Db, tenant:
     act(database, tenant, "complete_step", execution, "a", output={"n": 1}, reason="paid by phone")
     rows = db.all("select attempt, status, detail from flowgres.attempts order by attempt")
     by = {"act": "completed", "by": "ann", "reason": "paid by phone"}
-    assert [(row["attempt"], row["status"], row["detail"]) for row in rows] == [(1, "cancelled", by), (2, "completed", by)]
+    assert [(row["attempt"], row["status"], row["detail"]) for row in rows] == [
+        (1, "cancelled", by),
+        (2, "completed", by),
+    ]
     audit = db.one("select action, actor, subject, details from flowgres.audit_log where action like 'step_%%'")
     assert audit == {
         "action": "step_completed",

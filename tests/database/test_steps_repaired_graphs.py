@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.engine import Hands, assert_invariants, completed, dag, failed, get, import_workflow, start, statuses
 from tests.support.repairs import act, refusal
 
-BRANCHES = {
+BRANCHES: dict[str, dict[str, Any]] = {
     "condition": {"expression": "{{ 1 == 1 }}", "true_branch": ["left"], "false_branch": ["right"]},
     "switch": {"value": "{{ input.n }}", "cases": [{"equals": 1, "next": ["left"]}], "default": ["right"]},
 }
@@ -24,7 +25,9 @@ class Scene:
         self.execution = ""
 
     def begin(self, steps: list[dict[str, Any]], **more: Any) -> None:
-        self.execution = start(self.database, self.tenant, import_workflow(self.db, self.tenant, dag("w", steps, **more)))
+        self.execution = start(
+            self.database, self.tenant, import_workflow(self.db, self.tenant, dag("w", steps, **more))
+        )
 
     def act(self, name: str, step: str, **arguments: Any) -> dict[str, Any]:
         return act(self.database, self.tenant, name, self.execution, step, **arguments)
@@ -54,21 +57,28 @@ def scene(database: Database, db: Db, tenant: Tenant, runner: Hands) -> Scene:
 def test_branch_that_somebody_says_is_the_taken_one(
     kind: str, output: Any, ways: tuple[str, str], scene: Scene, db: Db
 ) -> None:
-    steps = [{"id": "way", "type": kind, "config": BRANCHES[kind]}, *({"id": name, "depends_on": ["way"]} for name in ("left", "right"))]
+    steps: list[dict[str, Any]] = [
+        {"id": "way", "type": kind, "config": BRANCHES[kind]},
+        *({"id": name, "depends_on": ["way"]} for name in ("left", "right")),
+    ]
     scene.begin(steps)
     assert scene.refusal("complete_step", "way", output={"branch": "case 7"}) == "branch_unknown"
     with scene.database.as_role("member", tenant_id=scene.tenant.tenant_id) as api:
         query = "select flowgres_api.complete_step(%s::uuid, 'way', %s::jsonb)"
-        import json
-
         api.value(query, scene.execution, json.dumps(output))
     scene.runner.work()
     found = scene.get()
-    assert (found["status"], found["steps"]["left"]["status"], found["steps"]["right"]["status"]) == ("completed", *ways)
+    assert (found["status"], found["steps"]["left"]["status"], found["steps"]["right"]["status"]) == (
+        "completed",
+        *ways,
+    )
     assert found["steps"]["way"]["output"]["branch"] in ("true", "false", "case 1", "default")
 
 
-LIST = [{"id": "hold", "foreach": {"items": [1, 2, 3, 4], "max_parallel": 2, "tolerate": 1}}, {"id": "after", "depends_on": ["hold"]}]
+LIST: list[dict[str, Any]] = [
+    {"id": "hold", "foreach": {"items": [1, 2, 3, 4], "max_parallel": 2, "tolerate": 1}},
+    {"id": "after", "depends_on": ["hold"]},
+]
 
 
 def _expand(scene: Scene) -> None:
@@ -111,7 +121,10 @@ def test_list_is_repaired_as_a_whole(name: str, given: Any, status: str, after: 
     _expand(scene)
     assert scene.refusal("retry_step", "hold") == "step_iterates"
     assert scene.act(name, "hold", **given)["status"] == status
-    assert scene.db.value("select count(*) from flowgres.step_executions where iteration >= 0 and status = 'cancelled'") == 2
+    assert (
+        scene.db.value("select count(*) from flowgres.step_executions where iteration >= 0 and status = 'cancelled'")
+        == 2
+    )
     scene.runner.work()
     found = scene.get()
     assert (found["status"], found["steps"]["hold"]["output"]) == (end, given.get("output"))
@@ -119,7 +132,11 @@ def test_list_is_repaired_as_a_whole(name: str, given: Any, status: str, after: 
 
 
 def test_failure_goes_the_way_that_the_step_says(scene: Scene) -> None:
-    steps = [{"id": "a", "on_error": "continue"}, {"id": "b", "depends_on": ["a"]}, {"id": "c", "depends_on": ["b"], "join": "failed"}]
+    steps: list[dict[str, Any]] = [
+        {"id": "a", "on_error": "continue"},
+        {"id": "b", "depends_on": ["a"]},
+        {"id": "c", "depends_on": ["b"], "join": "failed"},
+    ]
     scene.begin(steps)
     scene.act("fail_step", "a", error={"code": "wrong", "message": "no"})
     found = scene.get()
@@ -157,7 +174,11 @@ def test_what_runs_after_a_failure_is_repaired_as_well(scene: Scene) -> None:
 def test_another_policy_holds_for_this_execution_alone(scene: Scene, clock: Clock) -> None:
     clock.set("2026-06-01T12:00:00Z")
     scene.begin([{"id": "a", "retry": {"attempts": 1}}, {"id": "b", "depends_on": ["a"]}])
-    changes = {"retry": {"attempts": 3, "delay": "5m", "jitter": False, "errors": ["internal"]}, "timeout": "7s", "on_error": "continue"}
+    changes = {
+        "retry": {"attempts": 3, "delay": "5m", "jitter": False, "errors": ["internal"]},
+        "timeout": "7s",
+        "on_error": "continue",
+    }
     answer = scene.act("update_step", "a", changes=changes, reason="slow today")
     assert answer["overrides"] == {
         "max_attempts": 3,
@@ -194,7 +215,16 @@ def test_policy_of_a_list_holds_for_the_items_to_come(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"retry": {}}, {"colour": 1}, {"retry": {"attempts": 0}}, {"timeout": "soon"}, {"on_error": "x"}, {"retry": {"tries": 1}}]
+    "changes",
+    [
+        {},
+        {"retry": {}},
+        {"colour": 1},
+        {"retry": {"attempts": 0}},
+        {"timeout": "soon"},
+        {"on_error": "x"},
+        {"retry": {"tries": 1}},
+    ],
 )
 def test_changes_that_are_none_are_refused(changes: Any, scene: Scene) -> None:
     scene.begin([{"id": "a"}])

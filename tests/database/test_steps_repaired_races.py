@@ -15,7 +15,10 @@ from tests.support.engine import Hands, assert_invariants, completed, dag, faile
 from tests.support.races import Run, caller, refusal_code, rivals
 from tests.support.repairs import act
 
-STEPS = [{"id": "a", "retry": {"attempts": 2, "delay": 60, "jitter": False, "errors": ["internal"]}}, {"id": "b", "depends_on": ["a"]}]
+STEPS: list[dict[str, Any]] = [
+    {"id": "a", "retry": {"attempts": 2, "delay": 60, "jitter": False, "errors": ["internal"]}},
+    {"id": "b", "depends_on": ["a"]},
+]
 ENDS = {"skip_step": "skipped", "complete_step": "completed", "fail_step": "failed", "cancel_step": "cancelled"}
 
 
@@ -110,15 +113,15 @@ def test_act_and_cancel_come_one_after_the_other(
     is_act_first: bool, execution: str, database: Database, db: Db, tenant: Tenant, runner: Hands, run: Run
 ) -> None:
     runner.claim()
-    with caller(database, tenant) as (link, request), database.as_role("member", tenant_id=tenant.tenant_id) as api:
-        if is_act_first:
-            _do(api, "skip_step", execution)
-            rival = run(link, partial(request, "cancel_execution", execution_id=execution))
-        else:
-            api.call("flowgres_api.cancel_execution", execution_id=execution)
-            rival = run(link, partial(request, "skip_step", execution_id=execution, step="a"))
-        assert rival.run_until_blocked()
-        api.connection.commit()
+    with caller(database, tenant) as (link, request):
+        with database.as_role("member", tenant_id=tenant.tenant_id) as api:
+            if is_act_first:
+                _do(api, "skip_step", execution)
+                rival = run(link, partial(request, "cancel_execution", execution_id=execution))
+            else:
+                api.call("flowgres_api.cancel_execution", execution_id=execution)
+                rival = run(link, partial(request, "skip_step", execution_id=execution, step="a"))
+            assert rival.run_until_blocked()
         error = rival.refusal()
     # The step was the last one that could run: with it the execution has ended.
     assert error is not None
@@ -154,7 +157,9 @@ def test_act_and_decision_come_one_after_the_other(
         with approvals.as_caller("ann") as api:
             if is_act_first:
                 _do(api, "skip_step", execution, "ask")
-                decide = partial(late.call, "flowgres_api.decide_approval", execution_id=execution, step="ask", decision="approved")
+                decide = partial(
+                    late.call, "flowgres_api.decide_approval", execution_id=execution, step="ask", decision="approved"
+                )
                 rival = run(late, decide)
             else:
                 api.call("flowgres_api.decide_approval", execution_id=execution, step="ask", decision="approved")
@@ -181,7 +186,7 @@ def test_worker_whose_task_was_taken_away_is_told(
     (lease,) = runner.claim()
     runner.report([runner.result(lease, {"o": "park", "waits": "task", "input": {"queue": "mill", "payload": 1}})])
     with database.as_role("member", tenant_id=tenant.tenant_id) as api:
-        (task,) = api.call("flowgres_api.claim_tasks", queue="mill", worker="w")
+        task = api.call("flowgres_api.claim_tasks", queue="mill", worker="w")
     act(database, tenant, name, execution, "a")
     with (
         pytest.raises(psycopg.Error) as refused,
@@ -198,7 +203,9 @@ def test_parent_of_an_ended_child_is_not_held_by_whoever_repairs(
 ) -> None:
     import_workflow(db, tenant, dag("leaf", [{"id": "first"}]))
     call = {"id": "call", "type": "sub_workflow", "config": {"workflow": "leaf"}}
-    top = start(database, tenant, import_workflow(db, tenant, dag("top", [call, {"id": "after", "depends_on": ["call"]}])))
+    top = start(
+        database, tenant, import_workflow(db, tenant, dag("top", [call, {"id": "after", "depends_on": ["call"]}]))
+    )
     (lease,) = runner.claim()
     runner.report([runner.result(lease, {"o": "child", "workflow": "leaf", "input": {}})])
     child = get(database, tenant, top)["steps"]["call"]["child_execution_id"]
@@ -223,14 +230,12 @@ def test_steps_of_many_executions_are_skipped_in_one_call(
         api.call("flowgres_api.cancel_execution", execution_id=executions[4])
     with db.connection.transaction():
         db.run("select 1 from flowgres.executions order by id for no key update")
-        answer = db.call(
-            "flowgres.skip_steps_held",
-            p_tenant_id=tenant.tenant_id,
-            p_execution_ids=executions,
-            p_steps=["a", "a", "a", "nowhere", "a"],
-            p_actor="job",
-            p_reason="all of them",
+        steps = ["a", "a", "a", "nowhere", "a"]
+        query = (
+            "select flowgres.skip_steps_held(%s, array(select value::uuid from jsonb_array_elements_text(%s)),"
+            " array(select jsonb_array_elements_text(%s)), 'job', 'all of them')"
         )
+        answer = db.value(query, tenant.tenant_id, executions, steps)
     assert [(one["execution_id"], one["code"]) for one in answer] == [
         (executions[3], "step_not_found"),
         (executions[4], "execution_ended"),

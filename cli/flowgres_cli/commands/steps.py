@@ -14,7 +14,19 @@ from flowgres_cli.session import Session, output_option, pass_session, server_op
 Json = Any
 _STEP = re.compile(r"(?P<step>[^\[\]]+)(?:\[(?P<iteration>[0-9]{1,9})\])?")
 _ERROR = re.compile(r"(?:(?P<code>[a-z][a-z0-9_]{0,62}): +)?(?P<message>.+)", re.DOTALL)
-_FIELDS = ("execution_id", "step", "iteration", "type", "status", "attempts", "due_at", "waits_for", "output", "error", "overrides")
+_FIELDS = (
+    "execution_id",
+    "step",
+    "iteration",
+    "type",
+    "status",
+    "attempts",
+    "due_at",
+    "waits_for",
+    "output",
+    "error",
+    "overrides",
+)
 
 
 @click.group()
@@ -40,7 +52,9 @@ def show_step(session: Session, execution: str, step: str) -> None:
     from flowgres_cli.output import clean
 
     name, iteration = _named(step)
-    known = {one["step"]: one for one in session.client.call("get_execution", {"execution_id": execution})["steps"] or []}
+    known = {
+        one["step"]: one for one in session.client.call("get_execution", {"execution_id": execution})["steps"] or []
+    }
     if name not in known:
         raise NotFoundError(
             f"execution {execution} has no step {clean(name)}", hint=f"Its steps: {', '.join(map(clean, known))}"
@@ -67,14 +81,18 @@ def _named(step: str) -> tuple[str, int | None]:
     return named["step"], None if named["iteration"] is None else int(named["iteration"])
 
 
-def _command(function: str, example: str, *options: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], click.Command]:
+def _command(
+    function: str, example: str, *options: Callable[[Any], Any]
+) -> Callable[[Callable[..., Any]], click.Command]:
     """A command that calls this function about one step; what it decorates gives the other arguments of the call."""
 
     def decorate(read: Callable[..., dict[str, Json]]) -> click.Command:
         def run(session: Session, execution: str, step: str, reason: str | None, **given: Any) -> None:
             name, iteration = _named(step)
             arguments: dict[str, Json] = {"execution_id": execution, "step": name, **read(**given)}
-            arguments |= {key: value for key, value in (("iteration", iteration), ("reason", reason)) if value is not None}
+            arguments |= {
+                key: value for key, value in (("iteration", iteration), ("reason", reason)) if value is not None
+            }
             session.output.record(session.client.call(function, arguments), id_field="step", fields=_FIELDS)
 
         run.__doc__ = read.__doc__
@@ -111,7 +129,12 @@ def cancel() -> dict[str, Json]:
 @_command(
     "complete_step",
     "fetch -d '{\"total\": 3}'",
-    click.option("-d", "--data", metavar="JSON|@FILE|-", help="Its output: any JSON, a file, stdin. Of a condition true or false."),
+    click.option(
+        "-d",
+        "--data",
+        metavar="JSON|@FILE|-",
+        help="Its output: any JSON, a file, stdin. Of a condition true or false.",
+    ),
 )
 def complete(data: str | None) -> dict[str, Json]:
     """Complete a step that is ready, runs or waits, with an output that the next steps see."""
@@ -128,14 +151,20 @@ def complete(data: str | None) -> dict[str, Json]:
 def fail(error: str | None) -> dict[str, Json]:
     """Let a step that is ready, runs or waits fail, without another attempt."""
     said = None if error is None else _ERROR.fullmatch(error)
-    return {} if said is None else {"error": {key: value for key, value in said.groupdict().items() if value is not None}}
+    return (
+        {} if said is None else {"error": {key: value for key, value in said.groupdict().items() if value is not None}}
+    )
 
 
 @_command(
     "update_step",
-    "fetch -d '{\"timeout\": \"2m\"}'",
+    'fetch -d \'{"timeout": "2m"}\'',
     click.option(
-        "-d", "--data", metavar="JSON|@FILE|-", required=True, help="What is to be another: an object with retry, timeout, on_error."
+        "-d",
+        "--data",
+        metavar="JSON|@FILE|-",
+        required=True,
+        help="What is to be another: an object with retry, timeout, on_error.",
     ),
 )
 def update(data: str) -> dict[str, Json]:

@@ -44,7 +44,8 @@ class ClaimedStep(NamedTuple):
     not iterated, else `item` is the JSON text of its item, None when that is large. `round` is None in the first round
     and where nothing repeats, else `previous` is the JSON text of what the round before gave, None when that is large.
     `is_passed_over`: this is no lease; it names a report of the same call of which nothing was recorded, because
-    somebody else holds the execution. `overrides`, JSON text, is what of the step's policy is another in this execution.
+    somebody else holds the execution. `overrides`, JSON text, is what of the step's policy is another in this
+    execution.
     """
 
     queue_id: int

@@ -177,7 +177,9 @@ class Prepared:
         after = self.version.steps[step.next_index]
         if after.pure is None or not self.context.knows(after.references):
             return None
-        ahead = claimed._replace(step_index=after.index, attempt=1, handed=True, context=None, resume=None, overrides=None)
+        ahead = claimed._replace(
+            step_index=after.index, attempt=1, handed=True, context=None, resume=None, overrides=None
+        )
         return Prepared(
             ahead, after, self.version, self.context, None, place=self.place + 1, goes_alone=self.goes_alone
         )
