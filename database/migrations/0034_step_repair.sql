@@ -31,11 +31,10 @@ create type flowgres.step_target as (
   waits_for text,
   is_under_way boolean,
   is_untold boolean,
-  is_known boolean,
   config jsonb,
   code text
 );
 comment on type flowgres.step_target is $$A step that somebody acts upon, as it stands under the lock of its execution; code is why that cannot be
 
-Not stored anywhere. is_under_way: a try of it has begun and has not ended. is_untold: nobody has told of that yet. is_known: it has a row
-of step_executions. queue_id is null of a foreach whose iterations are under way.$$;
+Not stored anywhere. is_under_way: a try of it has begun and has not ended. is_untold: nobody has told of that yet. queue_id is null
+of a foreach whose iterations are under way.$$;

@@ -230,15 +230,16 @@ def test_steps_of_many_executions_are_skipped_in_one_call(
         api.call("flowgres_api.cancel_execution", execution_id=executions[4])
     with db.connection.transaction():
         db.run("select 1 from flowgres.executions order by id for no key update")
-        steps = ["a", "a", "a", "nowhere", "a"]
+        steps = ["a", "a", "a", "nowhere", "a", "b"]
         query = (
             "select flowgres.skip_steps_held(%s, array(select value::uuid from jsonb_array_elements_text(%s)),"
             " array(select jsonb_array_elements_text(%s)), 'job', 'all of them')"
         )
-        answer = db.value(query, tenant.tenant_id, executions, steps)
+        answer = db.value(query, tenant.tenant_id, [*executions, executions[0]], steps)
     assert [(one["execution_id"], one["code"]) for one in answer] == [
         (executions[3], "step_not_found"),
         (executions[4], "execution_ended"),
+        (executions[0], "execution_named_twice"),
     ]
     assert runner.report_once([runner.result(lease, completed()) for lease in held]) == []
     assert [get(database, tenant, one)["status"] for one in executions[:3]] == ["completed"] * 3

@@ -198,9 +198,9 @@ begin
   return v_problems;
 end;
 $$;
-comment on function flowgres.repair_held is $$Do something to steps, one of an execution each, whose locks the caller holds: retried, skipped, completed, failed or cancelled
+comment on function flowgres.repair_held is $$Do something to a step of each of these executions, whose locks the caller holds: retried, skipped, completed, failed or cancelled
 
-Steps lie beside their executions; an execution may be named more than once. Returns one object for each that it cannot be done to:
+Steps lie beside their executions, each of which is named once. Returns one object for each that it cannot be done to:
 {execution_id, step, code, status, message, hint}.$$;
 
 create or replace function flowgres.skip_steps_held(

@@ -6,21 +6,48 @@ create or replace function flowgres.find_targets(
   p_state flowgres.advance_state, p_execution_ids uuid[], p_steps text[], p_iterations integer[]
 )
   returns flowgres.step_target[] language plpgsql set search_path to pg_catalog, pg_temp
+  -- Hundreds of rows look like millions to the planner; compiling for them takes longer than all else.
+  set jit to off
 as $$
+declare
+  -- Variables of their own: an element of an array within a composite is read from a copy of all of it.
+  v_execution_ids uuid[] := p_state.execution_ids;
+  v_tenant_ids uuid[] := p_state.tenant_ids;
+  v_version_ids uuid[] := p_state.version_ids;
+  v_generations smallint[] := p_state.generations;
+  v_priorities smallint[] := p_state.priorities;
 begin
+  -- The rows of the queue in their order; then they are looked at. Who claims one meanwhile was quicker: then it is leased.
+  perform
+  from (
+    select e.tenant_id, e.id, e.version_id, array_agg(distinct (regexp_match(a.step, '^(.+?)(\[[0-9]{1,9}\])?$'))[1]) as steps
+    from unnest(v_execution_ids, v_tenant_ids, v_version_ids) as e (id, tenant_id, version_id)
+    join unnest(p_execution_ids, p_steps) as a (execution_id, step) on a.execution_id = e.id
+    group by e.tenant_id, e.id, e.version_id
+    order by e.id
+  ) as x
+  cross join lateral (
+    select q.id
+    from flowgres.work_queue as q
+    where q.tenant_id = x.tenant_id and q.execution_id = x.id and q.step_index in (
+      select w.index from flowgres.workflow_steps as w
+      where w.tenant_id = x.tenant_id and w.version_id = x.version_id and w.id = any(x.steps))
+    order by q.id
+    for update
+  ) as q;
   return (
     with asked as materialized (
       select
-        a.place::integer, a.execution_id, s.slot::integer, p_state.tenant_ids[s.slot] as tenant_id, p_state.version_ids[s.slot] as version_id,
+        a.place::integer, a.execution_id, s.slot::integer, v_tenant_ids[s.slot] as tenant_id, v_version_ids[s.slot] as version_id,
         coalesce(n.named[1], a.step) as step, coalesce(a.iteration, n.named[2]::integer, -1) as iteration
       from unnest(p_execution_ids, p_steps, p_iterations) with ordinality as a (execution_id, step, iteration, place)
       cross join lateral (select regexp_match(a.step, '^(.+)\[([0-9]{1,9})\]$') as named) as n
-      left join unnest(p_state.execution_ids) with ordinality as s (id, slot) on s.id = a.execution_id
+      left join unnest(v_execution_ids) with ordinality as s (id, slot) on s.id = a.execution_id
     ),
     named as materialized (
       select
         a.*, w.index, w.id, w.type, w.capability, w.config, w.iterates is not null as is_list,
-        row_number() over (partition by a.slot, w.index, a.iteration order by a.place) as turn
+        row_number() over (partition by a.execution_id order by a.place) as turn
       from asked as a
       left join lateral (
         select w.index, w.id, w.type, w.capability, w.config, w.iterates
@@ -28,37 +55,20 @@ begin
         where w.tenant_id = a.tenant_id and w.version_id = a.version_id and w.id = a.step and w.type <> 'outputs'
         offset 0
       ) as w on true
-    ),
-    -- The rows of the queue in their order. Who claims one meanwhile was quicker: then it is leased.
-    held as materialized (
-      select q.*
-      from (
-        select n.tenant_id, n.execution_id, array_agg(distinct n.index) as indexes
-        from named as n
-        where n.index is not null
-        group by n.tenant_id, n.execution_id
-        order by n.execution_id
-      ) as x
-      cross join lateral (
-        select q.*
-        from flowgres.work_queue as q
-        where q.tenant_id = x.tenant_id and q.execution_id = x.execution_id and q.step_index = any(x.indexes)
-        order by q.id
-        for update
-      ) as q
     )
     select array_agg(
       row(
         n.place, n.slot, n.tenant_id, n.execution_id, n.version_id, n.index, n.iteration, coalesce(n.id, n.step), n.type, n.capability, r.status, r.item_count,
-        h.id, h.token, h.runner_id, coalesce(h.attempt, r.attempts), coalesce(h.generation, p_state.generations[n.slot]),
-        coalesce(h.priority, p_state.priorities[n.slot]), h.claimed_at, h.waits_for,
+        h.id, h.token, h.runner_id, coalesce(h.attempt, r.attempts), coalesce(h.generation, v_generations[n.slot]),
+        coalesce(h.priority, v_priorities[n.slot]), h.claimed_at, h.waits_for,
         h.runner_id is not null or h.resume is not null and h.waits_for is distinct from 'retry',
-        h.runner_id is not null and not h.is_announced, r.step_index is not null, n.config,
+        h.runner_id is not null and not h.is_announced, n.config,
         case
           when n.slot is null then 'execution_ended'
           when n.index is null or n.iteration < -1 or n.iteration >= 0 and not n.is_list then 'step_not_found'
           when r.finished_at is not null then 'step_ended'
-          when n.turn > 1 then 'step_named_twice'
+          -- What becomes of one may end another.
+          when n.turn > 1 then 'execution_named_twice'
           when h.id is not null or n.iteration = -1 and r.item_count is not null then null
           when n.iteration >= 0 and n.iteration >= coalesce((
             select f.item_count from flowgres.step_executions as f
@@ -69,9 +79,14 @@ begin
       )::flowgres.step_target
       order by n.place)
     from named as n
-    left join held as h on h.execution_id = n.execution_id and h.step_index = n.index and h.iteration = n.iteration
     left join lateral (
-      select s.step_index, s.status, s.attempts, s.item_count, s.finished_at
+      select q.*
+      from flowgres.work_queue as q
+      where q.tenant_id = n.tenant_id and q.execution_id = n.execution_id and q.step_index = n.index and q.iteration = n.iteration
+      offset 0
+    ) as h on true
+    left join lateral (
+      select s.status, s.attempts, s.item_count, s.finished_at
       from flowgres.step_executions as s
       where s.tenant_id = n.tenant_id and s.execution_id = n.execution_id and s.step_index = n.index and s.iteration = n.iteration
       offset 0
@@ -101,8 +116,8 @@ begin
     when 'step_iterates' then jsonb_build_object(
       'status', 409, 'message', format('the step "%s" runs once for each item of a list', v_label),
       'hint', format('Name an iteration: %s[0].', (p_target).step))
-    when 'step_named_twice' then jsonb_build_object(
-      'status', 409, 'message', format('the step "%s" is named twice', v_label), 'hint', 'Name each step once.')
+    when 'execution_named_twice' then jsonb_build_object(
+      'status', 409, 'message', format('execution %s is named twice', (p_target).execution_id), 'hint', 'One step of an execution at a time.')
     when 'branch_unknown' then jsonb_build_object(
       'status', 422, 'message', format('the output must say which way the step "%s" has taken', v_label),
       'hint', case (p_target).step_type when 'condition' then 'true or false: {"output": true}.'

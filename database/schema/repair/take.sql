@@ -14,6 +14,7 @@ declare
   v_slots integer[];
   v_last_seqs integer[];
   v_begun_slots integer[];
+  v_seqs integer[];
 begin
   -- An execution whose first try is cut short has begun with it; its start is number 1, which needs no row.
   v_begun_slots := array(
@@ -35,9 +36,10 @@ begin
       p_state.last_seqs[v_begun_slots[i]] := p_state.last_seqs[v_begun_slots[i]] + 1;
     end loop;
   end if;
+  v_seqs := p_state.last_seqs;
   with numbered as materialized (
     select
-      t.*, (p_state.last_seqs[t.slot] + sum(1 + t.is_untold::integer) over (partition by t.slot order by t.place))::integer as seq
+      t.*, (v_seqs[t.slot] + sum(1 + t.is_untold::integer) over (partition by t.slot order by t.place))::integer as seq
     from unnest(p_targets) as t
   ),
   told as (
@@ -58,8 +60,9 @@ begin
   select array_agg(l.slot), array_agg(l.seq) into v_slots, v_last_seqs
   from (select n.slot, max(n.seq) as seq from numbered as n group by n.slot) as l;
   for i in 1..coalesce(cardinality(v_slots), 0) loop
-    p_state.last_seqs[v_slots[i]] := v_last_seqs[i];
+    v_seqs[v_slots[i]] := v_last_seqs[i];
   end loop;
+  p_state.last_seqs := v_seqs;
 end;
 $$;
 comment on function flowgres.tell_repairs is $$Tell of an act upon steps, in the audit log and as an event each, under the next numbers of their executions.$$;
@@ -117,10 +120,17 @@ as $$
 declare
   v_slots integer[];
   v_indexes smallint[];
+  v_held_places integer[];
 begin
   perform flowgres.cut_attempts(p_targets => p_targets, p_act => p_act, p_actor => p_actor, p_reason => p_reason, p_now => p_state.now);
   select array_agg(t.slot), array_agg(t.step_index) into v_slots, v_indexes from unnest(p_targets) as t where t.queue_id is null;
   if v_slots is not null then
+    -- Of an execution that is held what comes next is held as well.
+    v_held_places := array(
+      select t.place from unnest(p_targets) as t
+      where t.queue_id is null and exists (
+        select from flowgres.work_queue as q
+        where q.tenant_id = t.tenant_id and q.execution_id = t.execution_id and q.step_index = t.step_index and q.held));
     -- A list under way: its iterations are cancelled, and the step has a row of its own again.
     p_state := flowgres.cancel_steps(
       p_slots => v_slots, p_indexes => v_indexes, p_spares_always => false, p_reason => 'its step was ' || p_act, p_state => p_state,
@@ -132,9 +142,10 @@ begin
       and s.iteration = -1;
     with added as (
       insert into flowgres.work_queue (
-        tenant_id, execution_id, version_id, ready_at, step_index, iteration, attempt, generation, priority, capability)
+        tenant_id, execution_id, version_id, ready_at, step_index, iteration, attempt, generation, priority, capability, held)
       select
-        t.tenant_id, t.execution_id, t.version_id, p_state.now, t.step_index, -1, t.attempt, t.generation, t.priority, t.capability
+        t.tenant_id, t.execution_id, t.version_id, p_state.now, t.step_index, -1, t.attempt, t.generation, t.priority, t.capability,
+        t.place = any(v_held_places)
       from unnest(p_targets) as t
       where t.queue_id is null
       returning execution_id, step_index, id
