@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.support.database import Database, Db, Row, Tenant
@@ -154,3 +155,14 @@ def test_refusals(name: str, bring: Any, database: Database, db: Db, tenant: Ten
     runner.report([runner.result(following, completed())])
     assert code("a") == "execution_ended"
     assert db.value("select count(*) from flowgres.events where type = 'step_repaired'") == 0
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_viewers_may_not(name: str, bring: Any, database: Database, tenant: Tenant) -> None:
+    execution, _ = bring("ready")
+    given = {"changes": {"timeout": 5}} if name == "update_step" else {}
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+        database.as_role("viewer", tenant_id=tenant.tenant_id) as api,
+    ):
+        api.call(f"flowgres_api.{name}", execution_id=execution, step="a", **given)

@@ -118,10 +118,20 @@ def _drain(database: Database, db: Db, tenant: Tenant, dice: random.Random) -> N
     raise AssertionError("the executions do not end")
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_random_repairs_beside_runners_leave_no_violation(
     seed: int, database: Database, db: Db, tenant: Tenant
 ) -> None:
+    _play(seed, database, db, tenant)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6, 40))
+def test_many_random_repairs_do_not(seed: int, database: Database, db: Db, tenant: Tenant) -> None:
+    _play(seed, database, db, tenant)
+
+
+def _play(seed: int, database: Database, db: Db, tenant: Tenant) -> None:
     dice = random.Random(seed)
     definition = random_graph(dice, name=f"lists{seed}")
     import_workflow(db, tenant, dag("child", [{"id": "inside"}]))
