@@ -50,6 +50,13 @@ def read_object(data: str, *, option: str = "-d") -> RawJson:
     return RawJson(text)
 
 
+def read_value(data: str, *, option: str = "-d") -> RawJson:
+    """As `read_object`, of any JSON."""
+    text, source = _read(data, option)
+    _parse(text, source)
+    return RawJson(text)
+
+
 def _read(data: str, option: str = "-d") -> tuple[str, str]:
     if data == "-":
         raw, source = sys.stdin.buffer.read(LARGEST_BYTES + 1), "stdin"

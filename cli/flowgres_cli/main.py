@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Inspect": {
         "workflows": ("workflows", "workflows"),
         "executions": ("executions", "executions"),
+        "steps": ("steps", "steps"),
         "approvals": ("approvals", "approvals"),
         "instances": ("instances", "instances"),
         "tasks": ("tasks", "tasks"),

@@ -49,6 +49,7 @@ def test_commands_of_this_version_are_complete() -> None:
         workflows.pause workflows.resume tenants.pause tenants.resume
         executions.replay executions.fork executions.diff backtest
         approve reject approvals.list
+        steps.show steps.retry steps.skip steps.complete steps.fail steps.cancel steps.update
         mcp schedules.list schedules.preview schedules.pause schedules.resume schedules.trigger schedules.backfill
         events.emit events.list triggers.list triggers.install triggers.remove
         webhooks.list webhooks.show webhooks.rotate webhooks.send webhooks.deliveries webhooks.redeliver

@@ -45,7 +45,7 @@ with named (schema, owner, roles, names) as (
     start_execution, start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
     emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
     execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution, update_execution, pause_workflow,
-    resume_workflow, replay_execution
+    resume_workflow, replay_execution, retry_step, skip_step, complete_step, fail_step, cancel_step, update_step
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_admin,flowgres_operator}', '{pause_tenant, resume_tenant}'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
@@ -62,7 +62,7 @@ with named (schema, owner, roles, names) as (
     update_workflow, add_step, start_execution, start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule,
     backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
     start_workflows, execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution, update_execution,
-    pause_workflow, resume_workflow, await_end, replay_execution
+    pause_workflow, resume_workflow, await_end, replay_execution, retry_step, skip_step, finish_step, fail_step, cancel_step, update_step
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,

@@ -104,6 +104,7 @@ begin
           'count', s.item_count, 'done', s.done_count, 'failed', s.failed_count) end,
         'round', s.round, 'reused_from', s.reused_from,
         'waits_for', case when q.runner_id is null then q.waits_for end,
+        'overrides', q.overrides,
         'reason', case
           when x.status = 'ready' then flowgres.unserved_reason(p_type => w.type)
           when q.waits_for like 'worker:%' then format('waits for a worker of the queue %s', substr(q.waits_for, 8))

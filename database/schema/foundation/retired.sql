@@ -103,6 +103,8 @@ drop function if exists flowgres.make_step_outcome(
 drop function if exists flowgres.make_ready_step(integer, bigint, smallint, text, boolean);
 drop function if exists flowgres.make_claimed_step(
   bigint, bigint, uuid, uuid, uuid, smallint, integer, smallint, smallint, boolean, json, jsonb, boolean);
+drop function if exists flowgres.make_claimed_step(
+  bigint, bigint, uuid, uuid, uuid, smallint, integer, smallint, smallint, boolean, json, jsonb, boolean, json, integer, json);
 drop function if exists flowgres.build_context(uuid, jsonb, jsonb, text, timestamptz, json);
 drop function if exists flowgres.find_scheduled_version(flowgres.schedules);
 drop function if exists flowgres.list_cron_triggers(jsonb);

@@ -214,6 +214,15 @@ as $$
   from flowgres.work_queue as q
   where (q.due_at is null) <> (q.waits_for is null) or (q.due_at = 'infinity' and q.waits_for not like '%:%')
   union all
+  -- What people do is told with who did it, and another policy is one that can be read.
+  select 'repair_names_who_did_it', v.tenant_id, v.execution_id, v.seq::text
+  from flowgres.events as v
+  where v.type = 'step_repaired' and (v.actor is null or v.details ->> 'act' is null)
+  union all
+  select 'overrides_are_named', q.tenant_id, q.execution_id, q.id::text
+  from flowgres.work_queue as q
+  where jsonb_typeof(q.overrides) <> 'object'
+  union all
   -- A row in the line of a queue is a task that is open, and only such a row is there.
   select 'open_task_is_written_down', q.tenant_id, q.execution_id, q.id::text
   from flowgres.work_queue as q

@@ -26,7 +26,8 @@ declare
 begin
   for v_task in
     select
-      n.place, r.t as tenant_id, r.x as execution_id, r.q as queue_id, r.s as step_index, q.iteration, q.attempt, w.timeout_seconds,
+      n.place, r.t as tenant_id, r.x as execution_id, r.q as queue_id, r.s as step_index, q.iteration, q.attempt,
+      coalesce((q.overrides ->> 'timeout_seconds')::double precision, w.timeout_seconds) as timeout_seconds,
       r.input ->> 'queue' as queue, coalesce(r.input -> 'payload', 'null') as payload,
       coalesce((r.input ->> 'lease')::double precision, 60) as lease_seconds,
       flowgres.task_id(

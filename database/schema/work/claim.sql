@@ -263,7 +263,8 @@ begin
       q.round,
       case when q.round is not null then flowgres.read_previous(
         p_tenant_id => q.tenant_id, p_execution_id => q.execution_id, p_step_index => q.step_index, p_iteration => q.iteration,
-        p_most => flowgres.light_weight()) end;
+        p_most => flowgres.light_weight()) end,
+      q.overrides::json;
   end if;
 
   if v_is_idle then

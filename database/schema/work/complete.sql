@@ -19,10 +19,6 @@ declare
   v_has_transitions boolean;
   v_has_parks boolean;
   v_reports flowgres.step_report[] := p_reports;
-  v_is_any_expanded boolean;
-  v_is_any_iteration boolean;
-  v_is_any_end boolean;
-  v_is_any_cancel boolean;
 begin
   v_state.runner_id := p_runner_id;
   v_state.capabilities := p_capabilities;
@@ -63,27 +59,7 @@ begin
   end if;
   v_state.room := coalesce(p_room, v_state.lease_count + greatest(p_want, 0));
   if v_state.outcomes is not null then
-    perform flowgres.record_unusual(p_state => v_state);
-    select bool_or(o.outcome = 'expand'), bool_or(o.iteration >= 0 and o.edge is not null)
-    into v_is_any_expanded, v_is_any_iteration
-    from unnest(v_state.outcomes) as o;
-    if v_is_any_expanded then
-      v_state := flowgres.expand_steps(p_state => v_state);
-    end if;
-    if v_is_any_iteration then
-      v_state := flowgres.iterate_steps(p_state => v_state);
-    end if;
-    select
-      bool_or(o.edge = 'failed' or o.step_type = 'stop'), bool_or(o.cancels <> '{}' and o.outcome = 'completed')
-    into v_is_any_end, v_is_any_cancel
-    from unnest(v_state.outcomes) as o
-    where o.iteration = -1;
-    if v_is_any_end then
-      v_state := flowgres.begin_ending(p_state => v_state);
-    end if;
-    if v_is_any_cancel then
-      v_state := flowgres.cancel_others(p_state => v_state);
-    end if;
+    v_state := flowgres.take_outcomes(p_state => v_state);
   end if;
   return query select h.* from unnest(flowgres.carry_on(p_state => v_state)) as h;
   if v_has_parks then
@@ -95,6 +71,42 @@ comment on function flowgres.advance(uuid, flowgres.step_report[], text[], integ
 
 Locks in the order executions, steps, queue rows, each by id. Returns the steps handed over to the runner, and in the same form
 the reports that were passed over because somebody else holds their execution.$$;
+
+create or replace function flowgres.take_outcomes(inout p_state flowgres.advance_state)
+  language plpgsql
+as $$
+declare
+  v_is_any_expanded boolean;
+  v_is_any_iteration boolean;
+  v_is_any_end boolean;
+  v_is_any_cancel boolean;
+begin
+  perform flowgres.record_unusual(p_state => p_state);
+  select bool_or(o.outcome = 'expand'), bool_or(o.iteration >= 0 and o.edge is not null)
+  into v_is_any_expanded, v_is_any_iteration
+  from unnest(p_state.outcomes) as o;
+  if v_is_any_expanded then
+    p_state := flowgres.expand_steps(p_state => p_state);
+  end if;
+  if v_is_any_iteration then
+    p_state := flowgres.iterate_steps(p_state => p_state);
+  end if;
+  select
+    bool_or(o.edge = 'failed' or o.step_type = 'stop'), bool_or(o.cancels <> '{}' and o.outcome = 'completed')
+  into v_is_any_end, v_is_any_cancel
+  from unnest(p_state.outcomes) as o
+  where o.iteration = -1;
+  if v_is_any_end then
+    p_state := flowgres.begin_ending(p_state => p_state);
+  end if;
+  if v_is_any_cancel then
+    p_state := flowgres.cancel_others(p_state => p_state);
+  end if;
+end;
+$$;
+comment on function flowgres.take_outcomes(flowgres.advance_state) is $$What follows from outcomes that are more than the good end of a step at its first try
+
+Before carry_on: the steps that go on are written, lists expanded and counted, executions turned towards their end, others cancelled.$$;
 
 create or replace function flowgres.carry_on(p_state flowgres.advance_state)
   returns flowgres.claimed_step[] language plpgsql

@@ -127,7 +127,8 @@ begin
     r.round,
     case when r.round is not null then flowgres.read_previous(
       p_tenant_id => r.tenant_id, p_execution_id => r.execution_id, p_step_index => r.step_index, p_iteration => r.iteration,
-      p_most => flowgres.light_weight()) end
+      p_most => flowgres.light_weight()) end,
+    r.overrides::json
   from ranked as r
   order by r.execution_id, r.place;
 end;

@@ -152,7 +152,12 @@ begin
   if v_is_awaited then perform flowgres.tell_ends(); end if;
 
   if v_woken is not null then
-    perform flowgres.wake_parked(p_tenant_ids => v_woken_tenants, p_child_ids => v_woken);
+    if p_state.runner_id is null then
+      -- Maybe a caller's transaction, which stays open for as long as it likes: the row of a parent is not to be held so long.
+      perform flowgres.wake_later(p_tenant_ids => v_woken_tenants, p_child_ids => v_woken);
+    else
+      perform flowgres.wake_parked(p_tenant_ids => v_woken_tenants, p_child_ids => v_woken);
+    end if;
   end if;
   if v_told is not null then
     perform flowgres.tell_of(p_tenant_ids => v_told_tenants, p_execution_ids => v_told);

@@ -49,7 +49,7 @@ begin
     select flowgres.make_claimed_step(
       p_queue_id => i.queue_id, p_token => i.token, p_tenant_id => i.tenant_id, p_execution_id => i.execution_id,
       p_version_id => i.version_id, p_step_index => i.step_index, p_iteration => i.iteration, p_attempt => i.attempt,
-      p_generation => i.generation, p_handed => i.handed, p_item => i.own_item)
+      p_generation => i.generation, p_handed => i.handed, p_item => i.own_item, p_overrides => i.overrides)
     from (
       select
         array_agg(r order by r.iteration) as rows,
@@ -62,7 +62,7 @@ begin
     ) as g
     cross join lateral rows from (unnest(g.rows), unnest(g.items)) as i (
       queue_id, token, tenant_id, execution_id, version_id, step_index, iteration, attempt, generation, handed, context, resume,
-      is_passed_over, item, round, previous, own_item));
+      is_passed_over, item, round, previous, overrides, own_item));
 end;
 $$;
 comment on function flowgres.add_items(flowgres.claimed_step[]) is $$Steps that are handed over, each iteration with its item.$$;

@@ -138,6 +138,8 @@ begin
       attempt = r.is_handed::integer, runner_id = case when r.is_handed then p_state.runner_id end,
       claimed_at = case when r.is_handed then p_state.now end, ready_at = p_state.now, is_announced = false, resume = null,
       waits_for = null, round = null, past_attempts = null,
+      -- They are the step's; its next item has them, too.
+      overrides = case when r.iteration > 0 then q.overrides end,
       rank = case when r.is_handed then q.rank else flowgres.next_rank() end
     from ranked as r
     where r.place = 1 and q.tenant_id = r.tenant_id and q.execution_id = r.execution_id and q.id = r.queue_id
@@ -162,7 +164,7 @@ begin
     array_agg(flowgres.make_claimed_step(
       p_queue_id => q.id, p_token => q.token, p_tenant_id => q.tenant_id, p_execution_id => q.execution_id,
       p_version_id => q.version_id, p_step_index => q.step_index, p_iteration => q.iteration, p_attempt => q.attempt,
-      p_generation => q.generation, p_handed => true))
+      p_generation => q.generation, p_handed => true, p_overrides => q.overrides::json))
       filter (where q.runner_id is not null),
     count(*), bool_or(q.iteration >= 0)
   into v_handed, v_count, v_has_items

@@ -90,12 +90,13 @@ begin
     -- may be giving it back at this very moment, and then the report is passed over like one whose execution is held.
     select
       l.slot, l.t, l.x, l.q, l.s, l.o, l.ms, l."out", l.error, l.taken, l.detail, l.logs, l.seconds, l.ahead, l.child, l.waits,
-      q.version_id, q.iteration, q.attempt, q.generation, q.is_announced, q.is_resumed, q.ready_at, q.round, q.past_attempts
+      q.version_id, q.iteration, q.attempt, q.generation, q.is_announced, q.is_resumed, q.ready_at, q.round, q.past_attempts,
+      q.overrides
     from located as l
     cross join lateral (
       select
         q.version_id, q.iteration, q.attempt, q.generation, q.is_announced, q.resume is not null as is_resumed, q.ready_at,
-        q.round, q.past_attempts
+        q.round, q.past_attempts, q.overrides
       from flowgres.work_queue as q
       -- Not "=": the index on runners must not be used to find a row by its key.
       where q.tenant_id = l.t and q.execution_id = l.x and q.id = l.q
@@ -106,12 +107,13 @@ begin
   reported as (
     select
       h.slot, h.t, h.x, h.q, 0 as place, h.version_id, h.s, h.iteration, h.attempt, h.generation, h.is_announced, h.is_resumed,
-      h.ready_at, h.o, h.ms, h."out", h.error, h.taken, h.detail, h.logs, h.seconds, h.child, h.waits, h.round, h.past_attempts
+      h.ready_at, h.o, h.ms, h."out", h.error, h.taken, h.detail, h.logs, h.seconds, h.child, h.waits, h.round, h.past_attempts,
+      h.overrides
     from held as h
     union all
     select
       h.slot, h.t, h.x, h.q, a.place::integer, h.version_id, a.s, -1, 1::smallint, h.generation, false, false,
-      p_state.now, a.o, a.ms, a."out", a.error, a.taken, a.detail, a.logs, null, null, null, null, null
+      p_state.now, a.o, a.ms, a."out", a.error, a.taken, a.detail, a.logs, null, null, null, null, null, null
     from held as h
     cross join lateral rows from (
       jsonb_to_recordset(h.ahead) as (
@@ -142,15 +144,24 @@ begin
           then 'retrying'
         -- A step that took its runner with it is tried a few times whatever its own policy: the runner may not be its fault.
         when r.o = 'lost' and r.attempt - coalesce(r.past_attempts, 0) + r.is_resumed::integer >= greatest(w.max_attempts, 3) then 'failed'
-        when r.o in ('skipped', 'lost', 'suspended', 'child', 'detached', 'moved', 'park', 'started') then r.o
+        when r.o in ('skipped', 'lost', 'suspended', 'child', 'detached', 'moved', 'park', 'started', 'cancelled') then r.o
         else 'failed'
       end as outcome
     from reported as r
     cross join lateral (
       select
-        w.id, w.type, w.children, w.branches, w.next_index, w.on_error, w.failure_handled, w.max_attempts, w.retry_errors,
-        w.retry_delay_seconds, w.retry_factor, w.retry_max_delay_seconds, w.retry_jitter, w.join_rule,
-        w.timeout_seconds, w.cancel_indexes, w.is_early, w.iterates, w.repeats
+        w.id, w.type, w.children, w.branches, w.next_index, w.failure_handled, w.join_rule, w.cancel_indexes, w.is_early, w.iterates,
+        w.repeats,
+        -- The step's policy, as far as nobody has said another one for this execution.
+        coalesce(r.overrides ->> 'on_error', w.on_error) as on_error,
+        coalesce((r.overrides ->> 'max_attempts')::smallint, w.max_attempts) as max_attempts,
+        case when r.overrides ? 'retry_errors' then array(select jsonb_array_elements_text(r.overrides -> 'retry_errors'))
+          else w.retry_errors end as retry_errors,
+        coalesce((r.overrides ->> 'retry_delay_seconds')::double precision, w.retry_delay_seconds) as retry_delay_seconds,
+        coalesce((r.overrides ->> 'retry_factor')::double precision, w.retry_factor) as retry_factor,
+        coalesce((r.overrides ->> 'retry_max_delay_seconds')::double precision, w.retry_max_delay_seconds) as retry_max_delay_seconds,
+        coalesce((r.overrides ->> 'retry_jitter')::boolean, w.retry_jitter) as retry_jitter,
+        coalesce((r.overrides ->> 'timeout_seconds')::double precision, w.timeout_seconds) as timeout_seconds
       from flowgres.workflow_steps as w
       where w.tenant_id = r.t and w.version_id = r.version_id and w.index = r.s
       offset 0
@@ -238,7 +249,7 @@ begin
       -- Its events: the start, unless somebody has told of it; the lines it logged; the outcome itself. The hidden outputs step
       -- has events only when it fails.
       case when l.type = 'outputs' and l.outcome <> 'failed' then 0
-        else (not l.is_announced and l.outcome not in ('skipped', 'started'))::integer end as start_count,
+        else (not l.is_announced and l.outcome not in ('skipped', 'started', 'cancelled'))::integer end as start_count,
       case when l.type = 'outputs' and l.outcome <> 'failed' then 0 else coalesce(jsonb_array_length(n.logs), 0) end as log_count,
       case when l.type = 'outputs' and l.outcome <> 'failed' or l.outcome = 'started' and l.is_announced then 0 else 1 end
       as end_count
@@ -246,7 +257,7 @@ begin
     cross join lateral (
       select case
         when l.outcome = 'completed' then 'taken'
-        when l.outcome = 'skipped' then 'dead'
+        when l.outcome in ('skipped', 'cancelled') then 'dead'
         -- What a failed iteration means its step decides, with all of them.
         when l.outcome = 'failed' and l.iteration >= 0 then 'failed'
         when l.outcome = 'failed' then case l.on_error when 'continue' then 'taken' when 'skip' then 'dead' else 'failed' end
@@ -273,7 +284,7 @@ begin
       started_at, finished_at, output, error, seq, is_logged)
     select
       n.t, n.x, n.s, n.iteration, n.attempt, n.id, n.type, n.outcome, n.edge, n.untaken, p_state.runner_id, n.ready_at,
-      case when n.outcome <> 'skipped' then n.began_at end, p_state.now, n.output, n.error,
+      case when n.outcome not in ('skipped', 'cancelled') then n.began_at end, p_state.now, n.output, n.error,
       case when n.end_count > 0 then n.seq end, nullif(n.is_logged, false)
     from numbered as n
     where n.edge is not null and not n.is_recorded
@@ -364,7 +375,7 @@ begin
         p_output => case when n.iteration = -1 or n.is_recorded or n.outcome in ('moved', 'park') then n.output end, p_error => n.error, p_detail => n.detail,
         p_cancels => n.cancel_indexes, p_round => n.round))
         filter (where n.edge is null or n.is_recorded or n.error is not null or n.detail is not null or n.type = 'stop'
-          or n.iteration >= 0 or n.cancel_indexes <> '{}' or n.outcome = 'skipped' and n.join_rule = 'failed')
+          or n.iteration >= 0 or n.cancel_indexes <> '{}' or n.outcome in ('skipped', 'cancelled') and n.join_rule = 'failed')
     from numbered as n
   ) as s;
 end;

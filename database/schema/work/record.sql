@@ -17,7 +17,7 @@ begin
       else o.outcome
     end,
     o.edge, o.untaken, p_state.runner_id, o.child_execution_id, o.ready_at,
-    case when o.outcome <> 'skipped' then o.began_at end,
+    case when o.outcome not in ('skipped', 'cancelled') then o.began_at end,
     case when o.edge is not null then p_state.now end,
     nullif(o.due_at, 'infinity'), case when o.edge is not null then o.output end, o.error, case when o.edge is not null then o.seq end, true,
     o.round + (o.outcome = 'again')::integer, case when o.outcome = 'again' then o.output end, nullif(o.generation, 1)

@@ -145,7 +145,7 @@ begin
     select flowgres.make_resolved_step(
       p_slot => o.slot, p_queue_id => o.queue_id, p_step_index => o.step_index, p_step => o.step, p_join_rule => o.join_rule,
       p_children => null, p_untaken => null, p_edge => o.edge, p_outcome => o.outcome)
-    from unnest(p_state.outcomes) as o where o.outcome = 'skipped' and o.join_rule = 'failed');
+    from unnest(p_state.outcomes) as o where o.outcome in ('skipped', 'cancelled') and o.join_rule = 'failed');
   if v_passed_by <> '{}' then
     v_unhandled := flowgres.find_unhandled(p_state => p_state, p_passed_by => v_passed_by);
     if v_unhandled is not null then

@@ -134,13 +134,13 @@ create or replace function flowgres.make_claimed_step(
   p_queue_id bigint, p_token bigint, p_tenant_id uuid, p_execution_id uuid, p_version_id uuid, p_step_index smallint,
   p_iteration integer, p_attempt smallint, p_generation smallint, p_handed boolean default false, p_context json default null,
   p_resume jsonb default null, p_is_passed_over boolean default false, p_item json default null,
-  p_round integer default null, p_previous json default null
+  p_round integer default null, p_previous json default null, p_overrides json default null
 )
   returns flowgres.claimed_step language sql immutable parallel safe
 as $$
   select row(
     p_queue_id, p_token, p_tenant_id, p_execution_id, p_version_id, p_step_index, p_iteration, p_attempt, p_generation, p_handed,
-    p_context, p_resume, p_is_passed_over, p_item, p_round, p_previous)::flowgres.claimed_step;
+    p_context, p_resume, p_is_passed_over, p_item, p_round, p_previous, p_overrides)::flowgres.claimed_step;
 $$;
 comment on function flowgres.make_claimed_step is $$A claimed_step, by names.$$;
 

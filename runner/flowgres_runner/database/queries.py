@@ -17,7 +17,8 @@ STEP_COLUMNS = (
     # Ids as text, as they are used. The rest, too: its size bounds the cache of contexts, and parsing waits until it is
     # known to be needed.
     "queue_id, token, tenant_id::text, execution_id::text, version_id::text, step_index, iteration, attempt, "
-    "generation, handed, context::text, resume::text, is_passed_over, item::text, round, previous::text"
+    "generation, handed, context::text, resume::text, is_passed_over, item::text, round, previous::text, "
+    "overrides::text"
 )
 _CLAIM = f"select {STEP_COLUMNS} from flowgres.claim(%s::uuid, %s::int, %s::uuid, %s::jsonb)"  # noqa: S608 - constants
 _COMPLETE = (
@@ -43,7 +44,8 @@ class ClaimedStep(NamedTuple):
     not iterated, else `item` is the JSON text of its item, None when that is large. `round` is None in the first round
     and where nothing repeats, else `previous` is the JSON text of what the round before gave, None when that is large.
     `is_passed_over`: this is no lease; it names a report of the same call of which nothing was recorded, because
-    somebody else holds the execution.
+    somebody else holds the execution. `overrides`, JSON text, is what of the step's policy is another in this
+    execution.
     """
 
     queue_id: int
@@ -62,6 +64,7 @@ class ClaimedStep(NamedTuple):
     item: str | None = None
     round: int | None = None
     previous: str | None = None
+    overrides: str | None = None
 
     @property
     def lacks(self) -> bool:

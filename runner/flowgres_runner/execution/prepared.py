@@ -154,6 +154,10 @@ class Prepared:
     def timeout_seconds(self) -> float:
         """Of one attempt."""
         step, usual = self.step, self.version.limits.step_timeout_seconds
+        if self.claimed.overrides is not None:
+            seconds = json.loads(self.claimed.overrides).get("timeout_seconds")
+            if seconds is not None:
+                return float(seconds)
         return step.timeout_seconds or (
             usual if step.handler is None else max(usual, step.handler.least_timeout_seconds)
         )
@@ -173,7 +177,9 @@ class Prepared:
         after = self.version.steps[step.next_index]
         if after.pure is None or not self.context.knows(after.references):
             return None
-        ahead = claimed._replace(step_index=after.index, attempt=1, handed=True, context=None, resume=None)
+        ahead = claimed._replace(
+            step_index=after.index, attempt=1, handed=True, context=None, resume=None, overrides=None
+        )
         return Prepared(
             ahead, after, self.version, self.context, None, place=self.place + 1, goes_alone=self.goes_alone
         )
