@@ -26,7 +26,7 @@ with named (schema, owner, roles, names) as (
     runner_name, describe_function, describe_outcome, step_label, schedule_status, describe_start_rule, named_webhook_path, show_webhook_path,
     duration_place, place_seconds, shown_seconds, metric_samples, metric_parts, minute_of, hour_of, webhook_metrics, normalise_message,
     error_samples, list_error_groups, is_hidden, hidden_id, notification_name, installed_triggers, installed_changes, has_business_role,
-    is_approver, may_decide, count_approvals, show_decisions
+    is_approver, may_decide, count_approvals, show_decisions, describe_concurrency, capability_of, core_step_types, definition_schema
   }'),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', '{use_tenant, place, is_copy, server_identifier, database_oid, installation_mark}'),
   ('flowgres', 'flowgres_owner', '{flowgres_runner}', '{create_history, retire_history, maintain_history}'),
@@ -43,7 +43,7 @@ with named (schema, owner, roles, names) as (
     emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
     execute_transition, execute_transitions, send_signal, decide_approval
   }'),
-  ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
+  ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{ set_limit, delete_limit,
     create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task}'),
@@ -53,7 +53,7 @@ with named (schema, owner, roles, names) as (
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, preview_schedule, get_transitions, verify_history}'),
-  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant, export_history, count_tasks}'),
+  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant, export_history, count_tasks, show_limits}'),
   ('flowgres', 'flowgres_definer', '{flowgres_member}', '{
     import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
     update_workflow, add_step, start_execution, start_executions, cancel_execution, pause_schedule, resume_schedule, trigger_schedule,
@@ -62,7 +62,7 @@ with named (schema, owner, roles, names) as (
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,
-    migrate_instances
+    migrate_instances, set_limit, delete_limit
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task, return_tasks}'),
   ('flowgres', 'flowgres_definer', '{flowgres_member}', '{await_end}'),
@@ -90,7 +90,7 @@ with named (schema, owner, roles, names) as (
     register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle,
     stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, follow_pending, get_secrets,
     unchecked_versions, confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes, measure_history,
-    report_progress, prune_metrics, take_ends, get_spans, forget_ends, fire_slas, get_instances, fire_approvals
+    report_progress, prune_metrics, take_ends, get_spans, forget_ends, fire_slas, get_instances, fire_approvals, admit
   }'),
   ('flowgres', 'flowgres_engine', '{}', '{
     check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states,
@@ -133,7 +133,7 @@ readable (roles, names, columns) as (
     '{flowgres_viewer}', '{flowgres.work_queue}',
     '{
       tenant_id, execution_id, id, version_id, runner_id, due_at, ready_at, claimed_at, iteration, step_index, attempt, generation,
-      priority, resume, held, waits_for, round
+      priority, resume, held, waits_for, round, capability
     }'
   ),
   ('{flowgres_admin}', '{flowgres.api_keys}', '{tenant_id, prefix, name, role, roles, created_by, created_at, expires_at, revoked_at}'),
@@ -146,7 +146,7 @@ readable (roles, names, columns) as (
       flowgres_api.runners, flowgres_api.schedules, flowgres_api.subscriptions, flowgres_api.webhooks, flowgres_api.webhook_deliveries,
       flowgres_api.error_groups, flowgres_api.notifications, flowgres_api.notification_deliveries, flowgres_api.workflow_states,
       flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history, flowgres_api.instance_executions,
-      flowgres_api.signals, flowgres_api.approvals, flowgres_api.sql_functions, flowgres_api.tasks, flowgres_api.task_queues
+      flowgres_api.signals, flowgres_api.approvals, flowgres_api.sql_functions, flowgres_api.tasks, flowgres_api.task_queues, flowgres_api.limits
     }',
     null
   ),

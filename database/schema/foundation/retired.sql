@@ -122,3 +122,4 @@ drop function if exists flowgres.fire_sla(uuid, uuid[], text, text, double preci
 -- Keys of workers have queues.
 drop function if exists flowgres_api.create_api_key(text, text, timestamptz, text[]);
 drop function if exists flowgres.create_api_key(text, text, timestamptz, text[]);
+drop function if exists flowgres.cancel_held(flowgres.advance_state, text[], text);
