@@ -105,7 +105,12 @@ def show_workflow(session: Session, name: str, version: int | None) -> None:
         raise NotFoundError(f"workflow {name!r} has no version {version}", hint="List /workflow_versions of the API.")
     versions = session.client.select(
         "workflow_versions",
-        {"workflow_id": f"eq.{workflow['id']}", "version": f"eq.{shown}", "select": "inputs,starts,concurrency", "limit": 1},
+        {
+            "workflow_id": f"eq.{workflow['id']}",
+            "version": f"eq.{shown}",
+            "select": "inputs,starts,concurrency",
+            "limit": 1,
+        },
     )
     told = versions[0] if versions else {}
     inputs = told.get("inputs") or {}
