@@ -105,7 +105,7 @@ ALIKE: list[tuple[Definition, Said]] = [
         "settings.concurrency.limit": "out_of_range", "settings.concurrency.when_full": "unknown_word"}),
     (settings(concurrency={"limit": 1001, "per": 5}), {
         "settings.concurrency.limit": "out_of_range", "settings.concurrency.per": "unknown_key"}),
-    (settings(concurrency=2), {"settings.concurrency": "wrong_type"}),
+    (settings(concurrency=2), {"settings.concurrency": "wrong_kind"}),
     (settings(correlation_id="{{ input.id }}"), {"settings.correlation_id": "expression_not_allowed"}),
     (settings(correlation_id="order_id"), {"settings.correlation_id": "jsonpath_invalid"}),
     (settings(correlation_id="$.**.id"), {"settings.correlation_id": "jsonpath_invalid"}),

@@ -38,7 +38,7 @@ def list_limits(session: Session) -> None:
 
 @limits.command(
     "set",
-    epilog="Examples: flowgres limits set crm-api --capacity 5 · flowgres limits set mails --capacity 9 --per-seconds 60",
+    epilog="Examples: flowgres limits set crm --capacity 5 · flowgres limits set mails --capacity 100 --per-seconds 60",
 )
 @click.argument("name")
 @click.option("--capacity", type=int, required=True, help="How many at once; 1 is a mutex.")
