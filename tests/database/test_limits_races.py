@@ -26,8 +26,10 @@ def admit(limits: Limits) -> int:
 @pytest.mark.parametrize("kind", ["step", "workflow"])
 def test_of_two_who_let_go_at_once_one_goes_by(limits: Limits, kind: str) -> None:
     limits.set(capacity=2)
-    settings = {"concurrency": {"limit": 2}} if kind == "workflow" else {}
-    limits.define(log_step("a", **({"limit": "m"} if kind == "step" else {})), **settings)
+    if kind == "step":
+        limits.define(log_step("a", limit="m"))
+    else:
+        limits.define(concurrency={"limit": 2})
     limits.start(5)
     with limits.author.connect() as other, rivals(limits.db) as run:
         other.run("begin")

@@ -250,7 +250,7 @@ begin
   -- In no line any more; who holds the execution ends it (cancel_orphan).
   with refused as (
     update flowgres.work_queue as q
-    set capability = 'refused:concurrency'
+    set capability = 'refused:concurrency', rank = flowgres.next_rank()
     where q.ctid = any(array(
       select q.ctid
       from unnest(p_execution_ids) as i (id)

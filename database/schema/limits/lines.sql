@@ -50,7 +50,8 @@ begin
     end if;
   end if;
   update flowgres.work_queue as q
-  set capability = x.line
+  -- Nobody has seen it elsewhere: it keeps its age.
+  set capability = x.line, rank = q.rank
   from (
     select e.tenant_id, e.id, n.line, e.parent_execution_id
     from unnest(p_execution_ids) as i (id)
