@@ -1,5 +1,5 @@
 -- Limits: how many executions of a workflow and key run at once, how many steps of a named limit, and how many in a time.
--- squawk-ignore-file require-concurrent-index-creation
+-- squawk-ignore-file require-concurrent-index-creation, require-concurrent-index-deletion
 
 set local role flowgres_owner;
 
@@ -51,6 +51,10 @@ comment on column flowgres.limit_slots.step_index is $$The step that has it$$;
 comment on column flowgres.limit_slots.iteration is $$Its iteration; -1 for the step itself$$;
 comment on column flowgres.limit_slots.taken_at is $$When it was taken$$;
 
+-- There are as many lines of limits as keys: who goes from line to line of what runners claim does not meet them.
+drop index flowgres.work_queue_ready_idx;
+create index work_queue_ready_idx on flowgres.work_queue (capability, tenant_id, priority, is_new, rank)
+where runner_id is null and due_at is null and not held and capability not like 'limit:%';
 -- Lines in which something waits to be let go, whatever the collation of the database makes of their names.
 create index work_queue_limits_idx on flowgres.work_queue (capability collate "C", tenant_id, priority, is_new, rank)
 where runner_id is null and due_at is null and not held and capability like 'limit:%';

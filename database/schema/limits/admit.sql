@@ -12,7 +12,7 @@ as $$
 begin
   select q.capability, q.tenant_id into line, tenant_id
   from flowgres.work_queue as q
-  where q.capability like 'limit:%' and flowgres.is_ready(q)
+  where flowgres.is_waiting(q)
     and (q.capability collate "C", q.tenant_id) > (p_line collate "C", p_tenant_id)
   order by q.capability collate "C", q.tenant_id
   limit 1;
@@ -85,8 +85,8 @@ begin
   v_rows := array(
     select q.ctid
     from flowgres.work_queue as q
-    where q.capability like 'limit:%' and q.capability collate "C" = p_line collate "C" and q.tenant_id = p_tenant_id
-      and flowgres.is_ready(q)
+    where q.capability collate "C" = p_line collate "C" and q.tenant_id = p_tenant_id
+      and flowgres.is_waiting(q)
     order by q.priority, q.is_new, q.rank
     limit least(v_room, p_limit)
     for update skip locked);
@@ -151,8 +151,8 @@ begin
   from (
     select q.version_id
     from flowgres.work_queue as q
-    where q.capability like 'limit:%' and q.capability collate "C" = p_line collate "C" and q.tenant_id = p_tenant_id
-      and flowgres.is_ready(q)
+    where q.capability collate "C" = p_line collate "C" and q.tenant_id = p_tenant_id
+      and flowgres.is_waiting(q)
     order by q.priority, q.is_new, q.rank
     limit 1
   ) as q
@@ -176,8 +176,8 @@ begin
       from (
         select q.execution_id, q.priority, q.is_new, q.rank
         from flowgres.work_queue as q
-        where q.capability like 'limit:%' and q.capability collate "C" = p_line collate "C" and q.tenant_id = p_tenant_id
-          and flowgres.is_ready(q)
+        where q.capability collate "C" = p_line collate "C" and q.tenant_id = p_tenant_id
+          and flowgres.is_waiting(q)
         order by q.priority, q.is_new, q.rank
         limit v_room * v_roots
         for update skip locked
@@ -197,8 +197,8 @@ begin
         from (
           select q.execution_id
           from flowgres.work_queue as q
-          where q.capability like 'limit:%' and q.capability collate "C" = p_line collate "C" and q.tenant_id = p_tenant_id
-            and flowgres.is_ready(q)
+          where q.capability collate "C" = p_line collate "C" and q.tenant_id = p_tenant_id
+            and flowgres.is_waiting(q)
           order by q.priority, q.is_new, q.rank
           limit p_limit
         ) as q),
@@ -279,8 +279,8 @@ begin
   v_waiting := array(
     select q.execution_id
     from flowgres.work_queue as q
-    where q.capability like 'limit:%' and q.capability collate "C" = p_line collate "C" and q.tenant_id = p_tenant_id
-      and flowgres.is_ready(q)
+    where q.capability collate "C" = p_line collate "C" and q.tenant_id = p_tenant_id
+      and flowgres.is_waiting(q)
     group by q.execution_id
     order by q.execution_id desc
     limit p_most + 1000);

@@ -16,8 +16,8 @@ as $$
           and floor(extract(epoch from flowgres.now()) * 60 / l.per_seconds) + 60), 0) end,
     (
       select count(*) from flowgres.work_queue as q
-      where q.capability like 'limit:%' and q.capability collate "C" = ('limit:' || l.name) collate "C" and q.tenant_id = l.tenant_id
-        and flowgres.is_ready(q))
+      where q.capability collate "C" = ('limit:' || l.name) collate "C" and q.tenant_id = l.tenant_id
+        and flowgres.is_waiting(q))
   from flowgres.limits as l
   where l.tenant_id = flowgres.tenant_id() and l.kind = 'step';
 $$;
@@ -106,8 +106,8 @@ begin
   limit 1;
   if v_workflow is not null or exists (
     select from flowgres.work_queue as q
-    where q.tenant_id = v_tenant_id and q.capability like 'limit:%' and q.capability collate "C" = ('limit:' || p_name) collate "C"
-      and flowgres.is_ready(q))
+    where q.tenant_id = v_tenant_id and q.capability collate "C" = ('limit:' || p_name) collate "C"
+      and flowgres.is_waiting(q))
   then
     perform flowgres.fail(
       p_status => 409, p_code => 'limit_in_use',

@@ -40,7 +40,7 @@ begin
     if flowgres.count_held(p_tenant_id => p_version.tenant_id, p_line => v_line) + (
       select count(*) from (
         select from flowgres.work_queue as q
-        where q.capability = v_line and q.tenant_id = p_version.tenant_id and flowgres.is_ready(q)
+        where q.capability collate "C" = v_line collate "C" and q.tenant_id = p_version.tenant_id and flowgres.is_waiting(q)
         limit (v_rule ->> 'limit')::integer) as w) >= (v_rule ->> 'limit')::integer
     then
       perform flowgres.fail(

@@ -8,9 +8,16 @@ set local role flowgres_owner;
 create or replace function flowgres.is_ready(p_row flowgres.work_queue)
   returns boolean language sql immutable parallel safe
 as $$
-  select (p_row).runner_id is null and (p_row).due_at is null and not (p_row).held;
+  select (p_row).runner_id is null and (p_row).due_at is null and not (p_row).held and (p_row).capability not like 'limit:%';
 $$;
 comment on function flowgres.is_ready(flowgres.work_queue) is $$Whether a row stands in its line, to be claimed: the predicate of work_queue_ready_idx.$$;
+
+create or replace function flowgres.is_waiting(p_row flowgres.work_queue)
+  returns boolean language sql immutable parallel safe
+as $$
+  select (p_row).runner_id is null and (p_row).due_at is null and not (p_row).held and (p_row).capability like 'limit:%';
+$$;
+comment on function flowgres.is_waiting(flowgres.work_queue) is $$Whether a row stands in the line of a limit, to be let go: the predicate of work_queue_limits_idx.$$;
 
 create or replace function flowgres.is_leased(p_row flowgres.work_queue)
   returns boolean language sql immutable parallel safe
