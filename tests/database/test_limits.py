@@ -170,8 +170,8 @@ def test_no_more_begin_in_any_time_of_that_length(limits: Limits, per: int) -> N
     with hands(limits.database) as runner:
         for _ in range(160):
             leases = runner.claim()
-            ids = [lease["execution_id"] for lease in leases]
-            query = "select taken_at from flowgres.limit_slots where execution_id = any(%s) order by taken_at"
+            ids = "{" + ",".join(str(lease["execution_id"]) for lease in leases) + "}"
+            query = "select taken_at from flowgres.limit_slots where execution_id = any(%s::uuid[])"
             began += limits.db.column(query, ids)
             runner.report([runner.result(lease, completed()) for lease in leases])
             limits.clock.advance(seconds=per / 8)
