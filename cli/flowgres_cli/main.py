@@ -57,6 +57,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "keys": ("keys", "keys"),
         "token": ("keys", "token"),
         "secrets": ("secrets", "secrets"),
+        "limits": ("limits", "limits"),
         "triggers": ("triggers", "triggers"),
         "db": ("database", "db"),
         "runner": ("runner", "runner"),

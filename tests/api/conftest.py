@@ -110,6 +110,7 @@ def alice(module_database: Database, operator: Db, module_api: Api, sql_runner: 
     assert taken.status_code == 200, taken.text
     told = api.rpc("set_notification", name="ops", url="https://ops.example/hook", secret="TOKEN")
     assert told.status_code == 200, told.text
+    assert api.rpc("set_limit", name="crm", capacity=5).status_code == 200
     with module_database.connect() as db:
         make_shop(db, allow=False)
         db.call("flowgres_api.allow_function", signature="shop.reserve", tenant=tenant.slug)

@@ -31,6 +31,7 @@ from tests.benchmarks.workloads import (
     http,
     inputs,
     items,
+    limits,
     lists,
     machines,
     memory,
@@ -45,7 +46,7 @@ from tests.benchmarks.workloads import (
     wide,
 )
 
-WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11", "W12", "W13", "W14", "W15")
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11", "W12", "W13", "W14", "W15", "W16")
 
 # What is divided by each other stands together, so that the same disturbance meets both.
 PARTS: tuple[Part, ...] = (
@@ -82,6 +83,8 @@ PARTS: tuple[Part, ...] = (
     Part("W14 metrics", "W14", metrics.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
     Part("W15 transitions", "W15", machines.measure),
     Part("W15 crowd", "W15", machines.measure_crowd),
+    Part("W16 neighbours", "W16", limits.measure_neighbours, seconds=lambda scale: scale.backlog_seconds),
+    Part("W16 limits", "W16", limits.measure_limits),
     Part("W8 lists", "W8", lists.measure, repeats_inside=True, seconds=lambda scale: scale.backlog_seconds),
 )
 

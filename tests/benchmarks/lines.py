@@ -174,4 +174,12 @@ LINES: tuple[Line, ...] = (
     Line("w15.crowd.plain.p50", "  of one plain row, p50", "ms"),
     Line("w15.crowd.plain.p99", "  p99", "ms"),
     Line("w15.crowd.p99/plain", "  against the plain row, p99", "x", None, ("w15.crowd.p99", "w15.crowd.plain.p99")),
+    Line("w16.alone.p95", "W16 from start to first step, nothing else to do, p95", "ms"),
+    Line("w16.beside.p95", "  beside {neighbour_ready} ready steps of another tenant, p95", "ms", at_most(500)),
+    Line("w16.beside/alone", "  against alone", "x", at_most(2), ("w16.beside.p95", "w16.alone.p95")),
+    Line("w16.plain.p50", "W16 one execution of one step, p50", "ms"),
+    Line("w16.keyed.p50", "  of a workflow with settings.concurrency, p50", "ms"),
+    Line("w16.keyed/plain", "  against plain", "x", None, ("w16.keyed.p50", "w16.plain.p50")),
+    Line("w16.limited.p50", "  of a step with a limit, p50", "ms"),
+    Line("w16.limited", "  steps of a limit of 5 at once", "steps/s"),
 )

@@ -36,6 +36,9 @@ class Scale:
     idle_seconds: float = 60.0
     webhook_seconds: float = 60.0
     crowds: int = 30
+    neighbour_ready: int = 100_000
+    neighbour_starts: int = 200
+    limited_executions: int = 2_000
     few_foreign: int = 20_000
     many_foreign: int = 2_000_000
     measured: int = 1_000_000
@@ -71,6 +74,7 @@ class Scale:
             "few_foreign": f"{self.few_foreign:,}",
             "many_foreign": f"{self.many_foreign:,}",
             "measured": f"{self.measured:,}",
+            "neighbour_ready": f"{self.neighbour_ready:,}",
             "held": f"{self.held_seconds:,}",
         }
 
@@ -99,6 +103,8 @@ QUICK = Scale(
     idle_seconds=20.0,
     webhook_seconds=10.0,
     crowds=10,
+    neighbour_starts=60,
+    limited_executions=500,
     few_foreign=2_000,
     many_foreign=200_000,
     measured=50_000,
@@ -145,6 +151,9 @@ TINY = replace(
     idle_seconds=1.0,
     webhook_seconds=1.0,
     crowds=2,
+    neighbour_ready=4_000,
+    neighbour_starts=3,
+    limited_executions=20,
     few_foreign=200,
     many_foreign=2_000,
     measured=200,

@@ -54,7 +54,7 @@ def test_commands_of_this_version_are_complete() -> None:
         events.emit events.list triggers.list triggers.install triggers.remove
         webhooks.list webhooks.show webhooks.rotate webhooks.send webhooks.deliveries webhooks.redeliver
         notifications.list notifications.set notifications.delete notifications.deliveries notifications.redeliver
-        tasks.list tasks.show tasks.queues
+        tasks.list tasks.show tasks.queues limits.list limits.set limits.delete
         instances.list instances.show instances.start instances.transition instances.history
         instances.verify instances.export instances.migrate
         runner.start runner.list errors"""

@@ -131,7 +131,6 @@ def test_custom_type_is_known_once_a_runner_serves_it(author: Author) -> None:
 @pytest.mark.parametrize(
     ("members", "path"),
     [
-        ({"settings": {"concurrency": {"limit": 1}}}, "settings.concurrency"),
         ({"settings": {"retention": "30d"}}, "settings.retention"),
     ],
 )

@@ -96,9 +96,17 @@ ALIKE: list[tuple[Definition, Said]] = [
     (settings(priority=10**30), {"settings.priority": "out_of_range"}),
     (settings(timeout="400d"), {"settings.timeout": "out_of_range"}),
     (settings(retention="30d"), {"settings.retention": "not_available_yet"}),
-    (settings(concurrency={"key": "{{ x }}"}, max_retries=2), {"settings.concurrency": "not_available_yet"}),
     (settings(max_retries=101), {"settings.max_retries": "out_of_range"}),
     (settings(max_retries=1.5), {"settings.max_retries": "wrong_kind"}),
+    (settings(concurrency={"limit": 2, "key": "$.customer", "when_full": "cancel_oldest"}), {}),
+    (settings(concurrency={"limit": 1}), {}),
+    (settings(concurrency={"key": "{{ x }}"}), {
+        "settings.concurrency.key": "expression_not_allowed", "settings.concurrency.limit": "missing_key"}),
+    (settings(concurrency={"limit": 0, "when_full": "delay"}), {
+        "settings.concurrency.limit": "out_of_range", "settings.concurrency.when_full": "unknown_word"}),
+    (settings(concurrency={"limit": 1001, "per": 5}), {
+        "settings.concurrency.limit": "out_of_range", "settings.concurrency.per": "unknown_key"}),
+    (settings(concurrency=2), {"settings.concurrency": "wrong_kind"}),
     (settings(correlation_id="{{ input.id }}"), {"settings.correlation_id": "expression_not_allowed"}),
     (settings(correlation_id="order_id"), {"settings.correlation_id": "jsonpath_invalid"}),
     (settings(correlation_id="$.**.id"), {"settings.correlation_id": "jsonpath_invalid"}),

@@ -110,18 +110,24 @@ def show_workflow(session: Session, name: str, version: int | None) -> None:
         raise NotFoundError(f"workflow {name!r} has no version {version}", hint="List /workflow_versions of the API.")
     versions = session.client.select(
         "workflow_versions",
-        {"workflow_id": f"eq.{workflow['id']}", "version": f"eq.{shown}", "select": "inputs,starts", "limit": 1},
+        {
+            "workflow_id": f"eq.{workflow['id']}",
+            "version": f"eq.{shown}",
+            "select": "inputs,starts,concurrency",
+            "limit": 1,
+        },
     )
     told = versions[0] if versions else {}
     inputs = told.get("inputs") or {}
     workflow["starts"] = told.get("starts")
+    workflow["concurrency"] = told.get("concurrency")
     output = session.output
     if not output.is_table:
         output.record({**workflow, "shown_version": shown, "inputs": inputs, "steps": steps}, id_field="name")
         _tell_state(session, workflow)
         return
     fields = (
-        "name", "title", "kind", "status", "active_version", "pending_version", "starts", "description",
+        "name", "title", "kind", "status", "active_version", "pending_version", "starts", "concurrency", "description",
         "created_at", "updated_at",
     )  # fmt: skip
     output.record(workflow, fields=fields)

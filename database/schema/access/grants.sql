@@ -28,7 +28,7 @@ with named (schema, owner, roles, names) as (
     error_samples, list_error_groups, is_hidden, hidden_id, notification_name, installed_triggers, installed_changes, has_business_role,
     is_approver, may_decide, count_approvals, show_decisions, given_key, stands_in_line, line_of, signal_address, shell_word, parked_reason,
     held_reason, queue_reason, seen_signals, explain_row, explain_wait, explain_approval, explain_task, explain_attempts, explain_child, helping_call,
-    helping_command
+    helping_command, describe_concurrency, capability_of, core_step_types, definition_schema
   }'),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', '{use_tenant, place, is_copy, server_identifier, database_oid, installation_mark}'),
   ('flowgres', 'flowgres_owner', '{flowgres_runner}', '{create_history, retire_history, maintain_history}'),
@@ -48,15 +48,17 @@ with named (schema, owner, roles, names) as (
     resume_workflow, replay_execution, retry_step, skip_step, complete_step, fail_step, cancel_step, update_step
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_admin,flowgres_operator}', '{pause_tenant, resume_tenant}'),
-  ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
+  ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{set_limit, delete_limit,
     create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task}'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function}'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
-  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{validate_workflow, get_execution, compare_executions, preview_schedule, get_transitions, verify_history}'),
-  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{find_stream, read_events, read_changes, watch_tenant, export_history, count_tasks}'),
+  ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{
+    validate_workflow, get_execution, compare_executions, preview_schedule, get_transitions, verify_history, find_stream, read_events,
+    read_changes, watch_tenant, export_history, count_tasks, show_limits
+  }'),
   ('flowgres', 'flowgres_definer', '{flowgres_member}', '{
     import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
     update_workflow, add_step, start_execution, start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule,
@@ -66,7 +68,7 @@ with named (schema, owner, roles, names) as (
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,
-    migrate_instances
+    migrate_instances, set_limit, delete_limit
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task, return_tasks}'),
   ('flowgres', 'flowgres_definer', '{}', '{find_api_key}'),
@@ -93,7 +95,7 @@ with named (schema, owner, roles, names) as (
     register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle,
     stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, follow_pending, get_secrets,
     unchecked_versions, confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes, measure_history,
-    report_progress, prune_metrics, take_ends, get_spans, forget_ends, fire_slas, get_instances, fire_approvals, settle_pauses
+    report_progress, prune_metrics, take_ends, get_spans, forget_ends, fire_slas, get_instances, fire_approvals, settle_pauses, admit
   }'),
   ('flowgres', 'flowgres_engine', '{}', '{
     check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states,
@@ -150,7 +152,8 @@ readable (roles, names, columns) as (
       flowgres_api.runners, flowgres_api.schedules, flowgres_api.subscriptions, flowgres_api.webhooks, flowgres_api.webhook_deliveries,
       flowgres_api.error_groups, flowgres_api.notifications, flowgres_api.notification_deliveries, flowgres_api.workflow_states,
       flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history, flowgres_api.instance_executions,
-      flowgres_api.signals, flowgres_api.approvals, flowgres_api.sql_functions, flowgres_api.tasks, flowgres_api.task_queues, flowgres_api.execution_why
+      flowgres_api.signals, flowgres_api.approvals, flowgres_api.sql_functions, flowgres_api.tasks, flowgres_api.task_queues,
+      flowgres_api.execution_why, flowgres_api.limits
     }',
     null
   ),

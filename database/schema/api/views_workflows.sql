@@ -79,7 +79,8 @@ select
   v.created_by,
   v.created_at,
   v.version = any(w.pending_versions) as is_pending,
-  flowgres.describe_start_rule(v.start_rule) as starts
+  flowgres.describe_start_rule(v.start_rule) as starts,
+  flowgres.describe_concurrency(v.concurrency) as concurrency
 from flowgres.workflow_versions as v
 join flowgres.workflows as w on w.tenant_id = v.tenant_id and w.id = v.workflow_id
 where w.deleted_at is null;
@@ -106,6 +107,7 @@ comment on column flowgres_api.workflow_versions.errors is $$What is wrong with 
 comment on column flowgres_api.workflow_versions.created_by is $$Who imported it$$;
 comment on column flowgres_api.workflow_versions.created_at is $$When it was imported$$;
 comment on column flowgres_api.workflow_versions.is_pending is $$Whether it becomes active when a runner has confirmed its expressions$$;
+comment on column flowgres_api.workflow_versions.concurrency is $$How many executions run at once, in words; null: any number$$;
 comment on column flowgres_api.workflow_versions.starts is $$What becomes of starts that come close together, in words; null: each is an execution$$;
 
 create or replace view flowgres_api.workflow_steps with (security_invoker = true) as
@@ -132,7 +134,7 @@ select
   s.max_attempts,
   s.timeout_seconds,
   s.secret_names,
-  s.capability,
+  case when s.capability like 'limit:%' then flowgres.capability_of(s.type) else s.capability end as capability,
   s.section,
   s.join_count,
   (
@@ -145,7 +147,8 @@ select
     where c.tenant_id = s.tenant_id and c.version_id = s.version_id and c.index = s.compensates
   ) as compensates,
   s.iterates as foreach,
-  s.repeats as repeat
+  s.repeats as repeat,
+  case when s.capability like 'limit:%' then substr(s.capability, 7) end as "limit"
 from flowgres.workflow_steps as s
 join flowgres.workflow_versions as v on v.tenant_id = s.tenant_id and v.id = s.version_id
 where s.type <> 'outputs' and not flowgres.is_hidden(v.workflow_id);
@@ -177,4 +180,5 @@ comment on column flowgres_api.workflow_steps.join_count is $$Of the join rule a
 comment on column flowgres_api.workflow_steps.cancels is $$Ids of the steps that are cancelled when it completes$$;
 comment on column flowgres_api.workflow_steps.foreach is $$Runs once for each item of a list: items, max_parallel, tolerate, at_least, rest$$;
 comment on column flowgres_api.workflow_steps.repeat is $$Runs round after round: until, max_times, delay in seconds$$;
+comment on column flowgres_api.workflow_steps."limit" is $$Limit that it waits for: see the view limits$$;
 comment on column flowgres_api.workflow_steps.compensates is $$Id of the step that it undoes, if it is a compensation$$;

@@ -42,7 +42,8 @@ as $$
   select
     p_tenant_id, p_version_id, n.index, n.section, (select o.index from named as o where o.id = n.owner), n.id, n.step ->> 'type',
     n.step ->> 'description',
-    flowgres.capability_of(p_type => n.step ->> 'type'),
+    -- Where it waits until there is room (limits/lines.sql).
+    coalesce('limit:' || (n.step ->> 'limit'), flowgres.capability_of(p_type => n.step ->> 'type')),
     array(select e.source from edges as e where e.target = n.index order by e.source),
     array(select e.target from edges as e where e.source = n.index order by e.target)
     || array(select h.index from hidden as h where n.index = any(h.dependencies)),
@@ -178,7 +179,7 @@ as $$
     and s.type <> 'stop' and s.cancel_indexes = '{}' and s.iterates is null and n.iterates is null
     and s.repeats is null and n.repeats is null
     and n.tenant_id = s.tenant_id and n.version_id = s.version_id and n.dependencies = array[s.index]
-    and n.join_rule <> 'failed' and not n.is_early and flowgres.only_computes(n.type) and n.type <> 'stop' and n.secret_names = '{}'
+    and n.join_rule <> 'failed' and not n.is_early and n.capability not like 'limit:%' and flowgres.only_computes(n.type) and n.type <> 'stop' and n.secret_names = '{}'
     -- What it sees of the instance is to be as it is when its turn comes.
     and not flowgres.sees_instance(n);
 $$;
@@ -202,7 +203,7 @@ begin
   insert into flowgres.workflow_versions (
     tenant_id, id, workflow_id, version, version_label, state, checksum, source, definition, step_count,
     hidden_step_count, root_indexes, sink_indexes, inputs, takes_additional_inputs, timeout_seconds, priority, correlation_path,
-    start_rule, max_retries, created_by, created_at)
+    start_rule, max_retries, concurrency, created_by, created_at)
   values (
     p_tenant_id, v_id, p_workflow_id, p_version, p_definition ->> 'version', p_state,
     flowgres.definition_checksum(p_definition), p_source, p_definition,
@@ -215,6 +216,7 @@ begin
     (p_definition #>> '{settings,correlation_id}')::jsonpath,
     flowgres.read_start_rule(p_definition),
     coalesce((p_definition #>> '{settings,max_retries}')::numeric::smallint, 0::smallint),
+    p_definition #> '{settings,concurrency}',
     flowgres.actor(), v_now);
   if flowgres.workflow_kind(p_definition) = 'state_machine' then
     perform flowgres.compile_machine(p_tenant_id => p_tenant_id, p_version_id => v_id, p_definition => p_definition);
@@ -242,6 +244,11 @@ begin
   where v.tenant_id = p_tenant_id and v.id = v_id
   returning v.* into v_version;
   perform flowgres.compile_chains(p_tenant_id => p_tenant_id, p_version_id => v_id);
+  if v_version.concurrency is not null then
+    insert into flowgres.limits (tenant_id, kind, name, updated_at)
+    values (p_tenant_id, 'workflow', p_workflow_id::text, v_now)
+    on conflict (tenant_id, kind, name) do nothing;
+  end if;
   return v_version;
 end;
 $$;

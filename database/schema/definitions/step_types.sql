@@ -65,7 +65,7 @@ as $$
   )
   select array(
     select l.capability from lines as l
-    where l.capability <> 'core' and flowgres.unserved_reason(p_type => l.capability) is not null
+    where l.capability <> 'core' and l.capability not like 'refused:%' and flowgres.unserved_reason(p_type => l.capability) is not null
     order by l.capability);
 $$;
 comment on function flowgres.unserved_types() is $$Step types of packages that steps are ready for and no live runner serves.$$;

@@ -20,7 +20,9 @@ end;
 $$;
 comment on function flowgres.hold_executions(uuid[], uuid[]) is $$The state of an advance without reports: those of these executions that are free and have not ended.$$;
 
-create or replace function flowgres.cancel_held(p_state flowgres.advance_state, p_reasons text[], p_actor text)
+create or replace function flowgres.cancel_held(
+  p_state flowgres.advance_state, p_reasons text[], p_actor text, p_codes text[] default null
+)
   returns integer language plpgsql
 as $$
 declare
@@ -38,7 +40,7 @@ begin
     set
       status = 'cancelled', finished_at = p_state.now, deadline_at = null, active_since = null,
       error = jsonb_build_object(
-        'code', 'cancelled', 'message', coalesce(p_reasons[s.slot], 'the execution was cancelled')),
+        'code', coalesce(p_codes[s.slot], 'cancelled'), 'message', coalesce(p_reasons[s.slot], 'the execution was cancelled')),
       active_seconds = e.active_seconds + coalesce(extract(epoch from p_state.now - e.active_since), 0),
       event_seq = p_state.last_seqs[s.slot] + 1,
       resolved_count = e.step_count + e.hidden_step_count
@@ -69,7 +71,7 @@ begin
   return cardinality(p_state.execution_ids);
 end;
 $$;
-comment on function flowgres.cancel_held(flowgres.advance_state, text[], text) is $$Cancel the executions of a state now; returns how many. Reasons by slot
+comment on function flowgres.cancel_held(flowgres.advance_state, text[], text, text[]) is $$Cancel the executions of a state now; returns how many. Reasons, and codes of their errors, by slot
 
 Steps that have not ended are cancelled, running ones lose their lease, children are left to cancel_orphan, parents are woken.$$;
 
@@ -169,6 +171,7 @@ declare
   v_reasons text[];
   v_generations smallint[];
   v_retried_ids uuid[];
+  v_codes text[];
   v_state flowgres.advance_state;
   v_is_any boolean;
 begin
@@ -178,10 +181,10 @@ begin
     return false;
   end if;
   -- Of an execution that was noted twice the first reason counts.
-  select array_agg(c.tenant_id), array_agg(c.execution_id), array_agg(c.reason), array_agg(c.generation)
-  into v_tenant_ids, v_ids, v_reasons, v_generations
+  select array_agg(c.tenant_id), array_agg(c.execution_id), array_agg(c.reason), array_agg(c.generation), array_agg(c.code)
+  into v_tenant_ids, v_ids, v_reasons, v_generations, v_codes
   from (
-    select distinct on (c.execution_id) c.tenant_id, c.execution_id, c.reason, c.generation
+    select distinct on (c.execution_id) c.tenant_id, c.execution_id, c.reason, c.generation, c.code
     from flowgres.cancellations as c where c.ctid = any(v_notes)
     order by c.execution_id, c.generation desc, c.id
   ) as c;
@@ -192,14 +195,17 @@ begin
     from unnest(v_state.execution_ids, v_state.generations) as s (id, generation)
     where v_generations[array_position(v_ids, s.id)] < s.generation);
   if v_retried_ids <> '{}' then
-    select array_agg(x.tenant_id), array_agg(x.id), array_agg(x.reason) into v_tenant_ids, v_ids, v_reasons
-    from unnest(v_tenant_ids, v_ids, v_reasons) as x (tenant_id, id, reason)
+    select array_agg(x.tenant_id), array_agg(x.id), array_agg(x.reason), array_agg(x.code)
+    into v_tenant_ids, v_ids, v_reasons, v_codes
+    from unnest(v_tenant_ids, v_ids, v_reasons, v_codes) as x (tenant_id, id, reason, code)
     where x.id <> all(v_retried_ids);
     v_state := flowgres.hold_executions(p_execution_ids => coalesce(v_ids, '{}'), p_tenant_ids => coalesce(v_tenant_ids, '{}'));
   end if;
   perform flowgres.cancel_held(
     p_state => v_state, p_actor => 'engine', p_reasons => array(
-      select v_reasons[array_position(v_ids, x.id)] from unnest(v_state.execution_ids) with ordinality as x (id, slot) order by x.slot));
+      select v_reasons[array_position(v_ids, x.id)] from unnest(v_state.execution_ids) with ordinality as x (id, slot) order by x.slot),
+    p_codes => array(
+      select v_codes[array_position(v_ids, x.id)] from unnest(v_state.execution_ids) with ordinality as x (id, slot) order by x.slot));
   delete from flowgres.cancellations as c
   where c.ctid = any(v_notes) and c.execution_id <> all(coalesce(v_state.passed_over_ids, '{}'));
   v_is_any := found;

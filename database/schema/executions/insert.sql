@@ -108,6 +108,9 @@ begin
   cross join unnest(v_queue_ids, v_begins_at) as s (id, begins_at)
   cross join lateral (select coalesce(s.begins_at, p_scheduled_at) as begins_at) as b
   where w.tenant_id = v_tenant_id and w.version_id = p_version.id and w.index = any(p_version.root_indexes);
+  if not p_version.concurrency is null then
+    perform flowgres.park_starts(p_version => p_version, p_execution_ids => v_queue_ids, p_trigger_type => p_trigger_type);
+  end if;
 end;
 $$;
 comment on function flowgres.insert_executions is $$Start executions: write them and the queue rows of their first steps; returns the ids that the starts stand for

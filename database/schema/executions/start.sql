@@ -35,12 +35,13 @@ begin
   -- When all is well, one query finds all that a start needs, and no more: the definitions themselves can be large.
   select
     v.tenant_id, v.id, v.workflow_id, v.version, v.step_count, v.hidden_step_count, v.root_indexes, v.inputs,
-    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path, v.start_rule, v.max_retries,
+    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path, v.start_rule, v.max_retries, v.concurrency,
     t.start_weight, t.starts_watched_until
   into
     v_version.tenant_id, v_version.id, v_version.workflow_id, v_version.version, v_version.step_count,
     v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.takes_additional_inputs,
     v_version.timeout_seconds, v_version.priority, v_version.correlation_path, v_version.start_rule, v_version.max_retries,
+    v_version.concurrency,
     v_start_weight, v_watched_until
   from flowgres.tenants as t
   join flowgres.workflows as w on w.tenant_id = t.tenant_id

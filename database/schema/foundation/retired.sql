@@ -135,3 +135,4 @@ drop function if exists flowgres.has_deleted(flowgres.advance_state);
 drop function if exists flowgres.tenants_in_turn(text, uuid, integer, flowgres.queue_range[]);
 drop function if exists flowgres.pick_suspect(uuid, text[], uuid, flowgres.queue_range[]);
 drop function if exists flowgres.pick_tasks(uuid, text, integer);
+drop function if exists flowgres.cancel_held(flowgres.advance_state, text[], text);

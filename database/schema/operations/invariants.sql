@@ -223,6 +223,35 @@ as $$
   from flowgres.work_queue as q
   where jsonb_typeof(q.overrides) <> 'object'
   union all
+  -- Of a limit no more is taken than there may be, since it was set last; and what has a limit has its place, or waits in its line.
+  select 'limit_is_kept', s.tenant_id, null, format('%s: %s of %s', s.line, s.held, s.most)
+  from (
+    select
+      s.tenant_id, s.line, count(*) as held, max(s.taken_at) as taken_at, max(coalesce(l.capacity, (v.concurrency ->> 'limit')::integer)) as most,
+      max(l.updated_at) as updated_at
+    from flowgres.limit_slots as s
+    left join flowgres.limits as l on l.tenant_id = s.tenant_id and l.kind = 'step' and 'limit:' || l.name = s.line
+    left join flowgres.executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id and s.queue_id = 0
+    left join flowgres.workflow_versions as v on v.tenant_id = e.tenant_id and v.id = e.version_id
+    where l.per_seconds is null and flowgres.slot_is_held(s)
+    group by s.tenant_id, s.line
+  ) as s
+  where s.held > s.most and (s.updated_at is null or s.taken_at > s.updated_at)
+  union all
+  select 'limited_step_has_a_place', q.tenant_id, q.execution_id, w.id
+  from flowgres.work_queue as q
+  join flowgres.workflow_steps as w on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
+  where w.capability like 'limit:%' and q.capability not like all('{limit:%,refused:%}') and not exists (
+    select from flowgres.limit_slots as s
+    where s.tenant_id = q.tenant_id and s.line = w.capability and s.execution_id = q.execution_id and s.queue_id = q.id
+      and s.step_index = q.step_index and s.iteration = q.iteration)
+  union all
+  -- What was refused is about to be cancelled.
+  select 'refused_execution_is_cancelled', q.tenant_id, q.execution_id, q.id::text
+  from flowgres.work_queue as q
+  where q.capability like 'refused:%' and not exists (
+    select from flowgres.cancellations as c where c.tenant_id = q.tenant_id and c.execution_id = q.execution_id)
+  union all
   -- A row in the line of a queue is a task that is open, and only such a row is there.
   select 'open_task_is_written_down', q.tenant_id, q.execution_id, q.id::text
   from flowgres.work_queue as q

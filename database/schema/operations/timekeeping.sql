@@ -37,13 +37,14 @@ begin
   end loop;
   perform flowgres.forget_runners(p_before => v_now - interval '7 days');
   return greatest(
-    v_most, flowgres.prune_starts(p_limit => p_limit, p_now => v_now), flowgres.prune_streams(p_limit => 10 * p_limit));
+    v_most, flowgres.prune_starts(p_limit => p_limit, p_now => v_now), flowgres.prune_streams(p_limit => 10 * p_limit),
+    flowgres.prune_slots(p_limit => p_limit));
 end;
 $$;
 comment on function flowgres.prune(integer) is $$Delete what has expired, a bounded number of each; returns how many of what was most
 
 Keys of starts, events and deliveries, signals, counts of starts, slots of schedules, changes told to streams, ends for traces, approvals that have ended;
-and runners long gone.$$;
+places of limits that nobody has any more; and runners long gone.$$;
 
 create or replace function flowgres.get_secrets(p_tenant_id uuid, p_names text[])
   returns table (name text, key_id text, nonce bytea, ciphertext bytea) language sql stable security definer set search_path to pg_catalog, pg_temp

@@ -21,8 +21,6 @@ as $$
     when 'approval' then 'waits_for_approval'
     when 'worker' then 'waits_for_task'
     when 'task' then 'waits_for_task'
-    when 'limit' then 'waits_for_limit'
-    when 'concurrency' then 'waits_for_concurrency'
     when 'host' then 'waits_for_host'
     else 'waits'
   end;
@@ -55,12 +53,15 @@ as $$
     when p_runner_id is not null then case when p_runners -> 'live' ? p_runner_id::text then 'running' else 'runner_silent' end
     when p_held then flowgres.held_reason(p_tenant_id, p_execution_id)
     -- What is due the next claim puts into its line.
-    when flowgres.stands_in_line(p_runner_id, case when p_due_at > p_at then p_due_at end, p_held) then case
+    when flowgres.stands_in_line(p_runner_id, case when p_due_at > p_at then p_due_at end, p_held, p_capability) then case
       -- Those who took a runner with them stand in a line of their own.
       when not p_runners -> 'served' ? regexp_replace(flowgres.line_of(p_capability, p_waits_for), '^alone:', '') then 'no_runner'
       when not p_runners -> 'free' ? regexp_replace(flowgres.line_of(p_capability, p_waits_for), '^alone:', '') then 'runners_full'
       else 'queued' end
-    else flowgres.parked_reason(p_waits_for)
+    when p_due_at > p_at then flowgres.parked_reason(p_waits_for)
+    -- Ready, and in the line of a limit: admit() lets it go.
+    when p_capability like 'limit:@%' then 'waits_for_concurrency'
+    else 'waits_for_limit'
   end;
 $$;
 comment on function flowgres.queue_reason(uuid, uuid, uuid, timestamptz, boolean, text, text, timestamptz, jsonb) is $$Why the step of a row of the queue does not move, in a word

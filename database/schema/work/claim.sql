@@ -62,6 +62,7 @@ declare
   v_has_paused boolean;
   v_still uuid[];
   v_is_any_held boolean := false;
+  v_has_limits boolean;
   v_is_fan boolean := false;
   v_count integer;
   v_text text := current_setting('flowgres.floors', true);
@@ -84,6 +85,7 @@ begin
       v_lines := v_past.lines;
       v_ranges := v_past.ranges;
       v_floors := v_past.floors;
+      v_has_limits := exists (select from flowgres.limits);
     else
       -- One look says most of what there is to know: whether the runner may have anything (not when it was told to stop, or
       -- was given up), whether something is due, in which lines, one for each capability, anything stands, and whether it is
@@ -96,8 +98,9 @@ begin
         -- A start that had looked for its workflow before that was deleted may have come after.
         exists (select from flowgres.workflows as w where w.deleted_at > v_now - interval '1 day'),
         exists (select from flowgres.pauses as p where p.resumed_at is null),
+        exists (select from flowgres.limits),
         l.lines, l.tenants, l.are_alone
-      into v_may_claim, v_is_idle, v_has_due, v_has_wakes, v_has_deleted, v_has_paused, v_lines, v_tenants,
+      into v_may_claim, v_is_idle, v_has_due, v_has_wakes, v_has_deleted, v_has_paused, v_has_limits, v_lines, v_tenants,
         v_are_alone
       from flowgres.runners as r
       cross join lateral (
@@ -127,13 +130,16 @@ begin
         perform flowgres.require_runner(p_runner_id => p_runner_id);
       end if;
     end if;
-    exit when not ((v_has_due or v_has_wakes) and v_may_claim) or v_look = 2;
+    exit when not ((v_has_due or v_has_wakes or v_has_limits) and v_may_claim) or v_look = 2;
     -- What came in time comes before the end of the time.
     if v_has_wakes then
       perform flowgres.wake_pending(p_limit => 1000);
     end if;
     if v_has_due then
       perform flowgres.promote_due(p_limit => 1000, p_from => coalesce(v_floors.due_at, '-infinity'));
+    end if;
+    if v_has_limits then
+      exit when not flowgres.admit_beside(p_is_idle => v_lines is null or v_has_due or v_has_wakes) and not (v_has_due or v_has_wakes);
     end if;
   end loop;
 

@@ -240,17 +240,21 @@ begin
     -- Twice lost, whatever else its tries came to, is no chance any more: one of those that were held together kills runners,
     -- and nobody knows which. From here on it goes to a runner without any other suspect, so that who merely stood beside it
     -- does not fail with it.
-    capability = case
-      -- Where workers look, and no runner does.
-      when o.outcome = 'park' and o.waits_for like 'worker:%' then 'task:' || substr(o.waits_for, 8)
-      when o.outcome = 'again' then regexp_replace(q.capability, '^alone:', '')
-      when o.outcome = 'lost' and q.capability not like 'alone:%' and (
-        select count(*) from flowgres.attempts as a
-        where a.tenant_id = o.tenant_id and a.execution_id = o.execution_id and a.step_index = o.step_index
-          and a.iteration = o.iteration and a.generation = o.generation and a.status = 'lost'
-          and a.attempt > coalesce(q.past_attempts, 0)) >= 2
-        then 'alone:' || q.capability
-      else q.capability end
+    capability = coalesce(
+      -- The next try waits in the line of the step's limit; what goes on from where it was resumed has its place.
+      case when o.outcome in ('retrying', 'again') or o.outcome = 'lost' and not o.is_resumed then flowgres.line_of_step(
+        p_tenant_id => q.tenant_id, p_version_id => q.version_id, p_step_index => q.step_index) end,
+      case
+        -- Where workers look, and no runner does.
+        when o.outcome = 'park' and o.waits_for like 'worker:%' then 'task:' || substr(o.waits_for, 8)
+        when o.outcome = 'again' then regexp_replace(q.capability, '^alone:', '')
+        when o.outcome = 'lost' and q.capability not like 'alone:%' and (
+          select count(*) from flowgres.attempts as a
+          where a.tenant_id = o.tenant_id and a.execution_id = o.execution_id and a.step_index = o.step_index
+            and a.iteration = o.iteration and a.generation = o.generation and a.status = 'lost'
+            and a.attempt > coalesce(q.past_attempts, 0)) >= 2
+          then 'alone:' || q.capability
+        else q.capability end)
   from unnest(p_state.outcomes) as o
   where q.tenant_id = o.tenant_id and q.execution_id = o.execution_id and q.id = o.queue_id and o.edge is null
     -- That one went on to its first iteration.

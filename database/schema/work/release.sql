@@ -26,7 +26,11 @@ begin
   update flowgres.work_queue as q
   set
     runner_id = null, claimed_at = null, ready_at = flowgres.now(), rank = flowgres.next_rank(),
-    attempt = q.attempt - (q.resume is null)::integer
+    attempt = q.attempt - (q.resume is null)::integer,
+    -- It begins anew, and has a place of its limit when it does.
+    capability = coalesce(
+      case when q.resume is null then flowgres.line_of_step(
+        p_tenant_id => q.tenant_id, p_version_id => q.version_id, p_step_index => q.step_index) end, q.capability)
   where q.ctid = any(v_rows);
   perform flowgres.wake_runners();
   return cardinality(v_rows);

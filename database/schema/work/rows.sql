@@ -5,19 +5,26 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.stands_in_line(p_runner_id uuid, p_due_at timestamptz, p_held boolean)
+create or replace function flowgres.stands_in_line(p_runner_id uuid, p_due_at timestamptz, p_held boolean, p_capability text)
   returns boolean language sql immutable parallel safe
 as $$
-  select p_runner_id is null and p_due_at is null and not p_held;
+  select p_runner_id is null and p_due_at is null and not p_held and p_capability not like 'limit:%';
 $$;
-comment on function flowgres.stands_in_line(uuid, timestamptz, boolean) is $$What is_ready says, for those who may not read whole rows: tenants.$$;
+comment on function flowgres.stands_in_line(uuid, timestamptz, boolean, text) is $$What is_ready says, for those who may not read whole rows: tenants.$$;
 
 create or replace function flowgres.is_ready(p_row flowgres.work_queue)
   returns boolean language sql immutable parallel safe
 as $$
-  select flowgres.stands_in_line((p_row).runner_id, (p_row).due_at, (p_row).held);
+  select flowgres.stands_in_line((p_row).runner_id, (p_row).due_at, (p_row).held, (p_row).capability);
 $$;
 comment on function flowgres.is_ready(flowgres.work_queue) is $$Whether a row stands in its line, to be claimed: the predicate of work_queue_ready_idx.$$;
+
+create or replace function flowgres.is_waiting(p_row flowgres.work_queue)
+  returns boolean language sql immutable parallel safe
+as $$
+  select (p_row).runner_id is null and (p_row).due_at is null and not (p_row).held and (p_row).capability like 'limit:%';
+$$;
+comment on function flowgres.is_waiting(flowgres.work_queue) is $$Whether a row stands in the line of a limit, to be let go: the predicate of work_queue_limits_idx.$$;
 
 create or replace function flowgres.is_leased(p_row flowgres.work_queue)
   returns boolean language sql immutable parallel safe

@@ -238,6 +238,11 @@ async def follow_pending(link: Link, *, limit: int) -> int:
     return int(await _value(link, "select flowgres.follow_pending(%s::int)", (limit,)) or 0)
 
 
+async def admit(link: Link, *, limit: int) -> int:
+    """Let go what waits for limits, in so many lines; returns how many steps."""
+    return int(await _value(link, "select flowgres.admit(%s::int)", (limit,)) or 0)
+
+
 async def cancel_orphan(link: Link) -> bool:
     """Cancel child executions whose parents have ended, a bounded number; False when there is none that is free."""
     return bool(await _value(link, "select flowgres.cancel_orphan()", ()))

@@ -26,6 +26,7 @@ PRUNE_LIMIT = 1_000
 MAX_SETTLES = 20
 SETTLE_LIMIT = 1000
 MAX_PERIODS = 20
+MAX_ADMISSIONS = 20
 RETIRE_LIMIT = 500
 MEASURE_LIMIT = 2_000
 """Executions of one call: a tenth of a second, in which a rescue may have to wait."""
@@ -55,6 +56,7 @@ class Timekeeper:
         await self._attempt("expire", self._expire)
         await self._attempt("wakes", self._wake_pending)
         await self._attempt("follows", self._follow_pending)
+        await self._attempt("limits", self._admit)
         await self._attempt("orphans", self._cancel_orphans)
         await self._attempt("pauses", self._settle_pauses)
         await self._attempt("metrics", self._measure_history)
@@ -104,6 +106,13 @@ class Timekeeper:
 
     async def _follow_pending(self) -> None:
         if await queries.follow_pending(self._link, limit=SWEEP_LIMIT):
+            self._on_work()
+
+    async def _admit(self) -> None:
+        # Lines without room count as well: with so many of them the rest is the next sweep's.
+        for _ in range(MAX_ADMISSIONS):
+            if not await queries.admit(self._link, limit=SWEEP_LIMIT):
+                return
             self._on_work()
 
     async def _cancel_orphans(self) -> None:
