@@ -132,7 +132,6 @@ def test_custom_type_is_known_once_a_runner_serves_it(author: Author) -> None:
     ("members", "path"),
     [
         ({"settings": {"concurrency": {"limit": 1}}}, "settings.concurrency"),
-        ({"settings": {"retention": "30d"}}, "settings.retention"),
         ({"settings": {"max_retries": 2}}, "settings.max_retries"),
     ],
 )

@@ -95,7 +95,9 @@ ALIKE: list[tuple[Definition, Said]] = [
     (settings(priority=5.5), {"settings.priority": "wrong_kind"}),
     (settings(priority=10**30), {"settings.priority": "out_of_range"}),
     (settings(timeout="400d"), {"settings.timeout": "out_of_range"}),
-    (settings(retention="30d"), {"settings.retention": "not_available_yet"}),
+    (settings(retention="30d"), {}),
+    (settings(retention="59m"), {"settings.retention": "out_of_range"}),
+    (settings(retention="soon"), {"settings.retention": "duration_invalid"}),
     (settings(concurrency={"key": "{{ x }}"}, max_retries=2), {
         "settings.concurrency": "not_available_yet", "settings.max_retries": "not_available_yet"}),
     (settings(correlation_id="{{ input.id }}"), {"settings.correlation_id": "expression_not_allowed"}),

@@ -28,8 +28,10 @@ with named (schema, owner, roles, names) as (
     error_samples, list_error_groups, is_hidden, hidden_id, notification_name, installed_triggers, installed_changes, has_business_role,
     is_approver, may_decide, count_approvals, show_decisions
   }'),
-  ('flowgres', 'flowgres_owner', '{flowgres_operator}', '{use_tenant, place, is_copy, server_identifier, database_oid, installation_mark}'),
-  ('flowgres', 'flowgres_owner', '{flowgres_runner}', '{create_history, retire_history, maintain_history}'),
+  ('flowgres', 'flowgres_owner', '{flowgres_operator}', '{
+    use_tenant, place, is_copy, server_identifier, database_oid, installation_mark, purge_tenant, tenant_tables, count_tenant_rows, export_tables
+  }'),
+  ('flowgres', 'flowgres_owner', '{flowgres_runner}', '{create_history, retire_history, maintain_history, apply_retentions}'),
   -- What the API serves.
   ('flowgres_api', 'flowgres_owner', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant, health, openapi}'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
@@ -48,7 +50,7 @@ with named (schema, owner, roles, names) as (
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task}'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{
-    adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function
+    adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function, suspend_tenant, restore_tenant, delete_tenant, purge_tenant
   }'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
@@ -77,7 +79,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{
-    add_tenant_login, remove_tenant_login, list_tenant_logins, allow_function, disallow_function
+    add_tenant_login, remove_tenant_login, list_tenant_logins, allow_function, disallow_function, show_tenant, suspend_tenant, restore_tenant, delete_tenant
   }'),
   -- The runner's other login, in which functions of users run: it knows a lease, or it gets nothing.
   ('flowgres', 'flowgres_engine', '{flowgres_sql}', '{open_sql_call, close_sql_call}'),
@@ -94,8 +96,9 @@ with named (schema, owner, roles, names) as (
   }'),
   ('flowgres', 'flowgres_engine', '{}', '{
     check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states,
-    forget_runners, require_operator, tenant_role_of, tenant_of_slug
-  }')
+    forget_runners, tenant_role_of, tenant_locked, describe_tenant
+  }'),
+  ('flowgres', 'flowgres_engine', '{flowgres_owner}', '{require_operator, tenant_of_slug, cancel_tenant}')
 ),
 
 -- Functions of the owner that the definer's and the engine's do not call: inside the engine all others may be.
@@ -103,7 +106,8 @@ aside (names) as (
   values ('{
       set_clock, write_clock_shift, protect_table, seed_settings, keep_environment, use_tenant, create_history_defaults,
       build_history_period, attach_history_period, create_history, lock_history_tables, drop_history_period, retire_history,
-      sweep_history, maintain_history, pre_request, assume_caller
+      sweep_history, maintain_history, pre_request, assume_caller, delete_history, delete_executions, choose_past_executions,
+      apply_retentions, purge_tenant, delete_tenant_rows, end_purge
     }')
 ),
 
@@ -136,7 +140,7 @@ readable (roles, names, columns) as (
       priority, resume, held, waits_for, round
     }'
   ),
-  ('{flowgres_admin}', '{flowgres.api_keys}', '{tenant_id, prefix, name, role, roles, created_by, created_at, expires_at, revoked_at}'),
+  ('{flowgres_admin,flowgres_operator}', '{flowgres.api_keys}', '{tenant_id, prefix, name, role, roles, created_by, created_at, expires_at, revoked_at}'),
   ('{flowgres_admin}', '{flowgres.audit_log}', null),
   (
     '{flowgres_viewer,flowgres_operator}',
