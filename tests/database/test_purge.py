@@ -189,7 +189,7 @@ def test_deleted_tenant_is_refused_everywhere_and_what_runs_is_cancelled(
     database: Database, db: Db, operator: Db, tenant: Tenant, runner: Hands
 ) -> None:
     import_workflow(db, tenant, dag("flow", [{"id": "only"}]))
-    with database.connect("authenticator") as door:
+    with database.connect("front") as door:
         assert door.value("select count(*) from flowgres.authenticate_key(%s)", tenant.key) == 1
     execution_id = start(database, tenant, "flow")
     lease = runner.claim()[0]
@@ -201,7 +201,7 @@ def test_deleted_tenant_is_refused_everywhere_and_what_runs_is_cancelled(
     )
     assert db.value("select status from flowgres.executions where id = %s", execution_id) == "cancelled"
     assert runner.report([runner.result(lease, completed())]) == [], "a late report changes nothing"
-    with database.connect("authenticator") as door:
+    with database.connect("front") as door:
         assert door.value("select count(*) from flowgres.authenticate_key(%s)", tenant.key) == 0
     audited = db.column("select action from flowgres.audit_log where tenant_id = %s order by id", tenant.tenant_id)
     assert audited[-1] == "tenant_deleted"
@@ -215,6 +215,9 @@ def test_start_that_had_looked_before_leaves_nothing_behind(
     database: Database, db: Db, operator: Db, tenant: Tenant
 ) -> None:
     import_workflow(db, tenant, dag("flow", [{"id": "only"}]))
+    # The first start of all notes how starts are counted, in the row of the tenant: who deletes it waits for that.
+    start(database, tenant, "flow")
+    operator.run("set lock_timeout to '20s'")
     with psycopg.connect(database.dsn("authenticator")) as connection:
         cursor = connection.cursor()
         # A caller's transaction that stays open over the whole of the deletion.
@@ -227,7 +230,7 @@ def test_start_that_had_looked_before_leaves_nothing_behind(
             assert (answer["step"], answer["is_done"]) == ("waiting", False)
         assert answer["waits_for"] == 1
         connection.commit()
-    assert db.value("select count(*) from flowgres.executions") == 1
+    assert db.value("select count(*) from flowgres.executions where finished_at is null") == 1
     purge(operator, tenant)
     assert db.all("select * from flowgres.count_tenant_rows(%s)", tenant.tenant_id) == []
 
@@ -268,11 +271,12 @@ def test_only_the_owner_deletes_what_is_only_added_to(db: Db) -> None:
             assert not db.value("select has_table_privilege(%s, %s, 'delete')", role, f"flowgres.{table}"), role
     # And of its functions that delete there, operators alone call one.
     callers = db.column(
-        "select distinct r.rolname::text from pg_proc as p cross join pg_roles as r where p.pronamespace = 'flowgres'::regnamespace"
+        "select distinct r.rolname::text from pg_proc as p cross join pg_roles as r"
+        " where p.pronamespace = 'flowgres'::regnamespace"
         " and p.proname in ('purge_tenant', 'delete_tenant_rows', 'end_purge') and r.rolname ~ '^flowgres_'"
-        " and has_function_privilege(r.oid, p.oid, 'execute') order by 1"
+        " and not pg_has_role(r.oid, 'flowgres_owner', 'member') and has_function_privilege(r.oid, p.oid, 'execute')"
     )
-    assert callers == ["flowgres_operator", "flowgres_owner"]
+    assert callers == ["flowgres_operator"]
 
 
 def test_suspended_tenant_starts_nothing_and_goes_on(

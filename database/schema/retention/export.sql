@@ -19,6 +19,8 @@ as $$
     where c.relnamespace = 'flowgres'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
       -- A period of history that is built and not attached yet is empty. What is unlogged is of the moment.
       and c.relname !~ '_[0-9]{12}$' and c.relpersistence = 'p'
+      -- Its owner alone reads the clock, which is the installation's.
+      and c.relname <> 'clock'
       and exists (select from pg_attribute as t where t.attrelid = c.oid and t.attname = 'tenant_id' and not t.attisdropped)
   )
   select

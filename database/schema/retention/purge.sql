@@ -32,9 +32,10 @@ $$;
 comment on function flowgres.tenant_tables() is $$Every table that has rows of tenants, partitions each by itself, with how many refer to it one behind the other$$;
 
 create or replace function flowgres.count_tenant_rows(p_tenant_id uuid)
-  returns table (relation regclass, row_count bigint) language plpgsql stable set search_path to pg_catalog, pg_temp
+  returns table (relation regclass, row_count bigint) language plpgsql stable security definer set search_path to pg_catalog, pg_temp
 as $$
 begin
+  perform flowgres.require_operator();
   for relation in select t.relation from flowgres.tenant_tables() as t order by t.relation::text loop
     execute format('select count(*) from %s where tenant_id = $1', relation) into row_count using p_tenant_id;
     if row_count > 0 then
@@ -43,7 +44,7 @@ begin
   end loop;
 end;
 $$;
-comment on function flowgres.count_tenant_rows(uuid) is $$Tables that have rows of a tenant, with how many. No row: there is nothing of it.$$;
+comment on function flowgres.count_tenant_rows(uuid) is $$Tables that have rows of a tenant, with how many; for operators. No row: there is nothing of it.$$;
 
 create or replace function flowgres.transactions_inside()
   returns text[] language sql volatile set search_path to pg_catalog, pg_temp
