@@ -91,7 +91,11 @@ def test_damaged_export_is_found_out(operator: Flowgres, leaving: Tenant, tmp_pa
         "changed": [line.replace("flow", "flaw") for line in lines],
         "dropped": lines[:place] + lines[place + 1 :],
         "doubled": lines[:place] + lines[place : place + 1] + lines[place:],
-        "foreign": [*lines[:place], lines[place].replace(leaving.tenant_id, leaving.tenant_id[::-1]), *lines[place + 1 :]],
+        "foreign": [
+            *lines[:place],
+            lines[place].replace(leaving.tenant_id, leaving.tenant_id[::-1]),
+            *lines[place + 1 :],
+        ],
         "added": [*lines, lines[place]],
     }
     file.write_text("".join(changed[damage]), "utf-8")
@@ -99,7 +103,9 @@ def test_damaged_export_is_found_out(operator: Flowgres, leaving: Tenant, tmp_pa
     assert (answer.code, "[export_broken]" in answer.err) == (1, True), answer.err
 
 
-def test_only_operators_and_only_what_is_there(flowgres: Flowgres, operator: Flowgres, module_database: Database) -> None:
+def test_only_operators_and_only_what_is_there(
+    flowgres: Flowgres, operator: Flowgres, module_database: Database
+) -> None:
     stranger = flowgres.with_environment(DATABASE_URL=module_database.dsn("runner"))
     tenant = module_database.make_tenant("Still here")
     for command in ("show", "suspend", "restore", "delete"):

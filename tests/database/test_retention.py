@@ -23,13 +23,13 @@ def keep(database: Database, db: Db, tenant: Tenant, name: str, retention: str |
 
 def apply(database: Database, *, limit: int = 500) -> int:
     """What a runner does once a minute; returns how many executions went."""
-    deleted = 0
+    deleted: int = 0
     with database.connect("runner") as runner:
         while True:
             for _ in range(50):
                 runner.call("flowgres.measure_history", p_limit=1000)
             done = runner.call("flowgres.apply_retentions", p_limit=limit)
-            deleted += done["deleted"]
+            deleted += int(done["deleted"])
             if not done["is_due"]:
                 return deleted
 
@@ -41,7 +41,16 @@ def executions(db: Db) -> set[str]:
 def traces_of(db: Db, execution_id: str) -> list[str]:
     """Tables of history, and what hangs on it, that still know an execution."""
     found = []
-    for table in ("executions", "step_executions", "attempts", "events", "step_items", "tasks", "approvals", "trace_ends"):
+    for table in (
+        "executions",
+        "step_executions",
+        "attempts",
+        "events",
+        "step_items",
+        "tasks",
+        "approvals",
+        "trace_ends",
+    ):
         key = "id" if table == "executions" else "execution_id"
         if db.value(f"select exists (select from flowgres.{table} where {key} = %s)", execution_id):
             found.append(table)
@@ -69,7 +78,10 @@ def test_what_has_not_ended_stays_with_its_parent_and_child(
     database: Database, db: Db, tenant: Tenant, clock: Clock, runner: Hands
 ) -> None:
     keep(database, db, tenant, "leaf")
-    call = [{"id": "call", "type": "sub_workflow", "config": {"workflow": "leaf"}}, {"id": "after", "depends_on": ["call"]}]
+    call = [
+        {"id": "call", "type": "sub_workflow", "config": {"workflow": "leaf"}},
+        {"id": "after", "depends_on": ["call"]},
+    ]
     top = keep(database, db, tenant, "top", steps=call)
     start(database, tenant, top)
     lease = runner.claim()[0]
@@ -125,9 +137,7 @@ def test_no_tenant_keeps_for_longer_than_the_installation(database: Database, db
     assert refused.value.diag.constraint_name == "retention_too_long"
 
 
-def test_tenants_take_turns_and_batches_are_bounded(
-    database: Database, db: Db, clock: Clock, runner: Hands
-) -> None:
+def test_tenants_take_turns_and_batches_are_bounded(database: Database, db: Db, clock: Clock, runner: Hands) -> None:
     tenants = [database.make_tenant(name) for name in ("Big", "Small")]
     for tenant, count in zip(tenants, (7, 1), strict=True):
         name = keep(database, db, tenant, "flow")

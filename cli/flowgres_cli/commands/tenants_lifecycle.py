@@ -34,7 +34,7 @@ def _caller(dsn: str | None) -> Callable[..., Json]:
             "delete": "select flowgres_api.delete_tenant(tenant => %(tenant)s, reason => %(reason)s)",
             "purge": "select flowgres_api.purge_tenant(tenant => %(tenant)s, reason => %(reason)s)",
         }
-        return call_as_operator(target, queries[function], {"tenant": tenant, "reason": reason})  # type: ignore[arg-type]  # one of these texts
+        return call_as_operator(target, queries[function], {"tenant": tenant, "reason": reason})
 
     return call
 

@@ -127,7 +127,9 @@ begin
   return true;
 end;
 $$;
-comment on function flowgres.end_purge(flowgres.tenants, flowgres.tenant_purges) is $$Count what is left in all tables, and when that is nothing, delete the tenant itself and say so in the installation's audit log$$;
+comment on function flowgres.end_purge(flowgres.tenants, flowgres.tenant_purges) is $$Delete the tenant itself when nothing else is left in any table
+
+False when something is. The audit log of the installation says that it is gone.$$;
 
 create or replace function flowgres.purge_tenant(p_slug text, p_reason text, p_limit integer)
   returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
