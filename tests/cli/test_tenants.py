@@ -120,7 +120,8 @@ def test_export_leaves_out_every_hash_and_every_cipher(module_database: Database
     # A table that is made later must not carry one along unnoticed.
     with module_database.connect() as db:
         binary = db.column(
-            """select t.table_name || '.' || c.name from flowgres.export_tables() as t cross join unnest(t.columns) as c (name)
+            """select t.table_name || '.' || c.name
+            from flowgres.export_tables() as t cross join unnest(t.columns) as c (name)
             join pg_attribute as a on a.attrelid = ('flowgres.' || t.table_name)::regclass and a.attname = c.name
             where a.atttypid = 'bytea'::regtype or c.name ~ '(hash|cipher|nonce|secret$|^token$)' order by 1"""
         )

@@ -1,4 +1,4 @@
-"""Tenants that are suspended, deleted, restored and purged: nothing answers, nothing runs, and in the end nothing is left."""
+"""Tenants that are suspended, deleted, restored and purged: nothing answers or runs, and in the end nothing is left."""
 
 from __future__ import annotations
 

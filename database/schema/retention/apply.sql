@@ -4,6 +4,7 @@ set local role flowgres_owner;
 
 create or replace function flowgres.delete_executions(p_tenant_id uuid, p_execution_ids uuid[])
   returns bigint language plpgsql set search_path to pg_catalog, pg_temp
+  set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off
 as $$
 declare
   v_part record;
@@ -61,6 +62,8 @@ comment on function flowgres.find_past_executions(flowgres.retentions, uuid, int
 
 create or replace function flowgres.choose_past_executions(p_tenant_id uuid, p_execution_ids uuid[], p_before timestamptz)
   returns uuid[] language plpgsql set search_path to pg_catalog, pg_temp
+  -- A few hundred short looks, whatever the planner thinks of tables that grow.
+  set enable_seqscan to off set enable_hashjoin to off set enable_mergejoin to off
 as $$
 declare
   v_ids uuid[];
@@ -92,6 +95,10 @@ begin
       ) as e
       where e.id < v_measured
         and not exists (select from flowgres.metric_open as m where m.tenant_id = p_tenant_id and m.execution_id = e.id)
+        -- The instance whose transition started it has not learned of its end.
+        and not exists (
+          select from flowgres.instance_executions as i
+          where i.tenant_id = p_tenant_id and i.execution_id = e.id and i.due_at is not null)
         and not exists (
           select from flowgres.executions as p
           where p.tenant_id = p_tenant_id and p.id = e.parent_execution_id and p.finished_at is null)
