@@ -178,6 +178,21 @@ def test_one_that_somebody_holds_is_passed_over_and_comes_later(
     assert apply(database) == 1
 
 
+def test_who_dies_on_the_way_has_done_nothing(
+    database: Database, db: Db, tenant: Tenant, clock: Clock, runner: Hands
+) -> None:
+    execution_id = start(database, tenant, keep(database, db, tenant, "flow"))
+    runner.work()
+    clock.advance(seconds=3 * DAY)
+    with database.connect("runner") as own:
+        for _ in range(50):
+            own.call("flowgres.measure_history", p_limit=1000)
+        with own.connection.transaction(force_rollback=True):
+            assert own.call("flowgres.apply_retentions", p_limit=10)["deleted"] == 1
+    assert traces_of(db, execution_id) == ["executions", "step_executions"]
+    assert apply(database) == 1
+
+
 def test_nothing_due_is_one_look_into_an_index(database: Database, db: Db, tenant: Tenant) -> None:
     db.run(
         "insert into flowgres.retentions (tenant_id, workflow_id, keep_seconds, next_at)"
