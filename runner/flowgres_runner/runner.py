@@ -189,6 +189,7 @@ class Runner:
                 "steps_reported": self._executor.completed_count,
                 "round_trips": self._loop.round_trips,
                 "leases_rescued": self._timekeeper.rescued_count,
+                "executions_forgotten": self._timekeeper.forgotten_count,
                 "evaluator_kills": self._pool.died_count,
             }
         )

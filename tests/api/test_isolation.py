@@ -75,6 +75,10 @@ CALLS: dict[str, tuple[dict[str, Any], int]] = {
     "compare_executions": ({"a": "{execution}", "b": "{execution}"}, 404),
     "create_api_key": ({"name": "mine"}, 201),
     "deactivate_workflow": ({"workflow": "pipe"}, 404),
+    "delete_tenant": ({"tenant": "alice"}, 403),
+    "purge_tenant": ({"tenant": "alice"}, 403),
+    "restore_tenant": ({"tenant": "alice"}, 403),
+    "suspend_tenant": ({"tenant": "alice"}, 403),
     "delete_workflow": ({"workflow": "pipe", "cancel_running": True}, 404),
     # Alice's workflow subscribes to it.
     "disallow_function": ({"signature": "shop.reserve"}, 403),

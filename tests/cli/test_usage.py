@@ -41,6 +41,7 @@ def test_commands_of_this_version_are_complete() -> None:
         db.install db.upgrade db.roles db.status db.sql db.adopt
         db.functions.list db.functions.allow db.functions.remove
         tenants.register tenants.list tenants.logins.add tenants.logins.list tenants.logins.remove
+        tenants.show tenants.suspend tenants.restore tenants.delete tenants.purge tenants.export tenants.verify
         keys.create keys.list keys.rotate keys.revoke secrets.set secrets.list secrets.delete
         workflows.list workflows.show workflows.versions workflows.activate workflows.deactivate workflows.delete
         executions.list executions.show executions.events executions.cancel executions.watch

@@ -108,3 +108,15 @@ def test_runner_says_why_it_does_not_work_in_a_copy(copy: Database, tmp_path: An
     assert "this database is a copy of an installation" in done.stderr
     assert "[installation_copied]" in done.stderr
     assert "flowgres db adopt" in done.stderr
+
+
+def test_runners_that_live_are_given_up_when_the_environment_changes(database: Database, db: Db) -> None:
+    with database.connect("runner") as own:
+        hands = Hands(own)
+        assert hands.beat()["alive"] is True
+        db.call("flowgres.keep_environment", p_environment="staging", p_is_change=True)
+        assert hands.beat()["alive"] is False
+        with pytest.raises(psycopg.Error) as refused:
+            register(database)
+    assert code_of(refused) == "environment_mismatch"
+    assert db.value("select count(*) from flowgres.audit_log where action = 'environment_changed'") == 1

@@ -128,16 +128,6 @@ def test_custom_type_is_known_once_a_runner_serves_it(author: Author) -> None:
     assert author.errors(definition) == {}
 
 
-@pytest.mark.parametrize(
-    ("members", "path"),
-    [
-        ({"settings": {"retention": "30d"}}, "settings.retention"),
-    ],
-)
-def test_setting_that_would_be_ignored_is_refused(author: Author, members: dict[str, Any], path: str) -> None:
-    assert author.errors(workflow(log_step("a"), **members)) == {path: "not_available_yet"}
-
-
 def test_setting_that_says_the_default_is_accepted(author: Author) -> None:
     assert author.errors(workflow(log_step("a"), settings={"max_retries": 0})) == {}
 

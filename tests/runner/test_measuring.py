@@ -55,6 +55,21 @@ def test_runner_that_takes_over_counts_what_it_took(
     wait_for(lambda: db.value("select count(*) from flowgres.executions where status = 'completed'"))
 
 
+def test_runner_applies_retentions_and_counts_what_went(
+    database: Database, tenant: Tenant, db: Db, clock: Clock, start_runner: Callable[..., Runner]
+) -> None:
+    flow = import_workflow(db, tenant, dag("flow", [{"id": "a"}], settings={"retention": "2d"}))
+    start(database, tenant, flow)
+    with database.connect("runner") as service:
+        Hands(service).work()
+        clock.advance(seconds=3 * 86400)
+        for _ in range(50):
+            service.call("flowgres.measure_history", p_limit=1000)
+    start_runner()
+    wait_for(lambda: db.value(COUNTER, "executions_forgotten") == 1, timeout_seconds=60, what="a heartbeat")
+    assert db.value("select count(*) from flowgres.executions") == 0
+
+
 def test_runner_tells_that_it_hears_nothing(
     database: Database, db: Db, tenant: Tenant, start_runner: Callable[..., Runner]
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from flowgres_cli.commands.control import pause_tenant, resume_tenant
+from flowgres_cli.commands.tenants_lifecycle import COMMANDS
 from flowgres_cli.output import Column, moment, say, warn
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
@@ -29,7 +30,7 @@ _OPERATOR_DSN = "Database, as an operator (environment: DATABASE_DIRECT_URL, els
 
 @click.group()
 def tenants() -> None:
-    """Register tenants, and map database logins to them."""
+    """Register tenants, map database logins to them, and suspend, export, delete and purge them."""
 
 
 tenants.add_command(pause_tenant)
@@ -161,3 +162,7 @@ def remove_login(session: Session, login: str, dsn: str | None) -> None:
 
     query = "select flowgres_api.remove_tenant_login(login => %(login)s)"
     session.output.record(call_as_operator(named_dsn(dsn), query, {"login": login}), id_field="login")
+
+
+for _command in COMMANDS:
+    tenants.add_command(_command)

@@ -30,8 +30,10 @@ with named (schema, owner, roles, names) as (
     held_reason, queue_reason, seen_signals, explain_row, explain_wait, explain_approval, explain_task, explain_attempts, explain_child, helping_call,
     helping_command, describe_concurrency, capability_of, core_step_types, definition_schema
   }'),
-  ('flowgres', 'flowgres_owner', '{flowgres_operator}', '{use_tenant, place, is_copy, server_identifier, database_oid, installation_mark}'),
-  ('flowgres', 'flowgres_owner', '{flowgres_runner}', '{create_history, retire_history, maintain_history}'),
+  ('flowgres', 'flowgres_owner', '{flowgres_operator}', '{
+    use_tenant, place, is_copy, server_identifier, database_oid, installation_mark, purge_tenant, tenant_tables, count_tenant_rows, export_tables
+  }'),
+  ('flowgres', 'flowgres_owner', '{flowgres_runner}', '{create_history, retire_history, maintain_history, apply_retentions}'),
   -- What the API serves.
   ('flowgres_api', 'flowgres_owner', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant, health, openapi}'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
@@ -52,7 +54,10 @@ with named (schema, owner, roles, names) as (
     create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task}'),
-  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function}'),
+  ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{
+    adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function, suspend_tenant, restore_tenant,
+    delete_tenant, purge_tenant
+  }'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{
@@ -82,7 +87,8 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until, serving_runners, heard_runner, place_in_line}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{
-    adopt_installation, capture_changes, list_table_triggers, add_tenant_login, remove_tenant_login, list_tenant_logins, allow_function, disallow_function
+    adopt_installation, capture_changes, list_table_triggers, add_tenant_login, remove_tenant_login, list_tenant_logins, allow_function,
+    disallow_function, show_tenant, suspend_tenant, restore_tenant, delete_tenant
   }'),
   -- The runner's other login, in which functions of users run: it knows a lease, or it gets nothing.
   ('flowgres', 'flowgres_engine', '{flowgres_sql}', '{open_sql_call, close_sql_call}'),
@@ -99,8 +105,9 @@ with named (schema, owner, roles, names) as (
   }'),
   ('flowgres', 'flowgres_engine', '{}', '{
     check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states,
-    forget_runners, require_operator, tenant_role_of, tenant_of_slug, tenant_to_act_on, change_standing
-  }')
+    forget_runners, tenant_role_of, tenant_locked, describe_tenant, tenant_to_act_on, change_standing
+  }'),
+  ('flowgres', 'flowgres_engine', '{flowgres_owner}', '{require_operator, tenant_of_slug, cancel_tenant}')
 ),
 
 -- Functions of the owner that the definer's and the engine's do not call: inside the engine all others may be.
@@ -108,7 +115,8 @@ aside (names) as (
   values ('{
       set_clock, write_clock_shift, protect_table, seed_settings, keep_environment, use_tenant, create_history_defaults,
       build_history_period, attach_history_period, create_history, lock_history_tables, drop_history_period, retire_history,
-      sweep_history, maintain_history, pre_request, assume_caller
+      sweep_history, maintain_history, pre_request, assume_caller, delete_history, delete_executions, choose_past_executions,
+      apply_retentions, purge_tenant, delete_tenant_rows, end_purge, count_tenant_rows
     }')
 ),
 
@@ -142,7 +150,7 @@ readable (roles, names, columns) as (
       priority, resume, held, waits_for, round, capability, past_attempts, held_for
     }'
   ),
-  ('{flowgres_admin}', '{flowgres.api_keys}', '{tenant_id, prefix, name, role, roles, created_by, created_at, expires_at, revoked_at}'),
+  ('{flowgres_admin,flowgres_operator}', '{flowgres.api_keys}', '{tenant_id, prefix, name, role, roles, created_by, created_at, expires_at, revoked_at}'),
   ('{flowgres_admin}', '{flowgres.audit_log}', null),
   (
     '{flowgres_viewer,flowgres_operator}',

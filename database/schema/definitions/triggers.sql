@@ -10,9 +10,10 @@ begin
   perform flowgres.follow_subscriptions(p_workflow);
   perform flowgres.follow_webhooks(p_workflow);
   perform flowgres.follow_notifications(p_workflow);
+  perform flowgres.follow_retention(p_workflow);
 end;
 $$;
-comment on function flowgres.follow_workflow(flowgres.workflows) is $$Make what starts a workflow from outside follow its active version
+comment on function flowgres.follow_workflow(flowgres.workflows) is $$Make what starts a workflow from outside, and how long it is kept, follow its active version
 
 Whatever changes which version is active, or the status of a workflow, calls it, and holds the lock of the workflow. Each kind of
 trigger has its function here.$$;

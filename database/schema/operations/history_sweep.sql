@@ -2,6 +2,30 @@
 
 set local role flowgres_owner;
 
+create or replace function flowgres.delete_history(p_family text, p_suffix text, p_tenant_ids uuid[], p_keys uuid[])
+  returns integer language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_table flowgres.history_tables;
+  v_deleted integer := 0;
+begin
+  for v_table in select t.* from flowgres.history_tables as t where t.family = p_family order by t.position desc loop
+    execute format(
+      'delete from flowgres.%1$I as d
+      where d.ctid = any(array(
+        select w.ctid
+        from unnest($1, $2) as k (tenant_id, key)
+        cross join lateral (
+          select r.ctid from flowgres.%1$I as r where r.tenant_id = k.tenant_id and r.%2$I = k.key offset 0
+        ) as w))', v_table.table_name || '_' || p_suffix, v_table.key_column)
+    using p_tenant_ids, p_keys;
+    get diagnostics v_deleted = row_count;
+  end loop;
+  return v_deleted;
+end;
+$$;
+comment on function flowgres.delete_history(text, text, uuid[], uuid[]) is $$Delete these keys from all tables of a family, in the partitions of one suffix; returns how many of its first table$$;
+
 create or replace function flowgres.sweep_history(p_family text, p_suffix text, p_before timestamptz, p_limit integer)
   returns integer language plpgsql set search_path to pg_catalog, pg_temp
 as $$
@@ -13,7 +37,6 @@ declare
   v_tenant_ids uuid[];
   v_keys uuid[];
   v_has_ended text := '';
-  v_deleted integer := 0;
 begin
   select t.* into strict v_table from flowgres.history_tables as t where t.family = p_family and t.position = 1;
   v_partition := format('flowgres.%I', v_table.table_name || '_' || p_suffix);
@@ -68,19 +91,7 @@ begin
   if v_keys is null then
     return 0;
   end if;
-  for v_table in select t.* from flowgres.history_tables as t where t.family = p_family order by t.position desc loop
-    execute format(
-      'delete from flowgres.%1$I as d
-      where d.ctid = any(array(
-        select w.ctid
-        from unnest($1, $2) as k (tenant_id, key)
-        cross join lateral (
-          select r.ctid from flowgres.%1$I as r where r.tenant_id = k.tenant_id and r.%2$I = k.key offset 0
-        ) as w))', v_table.table_name || '_' || p_suffix, v_table.key_column)
-    using v_tenant_ids, v_keys;
-    get diagnostics v_deleted = row_count;
-  end loop;
-  return v_deleted;
+  return flowgres.delete_history(p_family => p_family, p_suffix => p_suffix, p_tenant_ids => v_tenant_ids, p_keys => v_keys);
 end;
 $$;
 comment on function flowgres.sweep_history(text, text, timestamptz, integer) is $$Delete what is old among the next rows of a partition, up to p_limit of them; returns how many of its first table

@@ -157,6 +157,22 @@ as $$
   from flowgres.work_queue as q
   where q.runner_id is not null and not exists (select from flowgres.runners as r where r.id = q.runner_id)
   union all
+  -- A tenant that is deleted is suspended, and only such a one is being purged.
+  select 'deleted_tenant_is_suspended', t.tenant_id, null, t.status
+  from flowgres.tenants as t
+  where t.deleted_at is not null and t.status <> 'suspended'
+  union all
+  select 'purge_is_of_a_deleted_tenant', p.tenant_id, null, p.step
+  from flowgres.tenant_purges as p
+  where not exists (select from flowgres.tenants as t where t.tenant_id = p.tenant_id and t.deleted_at is not null)
+  union all
+  select 'retention_has_a_workflow', r.tenant_id, r.workflow_id, r.keep_seconds::text
+  from flowgres.retentions as r
+  where r.workflow_id <> flowgres.system_tenant_id() and not exists (
+      select from flowgres.workflows as w where w.tenant_id = r.tenant_id and w.id = r.workflow_id)
+    -- A purge goes table by table.
+    and not exists (select from flowgres.tenant_purges as p where p.tenant_id = r.tenant_id)
+  union all
   -- No row mixes tenants, and none stands alone: there are no foreign keys that would say so.
   select 'step_belongs_to_an_execution', s.tenant_id, s.execution_id, s.step
   from flowgres.step_executions as s

@@ -86,6 +86,10 @@ begin
         v_old));
   end if;
   perform flowgres.seed_settings(p_settings => jsonb_build_object('environment', p_environment));
+  -- Those that live find at their next heartbeat that they have to register, and are asked again which one they are for.
+  update flowgres.runners as r
+  set stopped_at = flowgres.now(), is_idle = false, is_signed_off = true
+  where r.stopped_at is null;
   perform flowgres.record_audit(
     p_action => 'environment_changed', p_subject => p_environment, p_details => jsonb_build_object('was', v_old),
     p_tenant_id => flowgres.system_tenant_id());
@@ -93,7 +97,7 @@ end;
 $$;
 comment on function flowgres.keep_environment(text, boolean) is $$Compare the environment with what an installer says, and change it only where that is meant
 
-The change is audited. Runners of the environment before are refused from then on.$$;
+The change is audited. Runners of the environment before are given up, those that live too, and refused from then on.$$;
 
 set local role flowgres_engine;
 

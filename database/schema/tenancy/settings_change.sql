@@ -81,6 +81,12 @@ begin
     end if;
   end if;
 
+  if p_name = 'log_retention_days' and v_value::numeric > v_default::numeric then
+    perform flowgres.fail(
+      p_status => 422, p_code => 'retention_too_long', p_details => 'value',
+      p_message => format('history is kept for %s days, and for no tenant longer', v_default),
+      p_hint => 'Its periods are dropped for all tenants at once. An operator can raise log_retention_days of the installation.');
+  end if;
   if v_value is null then
     delete from flowgres.settings as s where s.tenant_id = v_tenant_id and s.name = p_name;
   else
@@ -89,6 +95,9 @@ begin
     on conflict (tenant_id, name) do update set value = excluded.value, updated_at = excluded.updated_at;
   end if;
   perform flowgres.forget_start_weights(p_tenant_id => v_tenant_id, p_name => p_name);
+  if p_name = 'log_retention_days' then
+    perform flowgres.follow_tenant_retention(p_tenant_id => v_tenant_id);
+  end if;
   perform flowgres.record_audit(
     p_action => 'setting_changed', p_subject => p_name, p_details => jsonb_build_object('value', v_value));
   return jsonb_build_object('name', p_name, 'value', coalesce(v_value, v_default), 'is_override', v_value is not null);

@@ -43,6 +43,7 @@ _GAUGES = {
 }
 _RUNNER_COUNTERS = {
     "leases_rescued": ("flowgres_leases_rescued", "Steps taken from runners that had died or fallen silent."),
+    "executions_forgotten": ("flowgres_executions_forgotten", "Executions deleted by a retention of their own."),
     "evaluator_kills": ("flowgres_evaluator_kills", "Expression processes that were ended for taking too much."),
     "steps_reported": ("flowgres_runner_steps_reported", "Steps that runners have brought to an outcome."),
     "round_trips": ("flowgres_runner_round_trips", "Calls of runners that report and claim."),

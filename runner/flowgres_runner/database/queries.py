@@ -263,6 +263,11 @@ async def retire_history(link: Link, *, limit: int) -> dict[str, int]:
     return cast("dict[str, int]", await _value(link, "select flowgres.retire_history(%s::int)", (limit,)) or {})
 
 
+async def apply_retentions(link: Link, *, limit: int) -> dict[str, Any]:
+    """Delete what the retention of one workflow or tenant lets go: {looked, deleted, is_due}, in executions."""
+    return cast("dict[str, Any]", await _value(link, "select flowgres.apply_retentions(%s::int)", (limit,)) or {})
+
+
 async def prune(link: Link, *, limit: int) -> int:
     """Delete what is older than its retention, a bounded piece of it; returns how many rows."""
     return int(await _value(link, "select flowgres.prune(%s::int)", (limit,)) or 0)

@@ -28,6 +28,8 @@ SETTLE_LIMIT = 1000
 MAX_PERIODS = 20
 MAX_ADMISSIONS = 20
 RETIRE_LIMIT = 500
+MAX_RETENTIONS = 20
+"""Calls of a sweep, each for one workflow or tenant; where more is due, the next sweep goes on."""
 MEASURE_LIMIT = 2_000
 """Executions of one call: a tenth of a second, in which a rescue may have to wait."""
 MAX_MEASURES = 5
@@ -43,6 +45,7 @@ class Timekeeper:
         self._history_at = 0.0
         self._failing: set[str] = set()
         self.rescued_count = 0
+        self.forgotten_count = 0
 
     async def run(self) -> None:
         """Sweep about once a second, not in step with other runners."""
@@ -65,6 +68,7 @@ class Timekeeper:
             self._history_at = now + HISTORY_SECONDS
             await self._attempt("history", self._create_history)
             await self._attempt("retirement", self._retire_history)
+            await self._attempt("retention", self._apply_retentions)
             await self._attempt("prune", self._prune)
             await self._attempt("metrics_prune", self._prune_metrics)
             await self._attempt("schedules", self._realign_schedules)
@@ -149,6 +153,19 @@ class Timekeeper:
                 log.info("history_retired", **done)
             if not done.get("retired") and not done.get("deleted"):
                 return
+
+    async def _apply_retentions(self) -> None:
+        deleted = 0
+        for _ in range(MAX_RETENTIONS):
+            done = await queries.apply_retentions(self._link, limit=RETIRE_LIMIT)
+            deleted += done.get("deleted", 0)
+            if not done.get("is_due"):
+                break
+        else:
+            self._history_at = 0.0
+        if deleted:
+            self.forgotten_count += deleted
+            log.info("retention_applied", executions=deleted)
 
     async def _realign_schedules(self) -> None:
         count = await queries.realign_schedules(self._link, limit=PRUNE_LIMIT)
