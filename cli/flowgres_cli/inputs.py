@@ -38,11 +38,6 @@ def read_fields(fields: Sequence[str], declared: Callable[[], Mapping[str, Json]
     return dict(_field(field, types) for field in fields)
 
 
-def read_value(data: str, *, option: str) -> Json:
-    """A JSON value of any kind that an option holds: JSON, @FILE or - (stdin)."""
-    return _parse(*_read(data, option))
-
-
 def read_object(data: str, *, option: str = "-d") -> RawJson:
     """The JSON object that an option holds: JSON, @FILE or - (stdin). The text stays as it is; see `read_input`."""
     text, source = _read(data, option)

@@ -169,7 +169,7 @@ UNDOES = {"compensate": {"type": "log", "config": {"message": "undone"}}}
 
 
 def test_what_cannot_be_retried_says_why(database: Database, db: Db, tenant: Tenant, runner: Hands) -> None:
-    two = [{"id": "a", **UNDOES}, {"id": "b", "depends_on": ["a"]}]
+    two: list[dict[str, Any]] = [{"id": "a", **UNDOES}, {"id": "b", "depends_on": ["a"]}]
     execution_id = begin(database, db, tenant, dag("saga", two))
     assert refusal(database, tenant, execution_id) == ("execution_not_ended", 409)
     runner.work(fail("b"))

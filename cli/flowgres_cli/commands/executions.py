@@ -41,7 +41,12 @@ def executions() -> None:
 
 
 for _command in (
-    pause_executions, resume_executions, update_executions, replay_execution, fork_execution, diff_executions
+    pause_executions,
+    resume_executions,
+    update_executions,
+    replay_execution,
+    fork_execution,
+    diff_executions,
 ):
     executions.add_command(_command)
 

@@ -134,11 +134,15 @@ def _input(session: Session, execution: str, data: str | None, fields: tuple[str
     return {**original.get("input", {}), **read_fields(fields, declared)}
 
 
-def _overrides(given: tuple[str, ...]) -> dict[str, Json]:
+def _overrides(given: tuple[str, ...]) -> Json:
+    """The outputs that were given, by step, as they were written."""
+    import json
+
+    from flowgres_cli.client import RawJson
     from flowgres_cli.errors import UsageProblemError
     from flowgres_cli.inputs import read_value
 
-    read: dict[str, Json] = {}
+    read: dict[str, RawJson] = {}
     for one in given:
         step, separator, text = one.partition("=")
         if not separator or not step:
@@ -146,7 +150,7 @@ def _overrides(given: tuple[str, ...]) -> dict[str, Json]:
                 f"{one!r} is no override", where="--override", hint="Write --override STEP=JSON, or STEP=@FILE."
             )
         read[step] = read_value(text, option=f"--override {step}")
-    return read
+    return RawJson("{%s}" % ", ".join(f"{json.dumps(step)}: {text}" for step, text in read.items()))
 
 
 @click.command("diff", epilog="Example: flowgres executions diff 0193... 0194... -o json")

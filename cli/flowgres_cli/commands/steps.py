@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from flowgres_cli.commands.executions import execution_id
+from flowgres_cli.executions import execution_id
 from flowgres_cli.session import Session, output_option, pass_session, server_options
 
 Json = Any
