@@ -90,7 +90,7 @@ def _replay(
     optional: dict[str, Json] = {
         "input": _input(session, execution, data, fields, version),
         "from_step": from_step,
-        "overrides": _overrides(overrides) or None,
+        "overrides": _overrides(overrides) if overrides else None,
         "version": version,
         "reason": reason,
     }
@@ -150,7 +150,8 @@ def _overrides(given: tuple[str, ...]) -> Json:
                 f"{one!r} is no override", where="--override", hint="Write --override STEP=JSON, or STEP=@FILE."
             )
         read[step] = read_value(text, option=f"--override {step}")
-    return RawJson("{%s}" % ", ".join(f"{json.dumps(step)}: {text}" for step, text in read.items()))
+    members = ", ".join(f"{json.dumps(step)}: {text}" for step, text in read.items())
+    return RawJson(f"{{{members}}}")
 
 
 @click.command("diff", epilog="Example: flowgres executions diff 0193... 0194... -o json")
