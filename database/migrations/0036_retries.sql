@@ -7,14 +7,10 @@ set local role flowgres_owner;
 alter table flowgres.executions
 add column retry_count smallint not null default 0,
 add column retry_at timestamptz;
-comment on column flowgres.executions.retry_count is $$How often it was retried by itself since a person started or retried it; max_retries is the most.$$;
-comment on column flowgres.executions.retry_at is $$When it goes on, or went on, after the last of these retries.$$;
 
 alter table flowgres.step_executions
 add column generation smallint,
 add column redo integer[];
-comment on column flowgres.step_executions.generation is $$Generation of the execution in which the step was last reported; null means the first.$$;
-comment on column flowgres.step_executions.redo is $$Of a list that was retried: the iterations that run again, in their order; they have the last numbers of next_item.$$;
 
 alter table flowgres.workflow_versions
 add column max_retries smallint not null default 0;

@@ -116,3 +116,8 @@ comment on column flowgres.all_events.step is $$The step that it happened to; nu
 comment on column flowgres.all_events.message is $$A sentence for people$$;
 comment on column flowgres.all_events.actor is $$Who caused it, when somebody did$$;
 comment on column flowgres.all_events.details is $$More, for programs$$;
+
+comment on column flowgres.executions.retry_count is $$How often it was retried by itself since a person started or retried it; max_retries is the most.$$;
+comment on column flowgres.executions.retry_at is $$When it goes on, or went on, after the last of these retries.$$;
+comment on column flowgres.step_executions.generation is $$Generation of the execution in which the step was last reported; null means the first.$$;
+comment on column flowgres.step_executions.redo is $$Of a list that was retried: the iterations that run again, in their order; they have the last numbers of next_item.$$;
