@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from tests.support.definitions import listed_step, log_step, workflow
-from tests.support.parity import Definition, triggers
+from tests.support.parity import Definition
+from tests.support.parity_settings import triggers
 
 DOCUMENTED: Definition = json.loads(
     (Path(__file__).parents[1] / "cases" / "documents" / "a_order_pipeline.json").read_text()
