@@ -70,6 +70,8 @@ COMMANDS: Mapping[str, str] = {
     "workflow_not_found": "List them with: flowgres workflows list",
 }
 
+_GUESS = re.compile(r'Did you mean "[^"]*"\?')
+
 
 def refusal(
     status: int, code: str, message: str, *, hint: str | None = None, arguments: Mapping[str, Json] | None = None
@@ -97,7 +99,11 @@ def kind_of(status: int, code: str) -> type[CliError]:
 def advice(code: str, hint: str | None, arguments: Mapping[str, Json] | None = None) -> str | None:
     """The hint for a terminal: a command where the command line has one, else what the server said."""
     template = COMMANDS.get(code)
-    return hint if template is None else template.format_map(_Arguments(arguments or {}))
+    if template is None:
+        return hint
+    # What it takes the word for, only the server knows.
+    guess = _GUESS.match(hint or "")
+    return (f"{guess[0]} " if guess else "") + template.format_map(_Arguments(arguments or {}))
 
 
 def listed_errors(details: Json) -> list[Json]:

@@ -37,6 +37,8 @@ WITH_DSN: dict[str, tuple[str, ...]] = {
     "tenants delete": ("x",),
     "tenants purge": ("x", "--yes"),
     "tenants export": ("x", "-f", "x.jsonl"),
+    "tenants pause": ("x",),
+    "tenants resume": ("x",),
     "tenants logins add": ("x", "--tenant", "y"),
     "tenants logins list": (),
     "tenants logins remove": ("x",),

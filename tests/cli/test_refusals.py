@@ -29,7 +29,7 @@ OF_THE_API = re.compile(r"(^|[\s(])/[a-z_]+|\b(GET|POST|PUT|PATCH|DELETE)\b|\b\w
 NOT_OURS = {
     "argument_invalid", "front_only", "read_only", "isolation_refused", "runner_not_registered", "metadata_invalid",
     "invalid_credentials", "definition_invalid", "object_expected", "login_not_mappable",
-    "setting_not_found", "entities_invalid",
+    "setting_not_found", "entities_invalid", "overrides_invalid",
 }  # fmt: skip
 
 

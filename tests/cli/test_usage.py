@@ -44,7 +44,7 @@ def test_commands_of_this_version_are_complete() -> None:
         tenants.show tenants.suspend tenants.restore tenants.delete tenants.purge tenants.export tenants.verify
         keys.create keys.list keys.rotate keys.revoke secrets.set secrets.list secrets.delete
         workflows.list workflows.show workflows.versions workflows.activate workflows.deactivate workflows.delete
-        executions.list executions.show executions.events executions.cancel executions.watch
+        executions.list executions.show executions.events executions.cancel executions.watch executions.retry
         executions.why signals.list
         executions.pause executions.resume executions.update
         workflows.pause workflows.resume tenants.pause tenants.resume

@@ -56,6 +56,29 @@ end;
 $$;
 comment on function flowgres.lock_for_retry(uuid, uuid) is $$Wait for the lock of an execution, as a caller may.$$;
 
+create or replace function flowgres.refuse_retry(p_refused jsonb)
+  returns void language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_code text := p_refused ->> 'code';
+begin
+  -- Each code in full: the API's document reads here what may be refused.
+  if v_code in ('execution_not_found', 'version_not_found') then
+    perform flowgres.fail(
+      p_status => 404, p_code => case v_code when 'version_not_found' then 'version_not_found' else 'execution_not_found' end,
+      p_message => p_refused ->> 'message', p_hint => p_refused ->> 'hint', p_details => p_refused ->> 'details');
+  end if;
+  perform flowgres.fail(
+    p_status => 409, p_code => case v_code
+      when 'execution_not_ended' then 'execution_not_ended' when 'execution_completed' then 'execution_completed'
+      when 'execution_stopped' then 'execution_stopped' when 'execution_compensated' then 'execution_compensated'
+      when 'execution_has_parent' then 'execution_has_parent' when 'workflow_deleted' then 'workflow_deleted'
+      when 'version_not_ready' then 'version_not_ready' else 'version_differs' end,
+    p_message => p_refused ->> 'message', p_hint => p_refused ->> 'hint', p_details => p_refused ->> 'details');
+end;
+$$;
+comment on function flowgres.refuse_retry(jsonb) is $$Refuse a retry with what retry_held has answered.$$;
+
 set local role flowgres_definer;
 
 create or replace function flowgres.retry_execution(p_execution_id uuid, p_reason text, p_version integer)
@@ -73,9 +96,7 @@ begin
     p_tenant_id => v_tenant_id, p_execution_ids => array[p_execution_id], p_actor => flowgres.actor(), p_reason => p_reason,
     p_version => p_version, p_waits => true) -> 0;
   if v_refused is not null then
-    perform flowgres.fail(
-      p_status => (v_refused ->> 'status')::integer, p_code => v_refused ->> 'code', p_message => v_refused ->> 'message',
-      p_hint => v_refused ->> 'hint', p_details => v_refused ->> 'details');
+    perform flowgres.refuse_retry(p_refused => v_refused);
   end if;
   perform flowgres.audit_act(
     p_tenant_id => v_tenant_id, p_action => 'execution_retried', p_subject => p_execution_id::text, p_reason => p_reason,
