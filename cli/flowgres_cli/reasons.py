@@ -125,6 +125,33 @@ def _line(detail: dict[str, Json]) -> str:
     return text + ("; tenants take turns, and others wait too" if detail.get("shares_with_others") else "")
 
 
+def _holders(detail: dict[str, Json]) -> str:
+    held = [
+        f"{one.get('execution_id')}{' ' + step_of(one) if one.get('step') else ''}" for one in detail.get("held_by") or ()
+    ]
+    return f"; held by {', '.join(held)}" if held else ""
+
+
+def _limit(detail: dict[str, Json]) -> str:
+    name = f"the limit {detail.get('name')}"
+    if detail.get("is_set") is False:
+        return f"waits for {name}, which nobody has set"
+    time = f" in {plain(detail['per_seconds'])} s" if detail.get("per_seconds") else ""
+    return f"waits for {name} of {detail.get('capacity')}{time}{_holders(detail)}"
+
+
+def _concurrency(detail: dict[str, Json]) -> str:
+    if detail.get("is_refused"):
+        return "was one too many of its workflow, and is about to be cancelled"
+    key = f" with the key {detail['key']}" if detail.get("key") is not None else ""
+    return f"waits for its turn: {detail.get('capacity')} of its workflow{key} run at once{_holders(detail)}"
+
+
+def _by(detail: dict[str, Json]) -> str:
+    who = f" by {detail['by']}" if detail.get("by") else ""
+    return who + (f": {detail['reason']}" if detail.get("reason") else "")
+
+
 def _ended(detail: dict[str, Json]) -> str:
     error = detail.get("error") or {}
     said = ": ".join(str(error[name]) for name in ("code", "message") if error.get(name))
@@ -158,11 +185,14 @@ _SENTENCES = {
     "waits_for_callback": lambda detail: f"waits for a call at its address{_until(detail)}",
     "waits_for_approval": _approval,
     "waits_for_task": _task,
-    "waits_for_limit": lambda detail: f"waits for the limit {detail.get('name')}",
-    "waits_for_concurrency": lambda detail: f"waits for another execution with the key {detail.get('name')}",
+    "waits_for_limit": _limit,
+    "waits_for_concurrency": _concurrency,
     "waits_for_host": lambda detail: f"waits for the host {detail.get('name')}",
-    "paused_execution": lambda detail: "the execution is paused",
-    "paused_tenant": lambda detail: "the tenant is paused",
+    "paused_execution": lambda detail: (
+        f"the execution is paused{' with ' + str(detail['with']) if detail.get('with') else ''}{_by(detail)}"
+    ),
+    "paused_workflow": lambda detail: f"the workflow {detail.get('workflow')} is paused{_by(detail)}",
+    "paused_tenant": lambda detail: f"the tenant is paused{_by(detail)}",
     "held": lambda detail: "is held back",
     "ended": _ended,
 }

@@ -18,7 +18,9 @@ from tests.support.runner import wait_for
 from .conftest import Flowgres
 
 PAGE = (Path(__file__).parents[2] / "runner/flowgres_definitions/WHY.md").read_text()
-VIEW = (Path(__file__).parents[2] / "database/schema/why/reasons.sql").read_text()
+VIEW = "".join(
+    (Path(__file__).parents[2] / "database/schema/why" / name).read_text() for name in ("reasons.sql", "held_back.sql")
+)
 NOBODYS = "0193b5a0-0000-7000-8000-000000000000"
 WAITS = """
 name: held

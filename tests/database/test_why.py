@@ -298,22 +298,6 @@ def test_no_step_of_another_tenant_is_placed(database: Database, db: Db, tenant:
         assert bool(told) == bool(place)
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ("update flowgres.executions set status = 'paused'", "paused_execution"),
-        ("update flowgres.tenants set status = 'paused'", "paused_tenant"),
-        ("select 1", "held"),
-    ],
-)
-def test_who_is_held_says_by_whom(change: str, reason: str, database: Database, db: Db, tenant: Tenant) -> None:
-    import_workflow(db, tenant, dag("w", [{"id": "a"}]))
-    execution = start(database, tenant, "w")
-    db.run("update flowgres.work_queue set held = true")
-    db.run(change)
-    assert reasons(database, tenant, execution) == {"a": reason}
-
-
 def test_execution_that_failed_says_which_step_ended_it(
     database: Database, db: Db, tenant: Tenant, runner: Hands
 ) -> None:

@@ -27,7 +27,7 @@ with named (schema, owner, roles, names) as (
     duration_place, place_seconds, shown_seconds, metric_samples, metric_parts, minute_of, hour_of, webhook_metrics, normalise_message,
     error_samples, list_error_groups, is_hidden, hidden_id, notification_name, installed_triggers, installed_changes, has_business_role,
     is_approver, may_decide, count_approvals, show_decisions, given_key, stands_in_line, line_of, signal_address, shell_word, parked_reason,
-    held_reason, queue_reason, seen_signals, explain_row, explain_wait, explain_approval, explain_task, explain_attempts, explain_child, helping_call,
+    held_reason, queue_reason, standing_still, is_version_still, explain_pause, seen_signals, explain_row, explain_wait, explain_approval, explain_task, explain_attempts, explain_child, helping_call,
     helping_command, describe_concurrency, capability_of, core_step_types, definition_schema
   }'),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', '{
@@ -84,7 +84,7 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_admin,flowgres_operator}', '{pause_tenant, resume_tenant}'),
   -- The front's own login: a delivery has no caller.
   ('flowgres', 'flowgres_engine', '{flowgres_front}', '{find_webhook, receive_delivery, reject_deliveries, receive_callback}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until, serving_runners, heard_runner, place_in_line}'),
+  ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until, serving_runners, heard_runner, place_in_line, explain_limit}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{
     adopt_installation, capture_changes, list_table_triggers, add_tenant_login, remove_tenant_login, list_tenant_logins, allow_function,

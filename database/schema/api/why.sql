@@ -24,7 +24,7 @@ join flowgres.workflow_steps as w
 cross join lateral (
   select flowgres.queue_reason(
     q.tenant_id, q.execution_id, q.runner_id, q.due_at, q.held, q.waits_for, q.capability, (select flowgres.now()),
-    (select flowgres.serving_runners())) as reason
+    (select flowgres.serving_runners()), q.version_id, q.held_for, (select flowgres.standing_still())) as reason
 ) as r
 -- The facts are looked up for rows that are shown with them, and for no others.
 cross join lateral (
@@ -92,7 +92,8 @@ comment on column flowgres_api.execution_why.iteration is $$Number of a foreach 
 comment on column flowgres_api.execution_why.reason is $$Why it does not move, in a word
 
 running, runner_silent, queued, runners_full, no_runner, scheduled, waits_for_steps, _retry, _timer, _child, _signal, _event, _first_of,
-_callback, _approval, _task, _limit, _concurrency, _host, paused_execution, paused_tenant, held, waits (what has no word of its own), or ended.$$;
+_callback, _approval, _task, _limit, _concurrency, _host, paused_execution, _workflow, _tenant, held, waits (what has no word of its own), or
+ended.$$;
 comment on column flowgres_api.execution_why.since is $$Since when$$;
 comment on column flowgres_api.execution_why.detail is $$The facts: WHY.md lists them by reason$$;
 comment on column flowgres_api.execution_why.suggestion is $$The request that helps; null when nothing has to be done, or nothing can be$$;

@@ -77,24 +77,36 @@ children with it. p_at is when their clock stopped, if before now. One that is p
 create or replace function flowgres.pause_children(p_state flowgres.advance_state, p_reports flowgres.step_report[])
   returns void language plpgsql
 as $$
+begin
+  perform flowgres.pause_below(p_tenant_id => r.t, p_execution_ids => array_agg(r.child order by r.child))
+  from unnest(p_reports) as r
+  where r.o = 'child' and r.k is not null and r.child is not null
+  group by r.t;
+end;
+$$;
+comment on function flowgres.pause_children is $$Pause the children that a step has started which was running when its execution was paused.$$;
+
+create or replace function flowgres.pause_below(p_tenant_id uuid, p_execution_ids uuid[])
+  returns void language plpgsql
+as $$
 declare
   v_group record;
 begin
   for v_group in
-    select e.tenant_id, e.paused_for as cause, array_agg(r.child order by r.child) as ids
-    from unnest(p_reports) as r
-    join flowgres.executions as e on e.tenant_id = r.t and e.id = r.x
-    -- Children stand still with their parent, and not with the workflow or the tenant of that.
-    where r.o = 'child' and r.k is not null and r.child is not null and e.status = 'paused'
-      and e.paused_for <> e.workflow_id and e.paused_for <> e.tenant_id
-    group by e.tenant_id, e.paused_for
+    select p.paused_for as cause, array_agg(e.id order by e.id) as ids
+    from flowgres.executions as e
+    join flowgres.executions as p on p.tenant_id = e.tenant_id and p.id = e.parent_execution_id
+    where e.tenant_id = p_tenant_id and e.id = any(p_execution_ids) and e.finished_at is null and p.status = 'paused'
+      -- Children stand still with their parent, and not with the workflow or the tenant of that.
+      and p.paused_for <> p.workflow_id and p.paused_for <> p.tenant_id
+    group by p.paused_for
   loop
     perform flowgres.pause_held(
-      p_tenant_id => v_group.tenant_id, p_execution_ids => v_group.ids, p_actor => 'engine', p_reason => null, p_cause => v_group.cause);
+      p_tenant_id => p_tenant_id, p_execution_ids => v_group.ids, p_actor => 'engine', p_reason => null, p_cause => v_group.cause);
   end loop;
 end;
 $$;
-comment on function flowgres.pause_children is $$Pause the children that a step has started which was running when its execution was paused.$$;
+comment on function flowgres.pause_below(uuid, uuid[]) is $$Pause those of some children that a parent which is paused waits for; their locks are held.$$;
 
 create or replace function flowgres.resume_held(
   p_tenant_id uuid, p_execution_ids uuid[], p_actor text, p_reason text, p_cause uuid default null
@@ -120,23 +132,21 @@ begin
       update flowgres.executions as e
       set
         status = s.status, paused_at = null, paused_for = null, event_seq = e.event_seq + 1,
-        active_since = case when s.status in ('running', 'retrying') then v_now end,
-        deadline_at = case when s.status in ('running', 'retrying') and e.phase = 'run'
+        active_since = case when a.is_active then v_now end,
+        deadline_at = case when a.is_active and e.phase = 'run'
           then v_now + make_interval(secs => greatest(e.timeout_seconds - e.active_seconds, 0)) end
       from (
         select
-          x.id,
+          x.id, x.retry_at,
           case
             when x.started_at is null then 'queued'
-            when bool_or(q.due_at is null) then 'running'
-            when bool_or(q.waits_for = 'retry') then 'retrying'
-            else 'waiting'
+            else flowgres.derive_status(p_tenant_id => x.tenant_id, p_execution_id => x.id)
           end as status
         from flowgres.executions as x
-        left join flowgres.work_queue as q on q.tenant_id = x.tenant_id and q.execution_id = x.id
         where x.tenant_id = p_tenant_id and x.id = any(v_ids)
-        group by x.id, x.started_at
       ) as s
+      -- The wait of one that is retried by itself is no active time (put_off).
+      cross join lateral (select s.status = 'running' or s.status = 'retrying' and (s.retry_at <= v_now or s.retry_at is null) as is_active) as a
       where e.tenant_id = p_tenant_id and e.id = s.id
       returning e.id, e.event_seq
     )

@@ -24,17 +24,20 @@ create or replace function flowgres.free_slots(p_tenant_id uuid, p_line text)
   returns integer language plpgsql
 as $$
 declare
-  v_freed integer;
   v_held integer;
 begin
-  select count(*) filter (where s.is_held), count(*) filter (where not s.is_held) into v_held, v_freed
-  from (
-    select flowgres.slot_is_held(s) as is_held from flowgres.limit_slots as s where s.tenant_id = p_tenant_id and s.line = p_line
-  ) as s;
-  if v_freed > 0 then
+  -- One statement: an execution that is retried meanwhile has its place still, or has lost it, and is not both.
+  with slots as materialized (
+    select s.execution_id, s.queue_id, flowgres.slot_is_held(s) as is_held
+    from flowgres.limit_slots as s
+    where s.tenant_id = p_tenant_id and s.line = p_line
+  ),
+  freed as (
     delete from flowgres.limit_slots as s
-    where s.tenant_id = p_tenant_id and s.line = p_line and not flowgres.slot_is_held(s);
-  end if;
+    using slots as x
+    where not x.is_held and s.tenant_id = p_tenant_id and s.line = p_line and s.execution_id = x.execution_id and s.queue_id = x.queue_id
+  )
+  select count(*) filter (where x.is_held) into v_held from slots as x;
   return v_held;
 end;
 $$;
@@ -90,6 +93,10 @@ begin
     order by q.priority, q.is_new, q.rank
     limit least(v_room, p_limit)
     for update skip locked);
+  if exists (select from flowgres.pauses as p where p.tenant_id = p_tenant_id and p.resumed_at is null) then
+    -- What stands still takes no place, and keeps the one it has.
+    v_rows := (select h.rows from flowgres.hold_paused(p_rows => v_rows) as h);
+  end if;
   if v_rows = '{}' then
     return 0;
   end if;
@@ -314,6 +321,7 @@ declare
   v_line text := coalesce(substr(v_cursor, 37), '');
   v_first text;
   v_next record;
+  v_has_paused boolean := exists (select from flowgres.pauses as p where p.resumed_at is null);
   v_let integer := 0;
 begin
   perform flowgres.require_read_committed();
@@ -332,6 +340,10 @@ begin
     exit when v_first = v_tenant_id || v_line;
     v_first := coalesce(v_first, v_tenant_id || v_line);
     v_let := v_let + case
+      -- Nothing of it would run; who has a place there keeps it.
+      when v_has_paused and flowgres.is_standing_still(
+        p_tenant_id => v_tenant_id, p_workflow_id => case when v_line like 'limit:@%' then substr(v_line, 8, 36)::uuid else c_first_id end)
+        then 0
       when v_line like 'limit:@%' then flowgres.admit_executions(p_tenant_id => v_tenant_id, p_line => v_line, p_limit => 500)
       else flowgres.admit_steps(p_tenant_id => v_tenant_id, p_line => v_line, p_limit => 500) end;
   end loop;

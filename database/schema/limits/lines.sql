@@ -65,7 +65,7 @@ begin
       select flowgres.execution_line(p_workflow_id => p_version.workflow_id, p_rule => v_rule, p_input => e.input) as line
     ) as n
   ) as x
-  where q.tenant_id = x.tenant_id and q.execution_id = x.id
+  where q.tenant_id = x.tenant_id and q.execution_id = x.id and q.runner_id is null
     -- Who calls itself would wait for the place that it has: what it calls runs in that.
     and not (x.parent_execution_id is not null and flowgres.is_within(
       p_tenant_id => x.tenant_id, p_execution_id => x.parent_execution_id, p_line => x.line));
@@ -92,6 +92,77 @@ as $$
       on s.tenant_id = p_tenant_id and s.line = p_line and s.execution_id = a.id and s.queue_id = 0);
 $$;
 comment on function flowgres.is_within(uuid, uuid, text) is $$Whether an execution, or one that it was called by, has a place of a line.$$;
+
+create or replace function flowgres.park_again(p_tenant_id uuid, p_execution_ids uuid[])
+  returns void language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_version flowgres.workflow_versions;
+  v_ids uuid[] := '{}';
+  v_group record;
+begin
+  for v_group in
+    select e.version_id, array_agg(e.id order by e.id) as ids
+    from unnest(p_execution_ids) as x (id)
+    cross join lateral (
+      select e.id, e.version_id from flowgres.executions as e
+      where e.tenant_id = p_tenant_id and e.id = x.id and e.finished_at is null
+      offset 0
+    ) as e
+    join flowgres.workflow_versions as v on v.tenant_id = p_tenant_id and v.id = e.version_id
+    where v.concurrency is not null
+    group by e.version_id
+  loop
+    select v.* into v_version from flowgres.workflow_versions as v where v.tenant_id = p_tenant_id and v.id = v_group.version_id;
+    perform flowgres.park_starts(p_version => v_version, p_execution_ids => v_group.ids, p_trigger_type => 'retry');
+    v_ids := v_ids || v_group.ids;
+  end loop;
+  if v_ids = '{}' then
+    return;
+  end if;
+  -- Its clock begins with its turn.
+  update flowgres.executions as e
+  set status = 'queued', active_since = null, deadline_at = null
+  where e.tenant_id = p_tenant_id and e.id = any(v_ids) and e.status = 'running'
+    and flowgres.derive_status(p_tenant_id => e.tenant_id, p_execution_id => e.id) = 'queued';
+end;
+$$;
+comment on function flowgres.park_again(uuid, uuid[]) is $$Let executions that go on, or begin in the middle, wait in the line of their workflow and key as a start does
+
+Nothing for those of workflows that say nothing of it. One that still has its place is let go at once, by whoever looks at the line next.
+The caller holds their locks, and none of their rows is leased.$$;
+
+create or replace function flowgres.is_in_place_of_caller(p_tenant_id uuid, p_execution_id uuid)
+  returns boolean language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_own record;
+begin
+  select e.workflow_id, e.parent_execution_id, flowgres.execution_line(
+    p_workflow_id => e.workflow_id, p_rule => v.concurrency, p_input => e.input) as line
+  into v_own
+  from flowgres.executions as e
+  join flowgres.workflow_versions as v on v.tenant_id = e.tenant_id and v.id = e.version_id
+  where e.tenant_id = p_tenant_id and e.id = p_execution_id and v.concurrency is not null;
+  if v_own.line is null then
+    return false;
+  end if;
+  return exists (
+    with recursive above as (
+      select v_own.parent_execution_id as id, 1 as level
+      union all
+      select e.parent_execution_id, a.level + 1
+      from above as a
+      join flowgres.executions as e on e.tenant_id = p_tenant_id and e.id = a.id
+      where e.parent_execution_id is not null and a.level < 20
+    )
+    select from above as a
+    join flowgres.executions as e on e.tenant_id = p_tenant_id and e.id = a.id and e.workflow_id = v_own.workflow_id
+    join flowgres.workflow_versions as v on v.tenant_id = e.tenant_id and v.id = e.version_id and v.concurrency is not null
+    where flowgres.execution_line(p_workflow_id => e.workflow_id, p_rule => v.concurrency, p_input => e.input) = v_own.line);
+end;
+$$;
+comment on function flowgres.is_in_place_of_caller(uuid, uuid) is $$Whether an execution belongs into the line of one that it was called by, and so runs in its place.$$;
 
 create or replace function flowgres.slot_is_held(p_slot flowgres.limit_slots)
   returns boolean language plpgsql stable

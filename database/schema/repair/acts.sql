@@ -50,6 +50,14 @@ declare
   v_room integer := p_state.room;
   v_reports flowgres.step_report[];
   v_taken record;
+  -- Those that wait for a place: what comes next waits in their line as well.
+  v_in_line uuid[] := array(
+    select distinct t.execution_id
+    from unnest(p_targets) as t
+    join flowgres.work_queue as q on q.tenant_id = t.tenant_id and q.execution_id = t.execution_id
+    where q.capability like 'limit:@%' and not exists (
+      select from flowgres.limit_slots as s
+      where s.tenant_id = q.tenant_id and s.line = q.capability and s.execution_id = q.execution_id and s.queue_id = 0));
 begin
   p_state := flowgres.tell_repairs(
     p_targets => v_targets, p_act => p_act, p_details => null, p_actor => p_actor, p_reason => p_reason, p_state => p_state);
@@ -87,6 +95,9 @@ begin
   -- Whoever listens has not heard of what was told before either.
   p_state.event_seqs := v_event_seqs;
   perform flowgres.carry_on(p_state => p_state);
+  if v_in_line <> '{}' then
+    perform flowgres.park_again(p_tenant_id => p_targets[1].tenant_id, p_execution_ids => v_in_line);
+  end if;
 end;
 $$;
 comment on function flowgres.end_steps is $$End steps as somebody says: completed, failed, skipped or cancelled; the caller holds their executions and rows.$$;
@@ -124,7 +135,9 @@ begin
     update flowgres.work_queue as q
     set
       runner_id = null, claimed_at = null, due_at = null, waits_for = null, token = q.token + 1, ready_at = p_state.now,
-      rank = flowgres.next_rank(), is_announced = false, is_new = false, capability = t.capability,
+      rank = flowgres.next_rank(), is_announced = false, is_new = false,
+      -- Where its execution waits for a place, it waits with it.
+      capability = case when q.capability like 'limit:@%' then q.capability else t.capability end,
       -- The function of an sql step was called, and is not called again: it has committed.
       resume = case when q.resume ->> 'status' = 'called' then q.resume end,
       attempt = q.attempt + (q.resume ->> 'status' is not distinct from 'called')::integer

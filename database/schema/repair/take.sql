@@ -121,16 +121,20 @@ declare
   v_slots integer[];
   v_indexes smallint[];
   v_held_places integer[];
+  v_held_for uuid[];
 begin
   perform flowgres.cut_attempts(p_targets => p_targets, p_act => p_act, p_actor => p_actor, p_reason => p_reason, p_now => p_state.now);
   select array_agg(t.slot), array_agg(t.step_index) into v_slots, v_indexes from unnest(p_targets) as t where t.queue_id is null;
   if v_slots is not null then
     -- Of an execution that is held what comes next is held as well.
-    v_held_places := array(
-      select t.place from unnest(p_targets) as t
-      where t.queue_id is null and exists (
-        select from flowgres.work_queue as q
-        where q.tenant_id = t.tenant_id and q.execution_id = t.execution_id and q.step_index = t.step_index and q.held));
+    select array_agg(t.place), array_agg(q.held_for) into v_held_places, v_held_for
+    from unnest(p_targets) as t
+    cross join lateral (
+      select q.held_for from flowgres.work_queue as q
+      where q.tenant_id = t.tenant_id and q.execution_id = t.execution_id and q.step_index = t.step_index and q.held
+      limit 1
+    ) as q
+    where t.queue_id is null;
     -- A list under way: its iterations are cancelled, and the step has a row of its own again.
     p_state := flowgres.cancel_steps(
       p_slots => v_slots, p_indexes => v_indexes, p_spares_always => false, p_reason => 'its step was ' || p_act, p_state => p_state,
@@ -142,10 +146,11 @@ begin
       and s.iteration = -1;
     with added as (
       insert into flowgres.work_queue (
-        tenant_id, execution_id, version_id, ready_at, step_index, iteration, attempt, generation, priority, capability, held)
+        tenant_id, execution_id, version_id, ready_at, step_index, iteration, attempt, generation, priority, capability, held,
+        held_for)
       select
         t.tenant_id, t.execution_id, t.version_id, p_state.now, t.step_index, -1, t.attempt, t.generation, t.priority, t.capability,
-        t.place = any(v_held_places)
+        coalesce(t.place = any(v_held_places), false), v_held_for[array_position(v_held_places, t.place)]
       from unnest(p_targets) as t
       where t.queue_id is null
       returning execution_id, step_index, id

@@ -113,6 +113,7 @@ begin
       and not w.children <@ p_kept);
   v_state.frontier := nullif(v_state.frontier, '{}');
   perform flowgres.carry_on(p_state => v_state);
+  perform flowgres.park_again(p_tenant_id => v_tenant_id, p_execution_ids => array[p_execution_id]);
   if v_row.held then
     update flowgres.work_queue as q
     set held = true

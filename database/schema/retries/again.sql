@@ -51,7 +51,8 @@ begin
       order by e.id
       for no key update skip locked);
   end if;
-  -- What one cannot do again (it has undone its steps, it was stopped) another one does.
+  -- What one cannot do again (it has undone its steps, it was stopped) another one does; also where it ran in the place of a limit that
+  -- its caller has to wait for first.
   return (
     select array_agg(row(f.execution_id, f.step_index, f.iteration, f.child_id, c.status)::flowgres.retried_child)
     from unnest(v_found) as f
@@ -62,7 +63,7 @@ begin
     ) as c
     where f.child_id = any(v_ids) and (c.status = 'completed' or f.child_id not in (
       select r.execution_id from flowgres.retry_refusals(p_tenant_id => p_tenant_id, p_execution_ids => v_ids) as r
-      where not r.is_child)));
+      where not r.is_child) and not flowgres.is_in_place_of_caller(p_tenant_id => p_tenant_id, p_execution_id => f.child_id)));
 end;
 $$;
 comment on function flowgres.find_retried_children(uuid, uuid[], smallint[], boolean[], boolean) is $$Steps among these that go on with the child they had, whose lock is held then
@@ -82,10 +83,11 @@ begin
   with waiting as materialized (
     select
       c.*, coalesce(p_version_id, e.version_id) as version_id, e.generation + 1 as generation, e.priority, w.capability,
-      case when c.child_status <> 'completed' then coalesce(p_now + make_interval(secs => w.timeout_seconds), 'infinity') end as due_at
+      case when c.child_status <> 'completed' then coalesce(p_now + make_interval(secs => w.timeout_seconds), 'infinity') end as due_at,
+      e.status = 'paused' as is_paused
     from unnest(p_children) as c
     cross join lateral (
-      select e.version_id, e.generation, e.priority from flowgres.executions as e
+      select e.version_id, e.generation, e.priority, e.status from flowgres.executions as e
       where e.tenant_id = p_tenant_id and e.id = c.execution_id
       offset 0
     ) as e
@@ -103,12 +105,13 @@ begin
   queued as (
     insert into flowgres.work_queue as q (
       tenant_id, execution_id, version_id, due_at, waits_for, ready_at, step_index, iteration, attempt, generation, priority, capability,
-      resume)
+      resume, held, held_for)
     select
       p_tenant_id, w.execution_id, w.version_id, w.due_at, case when w.due_at is not null then 'child:' || w.child_id end, p_now,
       w.step_index, w.iteration, 1, w.generation, w.priority, w.capability,
       case when w.due_at is not null then '{}'
-        else jsonb_build_object('status', w.child_status, 'execution_id', w.child_id) end
+        else jsonb_build_object('status', w.child_status, 'execution_id', w.child_id) end,
+      w.is_paused, case when w.is_paused then w.execution_id end
     from waiting as w
     returning q.execution_id, q.id, q.step_index, q.iteration
   )
@@ -192,7 +195,8 @@ begin
   -- The wait is no active time.
   update flowgres.executions as e
   set
-    status = flowgres.derive_status(p_tenant_id => e.tenant_id, p_execution_id => e.id), active_since = null, active_seconds = 0,
+    status = case when e.status = 'paused' then e.status else flowgres.derive_status(p_tenant_id => e.tenant_id, p_execution_id => e.id) end,
+    active_since = null, active_seconds = 0,
     deadline_at = null
   where e.tenant_id = p_tenant_id and e.id = any(p_execution_ids) and e.finished_at is null;
 end;

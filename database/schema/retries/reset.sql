@@ -153,7 +153,10 @@ begin
     perform flowgres.reset_executions(
       p_tenant_id => p_tenant_id, p_execution_ids => v_child_ids, p_actor => p_actor, p_reason => p_reason, p_waits => p_waits,
       p_now => p_now, p_due_at => case when p_due_at is not null then v_child_due_at end, p_queue_ids => v_child_queue_ids);
+    perform flowgres.pause_below(p_tenant_id => p_tenant_id, p_execution_ids => v_child_ids);
   end if;
+  -- The place that they had may be another's by now.
+  perform flowgres.park_again(p_tenant_id => p_tenant_id, p_execution_ids => p_execution_ids);
 end;
 $$;
 comment on function flowgres.reset_executions is $$Let executions that have ended go on, from the steps that failed, and their children
@@ -175,8 +178,10 @@ begin
   with opened as (
     update flowgres.executions as e
     set
-      status = 'running', generation = e.generation + 1, phase = 'run', stop = null, error = null, output = null, finished_at = null,
+      -- One that was paused while its last step ran stays so.
+      status = case when b.status = 'paused' then 'paused' else 'running' end, generation = e.generation + 1, phase = 'run', stop = null, error = null, output = null, finished_at = null,
       active_seconds = 0, active_since = null, deadline_at = null, event_seq = e.event_seq + 1,
+      paused_at = case when b.status = 'paused' then e.paused_at end, paused_for = case when b.status = 'paused' then e.paused_for end,
       resolved_count = c.resolved, completed_count = c.completed,
       -- Those that come after a failure count when they have their turn.
       version_id = v.id, version = v.version, step_count = v.step_count, hidden_step_count = v.hidden_step_count,
@@ -195,7 +200,7 @@ begin
       offset 0
     ) as c
     cross join lateral (
-      select b.id, b.version_id from flowgres.executions as b where b.tenant_id = p_tenant_id and b.id = x.id offset 0
+      select b.id, b.version_id, b.status from flowgres.executions as b where b.tenant_id = p_tenant_id and b.id = x.id offset 0
     ) as b
     cross join lateral (
       select v.id, v.version, v.step_count, v.hidden_step_count, v.timeout_seconds
@@ -220,10 +225,11 @@ begin
     array_agg(o.tenant_id order by o.id), array_agg(o.id order by o.id), array_agg(o.version_id order by o.id),
     array_agg(o.event_seq - 1 order by o.id), array_agg(o.event_seq order by o.id), array_agg(o.resolved_count::integer order by o.id),
     array_agg(o.step_count + o.hidden_step_count order by o.id), array_agg(o.priority order by o.id),
-    array_agg(o.generation order by o.id), array_agg(o.started_at is not null order by o.id)
+    array_agg(o.generation order by o.id), array_agg(o.started_at is not null order by o.id),
+    array_agg(o.status = 'paused' order by o.id)
   into
     v_state.tenant_ids, v_state.execution_ids, v_state.version_ids, v_state.event_seqs, v_state.last_seqs, v_state.resolved_counts,
-    v_state.total_counts, v_state.priorities, v_state.generations, v_state.started_flags
+    v_state.total_counts, v_state.priorities, v_state.generations, v_state.started_flags, v_state.paused_flags
   from opened as o;
   perform flowgres.note_reopened(
     p_tenant_ids => v_state.tenant_ids, p_execution_ids => v_state.execution_ids, p_generations => v_state.generations);

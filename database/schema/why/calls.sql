@@ -28,7 +28,14 @@ begin
     when p_reason = 'waits_for_task' then case when p_detail ->> 'worker' is null then 'POST /rpc/claim_tasks ' || jsonb_build_object(
       'queue', p_detail -> 'queue', 'worker', 'me')::text end
     when p_reason = 'waits_for_child' then 'GET /execution_why?execution_id=eq.' || (p_detail ->> 'execution_id')
-    when p_reason = 'paused_execution' then 'POST /rpc/resume_execution ' || jsonb_build_object('execution_id', p_execution_id)::text
+    when p_reason in ('waits_for_limit', 'waits_for_concurrency') then case
+      when p_detail -> 'is_set' = 'false' then 'POST /rpc/set_limit ' || jsonb_build_object('name', p_detail -> 'name', 'capacity', 1)::text
+      when p_detail #> '{held_by,0}' is not null then 'GET /execution_why?execution_id=eq.' || (p_detail #>> '{held_by,0,execution_id}') end
+    -- One that was paused with its parent goes on with it.
+    when p_reason = 'paused_execution' then 'POST /rpc/resume_execution '
+      || jsonb_build_object('execution_id', coalesce(p_detail ->> 'with', p_execution_id::text))::text
+    when p_reason = 'paused_workflow' then 'POST /rpc/resume_workflow ' || jsonb_build_object('workflow', p_detail -> 'workflow')::text
+    when p_reason = 'paused_tenant' then 'POST /rpc/resume_tenant {}'
     when p_reason = 'ended' then 'POST /rpc/retry_execution ' || jsonb_build_object('execution_id', p_execution_id)::text
   end;
 end;
@@ -54,7 +61,12 @@ begin
     when p_reason = 'waits_for_task' then 'tasks list --queue ' || flowgres.shell_word(p_detail ->> 'queue')
     when p_reason = 'waits_for_child' then 'executions why ' || (p_detail ->> 'execution_id')
     when p_reason in ('no_runner', 'runners_full') then 'runner start'
-    when p_reason = 'paused_execution' then 'executions resume ' || p_execution_id::text
+    when p_reason in ('waits_for_limit', 'waits_for_concurrency') then case
+      when p_detail -> 'is_set' = 'false' then 'limits set ' || flowgres.shell_word(p_detail ->> 'name') || ' --capacity 1'
+      when p_detail #> '{held_by,0}' is not null then 'executions why ' || (p_detail #>> '{held_by,0,execution_id}') end
+    when p_reason = 'paused_execution' then 'executions resume ' || coalesce(p_detail ->> 'with', p_execution_id::text)
+    when p_reason = 'paused_workflow' then 'workflows resume ' || flowgres.shell_word(p_detail ->> 'workflow')
+    when p_reason = 'paused_tenant' then 'tenants resume'
     when p_reason = 'ended' then 'executions retry ' || p_execution_id::text
   end;
 end;

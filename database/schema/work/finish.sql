@@ -180,7 +180,9 @@ as $$
 begin
   return (
     select case
-      when bool_or(q.due_at is null) then 'running'
+      when bool_or(q.due_at is null and q.capability not like 'limit:@%') then 'running'
+      -- It has begun before, and waits for its place as one that has not.
+      when bool_or(q.due_at is null) then 'queued'
       when bool_or(q.waits_for = 'retry') then 'retrying'
       else 'waiting'
     end
@@ -188,6 +190,6 @@ begin
     where q.tenant_id = p_tenant_id and q.execution_id = p_execution_id);
 end;
 $$;
-comment on function flowgres.derive_status(uuid, uuid) is $$running, retrying or waiting, as the queue rows of an execution say
+comment on function flowgres.derive_status(uuid, uuid) is $$running, queued, retrying or waiting, as the queue rows of an execution say
 
 Volatile on purpose: it must see what this transaction has just done to the queue.$$;
