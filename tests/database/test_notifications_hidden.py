@@ -63,7 +63,7 @@ def test_no_view_shows_a_delivery_as_an_execution(
     assert {view for (role, view), text in seen.items() if role == "admin" and text == "[]"} <= {
         *("runners", "schedules", "subscriptions", "webhooks", "webhook_deliveries"),
         # A delivery is an http step: it waits for nobody, and calls no function.
-        *("approvals", "signals", "sql_functions", "tasks", "task_queues"),
+        *("approvals", "limits", "signals", "sql_functions", "tasks", "task_queues"),
         # Of failures test_no_figure_counts_deliveries has some.
         "error_groups",
     }

@@ -156,6 +156,8 @@ def test_definer_functions_that_tenants_may_call_are_under_the_tenant_policy(db:
         "enter",  # it takes a lock, and tells nothing
         "metrics_until",  # a moment of the installation's
         *("serving_runners", "heard_runner"),  # of runners what list_runners tells, and whether any has room
+        *("pause_tenant", "resume_tenant"),  # one's own, and any by an operator: tenant_to_act_on asks
+        "explain_limit",  # who holds a limit of the caller's own tenant
         "place_in_line",  # of the caller's own steps, and of others that there are any
     }
     callable_by = " or ".join(f"has_function_privilege('{role}', p.oid, 'execute')" for role in TENANT_ROLES)
