@@ -40,6 +40,6 @@ alter table flowgres.trace_ends
 add column generation smallint not null default 1,
 -- squawk-ignore ban-drop-constraint
 drop constraint trace_ends_pkey,
--- squawk-ignore constraint-missing-not-valid
+-- squawk-ignore constraint-missing-not-valid, adding-serial-primary-key-field
 add constraint trace_ends_pkey primary key (tenant_id, execution_id, generation);
 comment on column flowgres.trace_ends.generation is $$Which of its ends it is$$;
