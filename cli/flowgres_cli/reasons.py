@@ -127,7 +127,7 @@ def _line(detail: dict[str, Json]) -> str:
 
 def _holders(detail: dict[str, Json]) -> str:
     held = [
-        f"{one.get('execution_id')}{' ' + step_of(one) if one.get('step') else ''}"
+        " ".join(filter(None, (one.get("execution_id"), step_of(one) if one.get("step") else None)))
         for one in detail.get("held_by") or ()
     ]
     return f"; held by {', '.join(held)}" if held else ""

@@ -34,3 +34,12 @@ comment on type flowgres.retried_child is $$A step that ended without its child 
 alter table flowgres.metric_open
 add column counted_generation smallint;
 comment on column flowgres.metric_open.counted_generation is $$The last generation whose end is in the figures, of an execution that was retried; null when none is$$;
+
+-- An execution may end more than once while its end is to be told. The table holds an hour of untold ends at most.
+alter table flowgres.trace_ends
+add column generation smallint not null default 1,
+-- squawk-ignore ban-drop-constraint
+drop constraint trace_ends_pkey,
+-- squawk-ignore constraint-missing-not-valid, adding-serial-primary-key-field
+add constraint trace_ends_pkey primary key (tenant_id, execution_id, generation);
+comment on column flowgres.trace_ends.generation is $$Which of its ends it is$$;

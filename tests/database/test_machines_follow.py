@@ -197,3 +197,24 @@ def test_ends_cancels_and_transitions_at_once_neither_wait_in_a_circle_nor_lose_
     assert by_ends == machines.db.value(
         "select count(*) from flowgres.instance_history where starts_with(actor, 'execution:')"
     )
+
+
+@pytest.mark.parametrize("follows_failures", [True, False])
+def test_instance_that_followed_a_failure_stays_and_another_follows_the_retry(
+    machines: Machines, runner: Hands, follows_failures: bool
+) -> None:
+    machines.author.import_(WORK)
+    ways = {"on_success": "c"} | ({"on_failure": "d"} if follows_failures else {})
+    machines.add(going("a>b", "b>c", "b>d", "c>a", final="c", b=ways))
+    instance = machines.start()
+    machines.move(instance, "b")
+    runner.work(lambda lease, step: failed())
+    (execution,) = machines.db.column("select id from flowgres.executions where trigger_type = 'transition'")
+    assert links(machines, "status, moved_to, reason") == [("failed", "d" if follows_failures else None, None)]
+    machines.db.call("flowgres_api.retry_execution", execution_id=execution)
+    assert_invariants(machines.db, drained=False)
+    runner.work()
+    expected = ("completed", "d", "instance_moved_on") if follows_failures else ("completed", "c", None)
+    assert links(machines, "status, moved_to, reason") == [expected]
+    assert machines.row(instance)["current_state"] == expected[1]
+    assert_invariants(machines.db)

@@ -9,9 +9,9 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from tests.support.database import Clock, Database, Db, Row, Tenant
-from tests.support.engine import Hands, completed, dag, import_workflow, start
+from tests.support.engine import Hands, assert_invariants, completed, dag, failed, import_workflow, start
 from tests.support.notifications import Notifications
-from tests.support.races import rivals
+from tests.support.races import caller, refusal_code, rivals
 
 DAY = 86400.0
 
@@ -222,3 +222,82 @@ def test_deliveries_of_notifications_go_with_what_they_tell_of(
     assert apply(database) == 2
     assert executions(db) == set()
     assert traces_of(db, execution_id) == []
+
+
+@pytest.mark.parametrize("first", ["retry", "retention"])
+def test_retry_and_retention_meet_at_one_execution(
+    database: Database, db: Db, tenant: Tenant, clock: Clock, runner: Hands, first: str
+) -> None:
+    execution = start(database, tenant, keep(database, db, tenant, "flow"))
+    runner.work(lambda _lease, _step: failed())
+    clock.advance(seconds=3 * DAY)
+    with database.connect("runner") as measuring:
+        for _ in range(50):
+            measuring.call("flowgres.measure_history", p_limit=1000)
+    with caller(database, tenant) as (connection, request), rivals(db) as run, database.connect("runner") as cleaner:
+        if first == "retry":
+            with database.as_role("member", tenant_id=tenant.tenant_id) as member:
+                member.call("flowgres_api.retry_execution", execution_id=execution)
+                # Who deletes waits for nobody.
+                assert cleaner.call("flowgres.apply_retentions", p_limit=100)["deleted"] == 0
+        else:
+            with cleaner.connection.transaction():
+                assert cleaner.call("flowgres.apply_retentions", p_limit=100)["deleted"] == 1
+                rival = run(connection, lambda: request("retry_execution", execution_id=execution))
+                assert rival.run_until_blocked()
+            error = rival.refusal()
+            assert error is not None
+            assert refusal_code(error) == "execution_not_found"
+    if first == "retry":
+        db.run("update flowgres.retentions set next_at = flowgres.now(), last_id = null")
+        assert apply(database) == 0, "it goes on"
+        runner.work()
+        assert apply(database) == 0, "its end is young, however old it is"
+        clock.advance(seconds=3 * DAY)
+        assert apply(database) == 1
+    assert executions(db) == set()
+    assert_invariants(db)
+
+
+def test_child_that_has_gone_is_started_anew_by_a_retry(
+    database: Database, db: Db, tenant: Tenant, clock: Clock, runner: Hands
+) -> None:
+    keep(database, db, tenant, "leaf")
+    call = [{"id": "call", "type": "sub_workflow", "config": {"workflow": "leaf"}}]
+    top = start(database, tenant, keep(database, db, tenant, "top", None, steps=call))
+    child = {"o": "child", "workflow": "leaf", "input": {}}
+    runner.work(lambda lease, step: failed() if step == "only" else failed("child") if lease["resume"] else child)
+    clock.advance(seconds=3 * DAY)
+    assert apply(database) == 1
+    assert executions(db) == {top}
+    with database.as_role("member", tenant_id=tenant.tenant_id) as member:
+        member.call("flowgres_api.retry_execution", execution_id=top)
+    assert_invariants(db, drained=False)
+    runner.work(lambda lease, step: child if step == "call" and not lease["resume"] else completed())
+    assert db.value("select status from flowgres.executions where id = %s", top) == "completed"
+    assert_invariants(db)
+
+
+@pytest.mark.parametrize("from_step", [None, "b"])
+def test_what_was_replayed_may_go_and_its_replay_stays_whole(
+    database: Database, db: Db, tenant: Tenant, clock: Clock, runner: Hands, from_step: str | None
+) -> None:
+    steps = [{"id": "a"}, {"id": "b", "depends_on": ["a"]}]
+    original = start(database, tenant, keep(database, db, tenant, "flow", steps=steps))
+    runner.work(lambda _lease, step: failed() if step == "b" else completed(step))
+    clock.advance(seconds=1.5 * DAY)
+    with database.as_role("member", tenant_id=tenant.tenant_id) as member:
+        replay = member.call("flowgres_api.replay_execution", execution_id=original, from_step=from_step)[
+            "execution_id"
+        ]
+    runner.work(lambda _lease, step: failed() if step == "b" else completed(step))
+    clock.advance(seconds=1 * DAY)
+    assert apply(database) == 1
+    assert executions(db) == {replay}
+    with database.as_role("member", tenant_id=tenant.tenant_id) as member:
+        told = member.call("flowgres_api.get_execution", execution_id=replay)
+        assert (told["status"], told["replayed_from"]) == ("failed", original)
+        member.call("flowgres_api.retry_execution", execution_id=replay)
+    runner.work(lambda _lease, step: completed(step))
+    assert db.value("select status from flowgres.executions where id = %s", replay) == "completed"
+    assert_invariants(db)

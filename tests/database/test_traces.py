@@ -9,7 +9,7 @@ import pytest
 
 from flowgres_runner.trace_context import attempt_context
 from tests.support.database import Clock, Database, Db, Tenant
-from tests.support.engine import assert_invariants, completed, dag, hands, import_workflow, start
+from tests.support.engine import assert_invariants, completed, dag, failed, hands, import_workflow, start
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 GIVEN = f"00-{TRACE}-{SPAN}-01"
@@ -277,3 +277,34 @@ def test_spans_are_bounded_and_say_how_many_are_left_out(database: Database, ten
     assert whole["parent_span"] == root["span"]
     root, *some = db.all(spans, tenant.tenant_id, execution_id, 3)
     assert (len(some), root["attributes"]["flowgres.attempts_left_out"]) == (3, 1)
+
+
+@pytest.mark.parametrize("told", ["before", "under way", "not yet"])
+def test_each_end_of_one_that_is_retried_is_told(
+    database: Database, tenant: Tenant, db: Db, flow: str, told: str
+) -> None:
+    listen(db)
+    execution_id = start(database, tenant, flow)
+    forget = "select flowgres.forget_ends(array[%s]::uuid[], array[%s]::uuid[])"
+    with hands(database) as hand:
+        hand.work(lambda lease, step: failed())
+        if told != "not yet":
+            assert len(listen(db)) == 1
+        if told == "before":
+            assert db.value(forget, tenant.tenant_id, execution_id) == 1
+        with database.as_role("member", tenant_id=tenant.tenant_id) as caller:
+            caller.value("select flowgres_api.retry_execution(%s)", execution_id)
+        hand.work(lambda lease, step: completed(step))
+    if told == "under way":
+        # Who tells of the first end forgets that one.
+        assert db.value(forget, tenant.tenant_id, execution_id) == 1
+    (end,) = listen(db)
+    assert str(end["execution_id"]) == execution_id
+    spans = db.all(
+        "select * from flowgres.get_spans(array[%s]::uuid[], array[%s]::uuid[], 10)", tenant.tenant_id, execution_id
+    )
+    assert (spans[0]["kind"], spans[0]["status"]) == ("execution", "completed")
+    assert "failed" in {span["status"] for span in spans[1:]}
+    assert len({span["span"] for span in spans}) == len(spans)
+    db.value(forget, tenant.tenant_id, execution_id)
+    assert db.value(ENDS) == 0

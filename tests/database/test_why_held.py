@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -17,14 +17,14 @@ from tests.support.why import why
 
 Json = Any
 # What is paused, who says so, and the reason that its steps have.
-PAUSES = {
+PAUSES: dict[str, tuple[Literal["member", "admin"], str, str]] = {
     "execution": ("member", "pause_execution", "paused_execution"),
     "workflow": ("member", "pause_workflow", "paused_workflow"),
     "tenant": ("admin", "pause_tenant", "paused_tenant"),
 }
 
 
-def call(database: Database, tenant: Tenant, role: str, verb: str, **arguments: Json) -> Json:
+def call(database: Database, tenant: Tenant, role: Literal["member", "admin"], verb: str, **arguments: Json) -> Json:
     with database.as_role(role, tenant_id=tenant.tenant_id, sub="ann") as db:
         return db.call(f"flowgres_api.{verb}", **arguments)
 

@@ -301,8 +301,11 @@ def test_whatever_becomes_ready_again_stands_at_the_end_of_its_line(
 def test_every_statement_that_frees_a_row_gives_it_a_rank() -> None:
     update = re.compile(r"update flowgres\.work_queue as q\s+set(.*?)(?:\bwhere\b|\bfrom\b)", re.DOTALL)
     updates = [found for file in sorted(SCHEMA.rglob("*.sql")) for found in update.findall(file.read_text())]
-    # A variable is the end of a worker's lease: with that a row is parked, and has a rank when it is freed.
-    freeing = re.compile(r"runner_id = (?!p_runner_id)|due_at = (?!v_)|held =|capability =|priority =|tenant_id =")
+    # A time that is given is the end of a worker's lease, or of a pause: with that a row is parked, and has a rank when
+    # it is freed.
+    freeing = re.compile(
+        r"runner_id = (?!p_runner_id)|due_at = (?!v_|x\.due_at)|held = (?!true)|capability =|priority =|tenant_id ="
+    )
     frees = [found for found in updates if freeing.search(found)]
     assert len(frees) >= 5
     assert [found for found in frees if "rank =" not in found] == []

@@ -17,7 +17,7 @@ _EXECUTION_COLUMNS = (
     Column("status", "STATUS"),
     Column("priority", "PRIORITY", justify="right", is_optional=True),
     Column("scheduled_at", "BEGINS", moment, is_optional=True),
-    Column("timeout_seconds", "TIMEOUT", justify="right", is_optional=True),
+    Column("timeout_seconds", "TIME LIMIT", justify="right", is_optional=True),
 )
 _WORKFLOW_FIELDS = ("name", "status", "is_paused", "paused_at", "paused_by")
 _TENANT_FIELDS = ("slug", "name", "status", "is_paused", "paused_at", "paused_by")

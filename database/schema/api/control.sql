@@ -9,9 +9,10 @@ comment on function flowgres_api.pause_execution(uuid, text) is $$Pause an execu
 
 Steps that run end and are recorded, and nothing else begins; timers go on, its own time does not. Pausing twice is no error. 409 execution_ended.
 Returns {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
-trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, instance_id, steps_completed, total_steps, progress,
-phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
-started_at, finished_at, due_at, child_execution_id, items, round, waits_for, reason, depends_on}]}.$$;
+trigger_type, parent_execution_id, replayed_from, generation, max_retries, retry_count, retry_at, metadata, created_by, instance_id,
+steps_completed, total_steps, progress, phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at,
+steps: [{step, type, section, status, output, error, attempts, ready_at,
+started_at, finished_at, due_at, child_execution_id, items, round, reused_from, waits_for, reason, overrides, depends_on}]}.$$;
 
 create or replace function flowgres_api.resume_execution(execution_id uuid, reason text default null)
   returns jsonb language sql
@@ -20,9 +21,10 @@ comment on function flowgres_api.resume_execution(uuid, text) is $$Let a paused 
 
 Resuming what is not paused is no error. 409 execution_ended, workflow_paused, tenant_paused.
 Returns {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
-trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, instance_id, steps_completed, total_steps, progress,
-phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
-started_at, finished_at, due_at, child_execution_id, items, round, waits_for, reason, depends_on}]}.$$;
+trigger_type, parent_execution_id, replayed_from, generation, max_retries, retry_count, retry_at, metadata, created_by, instance_id,
+steps_completed, total_steps, progress, phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at,
+steps: [{step, type, section, status, output, error, attempts, ready_at,
+started_at, finished_at, due_at, child_execution_id, items, round, reused_from, waits_for, reason, overrides, depends_on}]}.$$;
 
 create or replace function flowgres_api.update_execution(execution_id uuid, changes jsonb, reason text default null)
   returns jsonb language sql
@@ -32,9 +34,10 @@ comment on function flowgres_api.update_execution(uuid, jsonb, text) is $$Change
 changes has some of priority (0 first, 9 last; children follow), scheduled_at (null is now), timeout_seconds, extend_seconds (added to it).
 409 execution_ended, or execution_started for scheduled_at; 422 changes_invalid.
 Returns {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
-trigger_type, parent_execution_id, replayed_from, generation, metadata, created_by, instance_id, steps_completed, total_steps, progress,
-phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
-started_at, finished_at, due_at, child_execution_id, items, round, waits_for, reason, depends_on}]}.$$;
+trigger_type, parent_execution_id, replayed_from, generation, max_retries, retry_count, retry_at, metadata, created_by, instance_id,
+steps_completed, total_steps, progress, phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at,
+steps: [{step, type, section, status, output, error, attempts, ready_at,
+started_at, finished_at, due_at, child_execution_id, items, round, reused_from, waits_for, reason, overrides, depends_on}]}.$$;
 
 create or replace function flowgres_api.pause_workflow(workflow text, reason text default null)
   returns jsonb language sql

@@ -123,7 +123,7 @@ comment on function flowgres_api.delete_workflow(text, boolean) is $$Delete a wo
 409 workflow_in_use while executions run, or instances of a state machine are active, unless cancel_running: executions are cancelled
 then, and instances go on. Its history stays; its name is free again. Returns
 {id, name, title, kind, status, description, metadata, active_version, is_active,
-version, latest_version, pending_version, created_at, updated_at, deleted_at, cancelled_count}.$$;
+version, latest_version, pending_version, created_at, updated_at, is_paused, paused_at, paused_by, deleted_at, cancelled_count}.$$;
 
 create or replace function flowgres_api.update_workflow(workflow text, changes jsonb)
   returns jsonb language sql
@@ -188,7 +188,7 @@ Every step of the workflow with status, output, error and attempts, whether it r
 trigger_type, parent_execution_id, replayed_from, generation, max_retries, retry_count, retry_at, metadata, created_by, instance_id,
 steps_completed, total_steps, progress, phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at,
 steps: [{step, type, section, status, output, error, attempts, ready_at,
-started_at, finished_at, due_at, child_execution_id, items, round, reused_from, waits_for, reason, depends_on}]}.$$;
+started_at, finished_at, due_at, child_execution_id, items, round, reused_from, waits_for, reason, overrides, depends_on}]}.$$;
 
 create or replace function flowgres_api.cancel_execution(execution_id uuid, reason text default null)
   returns jsonb language sql
@@ -200,7 +200,7 @@ Returns {id, tenant_id, workflow_id, workflow_name, version, status, input, outp
 trigger_type, parent_execution_id, replayed_from, generation, max_retries, retry_count, retry_at, metadata, created_by, instance_id,
 steps_completed, total_steps, progress, phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at,
 steps: [{step, type, section, status, output, error, attempts, ready_at,
-started_at, finished_at, due_at, child_execution_id, items, round, reused_from, waits_for, reason, depends_on}]}.$$;
+started_at, finished_at, due_at, child_execution_id, items, round, reused_from, waits_for, reason, overrides, depends_on}]}.$$;
 
 -- Figures
 

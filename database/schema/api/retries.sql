@@ -11,6 +11,7 @@ What has completed stays; steps that failed, and those that were cancelled with 
 version: go on with that version of the workflow, if what has completed is the same there (409 version_differs). 409 execution_completed,
 execution_not_ended, execution_compensated, execution_stopped; execution_has_parent names the execution that is to be retried instead.
 Returns {id, tenant_id, workflow_id, workflow_name, version, status, input, output, error, priority, correlation_id, idempotency_key,
-trigger_type, parent_execution_id, replayed_from, generation, max_retries, retry_count, retry_at, metadata, created_by, instance_id, steps_completed, total_steps, progress,
-phase, scheduled_at, created_at, started_at, finished_at, steps: [{step, type, section, status, output, error, attempts, ready_at,
-started_at, finished_at, due_at, child_execution_id, items, round, waits_for, reason, depends_on}]}.$$;
+trigger_type, parent_execution_id, replayed_from, generation, max_retries, retry_count, retry_at, metadata, created_by, instance_id,
+steps_completed, total_steps, progress, phase, scheduled_at, created_at, started_at, finished_at, paused_at, timeout_seconds, deadline_at,
+steps: [{step, type, section, status, output, error, attempts, ready_at,
+started_at, finished_at, due_at, child_execution_id, items, round, reused_from, waits_for, reason, overrides, depends_on}]}.$$;

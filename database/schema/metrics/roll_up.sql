@@ -27,8 +27,8 @@ begin
   with passed as materialized (
     select
       r.tenant_id, e.id, flowgres.id_minute(e.id) as minute, e.workflow_id, e.status, e.generation, e.created_at, e.scheduled_at,
-      e.started_at, e.finished_at
-    from unnest(p_tenant_ids, p_from, p_to) as r (tenant_id, from_id, to_id)
+      e.started_at, e.finished_at, r.counted
+    from unnest(p_tenant_ids, p_from, p_to, p_counted) as r (tenant_id, from_id, to_id, counted)
     cross join lateral (
       select e.id, e.workflow_id, e.status, e.generation, e.created_at, e.scheduled_at, e.started_at, e.finished_at
       from flowgres.executions as e
@@ -69,7 +69,8 @@ begin
   of_executions as materialized (
     select
       p.tenant_id, p.minute, p.workflow_id, p.status, flowgres.duration_place(p.seconds) as place, count(*) as total,
-      sum(p.generation - 1) as retried, coalesce(sum(p.seconds), 0) as seconds,
+      -- Those retries that its last end has not counted.
+      sum(p.generation - coalesce(p.counted, 1)) as retried, coalesce(sum(p.seconds), 0) as seconds,
       array_agg(p.id) filter (where p.status = 'failed') as failed_ids
     from (select e.*, date_part('epoch', e.finished_at - e.started_at) as seconds from passed as e) as p
     where p.finished_at is not null
@@ -82,7 +83,8 @@ begin
     from (
       select e.*, date_part('epoch', e.started_at - greatest(e.created_at, e.scheduled_at)) as seconds from passed as e
     ) as p
-    where p.finished_at is not null and p.seconds is not null
+    -- It has begun once, however often it ends.
+    where p.finished_at is not null and p.seconds is not null and p.counted is null
     group by 1, 2, 3, 4
   ),
   cells as materialized (

@@ -165,6 +165,7 @@ begin
     update flowgres.work_queue as q
     set
       runner_id = null, claimed_at = null, due_at = null, waits_for = null, resume = null, token = q.token + 1, ready_at = p_state.now,
+      rank = flowgres.next_rank(),
       -- Its start is told of, and it may have rows.
       is_announced = true,
       -- What somebody says in its place is an attempt of its own.

@@ -38,14 +38,14 @@ begin
     update flowgres.trace_ends as t
     set taken_until = v_now + p_lease_seconds * interval '1 s'
     from (
-      select f.tenant_id, f.execution_id
+      select f.tenant_id, f.execution_id, f.generation
       from flowgres.trace_ends as f
       where f.taken_until is null or f.taken_until <= v_now
       order by f.expires_at
       limit p_limit
       for update skip locked
     ) as f
-    where t.tenant_id = f.tenant_id and t.execution_id = f.execution_id
+    where t.tenant_id = f.tenant_id and t.execution_id = f.execution_id and t.generation = f.generation
     returning t.tenant_id, t.execution_id
   )
   select
@@ -56,7 +56,8 @@ begin
       select from flowgres.executions as r
       where r.tenant_id = t.tenant_id and r.id = flowgres.trace_id(p_execution_id => e.id, p_trigger => e.trigger)::uuid)),
     e.event_seq
-  from taken as t
+  -- Several ends of one that was retried are told at once.
+  from (select distinct k.tenant_id, k.execution_id from taken as k) as t
   -- What retention has taken is taken all the same: it is to be forgotten.
   left join lateral (
     select e.id, e.trigger, e.trigger_type, e.event_seq
@@ -78,6 +79,8 @@ as $$
     delete from flowgres.trace_ends as t
     using unnest(p_tenant_ids, p_execution_ids) as d (tenant_id, id)
     where t.tenant_id = d.tenant_id and t.execution_id = d.id
+      -- It has ended once more since: that is told by who takes it.
+      and t.taken_until is not null
     returning 1
   )
   select count(*)::integer from told;
