@@ -159,8 +159,6 @@ def test_definer_functions_that_tenants_may_call_are_under_the_tenant_policy(db:
         *("pause_tenant", "resume_tenant"),  # one's own, and any by an operator: tenant_to_act_on asks
         "explain_limit",  # who holds a limit of the caller's own tenant
         "place_in_line",  # of the caller's own steps, and of others that there are any
-        "explain_limit",  # of the caller's own tenant alone
-        *("pause_tenant", "resume_tenant"),  # one's own; to name another one is an operator's (tenant_to_act_on)
     }
     callable_by = " or ".join(f"has_function_privilege('{role}', p.oid, 'execute')" for role in TENANT_ROLES)
     names = db.column(
