@@ -43,6 +43,7 @@ class Timekeeper:
         self._link = link
         self._on_work = on_work
         self._history_at = 0.0
+        self._retention_at = 0.0
         self._failing: set[str] = set()
         self.rescued_count = 0
         self.forgotten_count = 0
@@ -68,10 +69,12 @@ class Timekeeper:
             self._history_at = now + HISTORY_SECONDS
             await self._attempt("history", self._create_history)
             await self._attempt("retirement", self._retire_history)
-            await self._attempt("retention", self._apply_retentions)
             await self._attempt("prune", self._prune)
             await self._attempt("metrics_prune", self._prune_metrics)
             await self._attempt("schedules", self._realign_schedules)
+        if now >= self._retention_at:
+            self._retention_at = now + HISTORY_SECONDS
+            await self._attempt("retention", self._apply_retentions)
 
     async def _attempt(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -162,7 +165,8 @@ class Timekeeper:
             if not done.get("is_due"):
                 break
         else:
-            self._history_at = 0.0
+            # More is due, and of this alone: the next sweep goes on.
+            self._retention_at = 0.0
         if deleted:
             self.forgotten_count += deleted
             log.info("retention_applied", executions=deleted)
