@@ -222,3 +222,58 @@ def test_deliveries_of_notifications_go_with_what_they_tell_of(
     assert apply(database) == 2
     assert executions(db) == set()
     assert traces_of(db, execution_id) == []
+
+
+def test_rule_that_fails_keeps_no_other_waiting(database: Database, db: Db, clock: Clock, runner: Hands) -> None:
+    broken, sound = database.make_tenant("Broken"), database.make_tenant("Sound")
+    for tenant in (broken, sound):
+        name = keep(database, db, tenant, "flow")
+        for _ in range(3):
+            start(database, tenant, name)
+    runner.work()
+    clock.advance(seconds=3 * DAY)
+    # The first of it cannot go, whatever the reason.
+    (first, *_) = db.column(
+        "select id::text from flowgres.executions where tenant_id = %s order by id", broken.tenant_id
+    )
+    db.run("create table public.keepers (tenant_id uuid, id uuid)")
+    db.run(
+        "create function public.keep() returns trigger language plpgsql as $$ begin"
+        " if exists (select from public.keepers as k where k.id = old.id) then raise 'it is kept'; end if;"
+        " return old; end $$"
+    )
+    db.run("grant select on public.keepers to public")
+    db.run("insert into public.keepers (id) values (%s)", first)
+    db.run("create trigger keep before delete on flowgres.executions for each row execute function public.keep()")
+    db.run(
+        "update flowgres.retentions set next_at = flowgres.now() - interval '1 day' where tenant_id = %s",
+        broken.tenant_id,
+    )
+    assert apply(database, limit=2) == 3, "those of the other tenant"
+    for _ in range(3):
+        clock.advance(seconds=120)
+        apply(database, limit=2)
+    assert len(executions(db)) == 2, "what was not in the batch that failed has gone"
+    db.run("drop trigger keep on flowgres.executions")
+    clock.advance(seconds=7200)
+    apply(database)
+    assert executions(db) == set()
+
+
+def test_big_executions_go_a_few_at_a_time(
+    database: Database, db: Db, tenant: Tenant, clock: Clock, runner: Hands
+) -> None:
+    name = keep(database, db, tenant, "wide", steps=[{"id": f"s{number}"} for number in range(25)])
+    for _ in range(6):
+        start(database, tenant, name)
+    runner.work()
+    clock.advance(seconds=3 * DAY)
+    looked = []
+    with database.connect("runner") as own:
+        for _ in range(50):
+            own.call("flowgres.measure_history", p_limit=1000)
+        # Twenty steps, children and items for each that a call may look at: there is room for one and a half.
+        while (done := own.call("flowgres.apply_retentions", p_limit=2))["is_due"]:
+            looked.append(done["looked"])
+    assert looked[:6] == [1] * 6
+    assert executions(db) == set()
