@@ -95,12 +95,12 @@ def test_deletion_cancels_what_is_open_and_ends(operator: Flowgres, module_datab
 def test_deletion_that_comes_to_nothing_pauses_and_gives_up(
     monkeypatch: pytest.MonkeyPatch, answers: list[int]
 ) -> None:
-    told, pauses = iter(answers), []
+    told, pauses = iter(answers), list[float]()
     monkeypatch.setattr(
         lifecycle, "_caller", lambda _dsn: lambda *_: {"open_executions": next(told), "deleted_at": "now"}
     )
     monkeypatch.setattr(lifecycle, "_MAX_WAITS", 5)
-    monkeypatch.setattr(lifecycle.time, "sleep", pauses.append)
+    monkeypatch.setattr("time.sleep", pauses.append)
     error = CliRunner().invoke(lifecycle.delete, ["acme"]).exception
     assert isinstance(error, ConflictError), error
     assert (error.code, len(pauses)) == ("tenant_still_open", 5)

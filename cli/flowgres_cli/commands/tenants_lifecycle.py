@@ -105,7 +105,7 @@ def delete(session: Session, slug: str, reason: str | None, dsn: str | None) -> 
             raise ConflictError(
                 f"{before} executions of {slug} do not end",
                 code="tenant_still_open",
-                hint="It is deleted and starts nothing. Call it again to go on; flowgres doctor says what is wrong with the server.",
+                hint="It is deleted and starts nothing. Call it again to go on; flowgres doctor looks at the server.",
             )
         say(f"cancelling {before} executions")
         answer = call("delete", slug, reason)
