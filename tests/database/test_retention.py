@@ -277,3 +277,17 @@ def test_big_executions_go_a_few_at_a_time(
             looked.append(done["looked"])
     assert looked[:6] == [1] * 6
     assert executions(db) == set()
+
+
+@pytest.mark.parametrize(
+    ("retention", "days", "is_warned"), [("29d", None, False), ("31d", None, True), ("9d", 5, True)]
+)
+def test_import_warns_of_a_retention_that_changes_nothing(
+    database: Database, tenant: Tenant, retention: str, days: int | None, is_warned: bool
+) -> None:
+    with database.as_role("admin", tenant_id=tenant.tenant_id) as admin:
+        if days:
+            admin.call("flowgres_api.set_setting", name="log_retention_days", value=Jsonb(days))
+        definition = dag("flow", [{"id": "only"}], settings={"retention": retention})
+        warnings = admin.call("flowgres_api.import_workflow", definition=Jsonb(definition))["warnings"]
+    assert [each["code"] for each in warnings] == ["retention_too_long"] * is_warned
