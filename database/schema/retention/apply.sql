@@ -210,6 +210,6 @@ begin
     'looked', coalesce(cardinality(v_ids), 0), 'deleted', coalesce(cardinality(v_gone), 0), 'is_due', true);
 end;
 $$;
-comment on function flowgres.apply_retentions(integer) is $$Delete what the retention of one workflow or tenant lets go, of up to p_limit executions, or of fewer big ones; to be called again while is_due
+comment on function flowgres.apply_retentions(integer) is $$Delete what the retention of one workflow or tenant lets go, of up to p_limit executions or fewer big ones; to be called again while is_due
 
 Called by runners; returns {looked, deleted, is_due}. Nothing due is one look into an index. Who dies on the way has done nothing.$$;
