@@ -103,6 +103,7 @@ def test_transition_happens_once(member: Api, operator: Db, instance: str, is_he
     assert move("paid").json() is True
     other = move("new")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert other.json()["details"] == f"It stands for a transition of the instance {instance}."
     assert operator.all(MOVES, instance) == [
         {"from_state": "new", "to_state": "paid"},
         {"from_state": "paid", "to_state": "new"},

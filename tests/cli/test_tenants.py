@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from flowgres_cli.commands import tenants_lifecycle as lifecycle
+from flowgres_cli.errors import ConflictError
 from tests.support.database import Database, Tenant
 from tests.support.engine import completed, dag, hands, import_workflow, start
 
@@ -78,6 +81,42 @@ def test_tenant_goes_and_its_export_stays(
     done = operator("tenants", "purge", slug, "--yes")
     assert (done.code, done.json["is_done"]) == (0, True), done.err
     assert operator("tenants", "show", slug).code == 3
+
+
+def test_deletion_cancels_what_is_open_and_ends(operator: Flowgres, module_database: Database, leaving: Tenant) -> None:
+    for _ in range(3):
+        start(module_database, leaving, "flow")
+    done = operator("tenants", "delete", leaving.slug)
+    assert (done.code, done.json["open_executions"]) == (0, 0), done.err
+    assert "cancelling 3 executions" in done.err
+
+
+@pytest.mark.parametrize("answers", [[3] * 9, [10_000] * 3 + [7] * 9], ids=["stuck", "stuck later"])
+def test_deletion_that_comes_to_nothing_pauses_and_gives_up(
+    monkeypatch: pytest.MonkeyPatch, answers: list[int]
+) -> None:
+    told, pauses = iter(answers), list[float]()
+    monkeypatch.setattr(
+        lifecycle, "_caller", lambda _dsn: lambda *_: {"open_executions": next(told), "deleted_at": "now"}
+    )
+    monkeypatch.setattr(lifecycle, "_MAX_WAITS", 5)
+    monkeypatch.setattr("time.sleep", pauses.append)
+    error = CliRunner().invoke(lifecycle.delete, ["acme"]).exception
+    assert isinstance(error, ConflictError), error
+    assert (error.code, len(pauses)) == ("tenant_still_open", 5)
+
+
+def test_export_writes_to_nothing_that_another_put_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, target = tmp_path / "tenant.jsonl", tmp_path / "victim"
+    target.write_text("mine")
+    # Between the unlinking and the opening: as if the link came back at once.
+    (tmp_path / "tenant.jsonl.partial").symlink_to(target)
+    monkeypatch.setattr(Path, "unlink", lambda *_args, **_more: None)
+    error = CliRunner().invoke(lifecycle.export, ["acme", "-f", str(file)]).exception
+    assert isinstance(error, FileExistsError), error
+    assert target.read_text() == "mine"
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "dropped", "doubled", "foreign", "added"])

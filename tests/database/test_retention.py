@@ -301,3 +301,72 @@ def test_what_was_replayed_may_go_and_its_replay_stays_whole(
     runner.work(lambda _lease, step: completed(step))
     assert db.value("select status from flowgres.executions where id = %s", replay) == "completed"
     assert_invariants(db)
+
+
+def test_rule_that_fails_keeps_no_other_waiting(database: Database, db: Db, clock: Clock, runner: Hands) -> None:
+    broken, sound = database.make_tenant("Broken"), database.make_tenant("Sound")
+    for tenant in (broken, sound):
+        name = keep(database, db, tenant, "flow")
+        for _ in range(3):
+            start(database, tenant, name)
+    runner.work()
+    clock.advance(seconds=3 * DAY)
+    # The first of it cannot go, whatever the reason.
+    (first, *_) = db.column(
+        "select id::text from flowgres.executions where tenant_id = %s order by id", broken.tenant_id
+    )
+    db.run("create table public.keepers (tenant_id uuid, id uuid)")
+    db.run(
+        "create function public.keep() returns trigger language plpgsql as $$ begin"
+        " if exists (select from public.keepers as k where k.id = old.id) then raise 'it is kept'; end if;"
+        " return old; end $$"
+    )
+    db.run("grant select on public.keepers to public")
+    db.run("insert into public.keepers (id) values (%s)", first)
+    db.run("create trigger keep before delete on flowgres.executions for each row execute function public.keep()")
+    db.run(
+        "update flowgres.retentions set next_at = flowgres.now() - interval '1 day' where tenant_id = %s",
+        broken.tenant_id,
+    )
+    assert apply(database, limit=2) == 3, "those of the other tenant"
+    for _ in range(3):
+        clock.advance(seconds=120)
+        apply(database, limit=2)
+    assert len(executions(db)) == 2, "what was not in the batch that failed has gone"
+    db.run("drop trigger keep on flowgres.executions")
+    clock.advance(seconds=7200)
+    apply(database)
+    assert executions(db) == set()
+
+
+def test_big_executions_go_a_few_at_a_time(
+    database: Database, db: Db, tenant: Tenant, clock: Clock, runner: Hands
+) -> None:
+    name = keep(database, db, tenant, "wide", steps=[{"id": f"s{number}"} for number in range(25)])
+    for _ in range(6):
+        start(database, tenant, name)
+    runner.work()
+    clock.advance(seconds=3 * DAY)
+    looked = []
+    with database.connect("runner") as own:
+        for _ in range(50):
+            own.call("flowgres.measure_history", p_limit=1000)
+        # Twenty steps, children and items for each that a call may look at: there is room for one and a half.
+        while (done := own.call("flowgres.apply_retentions", p_limit=2))["is_due"]:
+            looked.append(done["looked"])
+    assert looked[:6] == [1] * 6
+    assert executions(db) == set()
+
+
+@pytest.mark.parametrize(
+    ("retention", "days", "is_warned"), [("29d", None, False), ("31d", None, True), ("9d", 5, True)]
+)
+def test_import_warns_of_a_retention_that_changes_nothing(
+    database: Database, tenant: Tenant, retention: str, days: int | None, is_warned: bool
+) -> None:
+    with database.as_role("admin", tenant_id=tenant.tenant_id) as admin:
+        if days:
+            admin.call("flowgres_api.set_setting", name="log_retention_days", value=Jsonb(days))
+        definition = dag("flow", [{"id": "only"}], settings={"retention": retention})
+        warnings = admin.call("flowgres_api.import_workflow", definition=Jsonb(definition))["warnings"]
+    assert [each["code"] for each in warnings] == ["retention_too_long"] * is_warned

@@ -131,3 +131,32 @@ def test_every_payload_that_contains_what_is_asked_for_reaches_its_mailbox(db: D
         assert row["address"] == "" or row["address"] in row["reached"]
         reached += row["address"] != ""
     assert reached > 200
+
+
+def test_no_more_events_are_taken_than_there_is_room_for(
+    database: Database, db: Db, tenant: Tenant, runner: Hands
+) -> None:
+    park_many(database, db, tenant, runner, 100)
+    emit(database, tenant)
+    db.run("delete from flowgres.pending_wakes")
+    # As of sixty events that more wait for than can be looked at in one go.
+    db.run(
+        "insert into flowgres.pending_wakes (tenant_id, name, address, resume, requested_at)"
+        " select s.tenant_id, s.name, '', jsonb_build_object('signal_id', s.id, 'until', flowgres.now(), 'after',"
+        ' \'["-infinity", "00000000-0000-0000-0000-000000000000", 0, 0]\'::jsonb), flowgres.now()'
+        " from flowgres.signals as s cross join generate_series(1, 60) where s.kind = 'event'"
+    )
+    notes = "select id from flowgres.pending_wakes where name is not null"
+    first = set(db.column(notes))
+    assert len(first) == 60
+    runner.db.call("flowgres.wake_pending", p_limit=200)
+    second = set(db.column(notes))
+    assert len(first & second) == 40, "the others lie as they did"
+    for _ in range(60):
+        runner.db.call("flowgres.wake_pending", p_limit=200)
+    assert db.column(notes) == []
+    ended = 0
+    while leases := runner.claim(500):
+        ended += len(leases)
+        runner.report([runner.result(lease, completed(1)) for lease in leases])
+    assert ended == 100

@@ -83,6 +83,22 @@ def test_run_that_takes_longer_answers_with_its_id_and_goes_on(
     assert (again.status_code, again.json()["execution_id"], again.json()["created"]) == (200, execution_id, False)
 
 
+def test_key_that_has_outlived_its_execution_is_answered_at_once(
+    front: Api, tenant: TenantKeys, workflow: str, module_database: Database
+) -> None:
+    member = front.as_key(tenant.member)
+    with working(module_database):
+        first = member.request("POST", f"/run/{workflow}", json={"idempotency_key": "old"}).json()
+    delete = "select flowgres.delete_executions(p_tenant_id => %s, p_execution_ids => array[%s::uuid])"
+    tenant.db.run(delete, tenant.tenant_id, first["execution_id"])
+    # The client gives up long before the wait is over.
+    answer = member.request("POST", f"/run/{workflow}?wait=300", json={"idempotency_key": "old"})
+    assert (answer.status_code, answer.json()) == (
+        202,
+        {"execution_id": first["execution_id"], "status": "pruned", "created": False},
+    )
+
+
 def test_call_that_waits_holds_no_connection_of_the_database(
     front: Api, tenant: TenantKeys, workflow: str, module_database: Database
 ) -> None:

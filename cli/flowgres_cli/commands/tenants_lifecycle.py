@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,11 @@ from flowgres_cli.session import Session, output_option, pass_session
 
 Json = Any
 _WAIT_SECONDS = 0.25
+_MAX_WAITS = 240
+"""Calls in a row that cancel nothing, of a deletion: then something holds on to what is open."""
+
+_MOST_COUNTED = 10_000
+"""How far the database counts what is open."""
 
 _dsn_option = click.option(
     "--dsn", metavar="DSN", help="Database, as an operator (environment: DATABASE_DIRECT_URL, else DATABASE_URL)."
@@ -86,11 +92,27 @@ def delete(session: Session, slug: str, reason: str | None, dsn: str | None) -> 
 
     Its rows stay, and so does its slug, until it is purged; until then `tenants restore` takes it back.
     """
+    from flowgres_cli.errors import ConflictError
+
     call = _caller(dsn)
     answer = call("delete", slug, reason)
-    while answer["open_executions"]:
-        say(f"cancelling {answer['open_executions']} executions")
+    waits = 0
+    while before := answer["open_executions"]:
+        # Restored by another meanwhile: one more call would delete it again.
+        if not answer["deleted_at"]:
+            raise ConflictError(f"{slug} was restored while it was being deleted", code="tenant_not_deleted")
+        if waits == _MAX_WAITS:
+            raise ConflictError(
+                f"{before} executions of {slug} do not end",
+                code="tenant_still_open",
+                hint="It is deleted and starts nothing. Call it again to go on; flowgres doctor looks at the server.",
+            )
+        say(f"cancelling {before} executions")
         answer = call("delete", slug, reason)
+        # Counted up to a number only: what is counted whole and is no less was not cancelled.
+        waits = waits + 1 if before == answer["open_executions"] < _MOST_COUNTED else 0
+        if waits:
+            time.sleep(_WAIT_SECONDS)
     session.output.record(answer, id_field="slug")
 
 
@@ -148,9 +170,13 @@ def export(session: Session, slug: str, path: Path, dsn: str | None) -> None:
     # Beside its place until it is whole: a file of that name is an export that was finished. Nobody else may read it.
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
-    partial.touch(mode=0o600)
+    # Made here, or refused: what another puts in its place meanwhile, a link too, is not written to.
+    descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
-        with as_operator(named_dsn(dsn), {"tenant": slug}) as connection, partial.open("w", encoding="utf-8") as file:
+        with (
+            open(descriptor, "w", encoding="utf-8") as file,
+            as_operator(named_dsn(dsn), {"tenant": slug}) as connection,
+        ):
             manifest = write_export(connection, slug, file.write)
         partial.replace(path)
     finally:

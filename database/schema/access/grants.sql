@@ -116,7 +116,7 @@ aside (names) as (
       set_clock, write_clock_shift, protect_table, seed_settings, keep_environment, use_tenant, create_history_defaults,
       build_history_period, attach_history_period, create_history, lock_history_tables, drop_history_period, retire_history,
       sweep_history, maintain_history, pre_request, assume_caller, delete_history, delete_executions, choose_past_executions,
-      apply_retentions, purge_tenant, delete_tenant_rows, end_purge, count_tenant_rows
+      bound_past_executions, apply_retentions, purge_tenant, delete_tenant_rows, end_purge, count_tenant_rows
     }')
 ),
 

@@ -97,7 +97,7 @@ comment on column flowgres.events.details is $$More, for programs$$;
 comment on column flowgres.idempotency_keys.tenant_id is $$Tenant that owns it$$;
 comment on column flowgres.idempotency_keys.workflow_id is $$What the key is unique in: the workflow of a start, the instance of a transition. Keys are counted for each alone$$;
 comment on column flowgres.idempotency_keys.key is $$The key that the caller gave$$;
-comment on column flowgres.idempotency_keys.execution_id is $$The execution that it stands for$$;
+comment on column flowgres.idempotency_keys.execution_id is $$What it stands for: the execution of a start; of a transition the instance itself$$;
 comment on column flowgres.idempotency_keys.payload_hash is $$SHA-256 of what was asked: the same key with something else is refused$$;
 comment on column flowgres.idempotency_keys.expires_at is $$Until when it is kept$$;
 

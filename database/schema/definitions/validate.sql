@@ -151,9 +151,10 @@ as $$
     where not exists (select from flowgres.secrets as s where s.tenant_id = p_tenant_id and s.name = n.name)
   ) || flowgres.check_schedule_inputs(p_definition)
   || flowgres.check_limits(p_tenant_id => p_tenant_id, p_definition => p_definition)
+  || flowgres.check_retention(p_tenant_id => p_tenant_id, p_definition => p_definition)
   || flowgres.warn_of_webhook_secrets(p_tenant_id => p_tenant_id, p_definition => p_definition);
 $$;
-comment on function flowgres.check_warnings(uuid, jsonb) is $$What a sound definition still lacks: inputs of schedules, secrets that are not stored and limits that are not set yet.$$;
+comment on function flowgres.check_warnings(uuid, jsonb) is $$What a sound definition still lacks: inputs of schedules, secrets that are not stored, limits that are not set, retention in vain.$$;
 
 create or replace function flowgres.check_definition(p_tenant_id uuid, p_definition jsonb)
   returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp

@@ -40,7 +40,7 @@ begin
   if length(p_key) not between 1 and 255 or p_key ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' then
     perform flowgres.fail(
       p_status => 400, p_code => 'idempotency_key_invalid',
-      p_message => 'an idempotency key is 1 to 255 printable characters', p_hint => 'A UUID is a good key.');
+      p_message => 'an idempotency key is 1 to 255 printable characters', p_details => 'idempotency_key', p_hint => 'A UUID is a good key.');
   end if;
   -- A concurrent call with the same key waits here until the other one commits or rolls back.
   insert into flowgres.idempotency_keys as k (tenant_id, workflow_id, key, execution_id, payload_hash, expires_at)
@@ -61,7 +61,10 @@ begin
     perform flowgres.fail(
       p_status => 422, p_code => 'idempotency_key_reused',
       p_message => format('idempotency key %L was used with another payload', p_key),
-      p_details => format('It stands for %s.', v_key.execution_id),
+      -- A key of a transition is the instance's own, and stands for it.
+      p_details => format(
+        case when p_subject_id = p_scope_id then 'It stands for a transition of the instance %s.' else 'It stands for the execution %s.' end,
+        v_key.execution_id),
       p_hint => 'Use a new key for a new request.');
   end if;
   return v_key.execution_id;
@@ -69,5 +72,5 @@ end;
 $$;
 comment on function flowgres.take_key(uuid, uuid, text, uuid, jsonb) is $$Take an idempotency key for what is about to be done; null when it is the caller's
 
-Otherwise what it stands for already: the execution of an earlier start. p_scope_id is what the key is unique in: the workflow of a start,
+Otherwise what it stands for already: the execution of an earlier start, or the instance that was moved. p_scope_id is what the key is unique in: the workflow of a start,
 the instance of a transition. Refuses a key that was used with another payload.$$;

@@ -60,6 +60,40 @@ end;
 $$;
 comment on function flowgres.find_past_executions(flowgres.retentions, uuid, integer) is $$The next executions of a rule that began before an id, ended or not.$$;
 
+create or replace function flowgres.bound_past_executions(p_tenant_id uuid, p_execution_ids uuid[], p_most integer)
+  returns uuid[] language plpgsql stable set search_path to pg_catalog, pg_temp
+  set enable_seqscan to off set enable_bitmapscan to off
+as $$
+declare
+  v_room integer := p_most;
+begin
+  -- Each look is as far as there is room, so that it costs no more than what it allows.
+  for i in 1 .. cardinality(p_execution_ids) loop
+    v_room := v_room - (
+      select count(*) from (
+        select from flowgres.executions as c
+        where c.tenant_id = p_tenant_id and c.parent_execution_id = p_execution_ids[i]
+        limit greatest(v_room, 0)) as n);
+    v_room := v_room - (
+      select count(*) from (
+        select from flowgres.step_executions as s
+        where s.tenant_id = p_tenant_id and s.execution_id = p_execution_ids[i]
+        limit greatest(v_room, 0)) as n);
+    v_room := v_room - (
+      select count(*) from (
+        select from flowgres.step_items as s
+        where s.tenant_id = p_tenant_id and s.execution_id = p_execution_ids[i]
+        limit greatest(v_room, 0)) as n);
+    if v_room <= 0 then
+      -- The one that is too big goes alone.
+      return p_execution_ids[1 : greatest(i - 1, 1)];
+    end if;
+  end loop;
+  return p_execution_ids;
+end;
+$$;
+comment on function flowgres.bound_past_executions(uuid, uuid[], integer) is $$The first of these executions that have no more than p_most children, steps and items together; one at least$$;
+
 create or replace function flowgres.choose_past_executions(p_tenant_id uuid, p_execution_ids uuid[], p_before timestamptz)
   returns uuid[] language plpgsql set search_path to pg_catalog, pg_temp
   -- A few hundred short looks, whatever the planner thinks of tables that grow.
@@ -124,9 +158,13 @@ as $$
 declare
   c_least_seconds constant double precision := 3600;
   v_now timestamptz := flowgres.now();
+  c_most_each constant integer := 20;
   v_rule flowgres.retentions;
   v_before timestamptz;
   v_ids uuid[];
+  v_found integer;
+  v_is_more boolean := false;
+  v_is_failed boolean := false;
   v_gone uuid[];
 begin
   -- Whose turn it is longest goes first, and behind all others when it is not done: no tenant keeps the rest waiting.
@@ -139,23 +177,39 @@ begin
   if not found then
     return jsonb_build_object('looked', 0, 'deleted', 0, 'is_due', false);
   end if;
-  v_before := v_now - greatest(v_rule.keep_seconds, c_least_seconds) * interval '1 second';
-  v_ids := flowgres.find_past_executions(
-    p_rule => v_rule, p_to => flowgres.history_floor(p_at => v_before), p_limit => p_limit);
-  if v_ids <> '{}' then
-    v_gone := flowgres.choose_past_executions(p_tenant_id => v_rule.tenant_id, p_execution_ids => v_ids, p_before => v_before);
-    perform flowgres.delete_executions(p_tenant_id => v_rule.tenant_id, p_execution_ids => v_gone);
-  end if;
+  -- What goes wrong with one rule is undone alone, and its turn comes again: the rest go on.
+  begin
+    v_before := v_now - greatest(v_rule.keep_seconds, c_least_seconds) * interval '1 second';
+    v_ids := flowgres.find_past_executions(
+      p_rule => v_rule, p_to => flowgres.history_floor(p_at => v_before), p_limit => p_limit);
+    if v_ids <> '{}' then
+      v_found := cardinality(v_ids);
+      v_ids := flowgres.bound_past_executions(
+        p_tenant_id => v_rule.tenant_id, p_execution_ids => v_ids, p_most => c_most_each * p_limit);
+      v_is_more := v_found >= p_limit or cardinality(v_ids) < v_found;
+      v_gone := flowgres.choose_past_executions(p_tenant_id => v_rule.tenant_id, p_execution_ids => v_ids, p_before => v_before);
+      perform flowgres.delete_executions(p_tenant_id => v_rule.tenant_id, p_execution_ids => v_gone);
+    end if;
+  exception when others then
+    -- Of the whole server (deadlocks, full disks, shutdowns) it is no fault of the rule.
+    if sqlstate ~ '^(40|53|57|58)' then
+      raise;
+    end if;
+    raise warning 'the retention of workflow % of tenant % could not be applied: %', v_rule.workflow_id, v_rule.tenant_id, sqlerrm;
+    v_gone := '{}';
+    v_is_failed := true;
+  end;
   update flowgres.retentions as r
   set
-    last_id = case when cardinality(v_ids) >= p_limit then v_ids[cardinality(v_ids)] end,
-    next_at = case when cardinality(v_ids) >= p_limit then v_now else v_now + least(greatest(
+    -- Behind what it failed at as well: one execution that cannot go keeps no other of the rule.
+    last_id = case when v_is_more then v_ids[cardinality(v_ids)] end,
+    next_at = case when v_is_failed then v_now + interval '1 minute' when v_is_more then v_now else v_now + least(greatest(
       v_rule.keep_seconds / 100, 60), c_least_seconds) * interval '1 second' end
   where r.tenant_id = v_rule.tenant_id and r.workflow_id = v_rule.workflow_id;
   return jsonb_build_object(
-    'looked', cardinality(v_ids), 'deleted', coalesce(cardinality(v_gone), 0), 'is_due', true);
+    'looked', coalesce(cardinality(v_ids), 0), 'deleted', coalesce(cardinality(v_gone), 0), 'is_due', true);
 end;
 $$;
-comment on function flowgres.apply_retentions(integer) is $$Delete what the retention of one workflow or tenant lets go, of up to p_limit executions; to be called again while is_due
+comment on function flowgres.apply_retentions(integer) is $$Delete what the retention of one workflow or tenant lets go, of up to p_limit executions or fewer big ones; to be called again while is_due
 
 Called by runners; returns {looked, deleted, is_due}. Nothing due is one look into an index. Who dies on the way has done nothing.$$;

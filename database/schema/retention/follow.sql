@@ -34,6 +34,27 @@ end;
 $$;
 comment on function flowgres.follow_tenant_retention(uuid) is $$Keep the executions of a tenant for as long as its own log_retention_days say.$$;
 
+create or replace function flowgres.check_retention(p_tenant_id uuid, p_definition jsonb)
+  returns jsonb[] language plpgsql stable set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_days double precision;
+begin
+  if jsonb_typeof(p_definition #> '{settings,retention}') is distinct from 'number' then
+    return '{}';
+  end if;
+  v_days := (flowgres.setting(p_tenant_id, 'log_retention_days') #>> '{}')::double precision;
+  if (p_definition #>> '{settings,retention}')::double precision <= v_days * 86400 then
+    return '{}';
+  end if;
+  return array[flowgres.problem(
+    p_path => 'settings.retention', p_code => 'retention_too_long',
+    p_message => format('executions are deleted after %s days here, however long the workflow keeps them', v_days),
+    p_hint => 'An administrator can raise log_retention_days.')];
+end;
+$$;
+comment on function flowgres.check_retention(uuid, jsonb) is $$A retention that is longer than that of the tenant, or else of the installation, as a warning: it changes nothing.$$;
+
 create or replace function flowgres.write_retention(p_tenant_id uuid, p_workflow_id uuid, p_keep_seconds double precision)
   returns void language plpgsql set search_path to pg_catalog, pg_temp
 as $$

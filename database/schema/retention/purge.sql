@@ -50,16 +50,25 @@ create or replace function flowgres.transactions_inside()
   returns text[] language sql volatile set search_path to pg_catalog, pg_temp
 as $$
   -- Whoever has looked at a table holds a lock on it until its transaction ends. Who has looked at the tenant, or writes anywhere, may
-  -- still write for it.
-  select coalesce(array_agg(distinct l.virtualtransaction), '{}')
-  from pg_locks as l
-  join pg_class as c on c.oid = l.relation and c.relnamespace = 'flowgres'::regnamespace
-  where l.locktype = 'relation' and l.database = (select d.oid from pg_database as d where d.datname = current_database())
-    and l.pid is distinct from pg_backend_pid()
-    and (c.relname in ('tenants', 'tenant_logins', 'api_keys', 'subscriptions', 'sql_calls')
-      or l.mode not in ('AccessShareLock', 'RowShareLock', 'ShareUpdateExclusiveLock'));
+  -- still write for it; and who has a snapshot (repeatable read) has not looked yet, perhaps, and will see the tenant as it was.
+  select coalesce(array_agg(distinct o.virtualtransaction), '{}')
+  from (
+    select l.virtualtransaction
+    from pg_locks as l
+    join pg_class as c on c.oid = l.relation and c.relnamespace = 'flowgres'::regnamespace
+    where l.locktype = 'relation' and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+      and l.pid is distinct from pg_backend_pid()
+      and (c.relname in ('tenants', 'tenant_logins', 'api_keys', 'subscriptions', 'sql_calls')
+        or l.mode not in ('AccessShareLock', 'RowShareLock', 'ShareUpdateExclusiveLock'))
+    union all
+    -- Every transaction holds a lock of its own virtual id.
+    select l.virtualtransaction
+    from pg_stat_activity as a
+    join pg_locks as l on l.pid = a.pid and l.locktype = 'virtualxid' and l.virtualxid = l.virtualtransaction
+    where a.datname = current_database() and a.backend_xmin is not null and a.pid is distinct from pg_backend_pid()
+  ) as o;
 $$;
-comment on function flowgres.transactions_inside() is $$Transactions of others, by their virtual ids, that may have looked at a tenant and not written yet, or not committed$$;
+comment on function flowgres.transactions_inside() is $$Transactions of others, by their virtual ids, that may see a tenant as it was, and not have written yet, or not committed$$;
 
 create or replace function flowgres.is_barrier_passed(p_barrier text[])
   returns boolean language sql volatile set search_path to pg_catalog, pg_temp

@@ -130,6 +130,14 @@ begin
   where t.tenant_id = flowgres.tenant_of_slug(p_slug => p_slug);
   if v_tenant.deleted_at is null then
     v_tenant := flowgres.tenant_locked(p_slug => p_slug);
+  else
+    -- Who restores it waits for this call, or is seen here: nothing of a tenant that is back is cancelled.
+    select t.* into v_tenant from flowgres.tenants as t where t.tenant_id = v_tenant.tenant_id for share;
+    if v_tenant.tenant_id is null then
+      perform flowgres.tenant_of_slug(p_slug => p_slug);
+    elsif v_tenant.deleted_at is null then
+      return flowgres.describe_tenant(p_tenant_id => v_tenant.tenant_id);
+    end if;
   end if;
   if v_tenant.deleted_at is null then
     -- To be seen by all before anything is cancelled, and no lock of an execution is waited for behind this one.
@@ -146,4 +154,5 @@ end;
 $$;
 comment on function flowgres.delete_tenant(text, text, integer) is $$Delete a tenant: it is suspended at the first call, and each further one cancels what has not ended, until open_executions is 0
 
-Its rows and its slug stay until it is purged, and restore_tenant takes it back until then.$$;
+Its rows and its slug stay until it is purged, and restore_tenant takes it back until then. A call beside which another restores the tenant
+cancels nothing, and answers with deleted_at null.$$;

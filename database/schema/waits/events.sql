@@ -183,6 +183,8 @@ declare
   v_room integer := 1000;
   v_seen integer;
   v_count integer := 0;
+  -- As many as are taken at a time: there may be more of them.
+  v_is_left boolean := cardinality(v_notes) >= 20;
 begin
   foreach v_note in array v_notes loop
     select s.payload into v_payload
@@ -213,9 +215,12 @@ begin
     insert into flowgres.pending_wakes (tenant_id, name, address, resume, requested_at)
     values (
       v_note.tenant_id, v_note.name, v_note.address, v_note.resume || jsonb_build_object('after', v_after), flowgres.now());
+    v_is_left := true;
+  end loop;
+  if v_is_left then
     -- Whoever found nothing by this would sleep.
     perform pg_notify('flowgres_work', '');
-  end loop;
+  end if;
   return v_count;
 end;
 $$;

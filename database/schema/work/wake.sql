@@ -153,6 +153,7 @@ create or replace function flowgres.wake_pending(p_limit integer)
   returns integer language plpgsql security definer set search_path to pg_catalog, pg_temp
 as $$
 declare
+  c_most_events constant integer := 20;
   v_notes flowgres.pending_wakes[];
   v_tenant_ids uuid[];
   v_ids uuid[];
@@ -162,7 +163,7 @@ declare
   v_count integer := 0;
 begin
   with due as (
-    select w.tenant_id, w.id
+    select w.tenant_id, w.id, w.requested_at, w.name is not null and w.resume is not null as is_event
     from flowgres.pending_wakes as w
     -- What this transaction has noted itself is for the next one: whoever commits meanwhile sees it then.
     where w.xmin <> pg_current_xact_id()::xid
@@ -170,10 +171,14 @@ begin
     limit p_limit
     for update skip locked
   ),
+  numbered as (
+    select d.tenant_id, d.id, d.is_event, row_number() over (partition by d.is_event order by d.requested_at, d.id) as number from due as d
+  ),
   taken as (
+    -- No more events than there is room for: the others stay as they are.
     delete from flowgres.pending_wakes as w
-    using due as d
-    where w.tenant_id = d.tenant_id and w.id = d.id
+    using numbered as d
+    where w.tenant_id = d.tenant_id and w.id = d.id and (not d.is_event or d.number <= c_most_events)
     returning w.*
   )
   select array_agg(t::flowgres.pending_wakes order by t.id) into v_notes from taken as t;

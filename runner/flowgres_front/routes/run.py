@@ -27,6 +27,8 @@ DEFAULT_WAIT_SECONDS = 30.0
 MAX_WAIT_SECONDS = 300.0
 _QUOTES = 2
 _ENDED = frozenset({"completed", "failed", "cancelled"})
+_PRUNED = "pruned"
+"""What a key stands for that has outlived its execution: there is no end to wait for."""
 _ARGUMENTS = frozenset({"input", "idempotency_key", "version", "priority", "correlation_id", "metadata"})
 # Both in one, for the sake of a round trip: the second sees what the first has written.
 _START = (
@@ -137,7 +139,7 @@ async def run_workflow(request: Request) -> JSONResponse:
         started = row["started"]
         if started["status"] in _ENDED:
             wait_seconds = 0
-        elif not waits:
+        elif not waits or started["status"] == _PRUNED:
             return _answer(started, started, waited=wait_seconds)
         visit_of(request).may_take(wait_seconds)
         try:
@@ -161,7 +163,7 @@ async def _await_result(
             await asyncio.wait({end, hint}, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
         is_certain = end.done() or not hint.done()
         result = await _result(visitor, execution_id)
-        if not is_certain and result["status"] not in _ENDED:
+        if not is_certain and result["status"] not in _ENDED | {_PRUNED}:
             # What was notified was somebody else's end.
             await asyncio.wait({end}, timeout=max(0, until - clock()))
             result = await _result(visitor, execution_id)
@@ -176,7 +178,7 @@ async def _result(visitor: Visitor, execution_id: str) -> dict[str, Any]:
             id=execution_id,
         )
     # Retention may have taken it, for a key that is older.
-    return row or {"execution_id": execution_id, "status": "pruned"}
+    return row or {"execution_id": execution_id, "status": _PRUNED}
 
 
 def _answer(started: dict[str, Any], result: dict[str, Any], *, waited: float) -> JSONResponse:

@@ -42,7 +42,7 @@ class Timekeeper:
     def __init__(self, link: Link, *, on_work: Callable[[], None]) -> None:
         self._link = link
         self._on_work = on_work
-        self._history_at = 0.0
+        self._due_at: dict[str, float] = {}
         self._failing: set[str] = set()
         self.rescued_count = 0
         self.forgotten_count = 0
@@ -63,15 +63,19 @@ class Timekeeper:
         await self._attempt("orphans", self._cancel_orphans)
         await self._attempt("pauses", self._settle_pauses)
         await self._attempt("metrics", self._measure_history)
+        await self._attempt_in_turn("history", self._create_history)
+        await self._attempt_in_turn("retirement", self._retire_history)
+        await self._attempt_in_turn("retention", self._apply_retentions)
+        await self._attempt_in_turn("prune", self._prune)
+        await self._attempt_in_turn("metrics_prune", self._prune_metrics)
+        await self._attempt_in_turn("schedules", self._realign_schedules)
+
+    async def _attempt_in_turn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Once a minute; what is behind sets its own time back, and no other's."""
         now = time.monotonic()
-        if now >= self._history_at:
-            self._history_at = now + HISTORY_SECONDS
-            await self._attempt("history", self._create_history)
-            await self._attempt("retirement", self._retire_history)
-            await self._attempt("retention", self._apply_retentions)
-            await self._attempt("prune", self._prune)
-            await self._attempt("metrics_prune", self._prune_metrics)
-            await self._attempt("schedules", self._realign_schedules)
+        if now >= self._due_at.get(name, now):
+            self._due_at[name] = now + HISTORY_SECONDS
+            await self._attempt(name, work)
 
     async def _attempt(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -162,7 +166,8 @@ class Timekeeper:
             if not done.get("is_due"):
                 break
         else:
-            self._history_at = 0.0
+            # More is due: the next sweep goes on.
+            self._due_at["retention"] = 0.0
         if deleted:
             self.forgotten_count += deleted
             log.info("retention_applied", executions=deleted)
@@ -177,4 +182,4 @@ class Timekeeper:
         if count:
             log.info("rows_pruned", rows=count)
             if count >= PRUNE_LIMIT:
-                self._history_at = 0.0
+                self._due_at["prune"] = 0.0
