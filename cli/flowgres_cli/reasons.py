@@ -127,7 +127,8 @@ def _line(detail: dict[str, Json]) -> str:
 
 def _holders(detail: dict[str, Json]) -> str:
     held = [
-        f"{one.get('execution_id')}{' ' + step_of(one) if one.get('step') else ''}" for one in detail.get("held_by") or ()
+        f"{one.get('execution_id')}{' ' + step_of(one) if one.get('step') else ''}"
+        for one in detail.get("held_by") or ()
     ]
     return f"; held by {', '.join(held)}" if held else ""
 
