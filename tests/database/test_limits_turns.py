@@ -109,10 +109,11 @@ def test_workflow_whose_lock_somebody_has_is_left(limits: Limits) -> None:
 @pytest.mark.parametrize("kind", ["step", "workflow", "both"])
 def test_execution_that_is_moved_into_the_future_gives_its_place_back(limits: Limits, kind: str) -> None:
     limits.set()
-    limits.define(
-        log_step("a", **({} if kind == "workflow" else {"limit": "m"})),
-        **({} if kind == "step" else {"concurrency": {"limit": 1}}),
-    )
+    step = log_step("a") if kind == "workflow" else log_step("a", limit="m")
+    if kind == "step":
+        limits.define(step)
+    else:
+        limits.define(step, concurrency={"limit": 1})
     first, second = limits.start(2)
     for _ in range(2):
         limits.db.call("flowgres.admit", p_limit=10)
@@ -149,12 +150,31 @@ def test_who_came_last_has_the_place_and_not_who_was_made_last(limits: Limits) -
     scheduled = limits.db.call("flowgres_api.start_execution", workflow="w", input={}, scheduled_at=later.isoformat())[
         "execution_id"
     ]
-    limits.clock.advance(seconds=10)
     (running,) = limits.start()
-    assert limits.db.call("flowgres.admit", p_limit=10) == 1
-    limits.clock.advance(seconds=51)
     with hands(limits.database) as runner:
-        drain(runner)
+        (lease,) = runner.claim()
+        assert str(lease["execution_id"]) == running
+        limits.clock.advance(seconds=20)
+        (between,) = limits.start()
+        limits.clock.advance(seconds=41)
         drain(runner)
     assert limits.status(scheduled) == "completed"
-    assert limits.status(running) in ("cancelled concurrency_cancelled", "completed")
+    for execution in (running, between):
+        assert limits.status(execution) == "cancelled concurrency_cancelled"
+
+
+@pytest.mark.parametrize("act", ["complete_step", "skip_step", "retry_step"])
+def test_act_upon_a_step_lets_no_execution_run_without_its_place(limits: Limits, act: str) -> None:
+    limits.define(log_step("a"), log_step("b", "a"), concurrency={"limit": 1})
+    first, second = limits.start(2)
+    with hands(limits.database) as runner:
+        (lease,) = runner.claim()
+        assert str(lease["execution_id"]) == first
+        limits.db.call(f"flowgres_api.{act}", execution_id=second, step="a")
+        assert_invariants(limits.db, drained=False)
+        assert runner.claim() == []
+        leases = [lease]
+        while leases:
+            leases = runner.report([runner.result(lease, completed()) for lease in leases])
+        drain(runner)
+    assert limits.status(first) == limits.status(second) == "completed"

@@ -127,6 +127,6 @@ begin
         on w.tenant_id = e.tenant_id and w.version_id = e.version_id and w.index = s.step_index), '[]'));
 end;
 $$;
-comment on function flowgres.explain_limit(uuid, uuid, text) is $$Of a row in the line of a limit: {name, is_set, capacity, per_seconds, held_by} of steps, {key, capacity, when_full, held_by} of executions
+comment on function flowgres.explain_limit(uuid, uuid, text) is $$What a row in the line of a limit waits for
 
-held_by has five at most: {execution_id, step, iteration, since}. Of another tenant's line a caller learns nothing.$$;
+Of steps {name, is_set, capacity, per_seconds, held_by}, of executions {key, capacity, when_full, held_by}. held_by has five at most: {execution_id, step, iteration, since}. Of another tenant's line a caller learns nothing.$$;
