@@ -80,14 +80,16 @@ def put(db: Db, place: int, row: dict[str, Json], leases: dict[str, str | None])
     db.run(
         """
         update flowgres.work_queue as q
-        set runner_id = %s, claimed_at = case when %s::uuid is not null then flowgres.now() end, held = %s::text is not null,
+        set runner_id = %s, claimed_at = case when %s::uuid is not null then flowgres.now() end,
+          held = %s::text is not null,
           held_for = case %s when 'execution' then q.execution_id when 'workflow' then q.version_id end,
           capability = %s,
           due_at = case when %s::text = 'infinity' then 'infinity' else flowgres.now() + %s::interval end,
           waits_for = case when %s::text is not null then %s end, resume = '{}'
         where q.id = (select x.id from flowgres.work_queue as x order by x.id limit 1 offset %s)
         """,
-        lease, lease, row["held"], row["held"], row["line"], due, None if due == "infinity" else due, due, row["waits_for"], place,
+        lease, lease, row["held"], row["held"], row["line"], due,
+        None if due == "infinity" else due, due, row["waits_for"], place,
     )  # fmt: skip
 
 

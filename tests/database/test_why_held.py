@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.control import CHAIN, act, nest
-from tests.support.database import Clock, Database, Db, Row, Tenant
+from tests.support.database import Clock, Database, Db, Row, Tenant, TenantRole
 from tests.support.definitions import log_step
 from tests.support.engine import Hands, completed, dag, hands, import_workflow, start
 from tests.support.limits import Limits, drain
@@ -17,14 +17,14 @@ from tests.support.why import why
 
 Json = Any
 # What is paused, who says so, and the reason that its steps have.
-PAUSES = {
+PAUSES: dict[str, tuple[TenantRole, str, str]] = {
     "execution": ("member", "pause_execution", "paused_execution"),
     "workflow": ("member", "pause_workflow", "paused_workflow"),
     "tenant": ("admin", "pause_tenant", "paused_tenant"),
 }
 
 
-def call(database: Database, tenant: Tenant, role: str, verb: str, **arguments: Json) -> Json:
+def call(database: Database, tenant: Tenant, role: TenantRole, verb: str, **arguments: Json) -> Json:
     with database.as_role(role, tenant_id=tenant.tenant_id, sub="ann") as db:
         return db.call(f"flowgres_api.{verb}", **arguments)
 
