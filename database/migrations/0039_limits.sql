@@ -37,6 +37,7 @@ create table flowgres.limit_slots (
   step_index smallint,
   iteration integer,
   taken_at timestamptz not null,
+  came_at timestamptz,
   constraint limit_slots_pkey primary key (tenant_id, line, execution_id, queue_id)
 ) with (fillfactor = 80);
 comment on table flowgres.limit_slots is $$Places that are taken
@@ -50,13 +51,14 @@ comment on column flowgres.limit_slots.queue_id is $$Row of the queue of the ste
 comment on column flowgres.limit_slots.step_index is $$The step that has it$$;
 comment on column flowgres.limit_slots.iteration is $$Its iteration; -1 for the step itself$$;
 comment on column flowgres.limit_slots.taken_at is $$When it was taken$$;
+comment on column flowgres.limit_slots.came_at is $$When the execution that has it came into the line; null for a step$$;
 
 -- There are as many lines of limits as keys: who goes from line to line of what runners claim does not meet them.
 drop index flowgres.work_queue_ready_idx;
 create index work_queue_ready_idx on flowgres.work_queue (capability, tenant_id, priority, is_new, rank)
 where runner_id is null and due_at is null and not held and capability not like 'limit:%';
--- Lines in which something waits to be let go, whatever the collation of the database makes of their names.
-create index work_queue_limits_idx on flowgres.work_queue (capability collate "C", tenant_id, priority, is_new, rank)
+-- Lines in which something waits to be let go, by tenants, who take turns; whatever the collation of the database makes of their names.
+create index work_queue_limits_idx on flowgres.work_queue (tenant_id, capability collate "C", priority, is_new, rank)
 where runner_id is null and due_at is null and not held and capability like 'limit:%';
 
 alter table flowgres.workflow_versions add column concurrency jsonb;

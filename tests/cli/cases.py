@@ -331,6 +331,21 @@ cases:
     expect: {duration: 1h, steps: {first: completed, after: completed}}
 """
 
+LIMITED = """\
+name: limited
+settings: {concurrency: {limit: 1, when_full: reject}}
+steps:
+  - {id: a, type: log, limit: nobody-has-set-it, depends_on: [], config: {message: a}}
+  - {id: b, type: log, limit: nobody-has-set-it, depends_on: [a], config: {message: b}}
+"""
+
+LIMITED_CASES = """\
+workflow: limited.yaml
+cases:
+  - name: limits hold in no case
+    expect: {steps: {a: completed, b: completed}}
+"""
+
 FAILING_CASES = """\
 workflow: orders.yaml
 also: shipping.yaml

@@ -19,6 +19,7 @@ FILES = {
     "way.yaml": cases.WAY,
     "mark.yaml": cases.MARK,
     "bounded.yaml": cases.BOUNDED,
+    "limited.yaml": cases.LIMITED,
     "passing/orders.test.yaml": cases.ORDER_CASES.replace(": orders.yaml", ": ../orders.yaml").replace(
         ": shipping.yaml", ": ../shipping.yaml"
     ),
@@ -26,6 +27,7 @@ FILES = {
     "passing/way.test.yaml": cases.WAY_CASES.replace(": way.yaml", ": ../way.yaml"),
     "passing/mark.test.yaml": cases.MARK_CASES.replace(": mark.yaml", ": ../mark.yaml"),
     "passing/bounded.test.yaml": cases.BOUNDED_CASES.replace(": bounded.yaml", ": ../bounded.yaml"),
+    "passing/limited.test.yaml": cases.LIMITED_CASES.replace(": limited.yaml", ": ../limited.yaml"),
     "failing.test.yaml": cases.FAILING_CASES,
 }
 

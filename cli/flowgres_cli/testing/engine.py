@@ -112,6 +112,16 @@ class Engine:
         await self._connection.execute(
             "update flowgres.workflow_steps set retry_jitter = false where tenant_id = %s and retry_jitter", [tenant_id]
         )
+        # What a case shows does not depend on what runs beside it: limits hold for none.
+        await self._connection.execute(
+            "update flowgres.workflow_steps set capability = flowgres.capability_of(p_type => type)"
+            " where tenant_id = %s and capability like 'limit:%%'",
+            [tenant_id],
+        )
+        await self._connection.execute(
+            "update flowgres.workflow_versions set concurrency = null where tenant_id = %s and concurrency is not null",
+            [tenant_id],
+        )
         return tenant_id
 
     async def start(self, case: Case, tenant_id: str) -> str:

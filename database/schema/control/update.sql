@@ -94,6 +94,9 @@ begin
       due_at = v_begins_at, waits_for = case when v_begins_at is not null then 'start' end, ready_at = coalesce(v_begins_at, v_now),
       rank = case when v_begins_at is null then flowgres.next_rank() else q.rank end
     where q.tenant_id = p_tenant_id and q.execution_id = any(v_ids);
+    if v_begins_at is not null then
+      perform flowgres.give_places_back(p_tenant_id => p_tenant_id, p_execution_ids => v_ids);
+    end if;
   end if;
   if v_ids = '{}' then
     return v_problems;

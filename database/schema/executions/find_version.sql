@@ -70,11 +70,13 @@ begin
   -- No more than a start needs: definitions can be large.
   select
     v.tenant_id, v.id, v.workflow_id, v.version, v.step_count, v.hidden_step_count, v.root_indexes, v.inputs,
-    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path, v.start_rule, v.max_retries
+    v.takes_additional_inputs, v.timeout_seconds, v.priority, v.correlation_path, v.start_rule, v.max_retries,
+    v.concurrency
   into
     v_version.tenant_id, v_version.id, v_version.workflow_id, v_version.version, v_version.step_count,
     v_version.hidden_step_count, v_version.root_indexes, v_version.inputs, v_version.takes_additional_inputs,
-    v_version.timeout_seconds, v_version.priority, v_version.correlation_path, v_version.start_rule, v_version.max_retries
+    v_version.timeout_seconds, v_version.priority, v_version.correlation_path, v_version.start_rule, v_version.max_retries,
+    v_version.concurrency
   from flowgres.tenants as t
   join flowgres.workflows as w on w.tenant_id = t.tenant_id
   join flowgres.workflow_versions as v on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.active_version

@@ -6,19 +6,19 @@
 
 set local role flowgres_owner;
 
-create or replace function flowgres.next_line(p_line text, p_tenant_id uuid, out line text, out tenant_id uuid)
+create or replace function flowgres.next_line(p_tenant_id uuid, p_line text, out tenant_id uuid, out line text)
   language plpgsql stable
 as $$
 begin
-  select q.capability, q.tenant_id into line, tenant_id
+  select q.tenant_id, q.capability into tenant_id, line
   from flowgres.work_queue as q
   where flowgres.is_waiting(q)
-    and (q.capability collate "C", q.tenant_id) > (p_line collate "C", p_tenant_id)
-  order by q.capability collate "C", q.tenant_id
+    and (q.tenant_id, q.capability collate "C") > (p_tenant_id, p_line collate "C")
+  order by q.tenant_id, q.capability collate "C"
   limit 1;
 end;
 $$;
-comment on function flowgres.next_line(text, uuid) is $$The next line, and tenant, in which something waits to be let go: one look at an index that has nothing else.$$;
+comment on function flowgres.next_line(uuid, text) is $$The next tenant, and line of it, in which something waits to be let go: one look at an index that has nothing else.$$;
 
 create or replace function flowgres.free_slots(p_tenant_id uuid, p_line text)
   returns integer language plpgsql
@@ -123,7 +123,15 @@ begin
   set step_index = excluded.step_index, iteration = excluded.iteration, taken_at = excluded.taken_at;
   if v_limit.per_seconds is not null then
     update flowgres.limits as l
-    set bucket_numbers = v_numbers || v_bucket, bucket_counts = v_counts || cardinality(v_rows)
+    set bucket_numbers = b.numbers, bucket_counts = b.counts
+    from (
+      select array_agg(b.number order by b.number) as numbers, array_agg(b.count order by b.number) as counts
+      from (
+        select b.number, sum(b.count)::integer as count
+        from unnest(v_numbers || v_bucket, v_counts || cardinality(v_rows)) as b (number, count)
+        group by b.number
+      ) as b
+    ) as b
     where l.tenant_id = p_tenant_id and l.kind = 'step' and l.name = v_name;
   end if;
   return cardinality(v_rows);
@@ -151,7 +159,7 @@ begin
     where l.tenant_id = p_tenant_id and l.kind = 'workflow' and l.name = substr(p_line, 8, 36)
     for no key update skip locked)
   then
-    return 0;
+    return null;
   end if;
   -- What the version says that has its turn.
   select v.concurrency, greatest(cardinality(v.root_indexes), 1) into v_rule, v_roots
@@ -192,8 +200,13 @@ begin
       group by q.execution_id
       order by min(q.priority), bool_and(q.is_new), min(q.rank)
       limit v_room);
-    insert into flowgres.limit_slots as s (tenant_id, line, execution_id, taken_at)
-    select p_tenant_id, p_line, i.id, v_now from unnest(v_ids) as i (id)
+    insert into flowgres.limit_slots as s (tenant_id, line, execution_id, taken_at, came_at)
+    select p_tenant_id, p_line, i.id, v_now, q.came_at
+    from unnest(v_ids) as i (id)
+    cross join lateral (
+      select min(q.ready_at) as came_at from flowgres.work_queue as q
+      where q.tenant_id = p_tenant_id and q.execution_id = i.id and q.capability = p_line
+    ) as q
     on conflict (tenant_id, line, execution_id, queue_id) do nothing;
     v_let := v_let + flowgres.let_executions_go(p_tenant_id => p_tenant_id, p_line => p_line, p_execution_ids => v_ids);
   end if;
@@ -216,7 +229,7 @@ end;
 $$;
 comment on function flowgres.admit_executions(uuid, text, integer) is $$Let executions of a workflow and key go as far as there is room, by priority and age; returns how many of their steps
 
-Those that are one too many are refused, or take the place of the oldest, where their version says so.$$;
+Null where somebody holds the limit of the workflow. Those that are one too many are refused, or take the place of the oldest, where their version says so.$$;
 
 create or replace function flowgres.let_executions_go(p_tenant_id uuid, p_line text, p_execution_ids uuid[])
   returns integer language plpgsql
@@ -248,65 +261,6 @@ end;
 $$;
 comment on function flowgres.let_executions_go(uuid, text, uuid[]) is $$Let the steps go that these executions have in a line; a limit of their own they have yet to wait for.$$;
 
-create or replace function flowgres.refuse_waiting(
-  p_tenant_id uuid, p_execution_ids uuid[], p_code text, p_reason text, p_now timestamptz
-)
-  returns void language plpgsql
-as $$
-begin
-  -- In no line any more; who holds the execution ends it (cancel_orphan).
-  with refused as (
-    update flowgres.work_queue as q
-    set capability = 'refused:concurrency', rank = flowgres.next_rank()
-    where q.ctid = any(array(
-      select q.ctid
-      from unnest(p_execution_ids) as i (id)
-      cross join lateral (
-        select q.ctid from flowgres.work_queue as q
-        where q.tenant_id = p_tenant_id and q.execution_id = i.id and q.capability like 'limit:%'
-        order by q.id
-        for update skip locked
-      ) as q))
-    returning q.execution_id
-  )
-  insert into flowgres.cancellations (tenant_id, execution_id, requested_at, reason, code)
-  select distinct p_tenant_id, r.execution_id, p_now, p_reason, p_code from refused as r;
-end;
-$$;
-comment on function flowgres.refuse_waiting(uuid, uuid[], text, text, timestamptz) is $$Take executions that wait out of their line, to be cancelled by the next sweep.$$;
-
-create or replace function flowgres.cancel_oldest(p_tenant_id uuid, p_line text, p_most integer, p_now timestamptz)
-  returns void language plpgsql
-as $$
-declare
-  c_reason constant text := 'a newer execution of this workflow and key took its place';
-  v_waiting uuid[];
-begin
-  -- Those that are to run are the newest of all, running and waiting; a place is taken when its holder has ended.
-  v_waiting := array(
-    select q.execution_id
-    from flowgres.work_queue as q
-    where q.capability collate "C" = p_line collate "C" and q.tenant_id = p_tenant_id
-      and flowgres.is_waiting(q)
-    group by q.execution_id
-    order by q.execution_id desc
-    limit p_most + 1000);
-  perform flowgres.refuse_waiting(
-    p_tenant_id => p_tenant_id, p_execution_ids => v_waiting[p_most + 1:], p_code => 'concurrency_cancelled', p_reason => c_reason,
-    p_now => p_now);
-  insert into flowgres.cancellations (tenant_id, execution_id, requested_at, reason, code)
-  select p_tenant_id, s.execution_id, p_now, c_reason, 'concurrency_cancelled'
-  from (
-    select s.execution_id, row_number() over (order by s.execution_id desc) as place
-    from flowgres.limit_slots as s
-    where s.tenant_id = p_tenant_id and s.line = p_line
-  ) as s
-  where s.place > p_most - least(cardinality(v_waiting), p_most) and not exists (
-    select from flowgres.cancellations as c where c.tenant_id = p_tenant_id and c.execution_id = s.execution_id);
-end;
-$$;
-comment on function flowgres.cancel_oldest(uuid, text, integer, timestamptz) is $$Ask for the end of the oldest executions of a line, so that the newest have their places.$$;
-
 set local role flowgres_engine;
 
 create or replace function flowgres.admit(p_limit integer default 32)
@@ -315,39 +269,104 @@ create or replace function flowgres.admit(p_limit integer default 32)
 as $$
 declare
   c_first_id constant uuid := '00000000-0000-0000-0000-000000000000';
-  -- Where the last call of this session ended: a tenant, and its line.
-  v_cursor text := nullif(current_setting('flowgres.admitted', true), '');
-  v_tenant_id uuid := coalesce(left(v_cursor, 36)::uuid, c_first_id);
-  v_line text := coalesce(substr(v_cursor, 37), '');
-  v_first text;
+  -- Where the calls of this session have ended: who had the last turn, and the line at which each was that has more of them.
+  v_state jsonb := coalesce(nullif(current_setting('flowgres.admitted', true), ''), '{}')::jsonb;
+  v_tenant_id uuid := coalesce((v_state ->> 'tenant_id')::uuid, c_first_id);
+  v_end text := coalesce(v_state ->> 'end', '');
+  v_lines jsonb := coalesce(v_state -> 'lines', '{}');
+  v_tenants uuid[] := '{}';
+  v_ends text[] := '{}';
+  v_at text[] := '{}';
+  v_first text[] := '{}';
+  v_around boolean[] := '{}';
+  v_done boolean[] := '{}';
   v_next record;
-  v_has_paused boolean := exists (select from flowgres.pauses as p where p.resumed_at is null);
+  v_who text;
+  v_turns integer := 0;
+  v_count integer;
+  v_last integer;
+  v_now_let integer;
   v_let integer := 0;
+  v_has_paused boolean := exists (select from flowgres.pauses as p where p.resumed_at is null);
 begin
   perform flowgres.require_read_committed();
-  for v_turn in 1..p_limit loop
-    v_next := flowgres.next_line(p_line => v_line, p_tenant_id => v_tenant_id);
+  -- Whose turn it is: of each tenant the executions, and the steps, whose lines are below @g and below {.
+  for v_look in 1..p_limit + 1 loop
+    v_next := flowgres.next_line(p_tenant_id => v_tenant_id, p_line => v_end);
     if v_next.line is null then
-      -- Once around.
-      exit when v_line = '';
-      v_line := '';
-      v_tenant_id := c_first_id;
-      v_next := flowgres.next_line(p_line => v_line, p_tenant_id => v_tenant_id);
-      exit when v_next.line is null;
+      v_next := flowgres.next_line(p_tenant_id => c_first_id, p_line => '');
     end if;
-    v_line := v_next.line;
     v_tenant_id := v_next.tenant_id;
-    exit when v_first = v_tenant_id || v_line;
-    v_first := coalesce(v_first, v_tenant_id || v_line);
-    v_let := v_let + case
-      -- Nothing of it would run; who has a place there keeps it.
-      when v_has_paused and flowgres.is_standing_still(
-        p_tenant_id => v_tenant_id, p_workflow_id => case when v_line like 'limit:@%' then substr(v_line, 8, 36)::uuid else c_first_id end)
-        then 0
-      when v_line like 'limit:@%' then flowgres.admit_executions(p_tenant_id => v_tenant_id, p_line => v_line, p_limit => 500)
-      else flowgres.admit_steps(p_tenant_id => v_tenant_id, p_line => v_line, p_limit => 500) end;
+    v_end := case when v_next.line like 'limit:@%' then 'limit:@g' else 'limit:{' end;
+    -- Once around.
+    exit when v_next.line is null or v_tenants[1] = v_tenant_id and v_ends[1] = v_end or cardinality(v_tenants) = p_limit;
+    v_tenants := v_tenants || v_tenant_id;
+    v_ends := v_ends || v_end;
+    v_at := v_at || coalesce(v_lines ->> (v_tenant_id || v_end), case when v_end = 'limit:{' then 'limit:@g' else '' end);
+    v_first := v_first || null::text;
+    v_around := v_around || false;
+    v_done := v_done || false;
   end loop;
-  perform set_config('flowgres.admitted', case when v_line <> '' then v_tenant_id || v_line else '' end, false);
+  if cardinality(v_tenants) < p_limit then
+    -- Nothing is remembered of who is not here any more.
+    v_lines := '{}';
+  end if;
+  v_count := cardinality(v_tenants);
+  -- A line of each, then another of each that has more.
+  while v_turns < p_limit and false = any(v_done) loop
+    for i in 1..cardinality(v_tenants) loop
+      exit when v_turns = p_limit;
+      continue when v_done[i];
+      v_next := flowgres.next_line(p_tenant_id => v_tenants[i], p_line => v_at[i]);
+      if not v_around[i] and (v_next.line is null or v_next.tenant_id <> v_tenants[i] or v_next.line collate "C" >= v_ends[i] collate "C") then
+        v_around[i] := true;
+        v_at[i] := case when v_ends[i] = 'limit:{' then 'limit:@g' else '' end;
+        v_next := flowgres.next_line(p_tenant_id => v_tenants[i], p_line => v_at[i]);
+      end if;
+      if v_next.line is null or v_next.tenant_id <> v_tenants[i] or v_next.line collate "C" >= v_ends[i] collate "C"
+        or v_around[i] and v_next.line collate "C" >= v_first[i] collate "C"
+      then
+        v_done[i] := true;
+        continue;
+      end if;
+      v_first[i] := coalesce(v_first[i], v_next.line);
+      v_at[i] := v_next.line;
+      v_turns := v_turns + 1;
+      v_last := case when i <= v_count then greatest(v_last, i) else v_last end;
+      v_now_let := case
+        -- Nothing of it would run; who has a place there keeps it.
+        when v_has_paused and flowgres.is_standing_still(
+          p_tenant_id => v_tenants[i],
+          p_workflow_id => case when v_next.line like 'limit:@%' then substr(v_next.line, 8, 36)::uuid else c_first_id end)
+          then null
+        when v_next.line like 'limit:@%'
+          then flowgres.admit_executions(p_tenant_id => v_tenants[i], p_line => v_next.line, p_limit => 500)
+        else flowgres.admit_steps(p_tenant_id => v_tenants[i], p_line => v_next.line, p_limit => 500) end;
+      if v_now_let is null then
+        -- What is true of one line of a workflow is true of all: on to the next workflow. The steps of a tenant stand still together.
+        v_at[i] := case when v_next.line like 'limit:@%' then left(v_next.line, 43) || ';' else v_ends[i] end;
+      end if;
+      v_let := v_let + coalesce(v_now_let, 0);
+      if v_now_let > 0 and v_ends[i] = 'limit:@g' and not exists (
+        select from unnest(v_tenants, v_ends) as g (tenant_id, line) where g.tenant_id = v_tenants[i] and g.line = 'limit:{')
+      then
+        -- What has its place may wait in a line of steps now, which nobody has seen.
+        v_tenants := v_tenants || v_tenants[i];
+        v_ends := v_ends || 'limit:{'::text;
+        v_at := v_at || 'limit:@g'::text;
+        v_first := v_first || null::text;
+        v_around := v_around || false;
+        v_done := v_done || false;
+      end if;
+    end loop;
+  end loop;
+  for i in 1..cardinality(v_tenants) loop
+    v_who := v_tenants[i] || v_ends[i];
+    v_lines := case when v_done[i] then v_lines - v_who else v_lines || jsonb_build_object(v_who, v_at[i]) end;
+  end loop;
+  perform set_config(
+    'flowgres.admitted', case when v_last is null then '' else jsonb_build_object(
+      'tenant_id', v_tenants[v_last], 'end', v_ends[v_last], 'lines', v_lines)::text end, false);
   if v_let > 0 then
     perform flowgres.wake_runners();
   end if;
@@ -356,4 +375,5 @@ end;
 $$;
 comment on function flowgres.admit(integer) is $$Let go what waits for a limit, in so many lines at most, each call going on where the one before has ended; returns how many steps
 
-Each runner calls it about once a second, as a transaction of its own, and a claim does where there are limits.$$;
+Tenants take turns, and so do the executions and the steps of one. Each runner calls it about once a second, as a transaction of its own,
+and a claim does where there are limits.$$;

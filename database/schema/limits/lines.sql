@@ -132,6 +132,52 @@ comment on function flowgres.park_again(uuid, uuid[]) is $$Let executions that g
 Nothing for those of workflows that say nothing of it. One that still has its place is let go at once, by whoever looks at the line next.
 The caller holds their locks, and none of their rows is leased.$$;
 
+create or replace function flowgres.give_places_back(p_tenant_id uuid, p_execution_ids uuid[])
+  returns void language plpgsql set search_path to pg_catalog, pg_temp
+as $$
+declare
+  v_ids uuid[];
+  v_lines text[];
+begin
+  select array_agg(x.id), array_agg(x.line) into v_ids, v_lines
+  from (
+    select i.id, flowgres.execution_line(p_workflow_id => e.workflow_id, p_rule => v.concurrency, p_input => e.input) as line
+    from unnest(p_execution_ids) as i (id)
+    cross join lateral (
+      select e.workflow_id, e.version_id, e.input from flowgres.executions as e where e.tenant_id = p_tenant_id and e.id = i.id offset 0
+    ) as e
+    join flowgres.workflow_versions as v on v.tenant_id = p_tenant_id and v.id = e.version_id
+    where v.concurrency is not null
+    union
+    select q.execution_id, w.capability
+    from flowgres.work_queue as q
+    join flowgres.workflow_steps as w on w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index
+    where q.tenant_id = p_tenant_id and q.execution_id = any(p_execution_ids) and w.capability like 'limit:%'
+  ) as x;
+  if v_ids is null then
+    return;
+  end if;
+  -- Who lets go the rest of an execution that has its place has seen this, or does not see the place. It waits for no row of the queue.
+  perform from flowgres.limits as l
+  where l.tenant_id = p_tenant_id and l.kind = 'workflow' and l.name in (
+    select substr(x.line, 8, 36) from unnest(v_lines) as x (line) where x.line like 'limit:@%')
+  order by l.name
+  for no key update;
+  delete from flowgres.limit_slots as s
+  using unnest(v_ids, v_lines) as x (id, line)
+  where s.tenant_id = p_tenant_id and s.line = x.line and s.execution_id = x.id;
+  update flowgres.work_queue as q
+  set rank = flowgres.next_rank(), capability = w.capability
+  from flowgres.workflow_steps as w
+  where q.tenant_id = p_tenant_id and q.execution_id = any(v_ids) and q.capability not like 'refused:%'
+    and w.tenant_id = q.tenant_id and w.version_id = q.version_id and w.index = q.step_index;
+  perform flowgres.park_again(p_tenant_id => p_tenant_id, p_execution_ids => v_ids);
+end;
+$$;
+comment on function flowgres.give_places_back(uuid, uuid[]) is $$Take the places of executions that were let go and have not begun, and let them wait in their lines again
+
+The caller holds their locks and rows.$$;
+
 create or replace function flowgres.is_in_place_of_caller(p_tenant_id uuid, p_execution_id uuid)
   returns boolean language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$

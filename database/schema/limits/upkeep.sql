@@ -12,7 +12,7 @@ declare
 begin
   -- A runner that finds other work looks a fifth of its time at most at lines that have no room; one without any has nothing else to do.
   if not p_is_idle and v_began_at < v_next_at
-    or (flowgres.next_line(p_line => '', p_tenant_id => '00000000-0000-0000-0000-000000000000')).line is null
+    or (flowgres.next_line(p_tenant_id => '00000000-0000-0000-0000-000000000000', p_line => '')).line is null
   then
     return false;
   end if;

@@ -262,6 +262,18 @@ as $$
     where s.tenant_id = q.tenant_id and s.line = w.capability and s.execution_id = q.execution_id and s.queue_id = q.id
       and s.step_index = q.step_index and s.iteration = q.iteration)
   union all
+  -- What is in no line of its execution is of one that has its place, or runs in that of who called it.
+  select 'limited_execution_has_a_place', q.tenant_id, q.execution_id, min(q.capability)
+  from flowgres.workflow_versions as v
+  join flowgres.work_queue as q on q.tenant_id = v.tenant_id and q.version_id = v.id
+  join flowgres.executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
+  where v.concurrency is not null and q.capability not like all('{limit:@%,refused:%}') and not exists (
+    select from flowgres.limit_slots as s
+    where s.tenant_id = q.tenant_id and s.execution_id = q.execution_id and s.queue_id = 0
+      and s.line = flowgres.execution_line(p_workflow_id => e.workflow_id, p_rule => v.concurrency, p_input => e.input))
+    and not flowgres.is_in_place_of_caller(p_tenant_id => q.tenant_id, p_execution_id => q.execution_id)
+  group by q.tenant_id, q.execution_id
+  union all
   -- What was refused is about to be cancelled.
   select 'refused_execution_is_cancelled', q.tenant_id, q.execution_id, q.id::text
   from flowgres.work_queue as q
