@@ -127,7 +127,8 @@ def _line(detail: dict[str, Json]) -> str:
 
 def _holders(detail: dict[str, Json]) -> str:
     held = [
-        f"{one.get('execution_id')}{' ' + step_of(one) if one.get('step') else ''}" for one in detail.get("held_by") or ()
+        f"{one.get('execution_id')}{' ' + step_of(one) if one.get('step') else ''}"
+        for one in detail.get("held_by") or ()
     ]
     return f"; held by {', '.join(held)}" if held else ""
 
@@ -187,7 +188,6 @@ _SENTENCES = {
     "waits_for_task": _task,
     "waits_for_limit": _limit,
     "waits_for_concurrency": _concurrency,
-    "waits_for_host": lambda detail: f"waits for the host {detail.get('name')}",
     "paused_execution": lambda detail: (
         f"the execution is paused{' with ' + str(detail['with']) if detail.get('with') else ''}{_by(detail)}"
     ),

@@ -75,7 +75,7 @@ def _check_replayable(run: Run) -> None:
     if execution["status"] not in ("completed", "failed", "cancelled"):
         why, hint = f"the execution is {execution['status']}, and has not ended", "Record it when it has."
     elif execution["generation"] > 1:
-        why = "the execution was retried by hand, which no case does"
+        why = "the execution was retried, which no case does"
         hint = "Replay it, and record that execution."
     elif execution["status"] == "cancelled" and not any(
         step["type"] == "stop" and step["status"] == "completed" for step in execution["steps"]
