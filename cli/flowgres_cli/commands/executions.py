@@ -166,7 +166,7 @@ def cancel_execution(session: Session, execution: str, reason: str | None) -> No
 )
 @click.argument("execution", type=execution_id)
 @click.option("--version", type=click.IntRange(min=1), metavar="N", help="Go on with this version of the workflow.")
-@click.option("--reason", metavar="TEXT", help="Why; kept in the execution's events.")
+@click.option("--reason", metavar="TEXT", help="Why; kept in the events and the audit log.")
 @server_options
 @output_option
 @pass_session
