@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,28 +13,52 @@ from flowgres_cli.errors import UsageProblemError
 
 Json = Any
 LARGEST_BYTES = 64 << 20
+_BLANKS = frozenset(" \t\r\n")
 
 
 def read_input(data: str | None, fields: Sequence[str], declared: Callable[[], Mapping[str, Json]]) -> Json:
     """The JSON object to start with.
 
-    `data` is JSON, @FILE or - (stdin); it stays text (RawJson) when no field changes it, so that numbers keep every
-    digit. `fields` are NAME=TEXT, turned into the type that the workflow declares (`declared` is asked only then), or
+    `data` is JSON, @FILE or - (stdin), and stays text (RawJson), so that numbers keep every digit. `fields` are
+    NAME=TEXT, turned into the type that the workflow declares (`declared` is asked only then), or
     NAME:=JSON. Raises UsageProblemError that says where the text is wrong.
     """
     if not fields:
         return {} if data is None else read_object(data)
-    merged: dict[str, Json] = {}
-    if data is not None:
-        text, source = _read(data)
-        document = _parse(text, source)
-        _require_object(document, source)
-        merged.update(document)
-    return merged | read_fields(fields, declared)
+    return merge_fields("{}" if data is None else read_object(data), fields, declared)
 
 
-def read_fields(fields: Sequence[str], declared: Callable[[], Mapping[str, Json]]) -> dict[str, Json]:
-    """The values of NAME=TEXT and NAME:=JSON; see `read_input`."""
+def merge_fields(text: str, fields: Sequence[str], declared: Callable[[], Mapping[str, Json]]) -> RawJson:
+    """A JSON object with these fields in the place of its own, or beside them; no digit of any number changes."""
+    members = _members(text) | _read_fields(fields, declared)
+    return RawJson(f"{{{', '.join(f'{json.dumps(name)}: {value}' for name, value in members.items())}}}")
+
+
+def _members(text: str) -> dict[str, str]:
+    """The members of a JSON object that is known to be one, each as it is written."""
+    decoder = json.JSONDecoder()
+    members: dict[str, str] = {}
+    place = text.index("{") + 1
+    while (start := _skip(text, place)) < len(text) and text[start] != "}":
+        name, end = decoder.raw_decode(text, start)
+        # Behind the name a colon, behind the value a comma or the end.
+        start = _skip(text, _skip(text, end) + 1)
+        _, end = decoder.raw_decode(text, start)
+        members[name] = text[start:end]
+        place = _skip(text, end)
+        if text[place] == ",":
+            place += 1
+    return members
+
+
+def _skip(text: str, place: int) -> int:
+    while text[place : place + 1] in _BLANKS:
+        place += 1
+    return place
+
+
+def _read_fields(fields: Sequence[str], declared: Callable[[], Mapping[str, Json]]) -> dict[str, str]:
+    """The JSON texts of NAME=TEXT and NAME:=JSON; see `read_input`."""
     types = declared() if any(not _is_json_field(field) for field in fields) else {}
     return dict(_field(field, types) for field in fields)
 
@@ -97,21 +122,23 @@ def _is_json_field(field: str) -> bool:
     return bool(separator) and name.endswith(":")
 
 
-def _field(field: str, types: Mapping[str, Json]) -> tuple[str, Json]:
+def _field(field: str, types: Mapping[str, Json]) -> tuple[str, str]:
     name, separator, text = field.partition("=")
     if not separator or name in ("", ":"):
         raise UsageProblemError(f"{field!r} is no field", where="-f", hint="Write -f NAME=TEXT, or -f NAME:=JSON.")
     if name.endswith(":"):
-        return name[:-1], _parse(text, f"-f {name[:-1]}")
+        _parse(text, f"-f {name[:-1]}")
+        return name[:-1], text
     declaration = types.get(name)
     kind = declaration.get("type") if isinstance(declaration, dict) else None
     if kind in (None, "string"):
-        return name, text
+        return name, json.dumps(text)
     from flowgres_definitions.strict_json import JsonError, read_json
 
     try:
-        return name, read_json(text)
+        read_json(text)
     except JsonError as error:
         raise UsageProblemError(
             f"{text!r} is no {kind}", where=f"-f {name}", hint=f"The workflow declares {name} as {kind}."
         ) from error
+    return name, text

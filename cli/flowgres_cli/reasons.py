@@ -188,7 +188,6 @@ _SENTENCES = {
     "waits_for_task": _task,
     "waits_for_limit": _limit,
     "waits_for_concurrency": _concurrency,
-    "waits_for_host": lambda detail: f"waits for the host {detail.get('name')}",
     "paused_execution": lambda detail: (
         f"the execution is paused{' with ' + str(detail['with']) if detail.get('with') else ''}{_by(detail)}"
     ),

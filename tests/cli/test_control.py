@@ -40,6 +40,17 @@ def test_executions_are_paused_changed_and_resumed(live: Flowgres, write: Callab
     assert live("executions", "pause", ids[0]).code == 6
 
 
+def test_executions_are_retried_together(live: Flowgres, write: Callable[..., Path]) -> None:
+    assert live("import", str(write("slow.yaml", SLOW))).code == 0
+    ids = [live("run", "slow", "--detach", "-o", "id").out.strip() for _ in range(2)]
+    for execution in ids:
+        assert live("executions", "retry", execution).code == 6
+        assert live("executions", "cancel", execution).code == 0
+    rows = live("executions", "retry", *ids, "--reason", "once more").json
+    assert [(row["id"], row["generation"]) for row in rows] == [(id, 2) for id in ids]
+    assert all(live("executions", "cancel", id).code == 0 for id in ids)
+
+
 def test_mistakes_at_changes_have_their_exit_codes(live: Flowgres) -> None:
     nobody = "01942f3c-8f00-7a1e-9c55-3b0f6d1f4c11"
     assert live("executions", "pause", nobody).code == 3

@@ -87,3 +87,20 @@ def test_executions_of_different_workflows_are_compared(database: Database, db: 
         (False, False), (False, True), (True, False),
     ]  # fmt: skip
     assert [one["path"] for one in answer["steps"][0]["output"]["differences"]] == ["$.of"]
+    # What there is not, is null: of either side as a whole, and of each of its steps.
+    sides = [answer["a"], answer["b"], *(side for step in answer["steps"] for side in (step["a"], step["b"]) if side)]
+    assert [side["error"] for side in sides] == [None] * len(sides)
+
+
+def test_the_whole_comparison_is_bounded(database: Database, db: Db, tenant: Tenant) -> None:
+    steps = [{"id": f"s{n}"} for n in range(8)]
+    one, two = (start(database, tenant, import_workflow(db, tenant, dag(name, steps))) for name in ("one", "two"))
+    with hands(database) as runner:
+        runner.work(lambda lease, step: completed({"of": str(lease["execution_id"])[-2:], "same": "x" * 100_000}))
+    with database.as_role("viewer", tenant_id=tenant.tenant_id) as api:
+        answer = api.call("flowgres_api.compare_executions", a=one, b=two)
+    assert [step["differs"] for step in answer["steps"]] == [["output"]] * 8
+    told = [step["output"]["differences"][0] for step in answer["steps"]]
+    # Each differs; only so many are looked into.
+    assert [one["path"] for one in told] == ["$.of"] * 5 + ["$"] * 3
+    assert all(one["a"].keys() == {"omitted_bytes"} for one in told[5:])

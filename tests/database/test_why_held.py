@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from tests.support.control import CHAIN, act, nest
-from tests.support.database import Clock, Database, Db, Row, Tenant, TenantRole
+from tests.support.database import Clock, Database, Db, Row, Tenant
 from tests.support.definitions import log_step
 from tests.support.engine import Hands, completed, dag, hands, import_workflow, start
 from tests.support.limits import Limits, drain

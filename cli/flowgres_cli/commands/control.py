@@ -14,7 +14,9 @@ Json = Any
 _EXECUTION_COLUMNS = (
     Column("id", "ID"),
     Column("workflow_name", "WORKFLOW"),
+    Column("version", "V", justify="right", is_optional=True),
     Column("status", "STATUS"),
+    Column("generation", "GENERATION", justify="right", is_optional=True),
     Column("priority", "PRIORITY", justify="right", is_optional=True),
     Column("scheduled_at", "BEGINS", moment, is_optional=True),
     Column("timeout_seconds", "TIME LIMIT", justify="right", is_optional=True),
@@ -82,6 +84,21 @@ def update_executions(
     if not changes:
         raise click.UsageError("Say what to change: --priority, --scheduled-at, --timeout or --extend.")
     _act(session, "update_execution", executions, {"changes": changes, **_with_reason(reason)})
+
+
+@click.command(
+    "retry", epilog="Example: flowgres executions retry 0193... --version 4 --reason 'the address was wrong'"
+)
+@ids_argument
+@click.option("--version", type=click.IntRange(min=1), metavar="N", help="Go on with this version of the workflow.")
+@reason_option
+@server_options
+@output_option
+@pass_session
+def retry_executions(session: Session, executions: tuple[str, ...], version: int | None, reason: str | None) -> None:
+    """Retry executions from the steps that failed; what has completed stays."""
+    arguments: dict[str, Json] = {} if version is None else {"version": version}
+    _act(session, "retry_execution", executions, arguments | _with_reason(reason))
 
 
 @click.command("pause", epilog="Example: flowgres workflows pause order-pipeline --reason 'stocktaking'")

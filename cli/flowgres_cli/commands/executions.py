@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flowgres_cli.commands.control import pause_executions, resume_executions, update_executions
+from flowgres_cli.commands.control import pause_executions, resume_executions, retry_executions, update_executions
 from flowgres_cli.commands.executions_replay import diff_executions, fork_execution, replay_execution
 from flowgres_cli.executions import execution_id
 from flowgres_cli.output import Column, moment, plain
@@ -44,6 +44,7 @@ for _command in (
     pause_executions,
     resume_executions,
     update_executions,
+    retry_executions,
     replay_execution,
     fork_execution,
     diff_executions,
@@ -159,24 +160,6 @@ def cancel_execution(session: Session, execution: str, reason: str | None) -> No
     arguments = {"execution_id": execution} | ({"reason": reason} if reason is not None else {})
     answer = session.client.call("cancel_execution", arguments)
     session.output.record(answer, fields=("id", "workflow_name", "status", "finished_at"))
-
-
-@executions.command(
-    "retry", epilog="Example: flowgres executions retry 0193... --version 4 --reason 'the address was wrong'"
-)
-@click.argument("execution", type=execution_id)
-@click.option("--version", type=click.IntRange(min=1), metavar="N", help="Go on with this version of the workflow.")
-@click.option("--reason", metavar="TEXT", help="Why; kept in the execution's events.")
-@server_options
-@output_option
-@pass_session
-def retry_execution(session: Session, execution: str, version: int | None, reason: str | None) -> None:
-    """Retry an execution from the steps that failed; what has completed stays."""
-    arguments: dict[str, str | int] = {"execution_id": execution}
-    arguments |= {"version": version} if version is not None else {}
-    arguments |= {"reason": reason} if reason is not None else {}
-    answer = session.client.call("retry_execution", arguments)
-    session.output.record(answer, fields=("id", "workflow_name", "status", "generation", "version"))
 
 
 @executions.command("watch", epilog="Example: flowgres executions watch 0193... --timeout 60")

@@ -106,12 +106,12 @@ def _replay(
 
 def _input(session: Session, execution: str, data: str | None, fields: tuple[str, ...], version: int | None) -> Json:
     """What is given, or the original input with these fields; None where it stays as it is."""
-    from flowgres_cli.inputs import read_fields, read_input
+    from flowgres_cli.inputs import merge_fields, read_input
 
     if not fields:
         return None if data is None else read_input(data, fields, dict)
     rows = session.client.select(
-        "executions", {"id": f"eq.{execution}", "select": "workflow_id,version,input", "limit": 1}
+        "executions", {"id": f"eq.{execution}", "select": "workflow_id,version,input:input::text", "limit": 1}
     )
     original: Mapping[str, Json] = rows[0] if rows else {}
 
@@ -131,7 +131,8 @@ def _input(session: Session, execution: str, data: str | None, fields: tuple[str
 
     if data is not None:
         return read_input(data, fields, declared)
-    return {**original.get("input", {}), **read_fields(fields, declared)}
+    # As text: read here, its numbers would lose digits.
+    return merge_fields(original.get("input", "{}"), fields, declared)
 
 
 def _overrides(given: tuple[str, ...]) -> Json:

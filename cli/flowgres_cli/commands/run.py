@@ -33,6 +33,12 @@ Json = Any
 @click.option("--idempotency-key", metavar="KEY", help="The same key starts the same execution only once.")
 @click.option("--version", "version", type=click.IntRange(min=1), help="A version other than the active one.")
 @click.option("--priority", type=click.IntRange(0, 9), help="0 goes first, 9 last.")
+@click.option(
+    "--max-retries",
+    type=click.IntRange(0, 100),
+    metavar="N",
+    help="Retried so often by itself after a failure; 0 never.",
+)
 @click.option("--at", "scheduled_at", metavar="TIME", help="Start at this moment (ISO 8601); implies --detach.")
 @click.option("--correlation-id", metavar="TEXT", help="A text to find it by.")
 @server_options
@@ -48,6 +54,7 @@ def run(
     idempotency_key: str | None,
     version: int | None,
     priority: int | None,
+    max_retries: int | None,
     scheduled_at: str | None,
     correlation_id: str | None,
 ) -> None:
@@ -66,6 +73,7 @@ def run(
         "idempotency_key": idempotency_key,
         "version": version,
         "priority": priority,
+        "max_retries": max_retries,
         "scheduled_at": scheduled_at,
         "correlation_id": correlation_id,
     }

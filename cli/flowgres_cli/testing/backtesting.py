@@ -65,6 +65,12 @@ def read_draft(client: Client, workflow: str, *, version: int | None, file: str 
         errors, _ = print_findings(findings)
         if errors or definition is None:
             raise InvalidDefinitionError(f"{errors} errors; nothing was run", where=file)
+        if definition.name != workflow:
+            raise UsageProblemError(
+                f"it defines {definition.name!r}, and not {workflow!r}",
+                where=file,
+                hint="Give the file of the workflow.",
+            )
         return Draft(definition.document, file)
     query: dict[str, str | int] = {
         "workflow_name": f"eq.{workflow}",

@@ -7,22 +7,21 @@ not judged: it is unknown.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jinja2 import nodes
+
 from flowgres_cli.testing.cases import Failure, Outcome
 from flowgres_cli.testing.checking import COMPENSATION, UNMOCKABLE, branch_names, split_item, steps_of
 from flowgres_cli.testing.recording import Run, computing_types, record_cases, secret_names
+from flowgres_definitions.expressions import ExpressionError, parse_expression, texts_with_expressions, walk
 from flowgres_runner.payloads.masks import MASK
 
 Json = Any
 _HTTP_KEYS = frozenset({"status", "headers", "body", "body_encoding"})
 _ENDED = ("completed", "failed")
-# What a case begins without.
-_TRIGGER = re.compile(r"\{\{[^}]*\btrigger\s*[.\[]")
-_INSTANCE = re.compile(r"\{\{[^}]*\binstance\s*[.\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +54,27 @@ def record_for(run: Run, draft: Mapping[str, Json], workflow_file: str) -> Recor
 
 def find_obstacle(run: Run, draft: Mapping[str, Json]) -> str | None:
     """Why a run says nothing of any draft, or of this one; None when it may."""
-    execution, text = run.execution, json.dumps(draft)
+    execution, names = run.execution, _names(draft)
     if any(step.get("reused_from") for step in execution["steps"]):
         return f"it took over steps of {execution['replayed_from']}, which is the one to look at"
-    if execution["trigger_type"] != "api" and _TRIGGER.search(text):
+    if execution["trigger_type"] != "api" and "trigger" in names:
         return f"its trigger ({execution['trigger_type']}), which the draft looks at, is no part of a case"
-    if execution.get("instance_id") and _INSTANCE.search(text):
+    if execution.get("instance_id") and "instance" in names:
         return "its instance, which the draft looks at, is no part of a case"
     return None
+
+
+def _names(draft: Mapping[str, Json]) -> set[str]:
+    """The names that expressions of a draft look at."""
+    names: set[str] = set()
+    for text in texts_with_expressions(draft):
+        try:
+            parts = parse_expression(text).parts
+        except ExpressionError:
+            # Braces in a description: the draft has been checked, so it is no expression.
+            continue
+        names.update(node.name for part in parts for node, _ in walk(part) if isinstance(node, nodes.Name))
+    return names
 
 
 def _fits(mock: Mapping[str, Json], before: Mapping[str, Json], after: Mapping[str, Json]) -> bool:

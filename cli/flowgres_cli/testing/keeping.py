@@ -67,6 +67,9 @@ def fetch_run(client: Client, execution_id: str) -> Run:
         attempts=_select_all(client, "attempts", {**of_it, "order": "step,iteration,attempt"}),
         items=_select_all(client, "step_executions", {**of_it, "iteration": "not.is.null", "order": "step,iteration"}),
         definition=versions[0]["definition"],
+        is_repaired=bool(
+            client.select("execution_events", {**of_it, "type": "eq.step_repaired", "select": "seq", "limit": 1})
+        ),
     )
 
 

@@ -40,6 +40,8 @@ class Run:
     attempts: Sequence[Mapping[str, Json]]
     items: Sequence[Mapping[str, Json]]
     definition: Mapping[str, Json]
+    is_repaired: bool = False
+    """Whether somebody acted upon one of its steps."""
 
 
 def record_cases(run: Run, workflow_file: str) -> dict[str, Json]:
@@ -75,8 +77,10 @@ def _check_replayable(run: Run) -> None:
     if execution["status"] not in ("completed", "failed", "cancelled"):
         why, hint = f"the execution is {execution['status']}, and has not ended", "Record it when it has."
     elif execution["generation"] > 1:
-        why = "the execution was retried by hand, which no case does"
+        why = "the execution was retried, which no case does"
         hint = "Replay it, and record that execution."
+    elif run.is_repaired:
+        why, hint = "a step of it was repaired by hand, which no case does", "Record one that ended by itself."
     elif execution["status"] == "cancelled" and not any(
         step["type"] == "stop" and step["status"] == "completed" for step in execution["steps"]
     ):

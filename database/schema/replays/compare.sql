@@ -27,7 +27,11 @@ begin
     'b', flowgres.compared_execution(p_execution => v_b),
     'input', flowgres.json_differences(p_a => v_a.input, p_b => v_b.input, p_most => 100),
     'output', flowgres.json_differences(p_a => v_a.output, p_b => v_b.output, p_most => 100),
-    'steps', flowgres.compare_steps(p_a => v_a, p_b => v_b));
+    'steps', flowgres.compare_steps(
+      p_a => v_a, p_b => v_b,
+      -- What is looked into of the whole answer; a step beyond it differs as a whole.
+      p_budget_bytes => 524288
+        - flowgres.compared_bytes(p_a => v_a.input, p_b => v_b.input) - flowgres.compared_bytes(p_a => v_a.output, p_b => v_b.output)));
 end;
 $$;
 comment on function flowgres.compare_executions(uuid, uuid) is $$Compare two executions: inputs, outputs, and each step
@@ -75,7 +79,18 @@ as $$
 $$;
 comment on function flowgres.compared_step(flowgres.step_executions) is $$What a comparison says of one side of a step; null where it has no row.$$;
 
-create or replace function flowgres.compare_steps(p_a flowgres.executions, p_b flowgres.executions)
+create or replace function flowgres.compared_bytes(p_a jsonb, p_b jsonb)
+  returns bigint language sql immutable parallel safe
+as $$
+  -- What is equal, or too large to be looked into, costs nothing.
+  select case
+    when p_a is not distinct from p_b or x.bytes > 262144 then 0
+    else x.bytes end
+  from (select coalesce(greatest(octet_length(p_a::text), octet_length(p_b::text)), 0)::bigint as bytes) as x;
+$$;
+comment on function flowgres.compared_bytes(jsonb, jsonb) is $$How much is looked into where two values are compared.$$;
+
+create or replace function flowgres.compare_steps(p_a flowgres.executions, p_b flowgres.executions, p_budget_bytes bigint)
   returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
 as $$
 begin
@@ -93,23 +108,32 @@ begin
             and greatest(flowgres.seconds_of(x.a), flowgres.seconds_of(x.b))
               > 2 * least(flowgres.seconds_of(x.a), flowgres.seconds_of(x.b)) then 'duration' end], null)),
         'a', flowgres.compared_step(x.a), 'b', flowgres.compared_step(x.b),
-        'output', case when x.is_other_output then flowgres.json_differences(p_a => (x.a).output, p_b => (x.b).output, p_most => 20) end)
-      order by coalesce((x.a).step_index, (x.b).step_index), x.step)
+        'output', case
+          when not x.is_other_output then null
+          when x.bytes > p_budget_bytes then flowgres.whole_difference(p_a => (x.a).output, p_b => (x.b).output)
+          else flowgres.json_differences(p_a => (x.a).output, p_b => (x.b).output, p_most => 20) end)
+      order by x.step_index, x.step)
     from (
-      -- Of a step that completed in one of them alone the status says all.
       select
-        coalesce(a.step, b.step) as step, a.row as a, b.row as b,
-        ((a.row).status = 'completed' and (b.row).status = 'completed' and (a.row).output is distinct from (b.row).output) is true
-          as is_other_output
+        y.*,
+        sum(case when y.is_other_output then flowgres.compared_bytes(p_a => (y.a).output, p_b => (y.b).output) else 0 end)
+          over (order by y.step_index, y.step) as bytes
       from (
-        select s.step, s as row from flowgres.step_executions as s
-        where s.tenant_id = (p_a).tenant_id and s.execution_id = (p_a).id and s.iteration = -1 and s.type <> 'outputs'
-      ) as a
-      full join (
-        select s.step, s as row from flowgres.step_executions as s
-        where s.tenant_id = (p_b).tenant_id and s.execution_id = (p_b).id and s.iteration = -1 and s.type <> 'outputs'
-      ) as b on b.step = a.step
+        -- Of a step that completed in one of them alone the status says all.
+        select
+          coalesce(a.step, b.step) as step, coalesce((a.row).step_index, (b.row).step_index) as step_index, a.row as a, b.row as b,
+          ((a.row).status = 'completed' and (b.row).status = 'completed' and (a.row).output is distinct from (b.row).output) is true
+            as is_other_output
+        from (
+          select s.step, s as row from flowgres.step_executions as s
+          where s.tenant_id = (p_a).tenant_id and s.execution_id = (p_a).id and s.iteration = -1 and s.type <> 'outputs'
+        ) as a
+        full join (
+          select s.step, s as row from flowgres.step_executions as s
+          where s.tenant_id = (p_b).tenant_id and s.execution_id = (p_b).id and s.iteration = -1 and s.type <> 'outputs'
+        ) as b on b.step = a.step
+      ) as y
     ) as x), '[]');
 end;
 $$;
-comment on function flowgres.compare_steps(flowgres.executions, flowgres.executions) is $$Each step of two executions, with what differs: status, output, error, branch, duration.$$;
+comment on function flowgres.compare_steps(flowgres.executions, flowgres.executions, bigint) is $$Each step of two executions, with what differs: status, output, error, branch, duration.$$;

@@ -6,10 +6,20 @@ create or replace function flowgres.shown_value(p_value jsonb)
   returns jsonb language sql immutable parallel safe
 as $$
   select case
-    when octet_length(p_value::text) <= 1000 then p_value
+    when p_value is null or octet_length(p_value::text) <= 1000 then p_value
     else jsonb_build_object('omitted_bytes', octet_length(p_value::text)) end;
 $$;
 comment on function flowgres.shown_value(jsonb) is $$A value as a comparison shows it: of one that is long, how long it is.$$;
+
+create or replace function flowgres.whole_difference(p_a jsonb, p_b jsonb)
+  returns jsonb language sql immutable parallel safe
+as $$
+  select jsonb_build_object('is_equal', false, 'omitted', 0, 'differences', jsonb_build_array(
+    jsonb_build_object('path', '$')
+    || case when p_a is not null then jsonb_build_object('a', flowgres.shown_value(p_a)) else '{}' end
+    || case when p_b is not null then jsonb_build_object('b', flowgres.shown_value(p_b)) else '{}' end));
+$$;
+comment on function flowgres.whole_difference(jsonb, jsonb) is $$That two values differ, as json_differences says it, without looking into them.$$;
 
 create or replace function flowgres.json_differences(p_a jsonb, p_b jsonb, p_most integer)
   returns jsonb language plpgsql stable set search_path to pg_catalog, pg_temp
@@ -19,8 +29,7 @@ begin
     return jsonb_build_object('is_equal', true, 'differences', '[]'::jsonb, 'omitted', 0);
   elsif greatest(octet_length(p_a::text), octet_length(p_b::text)) > 262144 then
     -- Who has such values compares them apart: here there may be hundreds of them.
-    return jsonb_build_object('is_equal', false, 'omitted', 0, 'differences', jsonb_build_array(
-      jsonb_strip_nulls(jsonb_build_object('path', '$', 'a', flowgres.shown_value(p_a), 'b', flowgres.shown_value(p_b)))));
+    return flowgres.whole_difference(p_a => p_a, p_b => p_b);
   end if;
   return (
     with recursive pairs as (

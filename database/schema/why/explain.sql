@@ -269,8 +269,6 @@ begin
       detail := v_found.detail;
     when 'waits_for_limit', 'waits_for_concurrency' then
       detail := flowgres.explain_limit(p_tenant_id => p_tenant_id, p_version_id => p_version_id, p_capability => p_capability);
-    when 'waits_for_host' then
-      detail := jsonb_build_object('name', substr(p_waits_for, strpos(p_waits_for, ':') + 1), 'due_at', nullif(p_due_at, 'infinity'));
     else
       detail := jsonb_strip_nulls(jsonb_build_object('waits_for', p_waits_for, 'due_at', nullif(p_due_at, 'infinity')));
   end case;

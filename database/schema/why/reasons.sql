@@ -21,7 +21,6 @@ as $$
     when 'approval' then 'waits_for_approval'
     when 'worker' then 'waits_for_task'
     when 'task' then 'waits_for_task'
-    when 'host' then 'waits_for_host'
     else 'waits'
   end;
 $$;

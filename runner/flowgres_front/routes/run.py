@@ -29,13 +29,14 @@ _QUOTES = 2
 _ENDED = frozenset({"completed", "failed", "cancelled"})
 _PRUNED = "pruned"
 """What a key stands for that has outlived its execution: there is no end to wait for."""
-_ARGUMENTS = frozenset({"input", "idempotency_key", "version", "priority", "correlation_id", "metadata"})
+_ARGUMENTS = frozenset({"input", "idempotency_key", "version", "priority", "correlation_id", "max_retries", "metadata"})
 # Both in one, for the sake of a round trip: the second sees what the first has written.
 _START = (
     "select s.started, %(waits)s and flowgres.await_end(p_execution_id => (s.started ->> 'execution_id')::uuid)"
     " from (select flowgres_api.start_execution(workflow => %(workflow)s, input => b.body -> 'input',"
     " idempotency_key => %(key)s, version => (b.body ->> 'version')::integer,"
     " priority => (b.body ->> 'priority')::integer, correlation_id => b.body ->> 'correlation_id',"
+    " max_retries => (b.body ->> 'max_retries')::integer,"
     " metadata => nullif(b.body -> 'metadata', 'null')) as started"
     " from (values (%(body)s::jsonb)) as b (body) offset 0) as s"
 )
@@ -49,6 +50,7 @@ _BODY = json_object(
         "version": {"type": "integer", "minimum": 1},
         "priority": {"type": "integer", "minimum": 0, "maximum": 9},
         "correlation_id": {"type": "string", "maxLength": 255},
+        "max_retries": {"type": "integer", "minimum": 0, "maximum": 100},
         "metadata": {"type": "object"},
     },
     optional=sorted(_ARGUMENTS),
@@ -251,6 +253,7 @@ def check_arguments(body: dict[str, Any]) -> None:
         ("correlation_id", str, "a text"),
         ("version", int, "a whole number"),
         ("priority", int, "a whole number"),
+        ("max_retries", int, "a whole number"),
     ):
         value = body.get(name)
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):

@@ -12,9 +12,11 @@ MAX_LOG_LINES = 100
 MAX_LOG_CHARACTERS = 10_000
 """Of one line."""
 MAX_PROGRESS_CHARACTERS = 500
+"""Of what a telling says."""
 PROGRESS_SECONDS = 1.0
-MAX_PROGRESS_EVENTS = 1000
 """Between two tellings of one attempt, at least."""
+MAX_PROGRESS_EVENTS = 1000
+"""Of one attempt."""
 PROGRESS_PART = 0.02
 """And this part of the time since it began: so an hour has some two hundred, and a day half as many more."""
 LOG_LEVELS = ("debug", "info", "warning", "error")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from flowgres_cli.errors import CliError
 from flowgres_cli.testing.cases import Outcome
 from flowgres_cli.testing.drafts import find_obstacle, record_for, unanswered
 from flowgres_cli.testing.recording import Run
@@ -103,5 +105,25 @@ def test_what_a_case_begins_without_is_in_the_way() -> None:
     assert find_obstacle(RUN, draft) is None
     assert "webhook" in str(find_obstacle(run(trigger_type="webhook"), draft))
     assert find_obstacle(run(trigger_type="webhook"), workflow(END)) is None
+    for text in (
+        "{{ trigger }}",
+        "{{ trigger | tojson }}",
+        "{{ {'a': {}}.a or trigger.n }}",
+        "{{ '}' ~ trigger['n'] }}",
+    ):
+        looking = workflow({**END, "config": {"expression": text}})
+        assert "webhook" in str(find_obstacle(run(trigger_type="webhook"), looking)), text
+    for text in ("trigger.n", "{{ 'trigger.n' }}", "{{ input.trigger.n }}", "the {{ of trigger.n"):
+        assert find_obstacle(run(trigger_type="webhook"), {**workflow(END), "description": text}) is None, text
+
+
+def test_repaired_and_retried_runs_are_not_recorded() -> None:
+    for other, word in ((replace(RUN, is_repaired=True), "repaired"), (run(generation=2), "was retried,")):
+        with pytest.raises(CliError, match=word) as caught:
+            record_for(other, workflow(HTTP, CHECK, END), "draft.json")
+        assert caught.value.code == "execution_not_recordable"
+
+
+def test_forks_say_nothing() -> None:
     fork = run(step("ask", "http", reused_from="0192"), replayed_from="0192")
     assert "0192" in str(find_obstacle(fork, workflow(END)))
