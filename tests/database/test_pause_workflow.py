@@ -262,8 +262,8 @@ def test_child_stays_with_its_own_workflow(database: Database, db: Db, tenant: T
     states = {row["depth"]: row["status"] for row in db.all("select depth, status from flowgres.executions")}
     assert (states[0], states[1], states[2]) == ("waiting", "paused", "queued")
     assert_invariants(db, drained=False)
-    for lease in runner.report([runner.result(lease, natural(lease, "work"))]):
-        runner.report([runner.result(lease, completed())])
+    for handed in runner.report([runner.result(lease, natural(lease, "work"))]):
+        runner.report([runner.result(handed, completed())])
     runner.work(natural)
     assert get(database, tenant, execution_id)["status"] == "waiting"
     act(database, tenant, "resume_workflow", workflow="middle")

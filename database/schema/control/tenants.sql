@@ -9,9 +9,9 @@ declare
   v_own uuid := flowgres.tenant_id();
 begin
   if p_tenant is null then
-    return coalesce(v_own, flowgres.require_tenant());
+    return flowgres.require_tenant();
   elsif p_tenant = v_own::text or exists (select from flowgres.tenants as t where t.tenant_id = v_own and t.slug = p_tenant) then
-    return v_own;
+    return flowgres.require_tenant();
   end if;
   perform flowgres.require_operator();
   return flowgres.tenant_of_slug(p_slug => p_tenant);
