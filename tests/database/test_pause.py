@@ -204,3 +204,21 @@ def test_cancel_reaches_three_levels(database: Database, db: Db, tenant: Tenant,
     assert [row["status"] for row in db.all("select status from flowgres.executions")] == ["cancelled"] * 3
     assert runner.beat(lease)["lost"] == [lease["queue_id"]]
     assert_invariants(db)
+
+
+def test_what_fails_while_it_is_paused_goes_on_at_the_resume(
+    database: Database, db: Db, tenant: Tenant, runner: Hands, clock: Clock
+) -> None:
+    workflow = import_workflow(db, tenant, dag("again", [{"id": "a", **HTTP}], settings={"max_retries": 1}))
+    execution_id = start(database, tenant, workflow)
+    (lease,) = runner.claim()
+    act(database, tenant, "pause_execution", execution_id=execution_id)
+    runner.report([runner.result(lease, failed())])
+    clock.advance(seconds=3600)
+    assert runner.claim() == []
+    assert get(database, tenant, execution_id)["status"] == "paused"
+    assert_invariants(db, drained=False)
+    act(database, tenant, "resume_execution", execution_id=execution_id)
+    assert runner.work() == ["a"]
+    assert get(database, tenant, execution_id)["status"] == "completed"
+    assert_invariants(db)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.control import CHAIN, HTTP, act, nest
+from tests.support.control import CHAIN, HTTP, act, descend, nest
 from tests.support.database import Clock, Database, Db, Tenant
 from tests.support.engine import Hands, assert_invariants, completed, dag, get, hands, import_workflow, start
 from tests.support.races import caller, natural, rivals
@@ -225,4 +225,49 @@ def test_operator_names_any_tenant_and_others_only_theirs(database: Database, db
     assert (answer["status"], answer["is_paused"]) == ("paused", True)
     with pytest.raises(Exception, match="only an operator may do this"):
         as_admin(database, tenant, "resume_tenant", tenant=str(slug))
-    assert as_admin(database, other, "resume_tenant")["status"] == "active"
+    with pytest.raises(Exception, match="an operator has paused this tenant"):
+        as_admin(database, other, "resume_tenant")
+    with database.connect("operator") as operator:
+        assert operator.call("flowgres_api.resume_tenant", tenant=slug)["status"] == "active"
+
+
+def test_pause_of_an_operator_stands_above_that_of_an_administrator(database: Database, tenant: Tenant) -> None:
+    as_admin(database, tenant, "pause_tenant")
+    assert as_admin(database, tenant, "resume_tenant")["status"] == "active"
+    as_admin(database, tenant, "pause_tenant")
+    with database.connect("operator") as operator:
+        operator.call("flowgres_api.pause_tenant", tenant=tenant.slug)
+    with pytest.raises(Exception, match="an operator has paused this tenant"):
+        as_admin(database, tenant, "resume_tenant")
+    with database.connect("operator") as operator:
+        operator.call("flowgres_api.resume_tenant", tenant=tenant.slug)
+    as_admin(database, tenant, "pause_tenant")
+    assert as_admin(database, tenant, "resume_tenant")["status"] == "active"
+
+
+def test_restored_tenant_is_paused_as_it_was(database: Database, tenant: Tenant) -> None:
+    as_admin(database, tenant, "pause_tenant")
+    with database.connect("operator") as operator:
+        operator.call("flowgres_api.suspend_tenant", tenant=tenant.slug, reason="unpaid")
+        assert operator.call("flowgres_api.restore_tenant", tenant=tenant.slug, reason="paid")["status"] == "paused"
+    assert as_admin(database, tenant, "resume_tenant")["status"] == "active"
+
+
+def test_child_stays_with_its_own_workflow(database: Database, db: Db, tenant: Tenant, runner: Hands) -> None:
+    execution_id = start(database, tenant, nest(db, tenant))
+    lease = descend(runner, until="work")
+    act(database, tenant, "pause_execution", execution_id=execution_id)
+    act(database, tenant, "pause_workflow", workflow="middle")
+    act(database, tenant, "resume_execution", execution_id=execution_id)
+    states = {row["depth"]: row["status"] for row in db.all("select depth, status from flowgres.executions")}
+    assert (states[0], states[1], states[2]) == ("waiting", "paused", "queued")
+    assert_invariants(db, drained=False)
+    for handed in runner.report([runner.result(lease, natural(lease, "work"))]):
+        runner.report([runner.result(handed, completed())])
+    runner.work(natural)
+    assert get(database, tenant, execution_id)["status"] == "waiting"
+    act(database, tenant, "resume_workflow", workflow="middle")
+    settle(db)
+    runner.work(natural)
+    assert get(database, tenant, execution_id)["status"] == "completed"
+    assert_invariants(db)

@@ -234,7 +234,7 @@ def test_changes_that_are_none_are_refused(changes: Any, scene: Scene) -> None:
 def test_paused_row_stays_held_when_it_is_retried(scene: Scene) -> None:
     scene.begin([{"id": "a"}])
     (lease,) = scene.runner.claim()
-    scene.db.run("update flowgres.work_queue set held = true")
+    scene.db.run("update flowgres.work_queue set held = true, held_for = execution_id")
     scene.act("retry_step", "a")
     assert scene.runner.claim() == []
     assert scene.db.value("select held from flowgres.work_queue")

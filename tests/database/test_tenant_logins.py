@@ -120,3 +120,36 @@ def test_tenant_maps_no_logins(database: Database, make_login: Callable[..., tup
         for call in ("add_tenant_login(%(login)s, 'acme')", "remove_tenant_login(%(login)s)"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 app.execute(f"select flowgres_api.{call}", {"login": name})
+
+
+def test_login_of_a_suspended_tenant_can_call_nothing(
+    database: Database, db: Db, make_login: Callable[..., tuple[str, str]]
+) -> None:
+    """Whatever a member or an administrator may do that a viewer may not, by the catalogue."""
+    database.make_tenant("Acme")
+    name, dsn = make_login("admin")
+    with database.connect("operator") as operator:
+        operator.call("flowgres_api.add_tenant_login", login=name, tenant="acme")
+        operator.call("flowgres_api.suspend_tenant", tenant="acme", reason="unpaid")
+    calls = db.all(
+        "select p.oid::regproc::text as name, p.pronargs - p.pronargdefaults as most,"
+        " array(select format_type(t, null) from unnest(p.proargtypes) as t) as types from pg_proc as p"
+        " where p.pronamespace = 'flowgres_api'::regnamespace"
+        " and has_function_privilege('flowgres_admin', p.oid, 'execute')"
+        " and not has_function_privilege('flowgres_viewer', p.oid, 'execute')"
+    )
+    codes: dict[str, str] = {}
+    with psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as app:
+        for call in calls:
+            arguments = ", ".join(f"null::{kind}" for kind in call["types"][: call["most"]])
+            try:
+                app.execute(f"select {call['name']}({arguments})".encode())
+                codes[call["name"]] = "done"
+            except psycopg.Error as error:
+                codes[call["name"]] = (error.diag.message_primary or "")[:150]
+    wrong = {name: said for name, said in codes.items() if said != "this tenant is suspended"}
+    assert len(codes) > 40
+    # These look at their arguments first, and null is none.
+    for verb in ("extend_task", "fail_task", "revoke_api_key", "rotate_api_key", "set_setting", "update_step"):
+        assert wrong.pop(f"flowgres_api.{verb}", "") != "done"
+    assert wrong == {}, str(wrong)

@@ -118,6 +118,8 @@ declare
   v_level uuid[] := p_execution_ids;
   v_ids uuid[];
   v_causes uuid[];
+  v_going uuid[];
+  v_still uuid[];
   v_seqs integer[];
   v_problems jsonb := flowgres.list_ended(p_tenant_id => p_tenant_id, p_execution_ids => p_execution_ids);
   v_is_root boolean := true;
@@ -127,7 +129,22 @@ begin
     from flowgres.executions as e
     where e.tenant_id = p_tenant_id and e.id = any(v_level) and e.status = 'paused' and (p_cause is null or e.paused_for = p_cause);
     exit when v_ids is null;
-    perform flowgres.let_go(p_tenant_id => p_tenant_id, p_execution_ids => v_ids);
+    v_going := v_ids;
+    if not v_is_root then
+      -- A child whose own workflow is paused stands still with that from here on. Under the lock of the pause: who resumes it
+      -- waits for us, and sees it then.
+      v_still := array(
+        select e.id
+        from flowgres.executions as e
+        join flowgres.pauses as p on p.tenant_id = e.tenant_id and p.workflow_id = e.workflow_id
+        where e.tenant_id = p_tenant_id and e.id = any(v_ids) and p.resumed_at is null
+        for key share of p);
+      update flowgres.executions as e
+      set paused_for = e.workflow_id
+      where e.tenant_id = p_tenant_id and e.id = any(v_still);
+      v_going := array(select x.id from unnest(v_ids) as x (id) where x.id <> all(v_still) order by x.id);
+    end if;
+    perform flowgres.let_go(p_tenant_id => p_tenant_id, p_execution_ids => v_going);
     with resumed as (
       update flowgres.executions as e
       set
@@ -143,7 +160,7 @@ begin
             else flowgres.derive_status(p_tenant_id => x.tenant_id, p_execution_id => x.id)
           end as status
         from flowgres.executions as x
-        where x.tenant_id = p_tenant_id and x.id = any(v_ids)
+        where x.tenant_id = p_tenant_id and x.id = any(v_going)
       ) as s
       -- The wait of one that is retried by itself is no active time (put_off).
       cross join lateral (select s.status = 'running' or s.status = 'retrying' and (s.retry_at <= v_now or s.retry_at is null) as is_active) as a
@@ -151,9 +168,11 @@ begin
       returning e.id, e.event_seq
     )
     select array_agg(r.event_seq order by r.id) into v_seqs from resumed as r;
-    perform flowgres.tell_acts(
-      p_tenant_id => p_tenant_id, p_execution_ids => v_ids, p_seqs => v_seqs, p_type => 'execution_resumed', p_actor => p_actor,
-      p_reason => p_reason, p_audited => case when v_is_root and p_cause is null then v_ids end);
+    if v_seqs is not null then
+      perform flowgres.tell_acts(
+        p_tenant_id => p_tenant_id, p_execution_ids => v_going, p_seqs => v_seqs, p_type => 'execution_resumed', p_actor => p_actor,
+        p_reason => p_reason, p_audited => case when v_is_root and p_cause is null then v_ids end);
+    end if;
     exit when p_cause is not null;
     v_is_root := false;
     -- Those that were paused with them, and not those that somebody has paused for themselves.

@@ -53,14 +53,29 @@ declare
   v_tenant_ids uuid[];
   v_workflow_ids uuid[];
 begin
+  -- Mostly what stands still is others': each tenant is looked up by its key.
+  select array_agg(distinct q.tenant_id) into v_tenant_ids from flowgres.work_queue as q where q.ctid = any(p_rows);
+  if not exists (
+    select
+    from unnest(v_tenant_ids) as t (id)
+    cross join lateral (
+      select from flowgres.pauses as p
+      where p.tenant_id = t.id and p.resumed_at is null and p.workflow_id <> flowgres.system_tenant_id()
+      offset 0
+    ) as p)
+  then
+    rows := p_rows;
+    is_any_held := false;
+    return;
+  end if;
   -- Held only under the lock of the pause: who resumes waits for us, and sees then what we have held. One that is being
   -- resumed is not waited for, and its rows are left where they are.
   select array_agg(p.tenant_id), array_agg(p.workflow_id) into v_tenant_ids, v_workflow_ids
   from (
     select p.tenant_id, p.workflow_id from flowgres.pauses as p
     where p.resumed_at is null and p.workflow_id <> flowgres.system_tenant_id()
-      and p.tenant_id in (select q.tenant_id from flowgres.work_queue as q where q.ctid = any(p_rows))
-    for share skip locked
+      and p.tenant_id = any(v_tenant_ids)
+    for key share skip locked
   ) as p;
   with picked as materialized (
     select q.ctid as row_id, p.workflow_id, p.workflow_id is not null and (p.tenant_id, p.workflow_id) in (
@@ -205,7 +220,8 @@ begin
   insert into flowgres.pauses as p (tenant_id, workflow_id, paused_at, paused_by, reason, due_at)
   values (p_tenant_id, p_workflow_id, flowgres.now(), p_actor, nullif(p_reason, ''), flowgres.now())
   on conflict (tenant_id, workflow_id) do update
-  set paused_at = excluded.paused_at, paused_by = excluded.paused_by, reason = excluded.reason, resumed_at = null, due_at = excluded.due_at
+  set paused_at = excluded.paused_at, paused_by = excluded.paused_by, reason = excluded.reason, resumed_at = null, due_at = excluded.due_at,
+    is_by_operator = false
   where p.resumed_at is not null
   returning p.* into v_pause;
   if v_pause.tenant_id is null then
@@ -223,6 +239,10 @@ as $$
 declare
   v_pause flowgres.pauses;
 begin
+  -- For update: who holds rows of it has its key, and is waited for. Sweeps take no such lock, and keep nobody from holding.
+  perform from flowgres.pauses as p
+  where p.tenant_id = p_tenant_id and p.workflow_id = p_workflow_id and p.resumed_at is null
+  for update;
   update flowgres.pauses as p
   set resumed_at = flowgres.now(), due_at = flowgres.now()
   where p.tenant_id = p_tenant_id and p.workflow_id = p_workflow_id and p.resumed_at is null
@@ -266,80 +286,6 @@ begin
 end;
 $$;
 comment on function flowgres.settle_pauses(integer) is $$Stop clocks of what was paused, let go what was resumed, a bounded number; whether there is more to do at once.$$;
-
-create or replace function flowgres.tenant_to_act_on(p_tenant text)
-  returns uuid language plpgsql stable set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_own uuid := flowgres.tenant_id();
-begin
-  if p_tenant is null then
-    return coalesce(v_own, flowgres.require_tenant());
-  elsif p_tenant = v_own::text or exists (select from flowgres.tenants as t where t.tenant_id = v_own and t.slug = p_tenant) then
-    return v_own;
-  end if;
-  perform flowgres.require_operator();
-  return flowgres.tenant_of_slug(p_slug => p_tenant);
-end;
-$$;
-comment on function flowgres.tenant_to_act_on(text) is $$The tenant of a slug, the caller's own when there is none; another than one's own is an operator's to name.$$;
-
-create or replace function flowgres.change_standing(p_tenant text, p_reason text, p_is_pause boolean)
-  returns jsonb language plpgsql set search_path to pg_catalog, pg_temp
-as $$
-declare
-  v_tenant_id uuid := flowgres.tenant_to_act_on(p_tenant => p_tenant);
-  v_is_changed boolean;
-begin
-  perform flowgres.require_read_committed();
-  perform flowgres.check_length(p_argument => 'reason', p_value => p_reason, p_most => 1000);
-  perform from flowgres.tenants as t where t.tenant_id = v_tenant_id for no key update;
-  if p_is_pause then
-    v_is_changed := flowgres.begin_pause(
-      p_tenant_id => v_tenant_id, p_workflow_id => flowgres.system_tenant_id(), p_actor => flowgres.actor(), p_reason => p_reason);
-  else
-    v_is_changed := flowgres.end_pause(p_tenant_id => v_tenant_id, p_workflow_id => flowgres.system_tenant_id());
-  end if;
-  if v_is_changed then
-    -- One that is suspended stays so.
-    update flowgres.tenants as t
-    set status = case when p_is_pause then 'paused' else 'active' end
-    where t.tenant_id = v_tenant_id and t.status <> 'suspended';
-    perform flowgres.audit_act(
-      p_tenant_id => v_tenant_id, p_action => case when p_is_pause then 'tenant_paused' else 'tenant_resumed' end,
-      p_subject => v_tenant_id::text, p_reason => p_reason);
-  end if;
-  return (
-    select jsonb_build_object(
-      'tenant_id', t.tenant_id, 'slug', t.slug, 'name', t.name, 'status', t.status, 'is_paused', p.tenant_id is not null,
-      'paused_at', p.paused_at, 'paused_by', p.paused_by)
-    from flowgres.tenants as t
-    left join flowgres.pauses as p
-      on p.tenant_id = t.tenant_id and p.workflow_id = flowgres.system_tenant_id() and p.resumed_at is null
-    where t.tenant_id = v_tenant_id);
-end;
-$$;
-comment on function flowgres.change_standing(text, text, boolean) is $$Pause or resume a tenant; returns what it is then.$$;
-
-create or replace function flowgres.pause_tenant(p_tenant text default null, p_reason text default null)
-  returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
-as $$
-begin
-  return flowgres.change_standing(p_tenant => p_tenant, p_reason => p_reason, p_is_pause => true);
-end;
-$$;
-comment on function flowgres.pause_tenant(text, text) is $$Let nothing of a tenant go on until it is resumed
-
-Starts are accepted and wait. Administrators name no tenant and pause their own; operators name any by its slug.$$;
-
-create or replace function flowgres.resume_tenant(p_tenant text default null, p_reason text default null)
-  returns jsonb language plpgsql security definer set search_path to pg_catalog, pg_temp
-as $$
-begin
-  return flowgres.change_standing(p_tenant => p_tenant, p_reason => p_reason, p_is_pause => false);
-end;
-$$;
-comment on function flowgres.resume_tenant(text, text) is $$Let a paused tenant go on.$$;
 
 set local role flowgres_definer;
 

@@ -59,11 +59,18 @@ begin
     perform flowgres.fail(
       p_status => 401, p_code => 'tenant_required', p_message => 'this call belongs to no tenant',
       p_hint => 'Send X-API-Key or a bearer token; an operator calls flowgres.use_tenant(slug) in SQL, and maps other logins: flowgres_api.add_tenant_login(login, tenant).');
+  elsif session_user not in ('flowgres_authenticator', 'flowgres_front') and not flowgres.is_operator() and exists (
+    select from flowgres.tenants as t where t.tenant_id = v_tenant_id and t.status = 'suspended')
+  then
+    -- Keys and tokens of such a tenant are refused before they come here; a login of SQL has nobody else to refuse it.
+    perform flowgres.fail(
+      p_status => 403, p_code => 'tenant_suspended', p_message => 'this tenant is suspended',
+      p_hint => 'Ask the operator of this installation.');
   end if;
   return v_tenant_id;
 end;
 $$;
-comment on function flowgres.require_tenant() is $$The tenant of this call; refuses a call without one.$$;
+comment on function flowgres.require_tenant() is $$The tenant of this call; refuses a call without one, and a login whose tenant is suspended.$$;
 
 -- Any login can set the setting, so only those are believed that have authenticated somebody.
 create or replace function flowgres.actor()

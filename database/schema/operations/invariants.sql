@@ -303,8 +303,8 @@ as $$
   select 'held_row_has_a_pause', q.tenant_id, q.execution_id, q.id::text
   from flowgres.work_queue as q
   join flowgres.executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
-  where q.held_for is not null and (
-    not q.held or q.held_for = q.execution_id and e.status <> 'paused'
+  where q.held <> (q.held_for is not null) or q.held_for is not null and (
+    q.held_for = q.execution_id and e.status <> 'paused'
     or q.held_for <> q.execution_id and not exists (
       select from flowgres.pauses as p where p.tenant_id = q.tenant_id and p.workflow_id = q.held_for));
 $$;

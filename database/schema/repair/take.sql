@@ -94,8 +94,9 @@ begin
   where w.tenant_id = t.tenant_id and w.execution_id = t.execution_id and w.queue_id = t.queue_id;
 
   -- A child that nobody waits for any more; who holds an execution does not reach for those below it.
-  insert into flowgres.cancellations (tenant_id, execution_id, requested_at, reason)
-  select t.tenant_id, substr(t.waits_for, 7)::uuid, p_now, 'the step that waits for it was ' || p_act
+  insert into flowgres.cancellations (tenant_id, execution_id, requested_at, reason, generation)
+  select t.tenant_id, substr(t.waits_for, 7)::uuid, p_now, 'the step that waits for it was ' || p_act, (
+    select c.generation from flowgres.executions as c where c.tenant_id = t.tenant_id and c.id = substr(t.waits_for, 7)::uuid)
   from unnest(p_targets) as t
   where t.waits_for like 'child:%';
 

@@ -74,7 +74,6 @@ declare
   v_tenant_id uuid := (p_version).tenant_id;
   v_completed integer;
   v_state flowgres.advance_state;
-  v_row flowgres.work_queue;
 begin
   v_completed := flowgres.copy_steps(
     p_original => p_original, p_version => p_version, p_execution_id => p_execution_id, p_kept => p_kept, p_overrides => p_overrides,
@@ -85,12 +84,6 @@ begin
   update flowgres.executions as e
   set event_seq = 2 + cardinality(p_kept), started_at = p_now
   where e.tenant_id = v_tenant_id and e.id = p_execution_id;
-  -- What a start holds back, it holds back of a fork as well.
-  select q.* into v_row
-  from flowgres.work_queue as q
-  where q.tenant_id = v_tenant_id and q.execution_id = p_execution_id
-  order by q.held desc
-  limit 1;
   delete from flowgres.work_queue as q
   where q.tenant_id = v_tenant_id and q.execution_id = p_execution_id and q.step_index = any(p_kept);
   update flowgres.work_queue as q
@@ -114,11 +107,6 @@ begin
   v_state.frontier := nullif(v_state.frontier, '{}');
   perform flowgres.carry_on(p_state => v_state);
   perform flowgres.park_again(p_tenant_id => v_tenant_id, p_execution_ids => array[p_execution_id]);
-  if v_row.held then
-    update flowgres.work_queue as q
-    set held = true
-    where q.tenant_id = v_tenant_id and q.execution_id = p_execution_id and not q.held;
-  end if;
 end;
 $$;
 comment on function flowgres.fork_execution is $$Make of an execution that was just started a fork: with the steps that it takes over, and the next ones ready

@@ -85,7 +85,11 @@ begin
   end if;
   if v_tenant.status = 'suspended' then
     update flowgres.tenants as t
-    set status = 'active', deleted_at = null, deleted_by = null, updated_at = flowgres.now()
+    set
+      -- One that was paused before, or meanwhile, stands still as it did.
+      status = case when flowgres.is_standing_still(p_tenant_id => t.tenant_id, p_workflow_id => flowgres.system_tenant_id())
+        then 'paused' else 'active' end,
+      deleted_at = null, deleted_by = null, updated_at = flowgres.now()
     where t.tenant_id = v_tenant.tenant_id;
     perform flowgres.audit_act(
       p_tenant_id => v_tenant.tenant_id, p_action => 'tenant_restored', p_subject => v_tenant.slug, p_reason => p_reason);

@@ -48,7 +48,7 @@ $$;
 comment on function flowgres.promote_due(integer, timestamptz) is $$Make due steps ready, a bounded number: a million future timers cost one look at the index.$$;
 
 create or replace function flowgres.tenants_in_turn(
-  p_capability text, p_after_tenant uuid, p_limit integer, p_ranges flowgres.queue_range[] default null, p_without uuid[] default null
+  p_capability text, p_after_tenant uuid, p_limit integer, p_ranges flowgres.queue_range[] default null, p_is_any_paused boolean default false
 )
   returns uuid[] language plpgsql stable
 as $$
@@ -75,7 +75,9 @@ begin
       v_tenant_id := '00000000-0000-0000-0000-000000000000';
     else
       exit when v_has_wrapped and v_tenant_id > p_after_tenant;
-      if p_without is null or v_tenant_id <> all(p_without) then
+      if not p_is_any_paused or not flowgres.is_standing_still(
+        p_tenant_id => v_tenant_id, p_workflow_id => flowgres.system_tenant_id())
+      then
         v_tenants := v_tenants || v_tenant_id;
       end if;
       exit when v_tenant_id = p_after_tenant;
@@ -86,7 +88,7 @@ end;
 $$;
 comment on function flowgres.tenants_in_turn is $$Tenants with ready steps, beginning after the one served last
 
-p_ranges are the stretches of the index to be read, null for all of it; p_without are tenants to pass over.$$;
+p_ranges are the stretches of the index to be read, null for all of it; p_is_any_paused: those that stand still are passed over.$$;
 
 create or replace function flowgres.pick_shares(
   p_capability text, p_tenants uuid[], p_limit integer, p_ranges flowgres.queue_range[] default null,
@@ -157,7 +159,7 @@ comment on function flowgres.pick_shares is $$Lock the next ready steps of some 
 p_caps: see claim. Returns the addresses of their rows, and between which ids their executions lie.$$;
 
 create or replace function flowgres.pick_suspect(
-  p_runner_id uuid, p_lines text[], p_after_tenant uuid, p_ranges flowgres.queue_range[] default null, p_without uuid[] default null,
+  p_runner_id uuid, p_lines text[], p_after_tenant uuid, p_ranges flowgres.queue_range[] default null, p_is_any_paused boolean default false,
   out rows tid[], out lowest_id uuid, out highest_id uuid
 )
   language plpgsql
@@ -174,7 +176,7 @@ begin
     continue when v_line not like 'alone:%';
     v_pick := flowgres.pick_shares(
       p_capability => v_line, p_limit => 1, p_ranges => p_ranges, p_tenants => flowgres.tenants_in_turn(
-        p_capability => v_line, p_after_tenant => p_after_tenant, p_limit => 1, p_ranges => p_ranges, p_without => p_without));
+        p_capability => v_line, p_after_tenant => p_after_tenant, p_limit => 1, p_ranges => p_ranges, p_is_any_paused => p_is_any_paused));
     rows := v_pick.rows;
     lowest_id := v_pick.lowest_id;
     highest_id := v_pick.highest_id;
