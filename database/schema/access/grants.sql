@@ -16,19 +16,19 @@ with named (schema, owner, roles, names) as (
     'flowgres', 'flowgres_owner',
     '{flowgres_anon,flowgres_viewer,flowgres_worker,flowgres_operator,flowgres_front,flowgres_runner,flowgres_sql,flowgres_authenticator}'::text[],
     '{
-      tenant_id, tenant_of_login, tenant_of_call, system_tenant_id, now, clock_shift, actor, fail, version, refuse_caller, authenticate, assume_caller,
-      check_privilege, pre_request, enter, openapi, openapi_type, openapi_answer, openapi_title, openapi_views, openapi_functions,
+      tenant_id, tenant_of_login, tenant_of_call, system_tenant_id, now, clock_shift, actor, fail, version, refuse_caller, authenticate,
+      assume_caller, check_privilege, pre_request, enter, openapi, openapi_type, openapi_answer, openapi_title, openapi_views, openapi_functions,
       openapi_base_path, openapi_media_type, api_reach, api_errors, described_functions
     }'::text[]
   ),
   ('flowgres', 'flowgres_owner', '{flowgres_viewer,flowgres_operator}', '{
-    require_tenant, setting, tenant_settings, uuid_v7_time, uuid_v7_floor, progress_percent, execution_metrics, is_operator,
-    runner_name, describe_function, describe_outcome, step_label, schedule_status, describe_start_rule, named_webhook_path, show_webhook_path,
-    duration_place, place_seconds, shown_seconds, metric_samples, metric_parts, minute_of, hour_of, webhook_metrics, normalise_message,
-    error_samples, list_error_groups, is_hidden, hidden_id, notification_name, installed_triggers, installed_changes, has_business_role,
-    is_approver, may_decide, count_approvals, show_decisions, given_key, stands_in_line, line_of, signal_address, shell_word, parked_reason,
-    held_reason, queue_reason, standing_still, is_version_still, explain_pause, seen_signals, explain_row, explain_wait, explain_approval, explain_task, explain_attempts, explain_child, helping_call,
-    helping_command, describe_concurrency, capability_of, core_step_types, definition_schema
+    require_tenant, setting, tenant_settings, uuid_v7_time, uuid_v7_floor, progress_percent, execution_metrics, is_operator, runner_name,
+    describe_function, describe_outcome, step_label, schedule_status, describe_start_rule, named_webhook_path, show_webhook_path, duration_place,
+    place_seconds, shown_seconds, metric_samples, metric_parts, minute_of, hour_of, webhook_metrics, normalise_message, error_samples,
+    list_error_groups, is_hidden, hidden_id, notification_name, installed_triggers, installed_changes, has_business_role, is_approver, may_decide,
+    count_approvals, show_decisions, given_key, stands_in_line, line_of, signal_address, shell_word, parked_reason, held_reason, queue_reason,
+    standing_still, is_version_still, explain_pause, seen_signals, explain_row, explain_wait, explain_approval, explain_task, explain_attempts,
+    explain_child, helping_call, helping_command, describe_concurrency, capability_of, core_step_types, definition_schema
   }'),
   ('flowgres', 'flowgres_owner', '{flowgres_operator}', '{
     use_tenant, place, is_copy, server_identifier, database_oid, installation_mark, purge_tenant, tenant_tables, count_tenant_rows, export_tables
@@ -37,39 +37,39 @@ with named (schema, owner, roles, names) as (
   -- What the API serves.
   ('flowgres_api', 'flowgres_owner', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant, health, openapi}'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_viewer}', '{
-    validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children,
-    execution, executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history,
-    entity_workflows, workflow_history, workflow_states, workflow_transitions, instance_executions, export_history, approvals, tasks, execution_why,
-    original, replays, compare_executions
+    validate_workflow, get_execution, execution_metrics, step_executions, attempts, execution_events, workflow, parent, children, execution,
+    executions, workflows, workflow_versions, workflow_steps, preview_schedule, webhooks, get_transitions, verify_history, entity_workflows,
+    workflow_history, workflow_states, workflow_transitions, instance_executions, export_history, approvals, tasks, execution_why, original,
+    replays, compare_executions
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member}', '{
-    import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
-    start_execution, start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
-    emit_event, rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows,
-    execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution, update_execution, pause_workflow,
-    resume_workflow, replay_execution, retry_step, skip_step, complete_step, fail_step, cancel_step, update_step
+    import_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step, start_execution,
+    start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule, emit_event,
+    rotate_webhook, redeliver_webhook, redeliver_notification, start_workflow, start_workflow_by_id, start_workflows, execute_transition,
+    execute_transitions, send_signal, decide_approval, pause_execution, resume_execution, update_execution, pause_workflow, resume_workflow,
+    replay_execution, retry_step, skip_step, complete_step, fail_step, cancel_step, update_step
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_admin,flowgres_operator}', '{pause_tenant, resume_tenant}'),
-  ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{set_limit, delete_limit,
-    create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
+  ('flowgres_api', 'flowgres_owner', '{flowgres_admin}', '{
+    set_limit, delete_limit, create_api_key, rotate_api_key, revoke_api_key, set_setting, set_notification, delete_notification, migrate_instances
   }'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task}'),
   ('flowgres_api', 'flowgres_owner', '{flowgres_operator}', '{
-    adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function, suspend_tenant, restore_tenant,
-    delete_tenant, purge_tenant
+    adopt_installation, add_tenant_login, remove_tenant_login, allow_function, disallow_function, suspend_tenant, restore_tenant, delete_tenant,
+    purge_tenant
   }'),
   -- SECURITY DEFINER, under the policy of the caller's tenant.
   ('flowgres', 'flowgres_definer', '{flowgres_anon,flowgres_viewer,flowgres_operator}', '{register_tenant}'),
   ('flowgres', 'flowgres_definer', '{flowgres_viewer}', '{
-    validate_workflow, get_execution, compare_executions, preview_schedule, get_transitions, verify_history, find_stream, read_events,
-    read_changes, watch_tenant, export_history, count_tasks, show_limits
+    validate_workflow, get_execution, compare_executions, preview_schedule, get_transitions, verify_history, find_stream, read_events, read_changes,
+    watch_tenant, export_history, count_tasks, show_limits
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_member}', '{
-    import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow,
-    update_workflow, add_step, start_execution, start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule,
-    backfill_schedule, emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow,
-    start_workflows, execute_transition, execute_transitions, send_signal, decide_approval, pause_execution, resume_execution, update_execution,
-    pause_workflow, resume_workflow, await_end, replay_execution, retry_step, skip_step, finish_step, fail_step, cancel_step, update_step
+    import_workflow, import_checked_workflow, activate_workflow, deactivate_workflow, archive_workflow, delete_workflow, update_workflow, add_step,
+    start_execution, start_executions, cancel_execution, retry_execution, pause_schedule, resume_schedule, trigger_schedule, backfill_schedule,
+    emit_event, rotate_webhook, redeliver_webhook, webhook_path, redeliver_notification, start_workflow, start_workflows, execute_transition,
+    execute_transitions, send_signal, decide_approval, pause_execution, resume_execution, update_execution, pause_workflow, resume_workflow,
+    await_end, replay_execution, retry_step, skip_step, finish_step, fail_step, cancel_step, update_step
   }'),
   ('flowgres', 'flowgres_definer', '{flowgres_admin}', '{
     create_api_key, rotate_api_key, revoke_api_key, set_setting, put_secret, delete_secret, set_notification, delete_notification,
@@ -78,12 +78,13 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_definer', '{flowgres_member,flowgres_worker}', '{claim_tasks, extend_task, complete_task, fail_task, return_tasks}'),
   ('flowgres', 'flowgres_definer', '{}', '{find_api_key}'),
   -- SECURITY DEFINER, and sees all tenants.
-  ('flowgres', 'flowgres_engine', '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front,flowgres_worker}', '{
-    authenticate_key, is_tenant_open, health
-  }'),
+  ('flowgres', 'flowgres_engine', '{flowgres_anon,flowgres_viewer,flowgres_operator,flowgres_front,flowgres_worker}', '{authenticate_key, is_tenant_open, health}'),
   ('flowgres', 'flowgres_engine', '{flowgres_admin,flowgres_operator}', '{pause_tenant, resume_tenant}'),
-  -- The front's own login: a delivery has no caller.
-  ('flowgres', 'flowgres_engine', '{flowgres_front}', '{find_webhook, receive_delivery, reject_deliveries, receive_callback}'),
+  -- The front's own login: a delivery has no caller; and for those who wait, of any tenant, that something happened, and never what.
+  ('flowgres', 'flowgres_engine', '{flowgres_front}', '{
+    find_webhook, receive_delivery, reject_deliveries, receive_callback, installation_health, installation_metrics, look_at_executions,
+    look_at_tenants, look_at_queues
+  }'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator}', '{list_runners, metrics_until, serving_runners, heard_runner, place_in_line, explain_limit}'),
   ('flowgres', 'flowgres_engine', '{flowgres_viewer,flowgres_operator,flowgres_definer}', '{unserved_reason}'),
   ('flowgres', 'flowgres_engine', '{flowgres_operator}', '{
@@ -94,18 +95,15 @@ with named (schema, owner, roles, names) as (
   ('flowgres', 'flowgres_engine', '{flowgres_sql}', '{open_sql_call, close_sql_call}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer}', '{write_installation_setting, move_instance, move_instances}'),
   ('flowgres', 'flowgres_engine', '{flowgres_definer,flowgres_owner}', '{has_sleepers, keep_ends, follow_ends, note_reopened}'),
-  ('flowgres', 'flowgres_engine', '{flowgres_front}', '{installation_health, installation_metrics}'),
-  -- For those who wait, of any tenant: that something happened, and never what.
-  ('flowgres', 'flowgres_engine', '{flowgres_front}', '{look_at_executions, look_at_tenants, look_at_queues}'),
   ('flowgres', 'flowgres_engine', '{flowgres_runner}', '{
-    register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle,
-    stop_runner, get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, follow_pending, get_secrets,
-    unchecked_versions, confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes, measure_history,
-    report_progress, prune_metrics, take_ends, get_spans, forget_ends, fire_slas, get_instances, fire_approvals, settle_pauses, admit
+    register_runner, heartbeat, claim, complete_and_claim, complete_chains, get_contexts, release, release_unknown, declare_idle, stop_runner,
+    get_version, rescue_expired_leases, expire_executions, prune, cancel_orphan, wake_pending, follow_pending, get_secrets, unchecked_versions,
+    confirm_version, custom_step_types, fire_schedules, realign_schedules, start_changes, measure_history, report_progress, prune_metrics,
+    take_ends, get_spans, forget_ends, fire_slas, get_instances, fire_approvals, settle_pauses, admit
   }'),
   ('flowgres', 'flowgres_engine', '{}', '{
-    check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states,
-    forget_runners, tenant_role_of, tenant_locked, describe_tenant, tenant_to_act_on, change_standing
+    check_invariants, oldest_ready_at, unserved_types, give_back, prune_streams, prune_expired, runner_counters, runner_states, forget_runners,
+    tenant_role_of, tenant_locked, describe_tenant, tenant_to_act_on, change_standing
   }'),
   ('flowgres', 'flowgres_engine', '{flowgres_owner}', '{require_operator, tenant_of_slug, cancel_tenant}')
 ),
@@ -113,10 +111,10 @@ with named (schema, owner, roles, names) as (
 -- Functions of the owner that the definer's and the engine's do not call: inside the engine all others may be.
 aside (names) as (
   values ('{
-      set_clock, write_clock_shift, protect_table, seed_settings, keep_environment, use_tenant, create_history_defaults,
-      build_history_period, attach_history_period, create_history, lock_history_tables, drop_history_period, retire_history,
-      sweep_history, maintain_history, pre_request, assume_caller, delete_history, delete_executions, choose_past_executions,
-      bound_past_executions, apply_retentions, purge_tenant, delete_tenant_rows, end_purge, count_tenant_rows
+      set_clock, write_clock_shift, protect_table, seed_settings, keep_environment, use_tenant, create_history_defaults, build_history_period,
+      attach_history_period, create_history, lock_history_tables, drop_history_period, retire_history, sweep_history, maintain_history, pre_request,
+      assume_caller, delete_history, delete_executions, choose_past_executions, bound_past_executions, apply_retentions, purge_tenant,
+      delete_tenant_rows, end_purge, count_tenant_rows
     }')
 ),
 
@@ -143,18 +141,13 @@ readable (roles, names, columns) as (
     }'),
   -- The policies give tenants no row of it; runner_name reads it, for operators.
   ('{flowgres_viewer}', '{flowgres.runners}', '{tenant_id, id, name}'),
-  (
-    '{flowgres_viewer}', '{flowgres.work_queue}',
-    '{
-      tenant_id, execution_id, id, version_id, runner_id, due_at, ready_at, claimed_at, iteration, step_index, attempt, generation,
-      priority, resume, held, waits_for, round, capability, past_attempts, held_for
-    }'
-  ),
+  ('{flowgres_viewer}', '{flowgres.work_queue}', '{
+      tenant_id, execution_id, id, version_id, runner_id, due_at, ready_at, claimed_at, iteration, step_index, attempt, generation, priority, resume,
+      held, waits_for, round, capability, past_attempts, held_for
+    }'),
   ('{flowgres_admin,flowgres_operator}', '{flowgres.api_keys}', '{tenant_id, prefix, name, role, roles, created_by, created_at, expires_at, revoked_at}'),
   ('{flowgres_admin}', '{flowgres.audit_log}', null),
-  (
-    '{flowgres_viewer,flowgres_operator}',
-    '{
+  ('{flowgres_viewer,flowgres_operator}', '{
       flowgres_api.tenants, flowgres_api.settings, flowgres_api.workflows, flowgres_api.workflow_versions, flowgres_api.workflow_steps,
       flowgres_api.executions, flowgres_api.step_executions, flowgres_api.attempts, flowgres_api.execution_events, flowgres_api.secrets,
       flowgres_api.runners, flowgres_api.schedules, flowgres_api.subscriptions, flowgres_api.webhooks, flowgres_api.webhook_deliveries,
@@ -162,9 +155,7 @@ readable (roles, names, columns) as (
       flowgres_api.workflow_transitions, flowgres_api.entity_workflows, flowgres_api.workflow_history, flowgres_api.instance_executions,
       flowgres_api.signals, flowgres_api.approvals, flowgres_api.sql_functions, flowgres_api.tasks, flowgres_api.task_queues,
       flowgres_api.execution_why, flowgres_api.limits
-    }',
-    null
-  ),
+    }', null),
   ('{flowgres_admin,flowgres_operator}', '{flowgres_api.api_keys, flowgres_api.audit_log}', null)
 ),
 
@@ -405,11 +396,3 @@ differences (step, object, problem, actor, repair) as (
 select d.object, d.problem, d.actor::text as actor, d.repair
 from differences as d
 order by d.step, d.object collate "C", d.problem collate "C";
-
-comment on view flowgres.right_differences is $$Owners and rights that are not as they should be
-
-No row when all is well; repair mends a row. A row without one says what access/grants.sql should say.$$;
-comment on column flowgres.right_differences.object is $$What it is about$$;
-comment on column flowgres.right_differences.problem is $$What is wrong with it$$;
-comment on column flowgres.right_differences.actor is $$Role that mends it; null is the login itself$$;
-comment on column flowgres.right_differences.repair is $$Statement that mends it; null when only a change of the file can$$;

@@ -17,3 +17,11 @@ comment on column flowgres.schema_files.applied_at is $$When it was last applied
 
 comment on column flowgres.clock.tenant_id is $$The system tenant, all zeros$$;
 comment on column flowgres.clock.shift is $$What is added to the server's time$$;
+
+comment on view flowgres.right_differences is $$Owners and rights that are not as they should be
+
+No row when all is well; repair mends a row. A row without one says what access/grants.sql should say.$$;
+comment on column flowgres.right_differences.object is $$What it is about$$;
+comment on column flowgres.right_differences.problem is $$What is wrong with it$$;
+comment on column flowgres.right_differences.actor is $$Role that mends it; null is the login itself$$;
+comment on column flowgres.right_differences.repair is $$Statement that mends it; null when only a change of the file can$$;
