@@ -21,7 +21,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from flowgres_runner.database.queries import EndedExecution, SpanRow
+from flowgres_runner.database.ends import EndedExecution, SpanRow
 
 REQUEST_SPANS = 2_000
 """In one request, about a megabyte: collectors take no more than a few."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from flowgres_process.errors import SettingsError
 from flowgres_process.logs import get_logger
-from flowgres_runner.database import queries
+from flowgres_runner.database import ends
 from flowgres_runner.database.connection import Link
 from flowgres_runner.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from flowgres_runner.database.queries import EndedExecution
+    from flowgres_runner.database.ends import EndedExecution
     from flowgres_runner.upkeep.telemetry import Telemetry
 
 log = get_logger(__name__)
@@ -79,13 +79,13 @@ class Tracer:
 
     async def tell(self) -> int:
         """Tell of some executions; returns how many were taken. Raises DatabaseError, CollectorError."""
-        taken = await queries.take_ends(self._link, limit=TAKE_LIMIT, lease_seconds=self._lease_seconds)
+        taken = await ends.take_ends(self._link, limit=TAKE_LIMIT, lease_seconds=self._lease_seconds)
         wanted = [ended for ended in taken if ended.trace_id and self._telemetry.wants(ended)]
         await self._forget([ended for ended in taken if ended not in wanted])
         # Never in one order: one that the collector never takes would keep those behind it from being told of.
         random.shuffle(wanted)
         for some in _portions(wanted):
-            rows = await queries.get_spans(
+            rows = await ends.get_spans(
                 self._link,
                 tenant_ids=[ended.tenant_id for ended in some],
                 execution_ids=[ended.execution_id for ended in some],
@@ -100,7 +100,7 @@ class Tracer:
 
     async def _forget(self, some: list[EndedExecution]) -> None:
         if some:
-            await queries.forget_ends(
+            await ends.forget_ends(
                 self._link,
                 tenant_ids=[ended.tenant_id for ended in some],
                 execution_ids=[ended.execution_id for ended in some],
