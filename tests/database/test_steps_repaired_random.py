@@ -15,7 +15,6 @@ from tests.support.engine import Hands, assert_invariants, dag, import_workflow,
 from tests.support.races import refusal_code
 from tests.support.random_lists import random_graph, random_outcome
 from tests.support.repairs import ACTS
-from tests.support.scale import IS_LONG
 
 REFUSALS = {"execution_ended", "step_ended", "step_not_ready", "step_iterates", "step_not_found", "change_impossible"}
 TURNS = 60
@@ -33,8 +32,12 @@ PARKS: list[dict[str, Any]] = [
 
 
 def _outcome(dice: random.Random, lease: Row, step: dict[str, Any]) -> dict[str, Any]:
+    # The hidden step of the outputs only computes: nobody could name it, and no runner says that it waits.
     is_plain = (
-        lease["resume"] is None and not (lease["iteration"] == -1 and "foreach" in step) and step.get("type") != "stop"
+        step != {}
+        and lease["resume"] is None
+        and not (lease["iteration"] == -1 and "foreach" in step)
+        and step.get("type") != "stop"
     )
     return dice.choice(PARKS) if is_plain and dice.random() < 0.2 else random_outcome(dice, lease, step)
 
@@ -126,9 +129,8 @@ def test_random_repairs_beside_runners_leave_no_violation(
     _play(seed, database, db, tenant)
 
 
-# Red for about one seed in ten, by races: some executions do not end, and why is not known yet. So only in long runs.
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6, 40) if IS_LONG else [])
+@pytest.mark.parametrize("seed", range(6, 40))
 def test_many_random_repairs_do_not(seed: int, database: Database, db: Db, tenant: Tenant) -> None:
     _play(seed, database, db, tenant)
 
