@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -61,7 +62,7 @@ def test_view_shows_a_task_from_its_beginning_to_its_end(workers: Workers) -> No
     [task] = workers.claim("one")
     claimed = workers.row(execution)
     assert (claimed["status"], claimed["worker"], claimed["attempt"]) == ("claimed", "one", 1)
-    assert claimed["lease_until"].isoformat() == task["lease_until"]
+    assert claimed["lease_until"] == datetime.fromisoformat(task["lease_until"])
     workers.complete(task, 1)
     workers.run()
     done = workers.row(execution)
