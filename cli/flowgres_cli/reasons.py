@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ Row = Mapping[str, Json]
 
 # What goes on by itself at any moment, and what hangs on it.
 MOVING = frozenset({"running", "queued", "waits_for_steps", "ended"})
+FEW_ITERATIONS = 5
 
 
 def step_of(row: Row) -> str:
@@ -21,9 +23,24 @@ def step_of(row: Row) -> str:
 
 
 def lines(rows: Sequence[Row]) -> Iterator[str]:
-    """A paragraph for each step: its name and the sentence, below it what else there is, and the command that helps."""
+    """A paragraph for each step: its name and the sentence, below it what else there is, and the command that helps.
+
+    Of the iterations of a step that stand for one reason a few are told, and how many more there are: a list may have
+    ten thousand.
+    """
+    alike = Counter((row.get("step"), row["reason"]) for row in rows if row.get("iteration") is not None)
+    told: Counter[tuple[Json, Json]] = Counter()
     width = max((len(step_of(row)) for row in rows), default=0)
     for row in rows:
+        if row.get("iteration") is not None:
+            kind = row.get("step"), row["reason"]
+            told[kind] += 1
+            if told[kind] == FEW_ITERATIONS + 1:
+                yield clean(
+                    f"{row.get('step') or '-':<{width}}  and {alike[kind] - FEW_ITERATIONS} more of its iterations"
+                )
+            if told[kind] > FEW_ITERATIONS:
+                continue
         since = f" (since {moment(row['since'])})" if row.get("since") and row["reason"] != "waits_for_steps" else ""
         yield clean(f"{step_of(row):<{width}}  {sentence(row)}{since}")
         for more in (*_seen(row), *([f"try: {row['command']}"] if row.get("command") else [])):
